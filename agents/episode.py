@@ -1,0 +1,164 @@
+"""The one record of play: what was seen, what was sampled, what it earned.
+
+An episode of a language model is a single growing stream of token ids. Ids that were sampled lie in the spans of its
+turns; everything else was written by the environment or the chat format. Nothing here is ever re-tokenised.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 1
+
+
+class Status(StrEnum):
+    """How an episode ended."""
+
+    COMPLETED = "completed"
+    """The game terminated."""
+    TRUNCATED_TURNS = "truncated_turns"
+    """The turn limit cut it off."""
+    TRUNCATED_LENGTH = "truncated_length"
+    """The token stream reached the longest length the player can hold."""
+    ERROR_ENVIRONMENT = "error_environment"
+    """The environment raised."""
+    ERROR_TIMEOUT = "error_timeout"
+    """The environment or the player did not answer in time."""
+
+    def is_error(self) -> bool:
+        """Whether the episode says nothing about the policy and must not be learned from."""
+        return self in (Status.ERROR_ENVIRONMENT, Status.ERROR_TIMEOUT)
+
+
+@dataclass(slots=True, kw_only=True)
+class Turn:
+    """One exchange: an observation and the reply to it."""
+
+    observation: str
+    """What the player saw before it replied."""
+    action: str
+    """The reply as text."""
+    reward: float
+    """The reward of this turn, shaping included."""
+    task_reward: float
+    """The unshaped reward of this turn."""
+    state_key: str
+    """The Markov state before the reply."""
+    potential: float
+    """The environment's potential before the reply, in [0, 1]."""
+    valid: bool
+    """Whether the environment could use the reply."""
+    span: tuple[int, int] = (0, 0)
+    """Start and end of the sampled ids in the episode's stream; empty for players without tokens."""
+    logprobs: list[float] = field(default_factory=list)  # [num_sampled]
+    """The sampler's log-probability of each sampled id, nats, at the sampling temperature."""
+    policy_version: int = 0
+    """How many optimizer steps the sampling weights had seen."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Episode:
+    """One episode from reset to its end."""
+
+    env_id: str
+    """The registered id."""
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Arguments given to `gymnasium.make` beyond the registered ones."""
+    split: str
+    """The split of the instance."""
+    index: int
+    """The instance within its split."""
+    seed: int
+    """Seeds the environment's chance and the player's sampling."""
+    instructions: str = ""
+    """The rules, as the system prompt gave them."""
+    turns: list[Turn] = field(default_factory=list)
+    """The exchanges, in order."""
+    final_observation: str = ""
+    """What the environment said to the last reply."""
+    token_ids: list[int] = field(default_factory=list)  # [num_tokens]
+    """The whole stream of a token player; empty otherwise."""
+    status: Status = Status.COMPLETED
+    """How it ended."""
+    success: bool = False
+    """Whether the task was solved."""
+    error: str = ""
+    """What went wrong, for the two error statuses."""
+
+    @property
+    def total_reward(self) -> float:
+        """The undiscounted return, shaping included."""
+        return sum(turn.reward for turn in self.turns)
+
+    @property
+    def task_return(self) -> float:
+        """The undiscounted return without shaping."""
+        return sum(turn.task_reward for turn in self.turns)
+
+    @property
+    def num_sampled(self) -> int:
+        """How many ids the player sampled."""
+        return sum(stop - start for start, stop in (turn.span for turn in self.turns))
+
+    def messages(self) -> list[dict[str, str]]:
+        """Return the episode as chat messages, the form supervised fine-tuning tools read."""
+        messages = [{"role": "system", "content": self.instructions}] if self.instructions else []
+        for turn in self.turns:
+            messages.append({"role": "user", "content": turn.observation})
+            messages.append({"role": "assistant", "content": turn.action})
+        if self.final_observation:
+            messages.append({"role": "user", "content": self.final_observation})
+        return messages
+
+    def to_json(self) -> str:
+        """Return the episode as one line of JSON with its schema number and chat messages."""
+        # ASCII escapes: an unpaired surrogate, which a player may write, has no UTF-8 form.
+        return json.dumps({"schema": SCHEMA, **asdict(self), "messages": self.messages()})
+
+    @classmethod
+    def from_json(cls, line: str) -> Episode:
+        """Read a line written by `to_json`.
+
+        Raises:
+            ValueError: The line is not an episode of this schema.
+        """
+        try:
+            record = json.loads(line)
+            schema = record.pop("schema")
+            if schema != SCHEMA:
+                raise ValueError(f"episode schema {schema} cannot be read; this version reads {SCHEMA}")
+            record.pop("messages", None)
+            turns = [Turn(**{**turn, "span": tuple(turn["span"])}) for turn in record.pop("turns")]
+            return cls(**{**record, "turns": turns, "status": Status(record["status"])})
+        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+            raise ValueError(f"not an episode: {error}") from error
+
+
+def write_episodes(path: Path, episodes: Iterable[Episode]) -> int:
+    """Append episodes to a JSONL file, one a line, and return how many were written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    count = 0
+    with path.open("a", encoding="utf-8") as file:
+        for episode in episodes:
+            file.write(episode.to_json() + "\n")
+            count += 1
+    return count
+
+
+def read_episodes(path: Path) -> Iterator[Episode]:
+    """Read a JSONL file of episodes, one at a time.
+
+    Raises:
+        ValueError: A line is not an episode; the message names the file and the line.
+    """
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                yield Episode.from_json(line)
+            except ValueError as error:
+                raise ValueError(f"{path}:{number}: {error}") from error

@@ -1,0 +1,256 @@
+"""A Hugging Face causal language model as a player: token in, token out, one key-value cache for the whole episode.
+
+Shapes: B rows, T tokens, V vocabulary, N sampled tokens.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers.utils.logging import disable_progress_bar
+
+from turngym.agents.base import Reply
+from turngym.agents.cache import RaggedCache
+from turngym.agents.chat import ChatFormat
+from turngym.envs.core import TextEnv
+
+DEFAULT_CONTEXT = 4096
+
+disable_progress_bar()  # the library would draw a bar for every model that is loaded or saved
+
+
+class CheckpointError(ValueError):
+    """A model folder cannot be used; the message says which and why."""
+
+
+class NonFiniteError(FloatingPointError):
+    """Logits, loss or gradients are not finite: the run must stop before the next optimizer step."""
+
+
+class LanguageModel:
+    """Weights, tokenizer and chat format that belong together.
+
+    Args:
+        model: Any decoder of the transformers library with full attention.
+        tokenizer: Its fast tokenizer, with a chat template.
+        keep_thoughts: Accept a chat template that strips earlier thoughts; see `ChatFormat`.
+
+    Raises:
+        CheckpointError: The decoder attends through a window shorter than its context.
+        ChatTemplateError: The chat template cannot be used for play over several turns.
+    """
+
+    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, *, keep_thoughts: bool = False) -> None:
+        config = model.config.get_text_config()
+        kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+        if kinds != {"full_attention"}:
+            raise CheckpointError(f"{type(model).__name__} has {', '.join(sorted(kinds))} layers; only full attention "
+                                  "keeps its cache over the turns here")  # fmt: skip
+        self.model = model
+        self.tokenizer = tokenizer
+        self.chat = ChatFormat(tokenizer, keep_thoughts=keep_thoughts)
+        self.context_length = int(getattr(config, "max_position_embeddings", DEFAULT_CONTEXT))
+        self.num_layers = int(config.num_hidden_layers)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return next(self.model.parameters()).device
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, *, keep_thoughts: bool = False, **kwargs: Any) -> LanguageModel:
+        """Load a folder written by `save_pretrained`, ours or any other.
+
+        Args:
+            path: The folder.
+            keep_thoughts: Accept a chat template that strips earlier thoughts.
+            **kwargs: For `AutoModelForCausalLM.from_pretrained`, such as `dtype`.
+
+        Raises:
+            CheckpointError: The folder is missing or holds no model that can be loaded.
+        """
+        folder = Path(path)
+        if not (folder / "config.json").is_file():
+            raise CheckpointError(f"{folder} holds no model: there is no config.json in it")
+        try:
+            model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, **kwargs)
+            tokenizer = _tokenizer_class(folder).from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise CheckpointError(f"{folder} cannot be loaded: {str(error).splitlines()[0]}") from error
+        for parameter in model.parameters():
+            # Matrix products may differ in the last bit on memory that torch did not align itself, such as a file's.
+            parameter.data = parameter.data.clone()
+        return cls(model, tokenizer, keep_thoughts=keep_thoughts)
+
+    def save_pretrained(self, path: str | Path) -> None:
+        """Write weights (safetensors), config, tokenizer and chat template, readable by any transformers program."""
+        self.model.save_pretrained(path)
+        self.tokenizer.save_pretrained(path)
+
+
+def _tokenizer_class(folder: Path) -> Any:
+    """Choose the class that reads `tokenizer.json` as it was written.
+
+    `AutoTokenizer` picks a class by the model's type and would rebuild a generic tokenizer with that class's own
+    splitting rules, which gives different ids.
+    """
+    config = folder / "tokenizer_config.json"
+    name = json.loads(config.read_text()).get("tokenizer_class", "") if config.is_file() else ""
+    generic = name in ("PreTrainedTokenizerFast", "TokenizersBackend")
+    return PreTrainedTokenizerFast if generic else AutoTokenizer
+
+
+@dataclass(slots=True)
+class _Row:
+    """One conversation in progress."""
+
+    stream: list[int]
+    """All ids so far."""
+    cached: int
+    """How many of them the cache holds."""
+    uniforms: np.random.Generator
+    """The episode's own source of chance."""
+    reply_start: int = 0
+    logprobs: list[float] = field(default_factory=list)
+
+
+class LanguageModelAgent:
+    """Plays many episodes at once with one model.
+
+    Every episode draws from a generator seeded by its own seed, so what it samples does not depend on which other
+    episodes are in the batch. Sampling is by pure temperature: the distribution that is sampled is the one that is
+    trained.
+
+    Args:
+        model: The player.
+        temperature: Divides the logits; above 0.
+        greedy: Take the likeliest token instead of sampling. For evaluation only.
+        slots: Episodes held at once.
+        max_reply_tokens: Longest reply, the stop token included.
+        context_length: Longest stream; the model's own limit if None.
+        policy_version: Optimizer steps behind the weights, recorded in every turn.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        *,
+        temperature: float = 1.0,
+        greedy: bool = False,
+        slots: int = 128,
+        max_reply_tokens: int = 32,
+        context_length: int | None = None,
+        policy_version: int = 0,
+    ) -> None:
+        if not temperature > 0:
+            raise ValueError(f"temperature must be above 0, got {temperature}; use greedy=True for the likeliest token")
+        self.model = model
+        self.temperature = temperature
+        self.greedy = greedy
+        self.max_reply_tokens = max_reply_tokens
+        self.policy_version = policy_version
+        self.context_length = min(context_length or model.context_length, model.context_length)
+        self._cache = RaggedCache(model.num_layers, slots, self.context_length)
+        self._rows: dict[int, _Row] = {}
+
+    def start(self, slot: int, env: TextEnv, observation: str, seed: int) -> None:
+        """Open a conversation in `slot`."""
+        stream = self.model.chat.opening(env.instructions, observation)
+        self._rows[slot] = _Row(stream=stream, cached=0, uniforms=np.random.default_rng([seed, 1]))
+
+    def observe(self, slot: int, observation: str) -> None:
+        """Append the environment's answer."""
+        row = self._rows[slot]
+        closed = row.stream[-1] in self.model.chat.stop_ids
+        row.stream += self.model.chat.continuation(observation, closed=closed)
+
+    def finish(self, slot: int) -> list[int]:
+        """Close the conversation and return its ids."""
+        return self._rows.pop(slot).stream
+
+    @torch.inference_mode()
+    def act(self, slots: Sequence[int]) -> list[Reply]:
+        """Sample one reply in each slot."""
+        room = {slot: self.context_length - len(self._rows[slot].stream) for slot in slots}
+        speaking = [slot for slot in slots if room[slot] >= self.max_reply_tokens]
+        for slot in speaking:
+            row = self._rows[slot]
+            row.reply_start, row.logprobs = len(row.stream), []
+        was_training = self.model.model.training
+        self.model.model.eval()
+        active = speaking
+        while active:
+            logits_BV = self._read(active)
+            active = [slot for slot, done in zip(active, self._sample(active, logits_BV), strict=True) if not done]
+        self.model.model.train(was_training)
+        return [self._reply(slot) if room[slot] >= self.max_reply_tokens else Reply(text="", out_of_room=True)
+                for slot in slots]  # fmt: skip
+
+    def _reply(self, slot: int) -> Reply:
+        row = self._rows[slot]
+        ids = row.stream[row.reply_start :]
+        return Reply(text=self.model.chat.text(ids), span=(row.reply_start, len(row.stream)), logprobs=row.logprobs)
+
+    def _read(self, slots: list[int]) -> Tensor:
+        """Feed every id that the cache does not hold yet; return the logits after the last one, `[B, V]`."""
+        rows = [self._rows[slot] for slot in slots]
+        width = max(len(row.stream) - row.cached for row in rows)
+        # Rows are padded on the left so that the last column is the last id of every row. While most slots are busy
+        # all of them take part, the idle ones with padding alone: a view of the cache is cheaper than a copy.
+        everyone = 2 * len(slots) >= self._cache.slots
+        height = self._cache.slots if everyone else len(slots)
+        ids = np.zeros((height, width), dtype=np.int64)
+        positions = np.full((height, width), self._cache.scratch, dtype=np.int64)
+        for place, (slot, row) in enumerate(zip(slots, rows, strict=True)):
+            new = row.stream[row.cached :]
+            line = slot if everyone else place
+            ids[line, width - len(new) :] = new
+            positions[line, width - len(new) :] = np.arange(row.cached, len(row.stream))
+            row.cached = len(row.stream)
+        length = max(row.cached for row in rows)
+        device = self.model.device
+        positions_BT = torch.from_numpy(positions).to(device)
+        mask = self._cache.place(None if everyone else torch.tensor(slots, device=device), positions_BT, length)
+        if self.model.model.config._attn_implementation == "eager":  # noqa: SLF001 - the library's only name for it
+            mask = torch.where(mask, 0.0, torch.finfo(torch.float32).min)
+        output = self.model.model(
+            input_ids=torch.from_numpy(ids).to(device),
+            attention_mask=mask,
+            position_ids=positions_BT.clamp(max=self.context_length - 1),
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        logits_BV: Tensor = output.logits[:, -1]
+        return logits_BV[slots] if everyone else logits_BV
+
+    def _sample(self, slots: list[int], logits_BV: Tensor) -> list[bool]:
+        """Append one id to each row; return which rows have finished their reply."""
+        logp_BV = torch.log_softmax(logits_BV.float() / self.temperature, dim=-1)
+        if not torch.isfinite(logp_BV).all():
+            raise NonFiniteError("the model's logits are not finite; its weights are damaged or the learning rate is "
+                                 "too high: go back to the last good checkpoint")  # fmt: skip
+        if self.greedy:
+            ids_B = logp_BV.argmax(dim=-1)
+        else:
+            cdf_BV = logp_BV.double().exp().cumsum(dim=-1)
+            draws = np.array([self._rows[slot].uniforms.random() for slot in slots])
+            points_B = torch.from_numpy(draws).to(cdf_BV.device) * cdf_BV[:, -1]
+            ids_B = torch.searchsorted(cdf_BV, points_B[:, None], right=True)[:, 0].clamp(max=logp_BV.shape[-1] - 1)
+        chosen_B = logp_BV.gather(1, ids_B[:, None])[:, 0]
+        done = []
+        for slot, token, logprob in zip(slots, ids_B.tolist(), chosen_B.tolist(), strict=True):
+            row = self._rows[slot]
+            row.stream.append(token)
+            row.logprobs.append(logprob)
+            said = len(row.stream) - row.reply_start
+            done.append(token in self.model.chat.stop_ids or said >= self.max_reply_tokens)
+        return done

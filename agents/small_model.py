@@ -1,0 +1,100 @@
+"""The built-in player: a small modern decoder and a tokenizer trained on the games' own text. Nothing is downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+PAD, STOP, USER, ASSISTANT, SYSTEM = "<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"
+
+_WORDS = r" ?[A-Za-z]+|\d| ?[^\sA-Za-z\d]|\s"
+"""What is never merged across: a word with its leading space, one digit, one mark, one white space."""
+
+
+def chat_template(*, show_instructions: bool) -> str:
+    """Return the built-in chat template; without instructions it leaves the system prompt out."""
+    message = "{{ '<|' + message['role'] + '|>' + message['content'] }}"
+    stop = "{% if message['role'] == 'assistant' %}{{ '<|end|>' }}{% endif %}"
+    shown = "true" if show_instructions else "message['role'] != 'system'"
+    prompt = "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+    return f"{{% for message in messages if {shown} %}}{message}{stop}{{% endfor %}}{prompt}"
+
+
+def train_tokenizer(
+    texts: Iterable[str], *, vocabulary_size: int = 512, show_instructions: bool = False
+) -> PreTrainedTokenizerFast:
+    """Train a byte-level BPE tokenizer whose common words are single tokens and whose digits always stand alone.
+
+    Any text whatever encodes and decodes to itself, since every byte is in the vocabulary.
+
+    Args:
+        texts: What the environments and scripted players say.
+        vocabulary_size: Largest vocabulary, bytes and control tokens included.
+        show_instructions: Whether the chat template shows the system prompt.
+    """
+    backend = Tokenizer(models.BPE())
+    split = pre_tokenizers.Split(Regex(_WORDS), behavior="isolated")
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level])
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary_size,
+        special_tokens=[PAD, STOP, USER, ASSISTANT, SYSTEM],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(texts, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, eos_token=STOP, pad_token=PAD, additional_special_tokens=[USER, ASSISTANT, SYSTEM]
+    )
+    tokenizer.chat_template = chat_template(show_instructions=show_instructions)
+    return tokenizer
+
+
+def build_decoder(
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    hidden_size: int = 64,
+    layers: int = 4,
+    heads: int = 4,
+    feedforward_size: int = 192,
+    context_length: int = 1024,
+    seed: int = 0,
+) -> Qwen2ForCausalLM:
+    """Build a randomly initialised decoder with RMSNorm, rotary positions, gated feed-forward and tied embeddings.
+
+    Args:
+        tokenizer: Gives the vocabulary and the stop token.
+        hidden_size: Width, a multiple of `2 * heads`.
+        layers: Depth.
+        heads: Attention heads.
+        feedforward_size: Inner width of the SwiGLU layers.
+        context_length: Longest token stream.
+        seed: Seeds the weights; the global generator is left as it was.
+
+    Raises:
+        ValueError: The width does not divide into heads of even size.
+    """
+    if hidden_size % (2 * heads):
+        raise ValueError(f"hidden_size {hidden_size} must be a multiple of 2 * heads = {2 * heads}")
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden_size,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        intermediate_size=feedforward_size,
+        max_position_embeddings=context_length,
+        tie_word_embeddings=True,
+        use_sliding_window=False,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        attn_implementation="sdpa",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Qwen2ForCausalLM(config)

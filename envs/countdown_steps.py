@@ -1,0 +1,200 @@
+"""Countdown, two numbers at a time: the environment does the arithmetic and shows what remains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from turngym.envs.core import TextEnv
+from turngym.envs.countdown_puzzles import PuzzleFamily
+from turngym.envs.countdown_solver import (
+    MAX_ENUMERATED,
+    OPERATORS,
+    Step,
+    combined,
+    legal_steps,
+    random_play_success,
+    solvable,
+    solve,
+)
+from turngym.envs.parsing import InvalidAction
+from turngym.envs.splits import Split
+
+
+class CountdownStepsEnv(TextEnv):
+    """Combine numbers two at a time until the target is left.
+
+    ## Description
+    The step-wise form of `CountdownEnv`. Each turn replaces two of the numbers by their sum, difference, product or
+    quotient, exactly: 7 / 2 is the fraction 7/2. One number left over that is not the target is a failed attempt, and
+    the numbers start again from the original ones.
+
+    ## Action Space
+    `a op b`: two of the remaining numbers as they are written and one of `+ - * /` between them, with single spaces,
+    such as `3 * 7` or `7/2 - -3`. Anything else, division by zero included, is an invalid action and costs the turn.
+
+    ## Observation Space
+    What the last step made, the target, the remaining numbers in ascending order, and the attempts left, the present
+    one included:
+
+    ```
+    3 * 7 = 21.
+    Target: 30. Numbers: 9 21. Attempts left: 3.
+    ```
+
+    After a failed attempt the first line is such as `That makes 12, 18 away.`
+
+    ## Starting State
+    The puzzle of `CountdownEnv` with the same split, index and ranges; always solvable.
+
+    ## Rewards
+    1 for making the target with all numbers, otherwise 0.
+
+    ## Episode End
+    Terminates on the target, and when the attempts are used up while turns remain. The turn limit truncates. The
+    registered limit is just enough for all attempts without an invalid action.
+
+    ## Information
+    The keys of `turngym.envs.core.TurnInfo`. `potential` is the share of this attempt's steps that are done while the
+    target can still be made from the remaining numbers, otherwise 0.
+
+    ## Arguments
+    Those of `TextEnv`, and:
+
+    * `num_numbers=3`: 3 to 6.
+    * `number_range=(1, 20)`: smallest and largest number, within 1 to 999.
+    * `target_range=(1, 100)`: smallest and largest target, within 1 to 9,999.
+    * `attempts=3`: at least 1.
+
+    The random agent draws uniformly from the legal steps; its success is computed exactly for up to 4 numbers.
+
+    ## References
+    * TinyZero, https://github.com/Jiayi-Pan/TinyZero: Countdown as a task for language models.
+
+    ## Version History
+    * v0: Initial version.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_numbers: int = 3,
+        number_range: Sequence[int] = (1, 20),
+        target_range: Sequence[int] = (1, 100),
+        attempts: int = 3,
+        split: Split = "train",
+        reasoning: bool = False,
+        render_mode: str | None = None,
+    ) -> None:
+        super().__init__(split=split, reasoning=reasoning, render_mode=render_mode)
+        if attempts < 1:
+            raise ValueError(f"attempts must be at least 1, got {attempts}")
+        self.family = PuzzleFamily(num_numbers, number_range, target_range)
+        self.attempts = attempts
+
+    # The game ---------------------------------------------------------------------------------------------------
+
+    def _begin(self, split: Split, index: int) -> None:
+        self.puzzle = self.family.puzzle(split, index)
+        self.numbers = self.puzzle.numbers
+        self.attempts_left = self.attempts
+
+    def _play(self, action: str) -> tuple[float, bool, str]:
+        step = self._parse(action)
+        self.numbers = combined(self.numbers, step)
+        if self._success:
+            return 1.0, True, f"{step} = {step.value}. Solved."
+        if len(self.numbers) > 1:
+            return 0.0, False, f"{step} = {step.value}."
+        self.numbers = self.puzzle.numbers
+        self.attempts_left -= 1
+        # Attempts that end together with the turns are a truncation, and the turn limit's to declare.
+        over = self.attempts_left == 0 and self.turns_left != 0
+        return 0.0, over, f"That makes {step.value}, {abs(step.value - self.puzzle.target)} away."
+
+    def _parse(self, action: str) -> Step:
+        """Read a step. Operands are matched as text: a number has one spelling, the one that is shown."""
+        if self._success or self.attempts_left == 0:
+            raise InvalidAction("the game is over")
+        parts = action.split(" ")
+        if len(parts) != 3 or parts[1] not in OPERATORS:
+            raise InvalidAction("write two numbers and one of + - * / between them, with single spaces")
+        left, operator, right = parts
+        spelled = {str(number): number for number in self.numbers}
+        missing = left not in spelled or right not in spelled
+        if missing or (left == right and self.numbers.count(spelled[left]) < 2):
+            raise InvalidAction(f"use two of the numbers {self._shown()}")
+        if operator == "/" and right == "0":
+            raise InvalidAction("division by zero has no value")
+        return Step(spelled[left], operator, spelled[right])
+
+    def _shown(self) -> str:
+        return " ".join(map(str, self.numbers))
+
+    # What the player reads --------------------------------------------------------------------------------------
+
+    @property
+    def _rules(self) -> str:
+        return (
+            f"Make the target from the {self.family.num_numbers} numbers, using each exactly once. "
+            "Each action combines two of the remaining numbers with + - * / and replaces them by the exact result. "
+            "If the last number left is not the target, the attempt has failed and the numbers start again. "
+            f"Attempts: {self.attempts}. Making the target earns 1, anything else 0. "
+            "An action is two of the numbers as they are written and an operator between them, with single spaces, "
+            "such as 3 * 7 or 7/2 - -3."
+        )
+
+    def _observe(self, feedback: str) -> str:
+        state = f"Target: {self.puzzle.target}. Numbers: {self._shown()}. Attempts left: {self.attempts_left}."
+        return f"{feedback}\n{state}" if feedback else state
+
+    # What the suite reads ---------------------------------------------------------------------------------------
+
+    @property
+    def instance_key(self) -> str:
+        """The sorted numbers and the target, such as `3,7,9->24`."""
+        return self.puzzle.key
+
+    @property
+    def _state(self) -> str:
+        return f"{','.join(map(str, self.numbers))};{self.attempts_left}"
+
+    @property
+    def _success(self) -> bool:
+        return self.numbers == (self.puzzle.target,)
+
+    @property
+    def _potential(self) -> float:
+        if not solvable(self.numbers, self.puzzle.target):
+            return 0.0
+        total = self.family.num_numbers
+        return (total - len(self.numbers)) / (total - 1)
+
+    # Players ----------------------------------------------------------------------------------------------------
+
+    def sample_action(self, rng: np.random.Generator) -> str:
+        """Draw a uniformly random legal step: an ordered pair of the numbers and an operator."""
+        steps = legal_steps(self.numbers)
+        return str(steps[rng.integers(len(steps))]) if steps else "0 + 0"
+
+    def oracle_action(self) -> str:
+        """Return the next step of a solution; where none is left, the first legal step, to end the attempt."""
+        steps = solve(self.numbers, self.puzzle.target)
+        return str(steps[0] if steps else next(iter(legal_steps(self.numbers)), "0 + 0"))
+
+    def optimal_success(self) -> float | None:
+        """1, unless the turn limit is too short for one attempt."""
+        return float(self._full_attempts() > 0)
+
+    def random_success(self) -> float | None:
+        """Probability that one of the random agent's attempts succeeds; None for more than 4 numbers."""
+        if self.family.num_numbers > MAX_ENUMERATED:
+            return None
+        once = random_play_success(self.puzzle.numbers, self.puzzle.target)
+        return 1.0 - (1.0 - once) ** self._full_attempts()
+
+    def _full_attempts(self) -> int:
+        """Return how many whole attempts fit into the turn limit."""
+        turns = self.turn_limit
+        return self.attempts if turns is None else min(self.attempts, turns // (self.family.num_numbers - 1))

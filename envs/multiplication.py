@@ -1,0 +1,217 @@
+"""Multiplication in one answer, with several attempts at it; and what its step-wise form shares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from turngym.envs.core import TextEnv
+from turngym.envs.parsing import InvalidAction
+from turngym.envs.splits import Split, draw_instance
+
+MAX_DIGITS = 5
+"""The most digits of a factor."""
+MAX_ANSWER_DIGITS = 12
+"""The longest number that is read; every right answer has fewer digits."""
+
+
+def checked_digits(digits: Sequence[int]) -> tuple[int, int]:
+    """Return the digit counts of the two factors.
+
+    Raises:
+        ValueError: They are not two whole numbers from 1 to `MAX_DIGITS`.
+    """
+    if len(digits) != 2 or not all(1 <= count <= MAX_DIGITS for count in digits):
+        raise ValueError(f"digits must be two whole numbers of 1 to {MAX_DIGITS}, got {digits!r}")
+    return digits[0], digits[1]
+
+
+def draw_factors(split: Split, index: int, digits: tuple[int, int]) -> tuple[int, int]:
+    """Draw the factors of instance `(split, index)`; a * b and b * a belong to the same split.
+
+    Args:
+        split: The split.
+        index: The instance within it, at least 0.
+        digits: Exact digit counts of the first and the second factor; a single digit is 1 to 9.
+    """
+
+    def draw(rng: np.random.Generator) -> tuple[int, int]:
+        a, b = (int(rng.integers(10 ** (count - 1), 10**count)) for count in digits)
+        return a, b
+
+    return draw_instance(split, index, draw, lambda pair: f"{min(pair)}*{max(pair)}")
+
+
+def parse_whole(text: str) -> int:
+    """Read a whole number in plain decimal digits.
+
+    Raises:
+        InvalidAction: It is written in any other way, with leading zeros, or is too long.
+    """
+    if len(text) > MAX_ANSWER_DIGITS or not (text.isascii() and text.isdecimal()):
+        raise InvalidAction(f"write a whole number in at most {MAX_ANSWER_DIGITS} digits and nothing else")
+    if text[0] == "0" and len(text) > 1:
+        raise InvalidAction("write the number without leading zeros")
+    return int(text)
+
+
+def random_number(num_digits: int, rng: np.random.Generator) -> int:
+    """Draw a uniformly random number with exactly `num_digits` digits; a single digit is 0 to 9."""
+    return int(rng.integers(10 ** (num_digits - 1) if num_digits > 1 else 0, 10**num_digits))
+
+
+def guess_probability(answer: int) -> float:
+    """Return the probability that `random_number` hits `answer`, its number of digits known."""
+    places = len(str(answer)) - 1
+    return 1 / (9 * 10**places) if places else 1 / 10
+
+
+def with_one_wrong_digit(number: int, rng: np.random.Generator) -> int:
+    """Return `number` with one random digit changed, its length kept."""
+    digits = str(number)
+    at = int(rng.integers(len(digits)))
+    leading = at == 0 and len(digits) > 1
+    others = [digit for digit in "0123456789" if digit != digits[at] and not (leading and digit == "0")]
+    return int(digits[:at] + others[rng.integers(len(others))] + digits[at + 1 :])
+
+
+class MultiplicationEnv(TextEnv):
+    """Multiply two numbers; every attempt is told whether it was too low or too high.
+
+    ## Description
+    Mental arithmetic with a few attempts. Between attempts the player learns the direction of its error, and nothing
+    of its size.
+
+    ## Action Space
+    A whole number in decimal digits, alone, without leading zeros. Anything else is an invalid action.
+
+    ## Observation Space
+    What the last attempt was, and the task:
+
+    ```
+    1001 is too low.
+    23 * 47 = ?
+    ```
+
+    ## Starting State
+    Both factors are drawn uniformly from the numbers with the given counts of digits.
+
+    ## Rewards
+    1 for the exact product, otherwise 0.
+
+    ## Episode End
+    Terminates on the exact product. The turn limit truncates.
+
+    ## Information
+    The keys of `turngym.envs.core.TurnInfo`. `potential` is the closeness of the best attempt: the smaller of it and
+    the product, divided by the larger; 0 before the first attempt.
+
+    ## Arguments
+    Those of `TextEnv`, and:
+
+    * `digits=(2, 2)`: digits of the first and the second factor, 1 to 5 each.
+
+    The random agent draws uniformly from the numbers with as many digits as the product; its success is exact.
+
+    ## References
+    * Dziri et al., arXiv:2305.18654: multiplication as a measure of compositional reasoning.
+
+    ## Version History
+    * v0: Initial version.
+    """
+
+    def __init__(
+        self,
+        *,
+        digits: Sequence[int] = (2, 2),
+        split: Split = "train",
+        reasoning: bool = False,
+        render_mode: str | None = None,
+    ) -> None:
+        super().__init__(split=split, reasoning=reasoning, render_mode=render_mode)
+        self.digits = checked_digits(digits)
+
+    # The game ---------------------------------------------------------------------------------------------------
+
+    def _begin(self, split: Split, index: int) -> None:
+        self.factors = draw_factors(split, index, self.digits)
+        self.product = self.factors[0] * self.factors[1]
+        self._solved = False
+        self._above: int | None = None
+        """The largest attempt that was too low: the product lies above it."""
+        self._below: int | None = None
+        """The smallest attempt that was too high."""
+
+    def _play(self, action: str) -> tuple[float, bool, str]:
+        if self._solved:
+            raise InvalidAction("the game is over")
+        attempt = parse_whole(action)
+        if attempt == self.product:
+            self._solved = True
+            return 1.0, True, f"{attempt} is right."
+        if attempt < self.product:
+            self._above = attempt if self._above is None else max(self._above, attempt)
+            return 0.0, False, f"{attempt} is too low."
+        self._below = attempt if self._below is None else min(self._below, attempt)
+        return 0.0, False, f"{attempt} is too high."
+
+    # What the player reads --------------------------------------------------------------------------------------
+
+    @property
+    def _rules(self) -> str:
+        first, second = self.digits
+        return (
+            f"Multiply a number of digit length {first} by one of digit length {second}. "
+            "Each wrong answer is told to be too low or too high, and you may answer again. "
+            "The exact product earns 1, anything else 0. An action is a whole number, in digits alone."
+        )
+
+    def _observe(self, feedback: str) -> str:
+        task = "{} * {} = ?".format(*self.factors)
+        return f"{feedback}\n{task}" if feedback else task
+
+    # What the suite reads ---------------------------------------------------------------------------------------
+
+    @property
+    def instance_key(self) -> str:
+        """The two factors in order, such as `23*47`; `47*23` is another instance of the same split."""
+        return "{}*{}".format(*self.factors)
+
+    @property
+    def _state(self) -> str:
+        return "solved" if self._solved else f"{self._above},{self._below}"
+
+    @property
+    def _success(self) -> bool:
+        return self._solved
+
+    @property
+    def _potential(self) -> float:
+        low = 0.0 if self._above is None else self._above / self.product
+        high = 0.0 if self._below is None else self.product / self._below
+        return max(low, high)
+
+    # Players ----------------------------------------------------------------------------------------------------
+
+    def sample_action(self, rng: np.random.Generator) -> str:
+        """Draw a uniformly random number with as many digits as the product."""
+        return str(random_number(len(str(self.product)), rng))
+
+    def mistaken_action(self, rng: np.random.Generator) -> str:
+        """Return the product with one random digit changed."""
+        return str(with_one_wrong_digit(self.product, rng))
+
+    def oracle_action(self) -> str:
+        """Return the product."""
+        return str(self.product)
+
+    def optimal_success(self) -> float | None:
+        """1: the first attempt can be right."""
+        return 1.0
+
+    def random_success(self) -> float | None:
+        """Probability that one of the random agent's attempts is right."""
+        if self.turn_limit is None:
+            return 1.0
+        return 1.0 - (1.0 - guess_probability(self.product)) ** self.turn_limit

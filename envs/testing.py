@@ -1,0 +1,273 @@
+"""Checks for text environments: run them on your own, as the suite runs them on every environment it registers.
+
+Example:
+    >>> import gymnasium, turngym
+    >>> from turngym.envs.testing import check_text_env
+    >>> check_text_env(gymnasium.make("turngym/FrozenLake-v0"))
+"""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.utils.env_checker import check_env
+
+from turngym.envs.core import TextEnv, TurnInfo
+from turngym.envs.parsing import CLOSE, OPEN
+from turngym.envs.splits import SPLITS, Split
+
+MAX_TURNS = 200
+"""Turns after which an episode of an environment without a turn limit is left."""
+
+FRAGMENTS = (
+    *("", "0", "-1", "1e9", "1_5", "0x10", "9**9**9", "²", "½", "٣", "𝟙", "nan", "inf", "1/0", "((((", "+", "="),
+    *("None", "{}", "%s%n", "''", '"', "\\", "\0", "\r\n", "\x1b[31m", "\u202e", "\u200b", "\ud800", "√", "🙂", "("),
+    *("__import__('os')", "<answer>", "</answer>", "<|im_end|>", "<s>", "[INST]", "left", "search[", "a" * 3000),
+)
+BLANKS = ("", " ", "  ", "\t", "\n", "\u00a0", "\u2003", ",", ", ", ";", "\x00", "\u200b", "_")
+
+Player = Callable[[TextEnv], str]
+"""Chooses a reply from the state of the environment."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What an environment said at a reset or after a reply."""
+
+    reply: str
+    """The reply; empty at a reset."""
+    observation: str
+    """The answer to it."""
+    reward: float
+    """The reward; zero at a reset."""
+    terminated: bool
+    """Whether the game is over."""
+    truncated: bool
+    """Whether the turn limit cut the episode off."""
+    info: dict[str, Any]
+    """The information of `TurnInfo`."""
+
+
+def random_player(seed: int) -> Player:
+    """Return the random agent of any environment."""
+    rng = np.random.default_rng(seed)
+    return lambda env: env.sample_action(rng)
+
+
+def oracle_player(env: TextEnv) -> str:
+    """Reply as the environment's oracle does."""
+    return env.oracle_action()
+
+
+def play(
+    env: gym.Env[str, str], player: Player, *, seed: int = 0, split: Split = "train", index: int = 0
+) -> list[Moment]:
+    """Play one episode of instance `(split, index)` and return it, the reset first.
+
+    Args:
+        env: An environment, wrapped or not, with a `TextEnv` inside.
+        player: Chooses every reply; put in an `<answer>` block where the environment wants one.
+        seed: Seeds the chances of the episode.
+        split: The split of the instance.
+        index: The instance within its split.
+    """
+    inside = text_env(env)
+    observation, info = env.reset(seed=seed, options={"split": split, "index": index})
+    episode = [Moment("", observation, 0.0, False, False, info)]
+    while not (episode[-1].terminated or episode[-1].truncated) and len(episode) <= MAX_TURNS:
+        action = player(inside)
+        episode.append(say(env, f"{OPEN}{action}{CLOSE}" if inside.reasoning else action))
+    return episode
+
+
+def say(env: gym.Env[str, str], reply: str) -> Moment:
+    """Step `env` and return what it said."""
+    observation, reward, terminated, truncated, info = env.step(reply)
+    return Moment(reply, observation, float(reward), terminated, truncated, info)
+
+
+def hostile_replies(env: TextEnv, rng: np.random.Generator) -> Iterator[str]:
+    """Yield replies that try to break `env`, without end: noise in many scripts, and usable actions slightly spoilt."""
+    while True:
+        action = env.sample_action(rng)
+        kind = rng.integers(8)
+        if kind == 0:
+            yield "".join(map(chr, rng.integers(0x110000, size=rng.integers(30))))  # any code point, surrogates too
+        elif kind == 1:
+            yield "".join(rng.choice(list(FRAGMENTS), size=rng.integers(1, 8)))
+        elif kind == 2:
+            yield (FRAGMENTS[rng.integers(len(FRAGMENTS))] + action) * int(rng.integers(1, 500))
+        elif kind == 3:
+            yield action.replace(" ", str(rng.choice(BLANKS))) + str(rng.choice(BLANKS))
+        elif kind == 4:
+            yield "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in action)  # full-width look-alikes
+        elif kind == 5:
+            yield f"{OPEN * int(rng.integers(3))}{action}{CLOSE * int(rng.integers(3))}"
+        else:
+            yield _spoil(action, rng)
+
+
+def _spoil(action: str, rng: np.random.Generator) -> str:
+    """Delete, double, replace or change the case of one character."""
+    at = int(rng.integers(len(action))) if action else 0
+    before, character, after = action[:at], action[at : at + 1], action[at + 1 :]
+    spoilt = ("", character * 2, chr(int(rng.integers(32, 1000))), character.swapcase())
+    return before + spoilt[rng.integers(len(spoilt))] + after
+
+
+def check_text_env(env: gym.Env[str, str], *, instances: int = 10, seed: int = 0) -> None:
+    """Check that an environment keeps Gymnasium's contract and that of `TextEnv`.
+
+    Args:
+        env: An environment with a `TextEnv` inside, best as `gymnasium.make` returns it. It is reset and stepped.
+        instances: How many instances of each split to play.
+        seed: Seeds the chances, the random agent and the hostile replies.
+
+    Raises:
+        TypeError: There is no `TextEnv` inside.
+        AssertionError: The contract is broken; the message says where, and what is most likely wrong.
+    """
+    inside = text_env(env)
+    before = _global_generators()
+    check_gymnasium(env)
+    check_limit(env)
+    check_resets(env, seed=seed)
+    for split in SPLITS:
+        for index in range(instances):
+            for player in (oracle_player, random_player(seed + index)):
+                check_episode(inside, play(env, player, seed=seed, split=split, index=index), usable=True)
+    check_splits(inside, instances)
+    check_hostile(env, replies=100 * instances, seed=seed)
+    assert _global_generators() == before, (
+        "the environment drew from a global random generator; draw from `self.np_random` alone"
+    )
+
+
+def _global_generators() -> tuple[Any, ...]:
+    """Return the state of the generators that no environment may touch."""
+    state = np.random.get_state(legacy=False)["state"]
+    return random.getstate(), state["key"].tobytes(), state["pos"]
+
+
+def text_env(env: gym.Env[Any, Any]) -> TextEnv:
+    """Return the `TextEnv` inside of all wrappers.
+
+    Raises:
+        TypeError: There is none.
+    """
+    inside = env.unwrapped
+    if not isinstance(inside, TextEnv):
+        raise TypeError(f"a TextEnv is needed, got {type(inside).__name__}; derive it from turngym.envs.core.TextEnv")
+    return inside
+
+
+def check_gymnasium(env: gym.Env[str, str]) -> None:
+    """Run Gymnasium's own checker inside and outside of the wrappers; every warning is an error."""
+    for layer in dict.fromkeys((env, env.unwrapped)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            # The checker advises against wrappers; here they are part of what is checked.
+            warnings.filterwarnings("ignore", message=r".*is different from the unwrapped version.*")
+            check_env(layer, skip_render_check=env.spec is None)
+
+
+def check_limit(env: gym.Env[str, str]) -> None:
+    """Check that prompt and state key know the turn limit in force."""
+    inside = text_env(env)
+    limit = env.spec.max_episode_steps if env.spec else None
+    assert inside.turn_limit == limit, (
+        f"the turn limit is {limit} and the environment was told {inside.turn_limit}; "
+        "register it with the wrapper AnnounceTurnLimit, as turngym.envs.registry.register does"
+    )
+    _, info = env.reset(seed=0)
+    left = "inf" if limit is None else str(limit)
+    assert info["state_key"].endswith(f"|{left}"), f"the state key must end in the turns left, {left}"
+    if limit is not None:
+        assert f"You have {limit} turns." in inside.instructions, "the instructions must state the turn limit"
+
+
+def check_resets(env: gym.Env[str, str], *, seed: int) -> None:
+    """Check that seed and options determine the instance, and that bad options are refused."""
+    inside = text_env(env)
+    first = env.reset(seed=seed)
+    assert env.reset(seed=seed) == first, "the same seed must give the same episode"
+    for split in SPLITS:
+        keys = set()
+        for chance in (seed, seed + 1):
+            env.reset(seed=chance, options={"split": split, "index": 3})
+            keys.add(inside.instance_key)
+        assert len(keys) == 1, "an instance must be a function of split and index alone, whatever the seed"
+    for options in ({"split": "exam"}, {"index": -1}, {"index": 1.5}, {"indices": 3}):
+        try:
+            env.reset(options=options)
+        except ValueError:
+            continue
+        raise AssertionError(f"reset must refuse the options {options} with a ValueError")
+
+
+def check_episode(env: TextEnv, episode: list[Moment], *, usable: bool = False) -> None:
+    """Check one played episode.
+
+    Args:
+        env: The environment that it was played in.
+        episode: What `play` returned.
+        usable: Whether every reply was a usable action.
+    """
+    low, high = env.reward_range
+    total = sum(moment.reward for moment in episode)
+    assert low - 1e-9 <= total <= high + 1e-9, f"the return {total} is outside of reward_range {low, high}"
+    for moment in episode:
+        check_moment(env, moment)
+        assert moment.info["valid"] or not usable, f"the environment refused its own action: {moment.observation!r}"
+    for moment in episode[:-1]:
+        assert not moment.info["success"], "an episode must end once its task is solved"
+    limit = env.turn_limit
+    assert limit is None or len(episode) <= limit + 1, "the episode outlived its turn limit"
+    assert not episode[-1].truncated or len(episode) - 1 == limit, "only the turn limit truncates"
+
+
+def check_moment(env: TextEnv, moment: Moment) -> None:
+    """Check one observation with its reward and information."""
+    info = moment.info
+    assert moment.observation in env.observation_space, "an observation is outside of its space"
+    assert set(info) == set(TurnInfo.__annotations__), f"info must have the keys of TurnInfo, got {sorted(info)}"
+    for key, kind in (("success", bool), ("valid", bool), ("state_key", str), ("potential", float)):
+        assert type(info[key]) is kind, f"info[{key!r}] must be of type {kind.__name__}, got {type(info[key]).__name__}"
+    assert info["task_reward"] == moment.reward, "task_reward must be the unshaped reward of the turn"
+    assert 0.0 <= info["potential"] <= 1.0, f"the potential {info['potential']} is outside of [0, 1]"
+    assert info["state_key"].startswith(env.instance_key), "the state key must begin with the instance"
+    assert info["potential"] == 0.0 or not moment.terminated, "the potential of a terminated game is zero"
+    if not info["valid"]:
+        nothing_else = moment.reward == 0.0 and not moment.terminated
+        assert nothing_else, "an unusable reply costs its turn and nothing else"
+        assert "Invalid action" in moment.observation, "the observation must say why the reply was refused"
+
+
+def check_splits(env: TextEnv, instances: int) -> None:
+    """Check that no instance is in two splits, over indices 0 to `instances - 1` of each."""
+    owner: dict[str, Split] = {}
+    for split in SPLITS:
+        for index in range(instances):
+            env.reset(options={"split": split, "index": index})
+            other = owner.setdefault(env.instance_key, split)
+            assert other == split, (
+                f"instance {env.instance_key!r} is both in {other} and in {split}; draw it with splits.draw_instance"
+            )
+
+
+def check_hostile(env: gym.Env[str, str], *, replies: int, seed: int = 0) -> None:
+    """Send `replies` hostile replies; whatever is said, the environment must answer and must not raise."""
+    inside = text_env(env)
+    hostile = hostile_replies(inside, np.random.default_rng(seed))
+    env.reset(seed=seed)
+    for turn in range(replies):
+        moment = say(env, next(hostile))
+        check_moment(inside, moment)
+        if moment.terminated or moment.truncated:
+            env.reset(seed=seed + turn)

@@ -1,0 +1,178 @@
+"""`turngym doctor`: whether this installation works, and what to do where it does not."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module, metadata
+from pathlib import Path
+
+from rich.console import Console
+
+import turngym
+from turngym.agents.evaluation import first_instances, score_episodes
+from turngym.agents.rollout import collect_episodes
+from turngym.agents.scripted import OracleAgent
+from turngym.cli.config import load_preset, preset_names, short_name
+from turngym.cli.errors import UsageError
+from turngym.cli.options import parse
+from turngym.cli.terminal import make_console
+from turngym.envs import env_ids
+
+CORE = ("numpy", "gymnasium", "tyro", "rich")
+OPTIONAL = {"torch": "train", "transformers": "train", "safetensors": "train", "matplotlib": "plot"}
+PARTS = ("envs", "agents", "trainers", "cli")
+
+
+class Broken(Exception):
+    """A check failed; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class DoctorOptions:
+    """Check versions, package files, environments, presets and, where torch is installed, a tiny model."""
+
+
+def run(words: Sequence[str]) -> int:
+    """Run every check and return 1 if one of them failed."""
+    parse(DoctorOptions, words, command="doctor")
+    console = make_console()
+    checks: dict[str, Callable[[], str]] = {
+        "python": python_version,
+        "packages": core_versions,
+        "optional": optional_versions,
+        "files": package_files,
+        "presets": presets,
+        "environments": environments,
+        "model": tiny_model,
+    }
+    healthy = [report(name, check, console) for name, check in checks.items()]
+    console.print("All is well." if all(healthy) else "Something is broken; see above.")
+    return int(not all(healthy))
+
+
+def report(name: str, check: Callable[[], str], console: Console) -> bool:
+    """Run one check, print its line, and return whether it passed."""
+    try:
+        line, healthy = check(), True
+    except Broken as error:
+        line, healthy = str(error), False
+    except Exception as error:  # noqa: BLE001 - a diagnosis must go on after whatever it finds
+        advice = "install turngym again; if that does not help, report it"
+        line, healthy = f"{type(error).__name__}: {error} ({advice})", False
+    console.print(f"{'ok    ' if healthy else 'BROKEN'} {name:<13} {line}", soft_wrap=True)
+    return healthy
+
+
+def python_version() -> str:
+    """Return interpreter and platform."""
+    return f"{platform.python_version()} on {platform.platform(terse=True)}"
+
+
+def core_versions() -> str:
+    """Return the versions of what turngym always needs.
+
+    Raises:
+        Broken: One is missing.
+    """
+    try:
+        return ", ".join(f"{name} {metadata.version(name)}" for name in CORE)
+    except metadata.PackageNotFoundError as error:
+        raise Broken(f"{error.name} is missing: pip install --force-reinstall turngym") from error
+
+
+def optional_versions() -> str:
+    """Return the versions of the extras; a missing one is no fault."""
+    return ", ".join(f"{name} {_version(name) or f'absent (turngym[{extra}])'}" for name, extra in OPTIONAL.items())
+
+
+def package_files() -> str:
+    """Compare the installed files with the record of their hashes, and the parts with each other.
+
+    Raises:
+        Broken: A file is missing or changed, or a part comes from somewhere else.
+    """
+    for part in PARTS:
+        if import_module(f"turngym.{part}").__file__ is None:
+            raise Broken(f"turngym.{part} is a bare folder; is there a folder named turngym where you are?")
+    if _version("turngym") != turngym.__version__:
+        raise Broken(f"installed as {_version('turngym')} but the code is {turngym.__version__}: install it again")
+    changed = [str(file) for file in metadata.files("turngym") or [] if not _unchanged(file)]
+    if changed:
+        raise Broken(f"{changed[0]} is missing or was changed after installation: install turngym again")
+    return f"turngym {turngym.__version__} in {Path(turngym.__file__).parent}"
+
+
+def presets() -> str:
+    """Read every preset.
+
+    Raises:
+        Broken: One cannot be read or names no environment.
+    """
+    for name in preset_names():
+        try:
+            config = load_preset(name)
+        except UsageError as error:
+            raise Broken(str(error)) from error
+        if config.env.id not in env_ids():
+            raise Broken(f"preset {name} names {config.env.id}, which is not registered")
+    return ", ".join(preset_names())
+
+
+def environments() -> str:
+    """Let the oracle play one episode of every environment.
+
+    Raises:
+        Broken: An environment raised.
+    """
+    for env_id in env_ids():
+        score = score_episodes(collect_episodes(OracleAgent(), env_id, first_instances("train", 2)), 0.0)
+        if score.errors:
+            raise Broken(f"{env_id} failed in play: install turngym again")
+    return ", ".join(map(short_name, env_ids()))
+
+
+def tiny_model() -> str:
+    """Build the smallest model and let it play two episodes, where torch is installed.
+
+    Raises:
+        Broken: Its tokens and the record of them do not fit together.
+    """
+    if not (_version("torch") and _version("transformers")):
+        return "not checked: no torch and transformers (pip install 'turngym[train]')"
+    import torch
+
+    small_model = import_module("turngym.agents.small_model")
+    language_model = import_module("turngym.agents.language_model")
+    env_id = env_ids()[0]
+    tokenizer = small_model.train_tokenizer(["Play on."], vocabulary_size=300)
+    decoder = small_model.build_decoder(tokenizer, hidden_size=16, layers=1, heads=2, feedforward_size=16)
+    agent = language_model.LanguageModelAgent(
+        language_model.LanguageModel(decoder, tokenizer), slots=2, max_reply_tokens=4
+    )
+    episodes = collect_episodes(agent, env_id, first_instances("train", 2), slots=2)
+    if any(turn.span[1] - turn.span[0] != len(turn.logprobs) for episode in episodes for turn in episode.turns):
+        raise Broken("the model's tokens and log-probabilities do not match: check the versions of torch, transformers")
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    return f"plays; {torch.get_num_threads()} torch threads, {device}"
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _unchanged(file: metadata.PackagePath) -> bool:
+    """Whether an installed file still has the hash that was recorded for it; files without one pass."""
+    if file.hash is None:
+        return True
+    path = Path(str(file.locate()))
+    if not path.is_file():
+        return False
+    digest = hashlib.new(file.hash.mode, path.read_bytes()).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode() == file.hash.value

@@ -1,0 +1,96 @@
+"""`turngym evaluate`: one player beside the random floor and the optimum, on the same held-out instances."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from turngym.agents.base import Agent
+from turngym.agents.evaluation import Score, first_instances, optimal_rate, score_episodes
+from turngym.agents.rollout import Instance, collect_episodes
+from turngym.agents.scripted import RandomAgent
+from turngym.cli.errors import UsageError
+from turngym.cli.options import JsonObject, parse
+from turngym.cli.players import Decoding, find_player
+from turngym.cli.report import score_table
+from turngym.cli.terminal import TerminalProgress, make_console
+from turngym.trainers.progress import Progress, SuccessSoFar
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Measure a player on held-out instances, beside the random floor and the optimum."""
+
+    player: Annotated[Positional[str], arg(metavar="PLAYER")]
+    """A run folder, a checkpoint folder, or one of: random, oracle, demonstration, hostile."""
+    env: str = ""
+    """The environment; a run knows its own."""
+    env_kwargs: JsonObject = field(default_factory=dict)
+    """Arguments of the environment, as a JSON object; a run knows its own."""
+    episodes: int = 512
+    """How many instances, each played once."""
+    split: Literal["train", "validation", "test"] = "test"
+    """Which instances."""
+    greedy: bool = False
+    """Take the likeliest token instead of sampling."""
+    temperature: float = 1.0
+    """Sampling temperature."""
+    seed: int = 0
+    """Chance of environment and sampling; the instances are the same for every seed."""
+    slots: int = 128
+    """Episodes played at once."""
+
+
+def run(words: Sequence[str]) -> int:
+    """Run the command and return its exit code."""
+    options = parse(EvaluateOptions, words, command="evaluate")
+    check_amounts(episodes=options.episodes, slots=options.slots, seed=options.seed, temperature=options.temperature)
+    player = find_player(options.player)
+    env_id, env_kwargs = player.env(options.env, options.env_kwargs)
+    decoding = Decoding(greedy=options.greedy, temperature=options.temperature, slots=options.slots)
+    agent = player.make(decoding)
+    console = make_console()
+    instances = first_instances(options.split, options.episodes, options.seed)
+    rows: dict[str, Score | float | None] = {}
+    with TerminalProgress(console) as progress:
+        for name, who in {"random": RandomAgent(), player.name: agent}.items():
+            rows[name] = measure(
+                who, env_id, instances, env_kwargs=env_kwargs, slots=options.slots, progress=progress, name=name
+            )
+    rows["optimum"] = optimal_rate(env_id, instances, env_kwargs)
+    console.print(score_table(rows, f"{env_id}, {options.split} split{f', {decoding}' if player.decodes else ''}"))
+    return int(any(isinstance(row, Score) and row.errors for row in rows.values()))
+
+
+def measure(
+    agent: Agent,
+    env_id: str,
+    instances: Sequence[Instance],
+    *,
+    env_kwargs: JsonObject,
+    slots: int,
+    progress: Progress,
+    name: str,
+) -> Score:
+    """Play every instance once and return the score, with the success so far in the progress bar."""
+    progress.phase(name, len(instances))
+    began = time.perf_counter()
+    episodes = collect_episodes(
+        agent, env_id, instances, env_kwargs=env_kwargs, slots=slots, on_episode=SuccessSoFar(progress)
+    )
+    return score_episodes(episodes, time.perf_counter() - began)
+
+
+def check_amounts(**amounts: float) -> None:
+    """Refuse amounts that nothing can be done with; a seed may be 0, everything else must be above.
+
+    Raises:
+        UsageError: An amount is too small.
+    """
+    for name, amount in amounts.items():
+        if not amount >= 0 or (amount == 0 and name not in ("seed", "first")):
+            raise UsageError(f"--{name} must be {'at least' if name in ('seed', 'first') else 'above'} 0, got {amount}")

@@ -1,0 +1,212 @@
+"""From command-line words to a dataclass, by tyro; what cannot be read is answered with one sentence, not a page."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stderr
+from dataclasses import dataclass, fields, is_dataclass
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import tyro
+
+from turngym.cli.errors import UsageError, nearest
+
+Options = TypeVar("Options")
+
+JsonObject = dict[str, Any]
+"""A mapping that is written on the command line as one JSON object, such as '{"size": 8}'."""
+
+_REGISTRY = tyro.constructors.ConstructorRegistry()
+_POSITIONAL = get_args(tyro.conf.Positional[str])[1:]
+_CONFIG = (tyro.conf.FlagCreatePairsOff,)  # a switch is given or not; there is no --no-switch
+_BOOLEANS = {"true": True, "false": False}
+_EXPECTED = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    JsonObject: """a JSON object such as '{"size": 8}'""",
+}
+
+
+def read_json_object(text: str) -> JsonObject:
+    """Read one JSON object.
+
+    Raises:
+        ValueError: The text is anything else.
+    """
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError(f"{text} is not a JSON object")
+    return value
+
+
+def read_boolean(text: str) -> bool:
+    """Read true or false, in any case.
+
+    Raises:
+        ValueError: The text is anything else.
+    """
+    try:
+        return _BOOLEANS[text.lower()]
+    except KeyError:
+        raise ValueError(f"{text} is neither true nor false") from None
+
+
+@_REGISTRY.primitive_rule
+def _json_rule(
+    info: tyro.constructors.PrimitiveTypeInfo,
+) -> tyro.constructors.PrimitiveConstructorSpec[JsonObject] | None:
+    if info.type != JsonObject:
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="JSON",
+        instance_from_str=lambda words: read_json_object(words[0]),
+        is_instance=lambda value: isinstance(value, dict),
+        str_from_instance=lambda value: [json.dumps(value)],
+    )
+
+
+@_REGISTRY.primitive_rule
+def _boolean_rule(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec[bool] | None:
+    # tyro reads "True"; TOML, JSON and people also write "true".
+    if info.type is not bool:
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="{true,false}",
+        instance_from_str=lambda words: read_boolean(words[0]),
+        is_instance=lambda value: isinstance(value, bool),
+        str_from_instance=lambda value: [str(value).lower()],
+    )
+
+
+def parse(kind: type[Options], words: Sequence[str], *, command: str, default: Options | None = None) -> Options:
+    """Read the words of a command into its options.
+
+    Args:
+        kind: The dataclass of the options; its docstrings are the help.
+        words: The words after the command's name.
+        command: The command's name, for the help.
+        default: Where the values come from that no word gives.
+
+    Raises:
+        UsageError: A flag is unknown, or a value is missing or of the wrong type.
+        SystemExit: After `--help`.
+    """
+    prog = f"turngym {command}"
+    start = tyro.MISSING_NONPROP if default is None else default
+    try:
+        with redirect_stderr(io.StringIO()):
+            options: Options = tyro.cli(kind, prog=prog, args=words, registry=_REGISTRY, default=start, config=_CONFIG)
+            return options
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+    raise UsageError(_diagnose(kind, list(words), command))
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One flag of a command."""
+
+    name: str
+    """As it is written, such as "--run.seed"."""
+    type: Any
+    """What its value must be."""
+    switch: bool
+    """Whether it stands alone, without a value."""
+
+
+def flags_of(kind: Any, prefix: str = "--", *, switches: bool = True) -> Iterator[Flag]:
+    """Yield every flag of an options dataclass, nested sections included.
+
+    Args:
+        kind: The dataclass.
+        prefix: What stands before the names.
+        switches: Whether booleans are switches (as in a command) or take True or False (as in a configuration).
+    """
+    hints = get_type_hints(kind, include_extras=True)
+    for field in fields(kind):
+        hint, notes = _unwrapped(hints[field.name])
+        if _is_positional(notes):
+            continue
+        name = f"{prefix}{field.name.replace('_', '-')}"
+        if is_dataclass(hint):
+            flat = any(getattr(note, "name", None) == "" for note in notes)
+            yield from flags_of(hint, prefix if flat else f"{name}.", switches=switches and not flat)
+        else:
+            yield Flag(name, hint, switch=hint is bool and switches)
+
+
+def _diagnose(kind: Any, words: list[str], command: str) -> str:
+    """Say what is wrong with words that did not parse."""
+    known = {flag.name: flag for flag in flags_of(kind)}
+    loose = []
+    waiting = iter(words)
+    for word in waiting:
+        if not word.startswith("-"):
+            loose.append(word)
+            continue
+        written, equals, value = word.partition("=")
+        flag = known.get("--" + written.removeprefix("--").replace("_", "-"))
+        if flag is None:
+            return f"{command} has no option {written}{nearest(written, known)}"
+        if flag.switch:
+            continue
+        given = value if equals else next(waiting, "--")
+        if given.startswith("--") and not equals:
+            return f"{flag.name} needs a value: {_expected(flag.type)}"
+        if not _readable(flag.type, given):
+            return f"{flag.name} takes {_expected(flag.type)}, not {given!r}"
+    places = _positionals(kind)
+    if len(loose) > len(places):
+        return f"{command} has no use for {loose[len(places)]!r}; see turngym {command} --help"
+    if len(loose) < len(places):
+        return f"{command} needs {' and '.join(places[len(loose) :])}; see turngym {command} --help"
+    return f"the arguments of {command} cannot be read; see turngym {command} --help"
+
+
+def _positionals(kind: Any) -> list[str]:
+    """Return the names of a command's arguments that stand without a flag."""
+    hints = get_type_hints(kind, include_extras=True)
+    return [field.name.upper() for field in fields(kind) if _is_positional(_unwrapped(hints[field.name])[1])]
+
+
+def _unwrapped(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Return a type and the notes that `Annotated` put on it."""
+    if get_origin(hint) is not Annotated:
+        return hint, ()
+    plain, *notes = get_args(hint)
+    return plain, tuple(notes)
+
+
+def _is_positional(notes: tuple[Any, ...]) -> bool:
+    return any(note in _POSITIONAL for note in notes)
+
+
+def _readable(kind: Any, value: str) -> bool:
+    """Whether a value is of a type, for the types that options have."""
+    if get_origin(kind) is Literal:
+        return value in map(str, get_args(kind))
+    if get_origin(kind) is UnionType:
+        return any(_readable(part, value) for part in get_args(kind))
+    readers: dict[Any, Callable[[str], Any]] = {
+        int: int, float: float, bool: read_boolean, JsonObject: read_json_object, NoneType: ["None"].index,
+    }  # fmt: skip
+    try:
+        readers.get(kind, str)(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _expected(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(map(str, get_args(kind)))
+    if get_origin(kind) is UnionType:
+        return _expected(next(part for part in get_args(kind) if part is not NoneType))
+    return _EXPECTED.get(kind, "a value")

@@ -1,0 +1,120 @@
+"""`turngym play`: a person at the terminal, or any other player watched turn by turn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from rich.console import Console
+from rich.text import Text
+from tyro.conf import Positional, arg
+
+from turngym.agents.base import Agent
+from turngym.agents.human import HumanAgent, PlayerLeft
+from turngym.agents.rollout import Instance, make_env, text_env
+from turngym.cli.config import check_env, resolve_env
+from turngym.cli.evaluate import check_amounts
+from turngym.cli.options import JsonObject, parse
+from turngym.cli.players import Decoding, find_player
+from turngym.cli.terminal import make_console, printable
+
+LONGEST_SHOWN = 4_000
+"""Characters of one text that are shown; players may write a million."""
+
+
+@dataclass(frozen=True)
+class PlayOptions:
+    """Play an environment yourself, or watch another player."""
+
+    env: Annotated[Positional[str], arg(metavar="ENV")]
+    """The environment."""
+    agent: str = ""
+    """Who plays: a run folder, a checkpoint folder, or one of random, oracle, demonstration, hostile; empty is you."""
+    env_kwargs: JsonObject = field(default_factory=dict)
+    """Arguments of the environment, as a JSON object; a run knows its own."""
+    episodes: int = 1
+    """How many episodes, one after the other."""
+    split: Literal["train", "validation", "test"] = "test"
+    """Which instances."""
+    first: int = 0
+    """The index of the first instance; the others follow it."""
+    seed: int = 0
+    """Chance of environment and sampling."""
+    greedy: bool = False
+    """Take the likeliest token instead of sampling."""
+    temperature: float = 1.0
+    """Sampling temperature."""
+    pause: float = 0.0
+    """Seconds to wait after each turn of a watched player."""
+
+
+def run(words: Sequence[str]) -> int:
+    """Run the command and return its exit code."""
+    options = parse(PlayOptions, words, command="play")
+    check_amounts(episodes=options.episodes, seed=options.seed, first=options.first, temperature=options.temperature)
+    console = make_console()
+    agent: Agent
+    if options.agent:
+        player = find_player(options.agent)
+        env_id, env_kwargs = player.env(options.env, options.env_kwargs)
+        agent = player.make(Decoding(greedy=options.greedy, temperature=options.temperature, slots=1))
+    else:
+        env_id, env_kwargs = resolve_env(options.env), options.env_kwargs
+        check_env(env_id, env_kwargs)
+        agent = HumanAgent(show=lambda text: show(console, text, "cyan"))
+    try:
+        for number in range(options.episodes):
+            instance = Instance(split=options.split, index=options.first + number, seed=options.seed + number)
+            play_episode(agent, env_id, instance, env_kwargs, console, pause=options.pause)
+    except PlayerLeft:
+        show(console, "\nYou left the game.", "bold")
+    return 0
+
+
+def play_episode(
+    agent: Agent, env_id: str, instance: Instance, env_kwargs: JsonObject, console: Console, *, pause: float = 0.0
+) -> bool:
+    """Play one episode before the user's eyes and return whether it was solved.
+
+    A `HumanAgent` shows its observations itself; every other player is shown with what it sees and says.
+
+    Raises:
+        PlayerLeft: The person closed the input.
+    """
+    watched = not isinstance(agent, HumanAgent)
+    env = make_env(env_id, env_kwargs)
+    observation, info = env.reset(seed=instance.seed, options={"split": instance.split, "index": instance.index})
+    show(console, f"{env_id}, {instance.split} instance {instance.index}", "bold")
+    if watched:
+        show(console, text_env(env).instructions + "\n", "dim")
+        show(console, observation, "cyan")
+    agent.start(0, text_env(env), observation, instance.seed)
+    total, turns, over = 0.0, 0, False
+    while not over:
+        reply = agent.act([0])[0]
+        if reply.out_of_room:
+            show(console, "The player's context is full.", "red")
+            break
+        observation, reward, terminated, truncated, info = env.step(reply.text)
+        total, turns, over = total + float(reward), turns + 1, terminated or truncated
+        if watched:
+            show(console, f"> {reply.text}", "green" if info["valid"] else "red")
+            time.sleep(pause)
+        if watched or over:
+            show(console, observation, "cyan")
+        if not over:
+            agent.observe(0, observation)
+    agent.finish(0)
+    env.close()
+    solved = bool(info["success"])
+    outcome = "Solved" if solved else "Not solved"
+    show(console, f"{outcome} after {turns} turns, return {total:g}.", "bold green" if solved else "bold red")
+    return solved
+
+
+def show(console: Console, text: str, style: str) -> None:
+    """Print text in a colour, with nothing in it that could steer the terminal."""
+    cut = "" if len(text) <= LONGEST_SHOWN else f"... ({len(text)} characters)"
+    console.print(Text(printable(text[:LONGEST_SHOWN]) + cut, style=style), soft_wrap=True)

@@ -1,0 +1,153 @@
+"""From what a user writes for a player ("oracle", a run, a checkpoint) to the player itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from turngym.agents.base import Agent
+from turngym.agents.scripted import DemonstrationAgent, HostileAgent, OracleAgent, RandomAgent
+from turngym.cli.config import CONFIG_FILE, check_env, read_config, resolve_env
+from turngym.cli.errors import UsageError, nearest
+from turngym.trainers.config import ModelConfig, TrainConfig
+
+SCRIPTED: dict[str, Callable[[], Agent]] = {
+    "random": RandomAgent,
+    "oracle": OracleAgent,
+    "demonstration": lambda: DemonstrationAgent(0.15),
+    "hostile": HostileAgent,
+}
+"""Players without a model, by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """How a language model answers; scripted players ignore it."""
+
+    greedy: bool = False
+    """Whether the likeliest token is taken instead of a sample."""
+    temperature: float = 1.0
+    """Divides the logits when sampling."""
+    slots: int = 128
+    """Episodes played at once."""
+
+    def __str__(self) -> str:
+        """Say it in a word or two, for titles."""
+        return "greedy" if self.greedy else f"temperature {self.temperature:g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Player:
+    """A player and what is known of it."""
+
+    name: str
+    """How to call it in tables."""
+    make: Callable[[Decoding], Agent]
+    """Loads the model, if there is one, and returns the agent."""
+    config: TrainConfig | None = None
+    """The configuration of the run that a model comes from, if it is known."""
+    decodes: bool = False
+    """Whether it is a language model, for which `Decoding` matters."""
+
+    def env(self, name: str, env_kwargs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Return id and arguments of the environment to play: those given, else those the player was trained on.
+
+        Raises:
+            UsageError: No environment is named and none is known.
+        """
+        trained = self.config.env if self.config else None
+        if not name and trained is None:
+            raise UsageError(f"name the environment that {self.name} shall play, such as FrozenLake")
+        env_id = resolve_env(name or (trained.id if trained else ""))
+        inherited = trained.kwargs if trained and trained.id == env_id else {}
+        kwargs = dict(env_kwargs or inherited)
+        check_env(env_id, kwargs)
+        return env_id, kwargs
+
+
+def find_player(name: str) -> Player:
+    """Return the player that a name means: a scripted one, a run folder, or a checkpoint folder.
+
+    Raises:
+        UsageError: It is none of them, or a run without a checkpoint.
+    """
+    if name in SCRIPTED:
+        return Player(name=name, make=lambda _: SCRIPTED[name]())
+    folder = Path(name)
+    if not folder.is_dir():
+        raise UsageError(f"there is no player {name!r}: neither {', '.join(SCRIPTED)} nor a folder with a run or a "
+                         f"checkpoint{nearest(name, SCRIPTED, most=0)}")  # fmt: skip
+    weights = model_folder(folder)
+    config = run_config(weights)
+    shape = config.model if config else ModelConfig()
+
+    def make(decoding: Decoding) -> Agent:
+        return load_agent(weights, shape, decoding)
+
+    return Player(name=folder.resolve().name, make=make, config=config, decodes=True)
+
+
+def model_folder(folder: Path) -> Path:
+    """Return the folder with the weights: of a run its last checkpoint, of a checkpoint its policy.
+
+    Raises:
+        UsageError: There are none.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {folder}")
+    if (folder / "config.json").is_file():
+        return folder
+    if (folder / "policy" / "config.json").is_file():
+        return folder / "policy"
+    steps = sorted((folder / "checkpoints").glob("step-*"))
+    for step in reversed(steps):
+        if (step / "policy" / "config.json").is_file():
+            return step / "policy"
+    if (folder / CONFIG_FILE).is_file():
+        raise UsageError(f"the run {folder} has no checkpoint yet; continue it with: turngym train --resume {folder}")
+    raise UsageError(f"{folder} is neither a run nor a checkpoint: it has no {CONFIG_FILE} and no config.json")
+
+
+def run_config(folder: Path) -> TrainConfig | None:
+    """Return the configuration of the run that a folder of weights lies in, None outside of runs."""
+    for parent in [folder, *folder.absolute().parents][:4]:
+        if (parent / CONFIG_FILE).is_file():
+            return read_config(parent / CONFIG_FILE)
+    return None
+
+
+def load_agent(weights: Path, shape: ModelConfig, decoding: Decoding) -> Agent:
+    """Load a language model as a player.
+
+    Raises:
+        UsageError: The folder cannot be loaded, or the packages for models are not installed.
+    """
+    library = import_trained("turngym.agents.language_model")
+    try:
+        model = library.LanguageModel.from_pretrained(weights, keep_thoughts=shape.keep_thoughts)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    agent: Agent = library.LanguageModelAgent(
+        model, temperature=decoding.temperature, greedy=decoding.greedy, slots=decoding.slots,
+        max_reply_tokens=shape.max_reply_tokens, context_length=shape.context_length,
+    )  # fmt: skip
+    return agent
+
+
+def import_trained(module: str) -> ModuleType:
+    """Import a module that needs the `train` extra.
+
+    Raises:
+        UsageError: The extra is not installed.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("turngym"):
+            raise
+        raise UsageError(f"language models need the package {error.name}; install it with: "
+                         "pip install 'turngym[train]'") from error  # fmt: skip

@@ -1,0 +1,195 @@
+"""What a run leaves to look at: the closing table, the learning curve, and a page that holds both."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from turngym.agents.evaluation import Score
+from turngym.cli.errors import UsageError
+
+RESULT_FILE, METRICS_FILE, CURVE_FILE, REPORT_FILE = "result.json", "metrics.jsonl", "learning_curve.png", "report.html"
+COLUMNS = ("player", "success", "95% interval", "return", "turns", "tokens", "seconds", "episodes")
+ROWS = {
+    "random": "random",
+    "base_sampled": "base, sampled",
+    "base_greedy": "base, greedy",
+    "trained_sampled": "trained, sampled",
+    "trained_greedy": "trained, greedy",
+    "optimum": "optimum",
+}
+"""The rows of a result, in order, with their names."""
+SMOOTHING = 10
+
+Rows = Mapping[str, Score | float | None]
+
+
+# The table ----------------------------------------------------------------------------------------------------------
+
+
+def result_rows(result: Mapping[str, Any]) -> dict[str, Score | float | None]:
+    """Return the rows of the closing table from a run's result.
+
+    Raises:
+        UsageError: The result was not written by a run.
+    """
+    try:
+        present = {key: name for key, name in ROWS.items() if key != "optimum" and result.get(key)}
+        scores = {name: Score.from_dict(result[key]) for key, name in present.items()}
+    except (ValueError, AttributeError) as error:
+        raise UsageError(f"this result cannot be shown: {error}") from error
+    return {**scores, ROWS["optimum"]: result.get("optimum")}
+
+
+def table_cells(rows: Rows) -> list[list[str]]:
+    """Return the cells of every row as text: a score fills all columns, a bare rate only its own."""
+    cells = []
+    for name, row in rows.items():
+        if isinstance(row, Score):
+            low, high = row.interval
+            count = f"{row.episodes}" + (f" (+{row.errors} errors)" if row.errors else "")
+            cells.append([name, f"{row.rate:.3f}", f"[{low:.3f}, {high:.3f}]", f"{row.mean_return:.3f}",
+                          f"{row.mean_turns:.1f}", f"{row.mean_tokens:.1f}", f"{row.seconds:.1f}", count])  # fmt: skip
+        else:
+            cells.append([name, "unknown" if row is None else f"{row:.3f}", *[""] * (len(COLUMNS) - 2)])
+    return cells
+
+
+def score_table(rows: Rows, title: str) -> Table:
+    """Return the table for the terminal; turns, tokens and return are means per episode."""
+    # Narrow gaps, so that the table with the longest names fits into a terminal of 80 columns.
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in COLUMNS:
+        table.add_column(column, justify="left" if column == "player" else "right", no_wrap=True)
+    for cells in table_cells(rows):
+        table.add_row(*cells)
+    return table
+
+
+# The learning curve -------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Curve:
+    """Success over the steps of one phase."""
+
+    steps: list[int] = field(default_factory=list)
+    success: list[float] = field(default_factory=list)
+
+    def smoothed(self, width: int = SMOOTHING) -> list[float]:
+        """Return at each step the mean of the last `width` values, fewer at the beginning."""
+        windows = (self.success[max(0, end - width) : end] for end in range(1, len(self.success) + 1))
+        return [sum(window) / len(window) for window in windows]
+
+
+def read_curve(lines: Iterable[str], phase: str = "astarpo") -> Curve:
+    """Return the training curve in a run's metrics; a torn last line, left by a killed run, is passed over."""
+    curve = Curve()
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if record.get("phase") == phase and "success" in record:
+            curve.steps.append(int(record["step"]))
+            curve.success.append(float(record["success"]))
+    return curve
+
+
+def draw_curve(curve: Curve, rows: Rows, title: str, path: Path) -> None:
+    """Draw the success in training with the base, the random floor and the optimum as lines.
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.2, 4.2), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.plot(curve.steps, curve.success, color="#9ecae1", linewidth=1, label="each step")
+    axes.plot(curve.steps, curve.smoothed(), color="#08519c", linewidth=2, label=f"mean of {SMOOTHING} steps")
+    styles = {"optimum": ("#31a354", "--"), "base_sampled": ("#e6550d", ":"), "random": ("#636363", "-.")}
+    for key, (color, style) in styles.items():
+        row = rows.get(ROWS[key])
+        level = row.rate if isinstance(row, Score) else row
+        if level is not None:
+            axes.axhline(level, color=color, linestyle=style, linewidth=1.2, label=f"{ROWS[key]} {level:.2f}")
+    axes.set(xlabel="optimizer step", ylabel="success (sampled, training instances)", ylim=(-0.02, 1.02), title=title)
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize="small", ncols=2, loc="lower right")
+    figure.savefig(path)
+
+
+# The page -----------------------------------------------------------------------------------------------------------
+
+_STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums}td,th{padding:.25rem .8rem;text-align:right}
+td:first-child,th:first-child{text-align:left}thead{border-bottom:2px solid #222}tbody tr{border-bottom:1px solid #ddd}
+img{max-width:100%}pre{background:#f6f6f6;padding:1rem;overflow:auto;font-size:.85rem}"""
+
+
+def write_page(
+    path: Path, *, title: str, rows: Rows, seconds: Mapping[str, float], config: str, picture: bytes | None
+) -> None:
+    """Write a page that needs no other file.
+
+    Args:
+        path: Where to write it.
+        title: Its heading.
+        rows: The closing table.
+        seconds: Wall-clock time of each phase.
+        config: The run's configuration as text.
+        picture: The learning curve as PNG, if there is one.
+    """
+    head = "".join(f"<th>{escape(column)}</th>" for column in COLUMNS)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>\n" for cells in table_cells(rows)
+    )
+    times = "".join(f"<tr><td>{escape(name)}</td><td>{value:.1f}</td></tr>\n" for name, value in seconds.items())
+    encoded = base64.b64encode(picture).decode() if picture else ""
+    image = f'<p><img alt="success over training steps" src="data:image/png;base64,{encoded}"></p>' if picture else ""
+    path.write_text(
+        f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style></head><body>
+<h1>{escape(title)}</h1>
+<table><thead><tr>{head}</tr></thead><tbody>
+{body}</tbody></table>
+<p>Held-out instances, each played once. Success with its 95% Wilson interval; return, turns and sampled tokens are
+means per episode; seconds are the wall-clock time of all episodes of a row.</p>
+{image}
+<h2>Time</h2>
+<table><thead><tr><th>phase</th><th>seconds</th></tr></thead><tbody>
+{times}</tbody></table>
+<h2>Configuration</h2>
+<pre>{escape(config)}</pre>
+</body></html>
+""",
+        encoding="utf-8",
+    )
+
+
+def write_report(folder: Path, result: Mapping[str, Any], config: str) -> list[str]:
+    """Write the learning curve and the page into a run folder; return lines for the user about what was left out."""
+    rows, notes = result_rows(result), []
+    title = f"{result.get('env_id', 'run')}: {folder.name}"
+    picture = None
+    metrics = folder / METRICS_FILE
+    curve = read_curve(metrics.read_text(encoding="utf-8").splitlines() if metrics.is_file() else [])
+    try:
+        draw_curve(curve, rows, title, folder / CURVE_FILE)
+        picture = (folder / CURVE_FILE).read_bytes()
+    except ModuleNotFoundError:
+        notes.append("no learning curve was drawn: install matplotlib with: pip install 'turngym[plot]'")
+    write_page(folder / REPORT_FILE, title=title, rows=rows, seconds=result.get("seconds", {}), config=config,
+               picture=picture)  # fmt: skip
+    return notes

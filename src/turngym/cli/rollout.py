@@ -1,0 +1,94 @@
+"""`turngym rollout`: episodes of any player, as JSON lines that any fine-tuning tool can read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from turngym.agents.episode import Episode, write_episodes
+from turngym.agents.evaluation import score_episodes
+from turngym.agents.rollout import Instance, collect_episodes
+from turngym.cli.errors import UsageError
+from turngym.cli.evaluate import check_amounts
+from turngym.cli.options import JsonObject, parse
+from turngym.cli.players import Decoding, find_player
+from turngym.cli.report import score_table
+from turngym.cli.terminal import TerminalProgress, make_console
+from turngym.trainers.progress import SuccessSoFar
+
+
+@dataclass(frozen=True)
+class RolloutOptions:
+    """Write episodes of a player to a JSONL file, one episode a line."""
+
+    player: Annotated[Positional[str], arg(metavar="PLAYER")]
+    """A run folder, a checkpoint folder, or one of: random, oracle, demonstration, hostile."""
+    env: Annotated[Positional[str], arg(metavar="ENV")] = ""
+    """The environment; a run knows its own."""
+    env_kwargs: JsonObject = field(default_factory=dict)
+    """Arguments of the environment, as a JSON object; a run knows its own."""
+    out: Path = Path("episodes.jsonl")
+    """The file to write; it must not exist."""
+    episodes: int = 100
+    """How many episodes."""
+    split: Literal["train", "validation", "test"] = "train"
+    """Which instances."""
+    first: int = 0
+    """The index of the first instance; the others follow it."""
+    greedy: bool = False
+    """Take the likeliest token instead of sampling."""
+    temperature: float = 1.0
+    """Sampling temperature."""
+    seed: int = 0
+    """Chance of environment and sampling."""
+    slots: int = 128
+    """Episodes played at once."""
+
+
+def run(words: Sequence[str]) -> int:
+    """Run the command and return its exit code."""
+    options = parse(RolloutOptions, words, command="rollout")
+    check_amounts(episodes=options.episodes, slots=options.slots, seed=options.seed, first=options.first,
+                  temperature=options.temperature)  # fmt: skip
+    if options.out.exists():
+        raise UsageError(f"{options.out} exists already; name another file with --out")
+    player = find_player(options.player)
+    env_id, env_kwargs = player.env(options.env, options.env_kwargs)
+    agent = player.make(Decoding(greedy=options.greedy, temperature=options.temperature, slots=options.slots))
+    instances = [
+        Instance(split=options.split, index=options.first + i, seed=options.seed * options.episodes + i)
+        for i in range(options.episodes)
+    ]
+    console = make_console()
+    began = time.perf_counter()
+    with TerminalProgress(console) as progress:
+        progress.phase(player.name, options.episodes)
+        count = SuccessSoFar(progress)
+
+        def keep(episode: Episode) -> None:
+            write(options.out, episode)
+            count(episode)
+
+        episodes = collect_episodes(
+            agent, env_id, instances, env_kwargs=env_kwargs, slots=options.slots, on_episode=keep
+        )
+    score = score_episodes(episodes, time.perf_counter() - began)
+    console.print(score_table({player.name: score}, f"{env_id}, {options.split} split: {options.out}"))
+    return int(score.errors > 0)
+
+
+def write(path: Path, episode: Episode) -> None:
+    """Append one episode, so that an interrupted rollout leaves what was played.
+
+    Raises:
+        UsageError: The file cannot be written.
+    """
+    try:
+        write_episodes(path, [episode])
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error

@@ -1,0 +1,119 @@
+"""What the user sees: a live progress bar on a terminal, a few plain lines anywhere else."""
+
+from __future__ import annotations
+
+import sys
+import time
+import unicodedata
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+PLAIN_WIDTH = 110
+SECONDS_BETWEEN_LINES = 30.0
+MOST_NUMBERS = 4
+
+
+def make_console() -> Console:
+    """Return a console on standard output; where that is no terminal it writes plain text of a fixed width."""
+    terminal = sys.stdout.isatty()
+    return Console(highlight=False, markup=False, width=None if terminal else PLAIN_WIDTH)
+
+
+def printable(text: str) -> str:
+    """Return text that cannot steer the terminal: control, format and unpaired surrogate characters are spelled out.
+
+    Models and environments write anything, escape sequences included.
+    """
+    return "".join(character if _harmless(character) else f"\\u{{{ord(character):x}}}" for character in text)
+
+
+def _harmless(character: str) -> bool:
+    return character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs")
+
+
+def describe(numbers: dict[str, float]) -> str:
+    """Return the most telling numbers as text, success first: "success 0.410, loss 0.23"."""
+    order = sorted(numbers, key=lambda name: name != "success")
+    parts = [f"{name} {numbers[name]:{'.3f' if 'success' in name else '.3g'}}" for name in order]
+    return ", ".join(parts[:MOST_NUMBERS]).replace("_", " ")
+
+
+class TerminalProgress:
+    """Shows the progress of a computation; implements `turngym.trainers.progress.Progress`.
+
+    On a terminal one bar moves and each finished phase leaves a line. Elsewhere a phase prints its end, and while it
+    lasts at most one line every half minute.
+
+    Args:
+        console: Where to print.
+        clock: Returns seconds, for tests.
+    """
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._clock = clock
+        self._name = ""
+        self._total: int | None = None
+        self._done = 0
+        self._numbers: dict[str, float] = {}
+        self._began = self._spoke = 0.0
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+
+    def __enter__(self) -> Self:
+        """Return itself; the bar is put away when the block ends, however it ends."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End the last phase; after an exception without calling it finished."""
+        self._close(finished=error is None)
+
+    def phase(self, name: str, total: int | None) -> None:
+        """Begin a phase of `total` units, None where only its end will tell."""
+        self._close(finished=True)
+        self._name, self._total, self._done, self._numbers = name.replace("_", " "), total, 0, {}
+        self._began = self._spoke = self._clock()
+        if self._console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+                TextColumn("{task.fields[numbers]}"), console=self._console, transient=True,
+            )  # fmt: skip
+            self._task = self._bar.add_task(self._name, total=total, numbers="")
+            self._bar.start()
+
+    def advance(self, n: int = 1, **numbers: float) -> None:
+        """Report `n` more units and the numbers that describe the state now."""
+        self._done += n
+        self._numbers.update(numbers)
+        if self._bar is not None:
+            self._bar.update(self._task, advance=n, numbers=describe(self._numbers))
+        elif self._clock() - self._spoke >= SECONDS_BETWEEN_LINES:
+            self._spoke = self._clock()
+            self._print(f"{self._name}: {self._count()}")
+
+    def note(self, text: str) -> None:
+        """Print one line that stays."""
+        self._print(printable(text))
+
+    def _close(self, *, finished: bool) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+        if self._name:
+            seconds = self._clock() - self._began
+            self._print(f"{self._name}{'' if finished else ' (stopped)'}: {self._count()}, {seconds:.0f} s")
+        self._name = ""
+
+    def _count(self) -> str:
+        total = "" if self._total is None else f"/{self._total}"
+        numbers = describe(self._numbers)
+        return f"{self._done}{total}" + (f", {numbers}" if numbers else "")
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, markup=False, soft_wrap=True)

@@ -1,0 +1,164 @@
+"""Scripted players: seeds, slots, mixed quality, hostile texts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from turngym.agents.base import Agent
+from turngym.agents.scripted import (
+    HOSTILE_TEXTS,
+    DemonstrationAgent,
+    HostileAgent,
+    OracleAgent,
+    RandomAgent,
+    ScriptedAgent,
+)
+from turngym.envs.core import TextEnv
+from turngym.envs.parsing import InvalidAction
+from turngym.envs.splits import Split
+
+
+class DoorEnv(TextEnv):
+    """Three of eight doors must be opened in order."""
+
+    _rules = "Open door 0, then 1, then 2."
+    instance_key = "doors"
+
+    def _begin(self, split: Split, index: int) -> None:
+        self.opened = 0
+
+    def _observe(self, feedback: str) -> str:
+        return f"{feedback} {self.opened} doors are open.".strip()
+
+    def _play(self, action: str) -> tuple[float, bool, str]:
+        if action not in set("01234567"):
+            raise InvalidAction("name one door from 0 to 7")
+        self.opened += action == str(self.opened)
+        return float(self._success), self._success, ""
+
+    @property
+    def _state(self) -> str:
+        return str(self.opened)
+
+    @property
+    def _success(self) -> bool:
+        return self.opened == 3
+
+    @property
+    def _potential(self) -> float:
+        return self.opened / 3
+
+    def sample_action(self, rng: np.random.Generator) -> str:
+        return str(rng.integers(8))
+
+    def mistaken_action(self, rng: np.random.Generator) -> str:
+        return f"door {self.opened}"
+
+    def oracle_action(self) -> str:
+        return str(self.opened)
+
+
+AGENTS: list[Agent] = [RandomAgent(), OracleAgent(), DemonstrationAgent(0.1), HostileAgent()]
+"""The scripted players keep the interface of all players, as the type checker sees here."""
+
+
+def play(agent: ScriptedAgent, seed: int, turns: int = 12, slot: int = 0, *, reasoning: bool = False) -> list[str]:
+    """Play one episode by hand and return its actions."""
+    env = DoorEnv(reasoning=reasoning)
+    observation, _ = env.reset(seed=seed)
+    agent.start(slot, env, observation, seed)
+    actions = []
+    for _ in range(turns):
+        (reply,) = agent.act([slot])
+        actions.append(reply.text)
+        assert reply.span == (0, 0) and reply.logprobs == [] and not reply.out_of_room
+        observation, _, terminated, _, _ = env.step(reply.text)
+        if terminated:
+            break
+        agent.observe(slot, observation)
+    assert agent.finish(slot) == []
+    return actions
+
+
+def test_the_oracle_wins_in_as_few_turns_as_possible() -> None:
+    assert play(OracleAgent(), seed=3) == ["0", "1", "2"]
+
+
+def test_replies_are_framed_where_the_environment_asks_for_reasoning() -> None:
+    assert play(OracleAgent(), seed=3, reasoning=True) == [f"<answer>{door}</answer>" for door in "012"]
+
+
+@pytest.mark.parametrize("make", [RandomAgent, HostileAgent, lambda seed=0: DemonstrationAgent(0.9, seed)])
+def test_an_episode_depends_on_its_seed_and_on_nothing_else(make: type[ScriptedAgent]) -> None:
+    alone = play(make(), seed=11)
+    agent = make()
+    play(agent, seed=12, slot=5)
+    assert play(agent, seed=11, slot=2) == alone
+    others = [play(make(), seed=seed) for seed in range(12)]
+    assert any(actions != alone for actions in others)
+    assert any(play(make(seed), seed=11) != alone for seed in range(1, 12))
+
+
+def test_slots_do_not_disturb_each_other() -> None:
+    env_a, env_b = DoorEnv(), DoorEnv()
+    agent = RandomAgent()
+    for slot, env in ((0, env_a), (1, env_b)):
+        observation, _ = env.reset(seed=slot)
+        agent.start(slot, env, observation, seed=slot)
+    together = [[reply.text for reply in agent.act([1, 0])] for _ in range(6)]
+    single = RandomAgent()
+    single.start(7, env_b, "", seed=1)
+    assert [texts[0] for texts in together] == [single.act([7])[0].text for _ in range(6)]
+
+
+def test_the_players_chance_is_not_the_environments() -> None:
+    env = DoorEnv()
+    env.reset(seed=5)
+    agent = RandomAgent()
+    agent.start(0, env, "", seed=5)
+    drawn = [reply.text for _ in range(30) for reply in agent.act([0])]
+    assert drawn != [str(number) for number in np.random.default_rng(5).integers(8, size=30)]
+
+
+def test_playing_leaves_the_global_generator_alone() -> None:
+    before = repr(np.random.get_state())
+    play(RandomAgent(), seed=0)
+    play(HostileAgent(), seed=0)
+    assert repr(np.random.get_state()) == before
+
+
+def test_demonstrations_hold_mistakes_and_recoveries_of_all_rates() -> None:
+    agent = DemonstrationAgent(0.5)
+    episodes = [play(agent, seed=seed, turns=200) for seed in range(300)]
+    slips = [sum(action.startswith("door") for action in actions) for actions in episodes]
+    assert all(actions[-1] == "2" for actions in episodes), "every demonstration recovers in the end"
+    assert min(slips) == 0 and max(slips) >= 3
+    share = sum(slips) / sum(len(actions) for actions in episodes)
+    assert 0.18 < share < 0.38  # the rate's mean is .25; long episodes are those of high rates
+
+
+def test_a_rate_of_zero_is_the_oracle() -> None:
+    assert all(play(DemonstrationAgent(0.0), seed=seed) == ["0", "1", "2"] for seed in range(20))
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.1, float("nan")])
+def test_a_rate_that_is_no_probability_is_refused(rate: float) -> None:
+    with pytest.raises(ValueError, match="mistake_rate_max"):
+        DemonstrationAgent(rate)
+
+
+def test_hostile_texts_never_make_an_environment_raise() -> None:
+    agent = HostileAgent()
+    seen: set[str] = set()
+    for seed in range(60):
+        env = DoorEnv(reasoning=seed % 2 == 0)
+        observation, _ = env.reset(seed=seed)
+        agent.start(0, env, observation, seed)
+        for _ in range(10):
+            text = agent.act([0])[0].text
+            seen.add(text)
+            observation, reward, *_ = env.step(text)
+            assert env.observation_space.contains(observation) and env.reward_range[0] <= reward <= env.reward_range[1]
+    assert set(HOSTILE_TEXTS) <= seen
+    assert max(map(len, seen)) >= 1_000_000

@@ -1,0 +1,55 @@
+"""`doctor`: health, faults, and what to do about them."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from turngym.cli import doctor, main
+from turngym.cli.errors import UsageError
+
+
+def test_a_healthy_installation(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "All is well." in out and "BROKEN" not in out
+    assert all(name in out for name in ("numpy", "gymnasium", "FrozenLake", "frozen_lake"))
+
+
+def test_a_fault_is_named_and_the_others_are_still_checked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(name: str) -> None:
+        raise UsageError("preset x: there is no section 'y'")
+
+    monkeypatch.setattr(doctor, "load_preset", broken)
+    monkeypatch.setattr(doctor, "env_ids", lambda: 1 / 0)
+    assert main(["doctor"]) == 1
+    out = capsys.readouterr().out
+    assert "BROKEN presets       preset x: there is no section 'y'" in out
+    assert "BROKEN environments  ZeroDivisionError" in out
+    assert "ok     files" in out and "Something is broken" in out
+
+
+def test_a_missing_package_comes_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr("turngym.cli.doctor.metadata.version", absent)
+    with pytest.raises(doctor.Broken, match="numpy is missing: pip install"):
+        doctor.core_versions()
+    assert "torch absent (turngym[train])" in doctor.optional_versions()
+    assert doctor.tiny_model().startswith("not checked")
+
+
+def test_changed_files_are_found(tmp_path: Path) -> None:
+    recorded = metadata.PackagePath("module.py")
+    recorded.hash = metadata.FileHash("sha256=ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa0")  # of b"abc"
+    recorded.dist = metadata.PathDistribution(tmp_path / "turngym.dist-info")
+    assert not doctor._unchanged(recorded)
+    (tmp_path / "module.py").write_bytes(b"abc")
+    assert doctor._unchanged(recorded)
+    (tmp_path / "module.py").write_bytes(b"abd")
+    assert not doctor._unchanged(recorded)

@@ -1,0 +1,102 @@
+"""The front door: help, version, unknown commands, exit codes, and how little it loads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from turngym import __version__
+from turngym.cli import COMMANDS, main
+from turngym.cli.errors import Failure, UsageError, nearest
+
+FORBIDDEN = ("torch", "transformers", "tyro", "matplotlib")
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == main(["--help"]) == main(["-h"]) == 0
+    text = capsys.readouterr().out
+    assert all(command in text for command in COMMANDS)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"turngym {__version__}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    captured = capsys.readouterr()
+    assert f"turngym {command}" in captured.out and captured.err == ""
+
+
+def test_an_unknown_command_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trian"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err == "turngym: there is no command 'trian'; did you mean 'train'?\n"
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [
+        (UsageError("no such thing"), 2, "turngym: no such thing\n"),
+        (Failure("it broke"), 1, "turngym: it broke\n"),
+        (KeyboardInterrupt(), 130, "Stopped.\n"),
+    ],
+)
+def test_exit_codes(
+    raised: BaseException, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(words: list[str]) -> int:
+        raise raised
+
+    monkeypatch.setattr("turngym.cli.doctor.run", run)
+    assert main(["doctor"]) == code
+    assert capsys.readouterr().err == said
+
+
+def test_bugs_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(words: list[str]) -> int:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("turngym.cli.doctor.run", run)
+    with pytest.raises(ZeroDivisionError):
+        main(["doctor"])
+
+
+def test_help_in_a_fresh_process_loads_nothing_heavy() -> None:
+    code = f"import sys; from turngym.cli import main; main(['--help']); print({set(FORBIDDEN)} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.endswith("set()\n")
+
+
+def test_python_dash_m_runs_the_command_line() -> None:
+    command = [sys.executable, "-m", "turngym", "evaluate", "random", "--no-thing"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("turngym: evaluate has no option --no-thing") and done.stderr.count("\n") == 1
+
+
+def test_a_reader_that_leaves_causes_no_traceback() -> None:
+    code = "import sys; from turngym.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "train", "FrozenLake", "--dry-run"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("word", "choices", "ending"),
+    [
+        ("frozenlak", ["FrozenLake", "Countdown"], "; did you mean 'FrozenLake'?"),
+        ("zzz", ["a", "b"], "; choose from a, b"),
+        ("zzz", [str(i) + "aaaa" for i in range(20)], ""),
+        ("zzz", [], ""),
+    ],
+)
+def test_the_nearest_choice(word: str, choices: list[str], ending: str) -> None:
+    assert nearest(word, choices) == ending

@@ -1,0 +1,88 @@
+"""From a name to a player: scripted ones, runs and checkpoints."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from turngym.agents.language_model import LanguageModel, LanguageModelAgent
+from turngym.agents.small_model import build_decoder, train_tokenizer
+from turngym.cli import main
+from turngym.cli.config import write_toml
+from turngym.cli.errors import UsageError
+from turngym.cli.players import SCRIPTED, Decoding, find_player, import_trained, model_folder
+from turngym.trainers.config import EnvConfig, ModelConfig, TrainConfig
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the smallest model."""
+    folder = tmp_path_factory.mktemp("model")
+    tokenizer = train_tokenizer(["Move up."], vocabulary_size=300)
+    decoder = build_decoder(tokenizer, hidden_size=16, layers=1, heads=2, feedforward_size=16)
+    LanguageModel(decoder, tokenizer).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", SCRIPTED)
+def test_scripted_players_need_to_be_told_what_to_play(name: str) -> None:
+    player = find_player(name)
+    assert not player.decodes and player.make(Decoding()).policy_version == 0
+    assert player.env("frozenlake", {"size": 5}) == ("turngym/FrozenLake-v0", {"size": 5})
+    with pytest.raises(UsageError, match=f"name the environment that {name} shall play"):
+        player.env("", {})
+
+
+def test_a_checkpoint_plays_what_it_is_told(weights: Path) -> None:
+    player = find_player(str(weights))
+    assert player.decodes and player.config is None
+    agent = player.make(Decoding(greedy=True, slots=3))
+    assert isinstance(agent, LanguageModelAgent)
+    assert agent.greedy and agent.max_reply_tokens == ModelConfig().max_reply_tokens
+
+
+def test_a_checkpoint_in_a_run_knows_its_game(weights: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "somewhere").mkdir(parents=True)
+    (run / "somewhere" / "policy").symlink_to(weights)
+    config = TrainConfig(env=EnvConfig(id="turngym/FrozenLakeWindy-v0", kwargs={"size": 5}))
+    config = replace(config, model=replace(config.model, max_reply_tokens=3))
+    (run / "config.toml").write_text(write_toml(config))
+    player = find_player(str(run / "somewhere" / "policy"))
+    assert player.env("", {}) == ("turngym/FrozenLakeWindy-v0", {"size": 5})
+    assert player.env("FrozenLakeWindy", {}) == ("turngym/FrozenLakeWindy-v0", {"size": 5})
+    assert player.env("FrozenLake", {}) == ("turngym/FrozenLake-v0", {})
+    assert player.env("", {"size": 4}) == ("turngym/FrozenLakeWindy-v0", {"size": 4})
+    agent = player.make(Decoding(temperature=0.5))
+    assert isinstance(agent, LanguageModelAgent) and (agent.max_reply_tokens, agent.temperature) == (3, 0.5)
+
+
+def test_a_model_is_evaluated_beside_floor_and_optimum(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(weights), "--env", "FrozenLake", "--episodes", "4", "--greedy"]) == 0
+    out = capsys.readouterr().out
+    assert "greedy" in out and weights.name in out and "optimum" in out
+
+
+@pytest.mark.parametrize("broken", ["", "{", '{"model_type": "no such thing"}'])
+def test_a_damaged_checkpoint_is_one_sentence(broken: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(broken)
+    with pytest.raises(UsageError, match="cannot be loaded"):
+        find_player(str(tmp_path)).make(Decoding())
+
+
+def test_a_folder_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no folder"):
+        model_folder(tmp_path / "absent")
+
+
+def test_only_foreign_packages_are_called_missing() -> None:
+    with pytest.raises(UsageError, match="need the package no_such_package"):
+        import_trained("no_such_package")
+    with pytest.raises(ModuleNotFoundError):
+        import_trained("turngym.no_such_module")
+
+
+def test_decoding_says_itself_in_titles() -> None:
+    assert (str(Decoding()), str(Decoding(greedy=True))) == ("temperature 1", "greedy")

@@ -1,0 +1,132 @@
+"""The closing table, the learning curve and the page."""
+
+from __future__ import annotations
+
+import builtins
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from turngym.agents.evaluation import Score, wilson_interval
+from turngym.cli.errors import UsageError
+from turngym.cli.report import (
+    COLUMNS,
+    Curve,
+    read_curve,
+    result_rows,
+    score_table,
+    table_cells,
+    write_page,
+    write_report,
+)
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def score(successes: int = 40, episodes: int = 50, errors: int = 0) -> Score:
+    """Return a score of round numbers."""
+    return Score(episodes=episodes, successes=successes, rate=successes / episodes, errors=errors,
+                 interval=wilson_interval(successes, episodes), mean_return=0.5, mean_turns=3.25, mean_tokens=12.5,
+                 seconds=1.5)  # fmt: skip
+
+
+def result() -> dict[str, Any]:
+    """Return a result as a run writes it."""
+    scores = {"random": 10, "base_sampled": 20, "base_greedy": 25, "trained_sampled": 40, "trained_greedy": 45}
+    return {"env_id": "turngym/FrozenLake-v0", "optimum": 0.98, "seconds": {"warm_start": 61.0, "<b>": 2.0},
+            **{name: score(successes).to_dict() for name, successes in scores.items()}}  # fmt: skip
+
+
+def metrics() -> list[str]:
+    """Return the lines of a run's metrics, the last one torn."""
+    lines = [
+        json.dumps({"phase": "warm_start", "step": 100, "success": 0.3}),
+        json.dumps({"phase": "values", "step": 1}),
+    ]
+    lines += [json.dumps({"phase": "astarpo", "step": step, "success": step / 40}) for step in range(1, 31)]
+    return [*lines, '{"phase": "astarpo", "st']
+
+
+def test_the_rows_stand_in_order_from_floor_to_optimum() -> None:
+    rows = result_rows(json.loads(json.dumps(result())))
+    assert list(rows) == ["random", "base, sampled", "base, greedy", "trained, sampled", "trained, greedy", "optimum"]
+    assert rows["optimum"] == 0.98 and rows["trained, greedy"] == score(45)
+
+
+def test_cells_by_hand() -> None:
+    rows: dict[str, Score | float | None] = {"player": score(errors=2), "optimum": 0.5, "elsewhere": None}
+    assert table_cells(rows) == [
+        ["player", "0.800", "[0.670, 0.888]", "0.500", "3.2", "12.5", "1.5", "50 (+2 errors)"],
+        ["optimum", "0.500", "", "", "", "", "", ""],
+        ["elsewhere", "unknown", "", "", "", "", "", ""],
+    ]
+
+
+@pytest.mark.parametrize("width", [80, 110])
+def test_the_table_shows_every_cell(width: int) -> None:
+    written = io.StringIO()
+    Console(width=width, file=written).print(score_table(result_rows(result()), "title"))
+    text = written.getvalue()
+    assert all(cell in text for cells in table_cells(result_rows(result())) for cell in cells)
+    assert all(column in text for column in COLUMNS) and "title" in text and "…" not in text
+
+
+@pytest.mark.parametrize("broken", [{"random": {"rate": 1}}, {"random": [3]}])
+def test_a_damaged_result_is_refused(broken: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="cannot be shown"):
+        result_rows(broken)
+
+
+def test_the_curve_reads_one_phase_and_passes_over_a_torn_line() -> None:
+    curve = read_curve(metrics())
+    assert curve.steps == list(range(1, 31)) and curve.success[-1] == 0.75
+
+
+@given(st.lists(st.floats(0, 1), max_size=40), st.integers(1, 12))
+def test_smoothing_stays_within_what_it_smooths(success: list[float], width: int) -> None:
+    smoothed = Curve(list(range(len(success))), success).smoothed(width)
+    assert len(smoothed) == len(success)
+    assert all(min(success) - 1e-12 <= value <= max(success) + 1e-12 for value in smoothed)
+    assert smoothed[:1] == success[:1]
+
+
+def test_the_report_is_one_page_with_its_picture(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text("\n".join(metrics()), encoding="utf-8")
+    assert write_report(tmp_path, result(), 'id = "<x>"') == []
+    assert (tmp_path / "learning_curve.png").read_bytes().startswith(PNG)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "data:image/png;base64," in page and "trained, greedy" in page and "0.980" in page
+    assert "id = &quot;&lt;x&gt;&quot;" in page and "<b>" not in page
+    assert "http" not in page and "<script" not in page and 'src="data:' in page
+
+
+def test_a_run_without_steps_still_has_a_report(tmp_path: Path) -> None:
+    assert write_report(tmp_path, {"env_id": "e", "optimum": None}, "") == []
+    assert "unknown" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_without_matplotlib_the_page_says_so_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    true_import = builtins.__import__
+
+    def without(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name.startswith("matplotlib"):
+            raise ModuleNotFoundError(name)
+        return true_import(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    notes = write_report(tmp_path, result(), "")
+    assert len(notes) == 1 and "turngym[plot]" in notes[0]
+    assert not (tmp_path / "learning_curve.png").exists()
+    assert "<img" not in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_everything_on_the_page_is_escaped(tmp_path: Path) -> None:
+    nasty = "<img src=x onerror=alert(1)>"
+    write_page(tmp_path / "p.html", title=nasty, rows={nasty: 0.5}, seconds={nasty: 1.0}, config=nasty, picture=None)
+    assert nasty not in (tmp_path / "p.html").read_text(encoding="utf-8")

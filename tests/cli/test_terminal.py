@@ -1,0 +1,120 @@
+"""Progress on a terminal and elsewhere, and text that cannot steer the terminal."""
+
+from __future__ import annotations
+
+import io
+import sys
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from turngym.cli.terminal import TerminalProgress, describe, make_console, printable
+from turngym.trainers.progress import Progress, SilentProgress
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def plain() -> Console:
+    """Return a console that writes to memory, as to a file."""
+    return Console(file=io.StringIO(), width=100, highlight=False, markup=False)
+
+
+def written(console: Console) -> str:
+    """Return what a console in memory has received."""
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_a_file_gets_one_line_per_phase_and_never_a_flood(clock: Clock) -> None:
+    console = plain()
+    with TerminalProgress(console, clock) as progress:
+        progress.phase("warm_start", None)
+        for second in range(100):
+            clock.now = float(second)
+            progress.advance(loss=1 / (second + 1), success=0.25)
+        progress.note("overshot [red] its band")
+        progress.phase("values", 10)
+        progress.advance(10)
+    lines = written(console).splitlines()
+    assert lines == [
+        "warm start: 31, success 0.250, loss 0.0323",
+        "warm start: 61, success 0.250, loss 0.0164",
+        "warm start: 91, success 0.250, loss 0.011",
+        "overshot [red] its band",
+        "warm start: 100, success 0.250, loss 0.01, 99 s",
+        "values: 10/10, 0 s",
+    ]
+
+
+def test_an_exception_ends_the_phase_without_calling_it_finished(clock: Clock) -> None:
+    console = plain()
+    with suppress(KeyboardInterrupt), TerminalProgress(console, clock) as progress:
+        progress.phase("astarpo", 100)
+        progress.advance(7, success=0.5)
+        raise KeyboardInterrupt
+    assert written(console) == "astarpo (stopped): 7/100, success 0.500, 0 s\n"
+
+
+def test_a_terminal_gets_a_bar_and_the_same_lines(clock: Clock) -> None:
+    console = Console(file=io.StringIO(), width=100, force_terminal=True, highlight=False, markup=False)
+    with TerminalProgress(console, clock) as progress:
+        progress.phase("astarpo", 4)
+        progress.advance(4, success=0.75)
+    assert "━" in written(console) and "astarpo: 4/4, success 0.750, 0 s" in written(console)
+
+
+def test_both_listeners_keep_the_protocol(clock: Clock) -> None:
+    listeners: list[Progress] = [SilentProgress(), TerminalProgress(plain(), clock)]
+    for progress in listeners:
+        progress.phase("x", None)
+        progress.advance(2, success=1.0)
+        progress.note("y")
+
+
+def test_numbers_are_few_and_success_is_first() -> None:
+    numbers = {"loss": 0.123456, "kl": 12345.0, "grad_norm": 1.0, "a": 1.0, "success": 0.5}
+    assert describe(numbers) == "success 0.500, loss 0.123, kl 1.23e+04, grad norm 1"
+    assert describe({}) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\nb\tc é 雪", "a\nb\tc é 雪"),
+        ("\x1b[2Jgone", "\\u{1b}[2Jgone"),
+        ("\x00\x07\x7f\x9b", "\\u{0}\\u{7}\\u{7f}\\u{9b}"),
+        ("\u202eabc", "\\u{202e}abc"),
+        ("\ud800", "\\u{d800}"),
+    ],
+)
+def test_control_characters_are_spelled_out(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+@given(st.text())
+def test_printable_text_can_be_written_anywhere(text: str) -> None:
+    shown = printable(text)
+    assert shown.encode() and "\x1b" not in shown if text else shown == ""
+    assert printable(shown) == shown
+
+
+def test_output_that_is_no_terminal_is_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", stream)
+    make_console().print("[bold]x[/bold] 3", style="red")
+    assert stream.getvalue() == "[bold]x[/bold] 3\n"

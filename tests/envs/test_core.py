@@ -1,0 +1,169 @@
+"""What all environments share: seeding, instances, turn limits, refusals and information."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gymnasium as gym
+import pytest
+
+from turngym.envs.core import MAX_ACTION_CHARS, AnnounceTurnLimit, TextEnv
+from turngym.envs.registry import register
+
+GUESS = "turngym/GuessForTests-v0"
+
+
+@pytest.fixture
+def guess_id(guess_env: type[TextEnv]) -> Iterator[str]:
+    """The toy game with a turn limit of 5, registered for one test."""
+    register(GUESS.removeprefix("turngym/"), guess_env, max_turns=5)  # type: ignore[arg-type]
+    yield GUESS
+    del gym.registry[GUESS]
+
+
+def test_step_reports_observation_reward_and_information(guess_env: Any) -> None:
+    env = guess_env()
+    observation, info = env.reset(seed=0)
+    assert observation == "Which number?"
+    assert info == {
+        "success": False,
+        "valid": True,
+        "state_key": f"secret={env.secret}|-1|inf",
+        "potential": 0.0,
+        "task_reward": 0.0,
+    }
+    near = (env.secret + 1) % 1000
+    observation, reward, terminated, truncated, info = env.step(f" {near}\n")
+    assert (reward, terminated, truncated, info["success"]) == (0.0, False, False, False)
+    assert info["potential"] == pytest.approx(0.999)
+    observation, reward, terminated, truncated, info = env.step(str(env.secret))
+    assert (observation, reward, terminated, truncated) == ("Right.", 1.0, True, False)
+    assert info["success"] and info["task_reward"] == 1.0
+    assert info["potential"] == 0.0, "a terminated game has no potential left to pay out"
+
+
+@pytest.mark.parametrize("reply", ["", "twelve", "1000", "x" * (MAX_ACTION_CHARS + 1), None, 7, b"7", ["7"]])
+def test_unusable_reply_costs_a_turn_and_says_why(guess_id: str, reply: Any) -> None:
+    env = gym.make(guess_id, disable_env_checker=True)
+    env.reset(seed=0)
+    observation, reward, terminated, truncated, info = env.step(reply)
+    assert observation.startswith("Invalid action: ") and observation.endswith(".")
+    assert (reward, terminated, truncated, info["valid"]) == (0.0, False, False, False)
+    assert info["state_key"].endswith("|-1|4")
+
+
+def test_reasoning_wants_a_block(guess_env: Any) -> None:
+    env = guess_env(reasoning=True)
+    env.reset(seed=0)
+    assert not env.step(str(env.secret))[4]["valid"]
+    assert env.step(f"I think so. <answer>{env.secret}</answer>")[4]["success"]
+    assert "<answer>...</answer>" in env.instructions
+    assert "Reply with the action alone." in guess_env().instructions
+
+
+def test_seed_determines_the_instances_that_follow(guess_env: Any) -> None:
+    def secrets(seed: int) -> list[int]:
+        env = guess_env()
+        env.reset(seed=seed)
+        drawn = [env.secret]
+        for _ in range(5):
+            env.reset()
+            drawn.append(env.secret)
+        return drawn
+
+    assert secrets(1) == secrets(1) != secrets(2)
+
+
+def test_index_names_an_instance_whatever_the_seed(guess_env: Any) -> None:
+    env = guess_env()
+    env.reset(seed=1, options={"split": "test", "index": 7})
+    secret, chance = env.secret, env.np_random.random()
+    env.reset(seed=2, options={"split": "test", "index": 7})
+    assert env.secret == secret
+    env.reset(seed=1)
+    assert env.np_random.random() == chance, "naming an instance must not shift the chances of play"
+
+
+def test_default_split_is_the_environments_own(guess_env: Any) -> None:
+    env = guess_env(split="test")
+    env.reset(options={"index": 4})
+    secret = env.secret
+    env.reset(options={"split": "test", "index": 4})
+    assert env.secret == secret
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"split": "exam"}, "split must be one of train, validation, test, got 'exam'"),
+        ({"index": -1}, "index must be a whole number of at least 0, got -1"),
+        ({"index": 1.5}, "got 1.5"),
+        ({"index": True}, "got True"),
+        ({"index": "3"}, "got '3'"),
+        ({"level": 3}, r"unknown reset options \['level'\]; known are 'split' and 'index'"),
+    ],
+)
+def test_bad_options_are_refused(guess_env: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        guess_env().reset(options=options)
+
+
+def test_bad_arguments_are_refused(guess_env: Any) -> None:
+    with pytest.raises(ValueError, match="split must be one of"):
+        guess_env(split="exam")
+    with pytest.raises(ValueError, match="render_mode must be None or 'ansi', got 'human'"):
+        guess_env(render_mode="human")
+
+
+def test_render_shows_the_observation(guess_env: Any) -> None:
+    env = guess_env(render_mode="ansi")
+    observation, _ = env.reset(seed=0)
+    assert env.render() == observation
+    observation = env.step("nonsense")[0]
+    assert env.render() == observation
+    silent = guess_env()
+    silent.reset(seed=0)
+    assert silent.render() is None
+
+
+@pytest.mark.parametrize(("limit", "left"), [(None, 5), (3, 3), (12, 12)])
+def test_limit_in_force_is_announced(guess_id: str, limit: int | None, left: int) -> None:
+    env = gym.make(guess_id, max_episode_steps=limit)
+    inside = env.unwrapped
+    assert isinstance(inside, TextEnv)
+    _, info = env.reset(seed=0)
+    assert f"You have {left} turns." in inside.instructions
+    assert info["state_key"].endswith(f"|{left}")
+    for turn in range(1, left + 1):
+        _, _, terminated, truncated, info = env.step("no number")
+        assert info["state_key"].endswith(f"|{left - turn}")
+        assert (terminated, truncated) == (False, turn == left)
+
+
+def test_no_limit_is_announced_as_none(guess_id: str) -> None:
+    env = gym.make(guess_id, max_episode_steps=-1)
+    inside = env.unwrapped
+    assert isinstance(inside, TextEnv)
+    _, info = env.reset(seed=0)
+    assert inside.turn_limit is None and inside.turns_left is None
+    assert "turns" not in inside.instructions
+    assert info["state_key"].endswith("|inf")
+
+
+def test_environment_never_truncates_itself(guess_id: str) -> None:
+    inside = gym.make(guess_id).unwrapped
+    inside.reset(seed=0)
+    for _ in range(12):
+        assert inside.step("no number")[3] is False
+    assert isinstance(inside, TextEnv) and inside.turns_left == 0
+
+
+def test_announcing_needs_a_text_environment() -> None:
+    with pytest.raises(TypeError, match="needs a TextEnv inside, got FrozenLakeEnv"):
+        AnnounceTurnLimit(gym.make("FrozenLake-v1"))
+
+
+def test_registering_again_changes_nothing(guess_id: str, guess_env: type[TextEnv]) -> None:
+    register(guess_id.removeprefix("turngym/"), guess_env, max_turns=99)  # type: ignore[arg-type]
+    assert gym.spec(guess_id).max_episode_steps == 5

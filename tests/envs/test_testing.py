@@ -1,0 +1,100 @@
+"""The checks pass an honest environment and catch each way of breaking the contract."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from turngym.envs.core import TextEnv
+from turngym.envs.testing import check_splits, check_text_env, hostile_replies, oracle_player, play, random_player
+
+
+def test_honest_environment_passes(guess_env: Any) -> None:
+    check_text_env(guess_env())
+    check_text_env(guess_env(reasoning=True, split="test"))
+
+
+def test_other_environments_are_refused() -> None:
+    with pytest.raises(TypeError, match="a TextEnv is needed, got FrozenLakeEnv; derive it from"):
+        check_text_env(gym.make("FrozenLake-v1"))
+
+
+def test_limit_that_was_not_announced_is_caught(guess_env: Any) -> None:
+    gym.register("UnannouncedForTests-v0", guess_env, max_episode_steps=5)
+    try:
+        with pytest.raises(AssertionError, match="register it with the wrapper AnnounceTurnLimit"):
+            check_text_env(gym.make("UnannouncedForTests-v0"))
+    finally:
+        del gym.registry["UnannouncedForTests-v0"]
+
+
+def broken_begin(env: Any, split: str, index: int) -> None:
+    env.secret, env.last = int(env.np_random.integers(1000)), -1
+
+
+def leaking_begin(env: Any, split: str, index: int) -> None:
+    env.secret, env.last = index, -1
+
+
+def globally_random(env: Any, feedback: str) -> str:
+    random.random()
+    return feedback or "Which number?"
+
+
+BREAKAGES: dict[str, tuple[str, Any, str]] = {
+    "instance from the episode's seed": ("_begin", broken_begin, "function of split and index alone"),
+    "instance shared by splits": ("_begin", leaking_begin, "both in train and in validation"),
+    "silent refusal": ("_observe", lambda env, feedback: "Which number?", "must say why the reply was refused"),
+    "observation of no text": ("_observe", lambda env, feedback: 3, "observation"),
+    "global generator": ("_observe", globally_random, "global random generator"),
+    "reward out of range": ("_play", lambda env, action: (1.5, True, "."), "outside of reward_range"),
+    "oracle refused": ("oracle_action", lambda env: "a thousand", "refused its own action"),
+    "potential out of range": ("_potential", property(lambda env: 2.0), r"outside of \[0, 1\]"),
+    "success of another type": ("_success", property(lambda env: np.bool_(False)), "must be of type bool"),
+    "endless success": ("_success", property(lambda env: True), "must end once its task is solved"),
+}
+
+
+@pytest.mark.parametrize("breakage", BREAKAGES)
+def test_breakage_is_caught(guess_env: Any, breakage: str) -> None:
+    name, replacement, message = BREAKAGES[breakage]
+    broken = type("BrokenEnv", (guess_env,), {name: replacement})
+    with pytest.raises(AssertionError, match=message):
+        check_text_env(broken())
+
+
+def test_exception_on_hostile_text_surfaces(guess_env: Any) -> None:
+    broken = type("BrokenEnv", (guess_env,), {"_play": lambda env, action: (0.0, int(action) < 0, "No.")})
+    with pytest.raises(ValueError, match="invalid literal for int"):
+        check_text_env(broken())
+
+
+def test_split_check_names_the_instance(guess_env: Any) -> None:
+    env = type("BrokenEnv", (guess_env,), {"_begin": leaking_begin})()
+    with pytest.raises(AssertionError, match="'secret=0' is both in train and in validation"):
+        check_splits(env, 1)
+
+
+def test_play_records_the_episode(guess_env: Any) -> None:
+    env = guess_env(reasoning=True)
+    episode = play(env, oracle_player, split="validation", index=2)
+    assert [moment.reply for moment in episode] == ["", f"<answer>{env.secret}</answer>"]
+    assert episode[-1].terminated and episode[-1].info["success"] and episode[-1].reward == 1.0
+    again = play(env, random_player(4), seed=9, index=5)
+    assert again == play(env, random_player(4), seed=9, index=5)
+
+
+def test_hostile_replies_are_seeded_and_varied(guess_env: Any) -> None:
+    env: TextEnv = guess_env()
+    env.reset(seed=0)
+    first, second = (hostile_replies(env, np.random.default_rng(3)) for _ in range(2))
+    replies = [next(first) for _ in range(500)]
+    assert replies == [next(second) for _ in range(500)]
+    assert len(set(replies)) > 350
+    assert any(len(reply) > 2000 for reply in replies)
+    assert any("\ud800" <= character <= "\udfff" for reply in replies for character in reply)
+    assert any(env.step(reply)[4]["valid"] for reply in replies), "some are usable, so that play goes on"

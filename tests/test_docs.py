@@ -1,0 +1,73 @@
+"""What is written about the package: its links, its commands, and no path that exists on one machine only."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from turngym.cli import COMMANDS
+
+ROOT = Path(__file__).parents[1]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+PACKAGE = ("src", "envs", "agents", "trainers", "benchmarks", "webshop_server", "tests", "docs")
+TEXTS = [
+    *(ROOT / name for name in ("setup.cfg", "pyproject.toml", "Makefile", "constraints.txt", ".ci/run")),
+    *PAGES,
+    *(path for name in PACKAGE for suffix in ("py", "toml") for path in sorted((ROOT / name).rglob(f"*.{suffix}"))),
+]
+MACHINE_PATH = re.compile(r"(?<![\w./>-])/(?:home|root|Users|mnt|media|opt|srv|work|workspace|private)/\w")
+PARENT = re.compile(r"(?<![\w./])(?:\.\./)+[\w./-]*")
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)")
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def commands(program: str) -> set[str]:
+    """Return the second words of the command lines in code blocks and code spans that start with `program`."""
+    code = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
+    line = re.compile(rf"^[`$ ]*(?:\.venv/bin/)?{program} ([a-z]\w*)", re.MULTILINE)
+    return {word for page in PAGES for block in code.findall(page.read_text("utf-8")) for word in line.findall(block)}
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=name_of)
+def test_no_path_of_one_machine(path: Path) -> None:
+    assert MACHINE_PATH.findall(path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_nothing_outside_the_repository(path: Path) -> None:
+    for place in PARENT.findall(path.read_text(encoding="utf-8")):
+        assert (path.parent / place).resolve().is_relative_to(ROOT.resolve()), place
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_links_lead_somewhere(path: Path) -> None:
+    links = [link for link in LINK.findall(path.read_text(encoding="utf-8")) if ":" not in link]
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_make_targets_that_are_named_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    assert {"demo", "test"} <= commands("make") <= targets
+
+
+def test_commands_that_are_named_exist() -> None:
+    assert commands("turngym") <= set(COMMANDS)
+
+
+def test_the_changelog_has_one_unreleased_section() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (.*)", text, re.MULTILINE)[0] == "[Unreleased]"
+    assert text.count("[Unreleased]") == 1
+
+
+def test_what_is_looked_for_is_found() -> None:
+    assert MACHINE_PATH.search("see " + "/home" + "/someone/runs")
+    assert not MACHINE_PATH.search("GET /item/3, turngym/FrozenLake-v0, </answer>")
+    assert PARENT.findall("in ../" + "elsewhere/notes.md") == ["../elsewhere/notes.md"]
+    assert LINK.findall("[a](docs/a.md#part) [b](#here)") == ["docs/a.md"]

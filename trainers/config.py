@@ -1,0 +1,159 @@
+"""Everything a training run can be told, with its default and unit. The resolved configuration is saved with the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvConfig:
+    """What is played."""
+
+    id: str = "turngym/FrozenLake-v0"
+    """The registered id of the environment."""
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    """Arguments for `gymnasium.make` beyond the registered ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Who plays: a checkpoint folder, or a small decoder built on the spot."""
+
+    path: str = ""
+    """A folder written by `save_pretrained`; empty builds the small model and its tokenizer."""
+    hidden_size: int = 64
+    """Width of the small model."""
+    layers: int = 4
+    """Depth of the small model."""
+    heads: int = 4
+    """Attention heads of the small model."""
+    feedforward_size: int = 192
+    """Inner width of the small model's gated feed-forward layers."""
+    context_length: int = 1024
+    """Longest token stream of an episode."""
+    max_reply_tokens: int = 16
+    """Longest reply, in tokens, the end-of-turn token included."""
+    keep_thoughts: bool = False
+    """Accept a chat template that removes earlier thoughts from the history; the stream keeps them as sampled."""
+    show_instructions: bool = False
+    """Whether the rules stand in the system prompt. A small model learns them by playing; a pretrained one reads them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmStartConfig:
+    """Behaviour cloning on scripted play of mixed quality, until the model is mediocre and exploratory."""
+
+    enabled: bool = True
+    """Whether to clone before learning; switch off for a checkpoint that already plays."""
+    success_low: float = 0.3
+    """Cloning stops at the first check whose sampled validation success is at least this."""
+    success_high: float = 0.6
+    """A check above this is reported as overshooting the band."""
+    mistake_rate: float = 0.15
+    """Highest probability of a slip per turn; each demonstration draws its own rate below it."""
+    batch_size: int = 32
+    """Demonstrations per step."""
+    learning_rate: float = 2e-3
+    """Peak learning rate of AdamW on embeddings and norms."""
+    matrix_learning_rate: float = 2e-2
+    """Peak learning rate of Muon on the hidden matrices."""
+    max_steps: int = 6000
+    """Steps after which cloning gives up with an error."""
+    check_every: int = 100
+    """Steps between checks of the success band."""
+    check_episodes: int = 200
+    """Validation episodes per check."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueConfig:
+    """Stage 1: the optimal value V* from the frozen reference policy."""
+
+    instances: int = 2048
+    """Training instances in the pool."""
+    samples: int = 2
+    """Reference episodes of every instance."""
+    extra_samples: int = 2048
+    """Further reference episodes, given one by one to the instances whose value is least certain."""
+    max_samples: int = 16
+    """Most reference episodes of one instance."""
+    beta_value: float = 0.5
+    """Temperature of V*, in units of the reward range."""
+    prior_strength: float = 1.0
+    """Pseudo-samples by which an instance's mean of exp(R/beta) is shrunk towards the pool's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AstarpoConfig:
+    """Stage 2: regression of the log-ratio on the advantage, over whole trajectories."""
+
+    objective: str = "astarpo"
+    """Name in the registry of objectives: "astarpo" (whole trajectory) or "astarpo_turn" (reward-to-go, lambda = 1)."""
+    steps: int = 150
+    """Optimizer steps."""
+    batch_size: int = 128
+    """Episodes per step, one per prompt."""
+    fresh_share: float = 0.5
+    """Share of the prompts that were never played before; the rest comes from the pool of stage 1."""
+    beta: float = 0.02
+    """KL temperature at the first step, in units of the reward range."""
+    beta_final: float = 0.02
+    """KL temperature at the last step; it moves geometrically from `beta`."""
+    learning_rate: float = 1e-3
+    """Peak learning rate of AdamW."""
+    final_learning_rate: float = 1e-4
+    """Learning rate of the last step; it falls linearly from the peak."""
+    warmup_steps: int = 5
+    """Steps of linear warm-up."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm."""
+    temperature: float = 1.0
+    """Sampling temperature, the same in every log-probability."""
+    tokens_per_microbatch: int = 4096
+    """Padded tokens per forward pass."""
+    tracker_memory: float = 0.9
+    """Most that the value tracker remembers of an instance from one visit to the next."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """How the result is measured."""
+
+    episodes: int = 512
+    """Held-out test instances, each played once sampled and once greedily."""
+    validate_every: int = 0
+    """Optimizer steps between validations on `validation_episodes`; 0 never validates."""
+    validation_episodes: int = 200
+    """Validation instances per validation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Where and how the run runs."""
+
+    name: str = ""
+    """Folder of the run under `root`; empty derives it from environment and seed."""
+    root: str = "runs"
+    """Folder of all runs."""
+    seed: int = 0
+    """Seeds weights, demonstrations, instances and sampling."""
+    threads: int = 2
+    """Torch threads; equal threads give equal bits."""
+    checkpoint_every: int = 25
+    """Optimizer steps between checkpoints."""
+    rollout_slots: int = 128
+    """Episodes played at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """A whole training run."""
+
+    env: EnvConfig = field(default_factory=EnvConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    warm_start: WarmStartConfig = field(default_factory=WarmStartConfig)
+    values: ValueConfig = field(default_factory=ValueConfig)
+    astarpo: AstarpoConfig = field(default_factory=AstarpoConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    run: RunConfig = field(default_factory=RunConfig)

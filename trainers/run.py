@@ -1,0 +1,308 @@
+"""A whole training run in one folder: player, warm start, stage 1, stage 2, measurement; each done once, in order.
+
+    runs/<name>/
+        config.toml           the resolved configuration (written by the command line)
+        base/                 the player before reinforcement learning: the reference policy
+        values.sqlite         its episodes, stage 1
+        checkpoints/          step-000050/: policy, optimizer, tracker
+        metrics.jsonl         one line per check, stage and optimizer step
+        episodes/             the episodes of the last step before every checkpoint, and of the test
+        result.json           scores of random, base and trained player on the test split, and the optimum
+
+Resuming repeats none of what is complete, and what it repeats comes out the same to the last bit.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+
+from turngym.agents.episode import Episode, write_episodes
+from turngym.agents.evaluation import Score, score_episodes
+from turngym.agents.language_model import LanguageModel, LanguageModelAgent
+from turngym.agents.rollout import Instance, collect_episodes, make_env, text_env
+from turngym.agents.scripted import DemonstrationAgent, RandomAgent
+from turngym.agents.small_model import build_decoder, train_tokenizer
+from turngym.trainers.astarpo import Learner, learn, make_optimizer
+from turngym.trainers.checkpoint import latest_checkpoint, load_checkpoint, prune, save_checkpoint
+from turngym.trainers.config import TrainConfig
+from turngym.trainers.progress import Progress
+from turngym.trainers.reference import sample_reference, store_fingerprint
+from turngym.trainers.tracker import ValueTracker
+from turngym.trainers.value_store import ValueStore
+from turngym.trainers.warm_start import clone, validate
+
+TOKENIZER_EPISODES = 300
+"""Demonstrations whose text the built-in tokenizer is trained on."""
+CHECKPOINTS_KEPT = 2
+TEST_SEED = 9_000_000
+
+
+def train(config: TrainConfig, folder: Path, progress: Progress, *, resume: bool = False) -> dict[str, Any]:
+    """Run or finish a run and return its result.
+
+    Args:
+        config: The resolved configuration.
+        folder: The run's folder; holds nothing but the configuration when the run is new.
+        progress: Told where the run stands.
+        resume: Continue from what the folder holds.
+
+    Raises:
+        WarmStartError: The base never reached its success band.
+        NonFiniteError: Learning became unstable; the last good checkpoint is intact.
+        KeyboardInterrupt: Passed on after the state was saved.
+    """
+    torch.set_num_threads(config.run.threads)
+    metrics = Metrics(folder / "metrics.jsonl")
+    if not resume:
+        metrics.clear()
+    base = prepare_base(config, folder, metrics, progress)
+    learner = prepare_learner(base, config, folder, metrics, progress)
+    run_stage_two(learner, config, folder, metrics, progress)
+    return measure(learner, config, folder, metrics, progress)
+
+
+class Metrics:
+    """The numbers of a run, one JSON object a line, kept in step with the checkpoints."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.path.unlink(missing_ok=True)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return all complete lines; one cut off by a crash is left out."""
+        lines = []
+        if self.path.is_file():
+            for line in self.path.read_text(encoding="utf-8").splitlines():
+                with suppress(json.JSONDecodeError):
+                    lines.append(json.loads(line))
+        return lines
+
+    def add(self, phase: str, numbers: Mapping[str, Any]) -> None:
+        """Append one line."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"phase": phase, **numbers}) + "\n")
+
+    def keep(self, phases: Sequence[str], last_step: int | None = None) -> None:
+        """Drop the lines of other phases, and those of the last of `phases` after `last_step`."""
+        kept = [
+            line
+            for line in self.lines()
+            if line["phase"] in phases
+            and (last_step is None or line["phase"] != phases[-1] or line.get("step", 0) <= last_step)
+        ]
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        unfinished = self.path.with_suffix(".tmp")
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(self.path)
+
+    def seconds(self, phase: str) -> float:
+        """Return the time a phase took, its interrupted attempts left out."""
+        return float(sum(line.get("seconds", 0.0) for line in self.lines() if line["phase"] == phase))
+
+
+# The player before reinforcement learning -----------------------------------------------------------------------
+
+
+def prepare_base(config: TrainConfig, folder: Path, metrics: Metrics, progress: Progress) -> LanguageModel:
+    """Return the reference policy: loaded if the run has it, else loaded or built, and cloned into its band."""
+    base = folder / "base"
+    if base.is_dir():
+        return LanguageModel.from_pretrained(base, keep_thoughts=config.model.keep_thoughts)
+    metrics.clear()
+    model = load_or_build(config)
+    if config.warm_start.enabled:
+        for check in clone(model, config, progress):
+            metrics.add("warm_start", check)
+    unfinished = folder / ".base.tmp"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    model.save_pretrained(unfinished)
+    unfinished.rename(base)
+    return model
+
+
+def load_or_build(config: TrainConfig) -> LanguageModel:
+    """Load the configured checkpoint, or build the small model with a tokenizer trained on the environment's text."""
+    shape = config.model
+    if shape.path:
+        return LanguageModel.from_pretrained(shape.path, keep_thoughts=shape.keep_thoughts)
+    instances = [Instance(split="train", index=i, seed=i) for i in range(TOKENIZER_EPISODES)]
+    episodes = collect_episodes(
+        DemonstrationAgent(0.5), config.env.id, instances, env_kwargs=config.env.kwargs, slots=1
+    )
+    texts = [message["content"] for episode in episodes for message in episode.messages()]
+    tokenizer = train_tokenizer(texts, show_instructions=shape.show_instructions)
+    decoder = build_decoder(
+        tokenizer, hidden_size=shape.hidden_size, layers=shape.layers, heads=shape.heads,
+        feedforward_size=shape.feedforward_size, context_length=shape.context_length, seed=config.run.seed,
+    )  # fmt: skip
+    return LanguageModel(decoder, tokenizer)
+
+
+# Stages 1 and 2 -------------------------------------------------------------------------------------------------
+
+
+def prepare_learner(
+    base: LanguageModel, config: TrainConfig, folder: Path, metrics: Metrics, progress: Progress
+) -> Learner:
+    """Run stage 1, and return the learner as the last checkpoint left it, or at its start."""
+    base.model.requires_grad_(False)
+    started = time.perf_counter()
+    with ValueStore(folder / "values.sqlite", store_fingerprint(base, config)) as store:
+        estimates = sample_reference(base, store, config, progress)
+        success_rates, summary = store.success_rates(), store.summary()
+    if not any(line["phase"] == "values" for line in metrics.lines()):
+        metrics.add("values", {"seconds": time.perf_counter() - started, "episodes": summary.episodes,
+                               "success": summary.success_rate, "value": float(np.mean(estimates.values))})  # fmt: skip
+    tracker = ValueTracker(estimates, success_rates, memory=config.astarpo.tracker_memory)
+    last = latest_checkpoint(folder / "checkpoints")
+    if last is None:
+        policy = LanguageModel(copy.deepcopy(base.model), base.tokenizer, keep_thoughts=config.model.keep_thoughts)
+    else:
+        policy = LanguageModel.from_pretrained(last / "policy", keep_thoughts=config.model.keep_thoughts)
+    policy.model.requires_grad_(True)
+    learner = Learner(
+        policy=policy, reference=base, optimizer=make_optimizer(policy, config), tracker=tracker,
+        pool=estimates.instances.tolist(),
+    )  # fmt: skip
+    if last is not None:
+        checkpoint = load_checkpoint(last)
+        learner.optimizer.load_state_dict(checkpoint.optimizer_state)
+        learner.tracker.load_state_dict(checkpoint.extra["tracker"])
+        learner.step = checkpoint.step
+    return learner
+
+
+def run_stage_two(
+    learner: Learner, config: TrainConfig, folder: Path, metrics: Metrics, progress: Progress
+) -> None:
+    """Learn, with a checkpoint every so many steps, at the end, and when the user interrupts."""
+    stage = config.astarpo
+    metrics.keep(("warm_start", "values", "astarpo"), last_step=learner.step)
+    progress.phase("stage 2: A*PO", stage.steps)
+    progress.advance(learner.step)
+    episodes_file = folder / "episodes" / "train.jsonl"
+
+    def after_step(numbers: dict[str, Any], episodes: Sequence[Episode]) -> None:
+        every = config.evaluation.validate_every
+        if every and learner.step % every == 0:
+            numbers["validation"] = validate(learner.policy, config, config.evaluation.validation_episodes)
+        metrics.add("astarpo", numbers)
+        progress.advance(success=numbers["success"], loss=numbers["loss"], kl=numbers["kl"])
+        due = learner.step % config.run.checkpoint_every == 0 or learner.step == stage.steps
+        if due or interrupt.requested:
+            write_episodes(episodes_file, episodes)
+            checkpoint_learner(learner, folder)
+        if interrupt.requested:
+            raise KeyboardInterrupt
+
+    with DeferredInterrupt() as interrupt:
+        learn(learner, config, on_step=after_step, failure_file=folder / "episodes" / "failed_step.jsonl")
+
+
+class DeferredInterrupt:
+    """Lets a first Ctrl-C wait for the end of the optimizer step, so that what is saved is whole; a second one does not.
+
+    Outside the main thread, where signals cannot be caught, it changes nothing.
+    """
+
+    requested = False
+
+    def __enter__(self) -> DeferredInterrupt:
+        """Catch SIGINT from now on."""
+        self._previous: Any = None
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGINT, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give SIGINT back."""
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+
+def checkpoint_learner(learner: Learner, folder: Path) -> None:
+    """Save everything that stage 2 changes."""
+    save_checkpoint(
+        folder / "checkpoints",
+        learner.step,
+        save_policy=learner.policy.save_pretrained,
+        optimizer_state=learner.optimizer.state_dict(),
+        extra={"tracker": learner.tracker.state_dict()},
+    )
+    prune(folder / "checkpoints", CHECKPOINTS_KEPT)
+
+
+# Measurement ----------------------------------------------------------------------------------------------------
+
+
+def measure(
+    learner: Learner, config: TrainConfig, folder: Path, metrics: Metrics, progress: Progress
+) -> dict[str, Any]:
+    """Score random, base and trained player on the test split, beside the optimum, and write `result.json`."""
+    count = config.evaluation.episodes
+    instances = [Instance(split="test", index=i, seed=TEST_SEED + i) for i in range(count)]
+    shape = {"slots": config.run.rollout_slots, "max_reply_tokens": config.model.max_reply_tokens}
+    players = {
+        "random": RandomAgent(),
+        "base_sampled": LanguageModelAgent(learner.reference, temperature=config.astarpo.temperature, **shape),
+        "base_greedy": LanguageModelAgent(learner.reference, greedy=True, **shape),
+        "trained_sampled": LanguageModelAgent(learner.policy, temperature=config.astarpo.temperature, **shape),
+        "trained_greedy": LanguageModelAgent(learner.policy, greedy=True, **shape),
+    }
+    started = time.perf_counter()
+    result: dict[str, Any] = {"env_id": config.env.id, "optimum": mean_optimum(config, instances)}
+    for name, player in players.items():
+        progress.phase(f"test: {name.replace('_', ', ')}", count)
+        began = time.perf_counter()
+        episodes = collect_episodes(
+            player, config.env.id, instances, env_kwargs=config.env.kwargs, slots=config.run.rollout_slots,
+            on_episode=lambda episode: progress.advance(success=float(episode.success)),
+        )  # fmt: skip
+        score: Score = score_episodes(episodes, time.perf_counter() - began)
+        result[name] = score.to_dict()
+        if name.startswith("trained"):
+            record = folder / "episodes" / f"test_{name}.jsonl"
+            record.unlink(missing_ok=True)
+            write_episodes(record, episodes)
+    result["seconds"] = {
+        "warm_start": metrics.seconds("warm_start"),
+        "values": metrics.seconds("values"),
+        "astarpo": metrics.seconds("astarpo"),
+        "test": time.perf_counter() - started,
+    }
+    unfinished = folder / "result.json.tmp"
+    unfinished.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    unfinished.replace(folder / "result.json")
+    return result
+
+
+def mean_optimum(config: TrainConfig, instances: Sequence[Instance]) -> float | None:
+    """Return the success of the best possible player, averaged over the instances; None where it is unknown."""
+    env = make_env(config.env.id, config.env.kwargs)
+    optima = []
+    for instance in instances:
+        env.reset(seed=instance.seed, options={"split": instance.split, "index": instance.index})
+        optima.append(text_env(env).optimal_success())
+    known = [optimum for optimum in optima if optimum is not None]
+    return float(np.mean(known)) if len(known) == len(instances) and known else None

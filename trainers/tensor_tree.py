@@ -1,0 +1,106 @@
+"""Nested Python state with tensors in it, as JSON and safetensors: what a pickle would hold, without running any code.
+
+A tree is made of dicts, lists, tuples, strings, numbers, booleans, None and tensors. Its structure becomes JSON, where
+plain JSON stays as it is and everything JSON lacks becomes an object with one reserved key; its tensors go by name into
+one safetensors file. Reading returns the same tree to the last bit.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+_TENSOR, _TUPLE, _ITEMS, _FLOAT = "$tensor", "$tuple", "$items", "$float"
+_TAGS = {_TENSOR, _TUPLE, _ITEMS, _FLOAT}
+
+
+def to_json(tree: Any, tensors: dict[str, Tensor] | None, where: str) -> Any:
+    """Return the JSON form of a tree and put its tensors into `tensors`.
+
+    Args:
+        tree: The state.
+        tensors: Receives each tensor under a number and its place, such as "00007.optimizer.state.0.exp_avg"; None
+            refuses tensors.
+        where: The name of this place, for tensor names and messages.
+
+    Raises:
+        TypeError: The tree holds an object of another type; the message says where.
+    """
+    if tree is None or isinstance(tree, str | bool) or type(tree) is int:
+        return tree
+    if type(tree) is float:
+        return tree if math.isfinite(tree) else {_FLOAT: repr(tree)}
+    if isinstance(tree, Tensor) and tensors is not None:
+        name = f"{len(tensors):05d}.{where}"  # places alone may coincide: {"a.b": x} and {"a": {"b": y}}
+        tensors[name] = tree
+        return {_TENSOR: name}
+    if isinstance(tree, list | tuple):
+        parts = [to_json(part, tensors, f"{where}.{number}") for number, part in enumerate(tree)]
+        return parts if isinstance(tree, list) else {_TUPLE: parts}
+    if isinstance(tree, dict):
+        values = [to_json(value, tensors, f"{where}.{key}") for key, value in tree.items()]
+        if all(type(key) is str for key in tree) and not _TAGS & tree.keys():
+            return dict(zip(tree, values, strict=True))
+        keys = [to_json(key, tensors, f"{where} (key)") for key in tree]
+        return {_ITEMS: [list(pair) for pair in zip(keys, values, strict=True)]}
+    raise TypeError(f"{where} is a {type(tree).__name__}, which a checkpoint cannot hold; convert it to plain numbers")
+
+
+def from_json(node: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """Return the tree whose JSON form and tensors `to_json` wrote.
+
+    Raises:
+        KeyError: A tensor is missing.
+    """
+    if isinstance(node, list):
+        return [from_json(part, tensors) for part in node]
+    if not isinstance(node, dict):
+        return node
+    if _TENSOR in node:
+        return tensors[node[_TENSOR]]
+    if _TUPLE in node:
+        return tuple(from_json(part, tensors) for part in node[_TUPLE])
+    if _ITEMS in node:
+        return {from_json(key, tensors): from_json(value, tensors) for key, value in node[_ITEMS]}
+    if _FLOAT in node:
+        return float(node[_FLOAT])
+    return {key: from_json(value, tensors) for key, value in node.items()}
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors to a safetensors file.
+
+    One tensor under several names (tied weights) is written once and remembered as such. Tensors that merely share
+    memory, such as two slices of a third, are written as separate ones.
+    """
+    unique: dict[str, Tensor] = {}
+    aliases: dict[str, str] = {}
+    names: dict[tuple[Any, ...], str] = {}
+    storages: set[int] = set()
+    for name, tensor in tensors.items():
+        identity = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
+        if tensor.numel() and identity in names:
+            aliases[name] = names[identity]
+            continue
+        names[identity] = name
+        stored = tensor.detach().cpu().contiguous()
+        storage = stored.untyped_storage().data_ptr()
+        unique[name] = stored.clone() if storage in storages else stored
+        storages.add(storage)
+    save_file(unique, path, metadata={"aliases": json.dumps(aliases)})
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a file of `write_tensors` onto the CPU; names that were one tensor are one tensor again."""
+    with safe_open(path, framework="pt", device="cpu") as file:
+        # Cloned, because matrix products may differ in the last bit on memory that torch did not align itself.
+        tensors: dict[str, Tensor] = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        aliases: dict[str, str] = json.loads((file.metadata() or {}).get("aliases", "{}"))
+    return tensors | {name: tensors[original] for name, original in aliases.items()}

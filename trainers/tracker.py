@@ -1,0 +1,139 @@
+"""The running baseline of stage 2: what each instance is worth to the policy as it is now.
+
+The soft return of an episode, `S = R - beta * log(pi / ref)(episode)`, has the mean `V^pi_beta(x) <= V*(x)` under the
+policy itself, in stochastic environments too, with equality at the optimum. Averaging it per instance costs no extra
+episode. Stage 1 gives the start, old visits fade, and the rest of the weight goes to the level of the whole pool, which
+moves with the policy; so a rarely visited instance does not keep the value it had for a weaker policy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turngym.trainers.values import ValueEstimates
+
+POOL_MEMORY = 0.995
+"""The level of the pool averages the last `1 / (1 - POOL_MEMORY)` = 200 episodes."""
+WEIGHT_FLOOR = 0.05
+"""Least sampling weight of a prompt, so that none is given up for good."""
+
+
+@dataclass(slots=True)
+class _Average:
+    """Running averages with fading memory."""
+
+    value: float
+    """Of the soft return."""
+    success: float
+    """Of the success."""
+    weight: float
+    """How many recent visits the averages are worth."""
+
+    def update(self, soft_return: float, success: bool, memory: float) -> None:
+        self.weight = memory * self.weight + 1.0
+        self.value += (soft_return - self.value) / self.weight
+        self.success += (float(success) - self.success) / self.weight
+
+
+class ValueTracker:
+    """Tracks the soft return and the success rate of every instance.
+
+    Read `value` before an episode is used and call `update` after: then the baseline of a sample never depends on that
+    sample, and the gradient stays unbiased whatever the value.
+
+    Args:
+        estimates: Stage 1; its values are the starting point, each worth as many visits as it had samples.
+        success_rates: Success rate of the reference policy per instance; where absent, the pool's mean.
+        memory: Share of an instance's weight that survives a visit, in (0, 1]; about `1 / (1 - memory)` visits count.
+        pool_weight: Visits that the level of the pool is worth in every estimate, above 0.
+
+    Raises:
+        ValueError: `memory` or `pool_weight` is out of range.
+    """
+
+    def __init__(
+        self,
+        estimates: ValueEstimates,
+        success_rates: Mapping[int, float],
+        *,
+        memory: float = 0.9,
+        pool_weight: float = 1.0,
+    ) -> None:
+        if not 0.0 < memory <= 1.0 or not pool_weight > 0.0:
+            raise ValueError(f"need 0 < memory <= 1 and pool_weight > 0, got {memory} and {pool_weight}")
+        self.memory = memory
+        self.pool_weight = pool_weight
+        pool_success = float(np.mean(list(success_rates.values()))) if success_rates else 0.5
+        # Ten visits: one batch of episodes outweighs the optimistic stage-1 level of the pool.
+        self._pool = _Average(estimates.prior, pool_success, weight=10.0)
+        self._instances = {
+            int(index): _Average(float(value), success_rates.get(int(index), pool_success), weight=float(count))
+            for index, value, count in zip(estimates.instances, estimates.values, estimates.counts, strict=True)
+        }
+
+    def value(self, index: int) -> float:
+        """Return the baseline of an instance, in the unit of the returns; the pool's level where it is unknown."""
+        average = self._instances.get(index)
+        if average is None:
+            return self._pool.value
+        return self._with_pool(average.weight, average.value, self._pool.value)
+
+    def success(self, index: int) -> float:
+        """Return the estimated probability that the current policy solves an instance."""
+        average = self._instances.get(index)
+        if average is None:
+            return self._pool.success
+        return self._with_pool(average.weight, average.success, self._pool.success)
+
+    def update(self, index: int, soft_return: float, *, success: bool, drift: float = 0.0) -> None:
+        """Learn from an episode whose baseline has been used.
+
+        Args:
+            index: The instance played.
+            soft_return: `R - beta * sum(log pi - log ref)` over the episode, in the unit of the returns.
+            success: Whether the episode solved its task.
+            drift: How far the policy has moved since the last visit, at least 0; each unit halves the old weight.
+
+        Raises:
+            ValueError: `soft_return` is not finite or `drift` is negative.
+        """
+        if not math.isfinite(soft_return) or not drift >= 0.0:
+            raise ValueError(f"need a finite soft return and drift >= 0, got {soft_return} and {drift}")
+        average = self._instances.setdefault(index, _Average(0.0, 0.0, weight=0.0))
+        average.update(soft_return, success, self.memory * 2.0**-drift)
+        self._pool.update(soft_return, success, POOL_MEMORY)
+
+    def prompt_weights(self, indices_I: Iterable[int]) -> NDArray[np.float64]:
+        """Return sampling weights `sqrt(p (1 - p)) + 0.05`, largest where success is a toss-up, shape [I]."""
+        success_I = np.clip([self.success(index) for index in indices_I], 0.0, 1.0)
+        return np.asarray(np.sqrt(success_I * (1.0 - success_I)) + WEIGHT_FLOOR)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as plain numbers and lists; JSON keeps it to the last bit."""
+        averages = self._instances.values()
+        return {
+            "memory": self.memory,
+            "pool_weight": self.pool_weight,
+            "pool": [self._pool.value, self._pool.success, self._pool.weight],
+            "instances": list(self._instances),
+            "values": [average.value for average in averages],
+            "successes": [average.success for average in averages],
+            "weights": [average.weight for average in averages],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a state written by `state_dict`, replacing everything."""
+        self.memory = float(state["memory"])
+        self.pool_weight = float(state["pool_weight"])
+        self._pool = _Average(*state["pool"])
+        columns = zip(state["instances"], state["values"], state["successes"], state["weights"], strict=True)
+        self._instances = {int(index): _Average(*averages) for index, *averages in columns}
+
+    def _with_pool(self, weight: float, own: float, pool: float) -> float:
+        return (weight * own + self.pool_weight * pool) / (weight + self.pool_weight)

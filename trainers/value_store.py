@@ -1,0 +1,359 @@
+"""The value store: every reference episode of stage 1, kept raw in one SQLite file.
+
+Values are cheap to compute and depend on the temperature and the estimator; episodes are what costs. So the store keeps
+returns and turns, never values, and any estimate can be made anew. A store belongs to one set-up, named by its
+fingerprint (reference weights, tokenizer, chat format, temperature, environment, reward, turn limit): opening it with
+another one is an error, because its samples would answer a different question.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from turngym.agents.episode import Episode
+
+SCHEMA = 1
+APPLICATION_ID = 0x74676D76
+"""Written into the file's header ("tgmv"), so that a database of another program is recognised."""
+
+_TABLES = """
+CREATE TABLE fingerprint (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE episodes (
+    id INTEGER PRIMARY KEY,
+    split TEXT NOT NULL,
+    instance INTEGER NOT NULL,
+    sample INTEGER NOT NULL,
+    seed INTEGER NOT NULL,
+    total_return REAL NOT NULL,
+    success INTEGER NOT NULL,
+    num_tokens INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    UNIQUE (split, instance, seed),
+    UNIQUE (split, instance, sample)
+);
+CREATE TABLE turns (
+    episode INTEGER NOT NULL REFERENCES episodes (id),
+    turn INTEGER NOT NULL,
+    state_key TEXT NOT NULL,
+    action TEXT NOT NULL,
+    reward REAL NOT NULL,
+    task_reward REAL NOT NULL,
+    valid INTEGER NOT NULL,
+    potential REAL NOT NULL,
+    PRIMARY KEY (episode, turn)
+) WITHOUT ROWID;
+"""
+
+
+class ValueStoreError(ValueError):
+    """The file cannot be used as a value store."""
+
+
+class ValueStoreMismatch(ValueStoreError):
+    """The store holds samples of another set-up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredTurn:
+    """One turn of a reference episode."""
+
+    sample: int
+    """Which of the instance's episodes, from 0."""
+    turn: int
+    """Which turn of the episode, from 0."""
+    state_key: str
+    """The Markov state before the reply."""
+    action: str
+    """The reply."""
+    reward: float
+    """The reward, shaping included."""
+    task_reward: float
+    """The unshaped reward."""
+    valid: bool
+    """Whether the environment could use the reply."""
+    potential: float
+    """The environment's potential before the reply."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreSummary:
+    """What a store holds of one split."""
+
+    episodes: int
+    """Reference episodes."""
+    instances: int
+    """Different instances among them."""
+    turns: int
+    """Turns of all episodes."""
+    tokens: int
+    """Token ids of all episodes, those of the environment included."""
+    mean_return: float
+    """Mean return of an episode, shaping included; nan without episodes."""
+    success_rate: float
+    """Share of episodes that solved their task; nan without episodes."""
+
+
+class ValueStore:
+    """Reference episodes on disk, for one set-up.
+
+    Use it as a context manager, or call `close`. Stopping at any moment, `kill -9` included, loses at most the batch
+    being added; adding it again continues where it stopped.
+
+    Args:
+        path: The SQLite file; it and its folder are created where absent.
+        fingerprint: Names and values of everything the samples depend on.
+
+    Raises:
+        ValueStoreMismatch: The file belongs to another set-up; the message names each difference.
+        ValueStoreError: The file is damaged, of another program or of another schema.
+    """
+
+    def __init__(self, path: str | Path, fingerprint: Mapping[str, str]) -> None:
+        self.path = Path(path)
+        self.fingerprint = dict(fingerprint)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # Autocommit: `_transaction` says where a transaction begins and ends.
+            self._database = sqlite3.connect(self.path, timeout=30.0, isolation_level=None)
+        except sqlite3.Error as error:
+            raise ValueStoreError(f"the value store {self.path} cannot be opened: {error}") from error
+        try:
+            self._open()
+        except sqlite3.Error as error:
+            self._database.close()
+            raise ValueStoreError(
+                f"{self.path} is not a usable value store ({error}); "
+                "move it away to sample the reference anew, or restore it from a checkpoint"
+            ) from error
+        except ValueStoreError:
+            self._database.close()
+            raise
+
+    def __enter__(self) -> Self:
+        """Return the store itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the store."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; the store cannot be used after."""
+        self._database.close()
+
+    def add(self, episodes: Iterable[Episode]) -> int:
+        """Store reference episodes, all of them or, on an error, none.
+
+        An episode already held, by split, instance and seed, is left as it is.
+
+        Returns:
+            How many were new.
+
+        Raises:
+            ValueError: An episode ended in an error, so that its return says nothing about the reference policy, or
+                holds a reward that is not finite or a seed beyond 63 bits.
+        """
+        batch = list(episodes)
+        for episode in batch:
+            _check(episode)
+        with self._transaction():
+            return sum(self._insert(episode) for episode in batch)
+
+    def returns(self, split: str = "train") -> dict[int, list[float]]:
+        """Return the returns of every instance, in ascending order of instance and sample, to the last bit."""
+        rows = self._database.execute(
+            "SELECT instance, total_return FROM episodes WHERE split = ? ORDER BY instance, sample", (split,)
+        )
+        returns: dict[int, list[float]] = {}
+        for index, total in rows:
+            returns.setdefault(index, []).append(total)
+        return returns
+
+    def counts(self, split: str = "train") -> dict[int, int]:
+        """Return how many episodes of every instance are held."""
+        query = "SELECT instance, COUNT(*) FROM episodes WHERE split = ? GROUP BY instance ORDER BY instance"
+        return dict(self._database.execute(query, (split,)))
+
+    def success_rates(self, split: str = "train") -> dict[int, float]:
+        """Return the share of solved episodes of every instance."""
+        query = "SELECT instance, AVG(success) FROM episodes WHERE split = ? GROUP BY instance ORDER BY instance"
+        return dict(self._database.execute(query, (split,)))
+
+    def turns(self, index: int, split: str = "train") -> Iterator[StoredTurn]:
+        """Yield the turns of an instance's episodes, in order of sample and turn."""
+        rows = self._database.execute(
+            "SELECT sample, turn, state_key, action, reward, task_reward, valid, potential "
+            "FROM turns JOIN episodes ON episode = id WHERE split = ? AND instance = ? ORDER BY sample, turn",
+            (split, index),
+        )
+        for sample, turn, state_key, action, reward, task_reward, valid, potential in rows:
+            yield StoredTurn(
+                sample=sample,
+                turn=turn,
+                state_key=state_key,
+                action=action,
+                reward=reward,
+                task_reward=task_reward,
+                valid=bool(valid),
+                potential=potential,
+            )
+
+    def summary(self, split: str = "train") -> StoreSummary:
+        """Return what the store holds of a split, for a table or a log."""
+        episodes, instances, tokens, mean_return, success_rate = self._database.execute(
+            "SELECT COUNT(*), COUNT(DISTINCT instance), COALESCE(SUM(num_tokens), 0), AVG(total_return), AVG(success) "
+            "FROM episodes WHERE split = ?",
+            (split,),
+        ).fetchone()
+        (turns,) = self._database.execute(
+            "SELECT COUNT(*) FROM turns JOIN episodes ON episode = id WHERE split = ?", (split,)
+        ).fetchone()
+        return StoreSummary(
+            episodes=episodes,
+            instances=instances,
+            turns=turns,
+            tokens=tokens,
+            mean_return=math.nan if mean_return is None else mean_return,
+            success_rate=math.nan if success_rate is None else success_rate,
+        )
+
+    def snapshot_to(self, path: str | Path) -> None:
+        """Write a consistent copy of the store as one self-contained file, replacing `path` at once or not at all."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = target.with_name(target.name + ".tmp")
+        unfinished.unlink(missing_ok=True)
+        try:
+            with closing(sqlite3.connect(unfinished)) as copy:
+                self._database.backup(copy)
+                copy.execute("PRAGMA journal_mode = DELETE")
+            unfinished.replace(target)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+    def _open(self) -> None:
+        """Create the tables in an empty file; otherwise make sure that the file is ours, whole and of this set-up."""
+        with self._transaction():
+            if self._database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone() == (0,):
+                self._create()
+        self._check_file()
+        self._check_fingerprint()
+        # A log beside the file keeps readers and a killed writer apart. Losing power may lose the last batches, never
+        # the file, and a lost batch is simply sampled again; so the log need not reach the disk at every commit.
+        self._database.execute("PRAGMA journal_mode = WAL")
+        self._database.execute("PRAGMA synchronous = NORMAL")
+
+    def _create(self) -> None:
+        for statement in filter(str.strip, _TABLES.split(";")):
+            self._database.execute(statement)
+        self._database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        self._database.execute(f"PRAGMA user_version = {SCHEMA}")
+        self._database.executemany("INSERT INTO fingerprint VALUES (?, ?)", self.fingerprint.items())
+
+    def _check_file(self) -> None:
+        if self._pragma("application_id") != APPLICATION_ID:
+            raise ValueStoreError(f"{self.path} is a database of another program, not a value store; give another path")
+        schema = self._pragma("user_version")
+        if schema != SCHEMA:
+            raise ValueStoreError(
+                f"{self.path} has schema {schema}, this version reads {SCHEMA}; give another path to sample anew"
+            )
+        verdict = self._pragma("quick_check(1)")
+        if verdict != "ok":
+            raise ValueStoreError(f"the value store {self.path} is damaged ({verdict}); restore it from a checkpoint")
+
+    def _check_fingerprint(self) -> None:
+        stored = dict(self._database.execute("SELECT name, value FROM fingerprint"))
+        differences = [
+            f"{name} is {stored.get(name, '(absent)')!r} in the store, {self.fingerprint.get(name, '(absent)')!r} here"
+            for name in sorted(stored.keys() | self.fingerprint.keys())
+            if stored.get(name) != self.fingerprint.get(name)
+        ]
+        if differences:
+            raise ValueStoreMismatch(
+                f"the value store {self.path} holds samples of another set-up: {'; '.join(differences)}. "
+                "Go back to those settings, or give another path to sample the reference anew"
+            )
+
+    def _insert(self, episode: Episode) -> bool:
+        """Store one episode and return whether it is new."""
+        (sample,) = self._database.execute(
+            "SELECT COUNT(*) FROM episodes WHERE split = ? AND instance = ?", (episode.split, int(episode.index))
+        ).fetchone()
+        cursor = self._database.execute(
+            "INSERT INTO episodes (split, instance, sample, seed, total_return, success, num_tokens, status) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (split, instance, seed) DO NOTHING",
+            (
+                episode.split,
+                int(episode.index),
+                sample,
+                int(episode.seed),
+                float(episode.total_reward),
+                bool(episode.success),
+                len(episode.token_ids),
+                str(episode.status),
+            ),
+        )
+        if cursor.rowcount == 0:
+            return False
+        self._database.executemany(
+            "INSERT INTO turns VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _turn_rows(cursor.lastrowid, episode)
+        )
+        return True
+
+    def _pragma(self, name: str) -> Any:
+        return self._database.execute(f"PRAGMA {name}").fetchone()[0]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        # IMMEDIATE takes the write lock at once, so that sample numbers are counted and used under one lock.
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            if self._database.in_transaction:  # a full disk has already rolled back
+                self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT")
+
+
+def _check(episode: Episode) -> None:
+    name = f"episode of instance {episode.index} ({episode.split}) with seed {episode.seed}"
+    if episode.status.is_error():
+        raise ValueError(
+            f"{name} ended in {episode.status}: {episode.error or 'no reason given'}; "
+            "it is no failure of the policy and cannot be stored, leave it out"
+        )
+    rewards = [number for turn in episode.turns for number in (turn.reward, turn.task_reward, turn.potential)]
+    if not all(math.isfinite(number) for number in rewards):
+        raise ValueError(f"{name} has a reward or potential that is not finite")
+    if not 0 <= episode.seed < 2**63:
+        raise ValueError(f"{name}: a seed must lie in [0, 2**63)")
+
+
+def _turn_rows(episode_id: int | None, episode: Episode) -> Iterator[tuple[object, ...]]:
+    for number, turn in enumerate(episode.turns):
+        yield (
+            episode_id,
+            number,
+            _storable(turn.state_key),
+            _storable(turn.action),
+            float(turn.reward),
+            float(turn.task_reward),
+            bool(turn.valid),
+            float(turn.potential),
+        )
+
+
+def _storable(text: str) -> str:
+    """Write lone surrogates, which UTF-8 has no bytes for, as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,120 @@
+"""Warm start: behaviour cloning on scripted play of mixed quality, until a measured success band is reached.
+
+Reinforcement learning sharpens and extends skills but creates none from a player that never succeeds. Cloning stops as
+soon as the model, sampling, succeeds often enough to learn from and seldom enough to explore. How long that takes
+depends on the seed, so the success is measured instead of the time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from turngym.agents.episode import Episode
+from turngym.agents.evaluation import score_episodes
+from turngym.agents.language_model import LanguageModel, LanguageModelAgent
+from turngym.agents.rollout import Instance, collect_episodes
+from turngym.agents.scripted import DemonstrationAgent
+from turngym.trainers.batching import sampled_logprobs, token_batches
+from turngym.trainers.config import TrainConfig, WarmStartConfig
+from turngym.trainers.progress import Progress
+
+WARM_START_STREAM = 2
+"""Keeps the seeds of this stage apart from those of the others."""
+VALIDATION_SEED = 7_000_000
+MICROBATCH_TOKENS = 4096
+
+
+class WarmStartError(RuntimeError):
+    """Cloning ended outside the success band; the message says what was reached and what to change."""
+
+
+def clone(model: LanguageModel, config: TrainConfig, progress: Progress) -> Iterator[dict[str, float]]:
+    """Clone scripted play until sampled validation success reaches `warm_start.success_low`.
+
+    Args:
+        model: Trained in place.
+        config: The run; its seed determines the demonstrations.
+        progress: Told about every step and check.
+
+    Yields:
+        The numbers of each check: step, seconds since the check before, mean loss (nats per token), success.
+
+    Raises:
+        WarmStartError: The band was not reached in `warm_start.max_steps` steps.
+    """
+    stage = config.warm_start
+    optimizers = cloning_optimizers(model.model, stage)
+    losses: list[float] = []
+    progress.phase("warm start", None)
+    started = time.perf_counter()
+    for step, episodes in enumerate(demonstration_batches(model, config), start=1):
+        losses.append(cloning_step(model, optimizers, episodes))
+        progress.advance(loss=losses[-1])
+        if step % stage.check_every and step < stage.max_steps:
+            continue
+        success = validate(model, config, stage.check_episodes)
+        progress.advance(0, success=success)
+        yield {"step": step, "seconds": time.perf_counter() - started, "loss": float(np.mean(losses)),
+               "success": success}  # fmt: skip
+        losses, started = [], time.perf_counter()
+        if success >= stage.success_low:
+            if success > stage.success_high:
+                progress.note(f"the warm start overshot its band: success {success:.2f} > {stage.success_high:.2f}")
+            return
+        if step == stage.max_steps:
+            raise WarmStartError(
+                f"after {step} cloning steps the sampled success is {success:.3f}, below {stage.success_low:g}; "
+                "raise warm_start.max_steps, lower warm_start.mistake_rate, or widen the model"
+            )
+
+
+def demonstration_batches(model: LanguageModel, config: TrainConfig) -> Iterator[list[Episode]]:
+    """Yield batches of demonstrations on fresh training instances, without end, in an order fixed by the run's seed."""
+    stage = config.warm_start
+    agent = DemonstrationAgent(stage.mistake_rate)
+    rng = np.random.default_rng([config.run.seed, WARM_START_STREAM])
+    while True:
+        indices = rng.integers(2**30, size=stage.batch_size).tolist()
+        instances = [Instance(split="train", index=index, seed=index) for index in indices]
+        episodes = collect_episodes(agent, config.env.id, instances, env_kwargs=config.env.kwargs, slots=1)
+        yield [model.chat.encode_episode(episode) for episode in episodes]
+
+
+def cloning_optimizers(network: torch.nn.Module, config: WarmStartConfig) -> list[torch.optim.Optimizer]:
+    """Return Muon for the hidden matrices and AdamW for embeddings, biases and norms."""
+    matrices, others = [], []
+    for name, parameter in network.named_parameters():
+        hidden = parameter.ndim == 2 and "embed" not in name and "lm_head" not in name
+        (matrices if hidden else others).append(parameter)
+    return [
+        torch.optim.Muon(matrices, lr=config.matrix_learning_rate, weight_decay=0.0),
+        torch.optim.AdamW(others, lr=config.learning_rate, weight_decay=0.0, betas=(0.9, 0.95)),
+    ]
+
+
+def cloning_step(model: LanguageModel, optimizers: list[torch.optim.Optimizer], episodes: list[Episode]) -> float:
+    """Take one step on the mean negative log-likelihood of the players' tokens; return it, nats per token."""
+    num_tokens = sum(episode.num_sampled for episode in episodes)
+    total = 0.0
+    for batch in token_batches(episodes, max_tokens=MICROBATCH_TOKENS, device=model.device):
+        loss = -sampled_logprobs(model, batch).sum() / num_tokens
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += float(loss.detach())
+    torch.nn.utils.clip_grad_norm_(model.model.parameters(), 1.0, error_if_nonfinite=True)
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.zero_grad()
+    return total
+
+
+def validate(model: LanguageModel, config: TrainConfig, episodes: int) -> float:
+    """Return the sampled success rate on the first `episodes` validation instances."""
+    slots = config.run.rollout_slots
+    agent = LanguageModelAgent(model, slots=slots, max_reply_tokens=config.model.max_reply_tokens)
+    instances = [Instance(split="validation", index=i, seed=VALIDATION_SEED + i) for i in range(episodes)]
+    played = collect_episodes(agent, config.env.id, instances, env_kwargs=config.env.kwargs, slots=slots)
+    return score_episodes(played, 0.0).rate

@@ -1,0 +1,1 @@
+../../src/turngym/__init__.py

@@ -1,0 +1,1 @@
+../../src/turngym/__main__.py

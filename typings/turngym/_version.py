@@ -1,0 +1,1 @@
+../../src/turngym/_version.py
