@@ -1,0 +1,1 @@
+"""Who plays: episodes, chat formats, language models, scripted players and people."""

@@ -10,8 +10,8 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 PAD, STOP, USER, ASSISTANT, SYSTEM = "<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"
 
-_WORDS = r" ?[A-Za-z]+|\d| ?[^\sA-Za-z\d]|\s"
-"""What is never merged across: a word with its leading space, one digit, one mark, one white space."""
+_WORDS = r" ?[A-Za-z]+[.,:;]?\n?|\d| ?[^\sA-Za-z\d]\n?|\s"
+"""What is never merged across: a word with its space, mark and line end; a digit; another mark; a white space."""
 
 
 def chat_template(*, show_instructions: bool) -> str:

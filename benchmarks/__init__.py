@@ -1,0 +1,1 @@
+"""How well and how fast: tables and measurements; nothing else imports them."""

@@ -52,7 +52,7 @@ def parse_whole(text: str) -> int:
     if len(text) > MAX_ANSWER_DIGITS or not (text.isascii() and text.isdecimal()):
         raise InvalidAction(f"write a whole number in at most {MAX_ANSWER_DIGITS} digits and nothing else")
     if text[0] == "0" and len(text) > 1:
-        raise InvalidAction("write the number without leading zeros")
+        raise InvalidAction("write the number without needless zeros")
     return int(text)
 
 

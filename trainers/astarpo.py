@@ -3,7 +3,7 @@
 Everything random in a step is drawn from generators seeded by the run's seed and the number of the step, so a run that
 is stopped and resumed from a checkpoint continues bit for bit as if it had never stopped.
 
-Reference: A*-PO, arXiv:2505.20686; ALGORITHM defaults are in `config.AstarpoConfig`.
+Reference: A*-PO, arXiv:2505.20686; the defaults are in `config.AstarpoConfig`.
 Shapes: B episodes, N sampled tokens, K turns.
 """
 
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from turngym.agents.episode import Episode, write_episodes
 from turngym.agents.language_model import LanguageModel, LanguageModelAgent, NonFiniteError
-from turngym.agents.rollout import Instance, collect_episodes
+from turngym.agents.rollout import Instance, collect_episodes, make_env, text_env
 from turngym.trainers.batching import TokenBatch, sampled_logprobs, token_batches
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.objectives import Objective, Samples, find_objective
@@ -74,9 +74,11 @@ def learn(
 
     Raises:
         NonFiniteError: Logits, loss or gradients are not finite; the optimizer step was not taken.
+        RuntimeError: No episode of a step could be played.
     """
     stage = config.astarpo
     objective = find_objective(stage.objective)
+    low, high = text_env(make_env(config.env.id, config.env.kwargs)).reward_range
     agent = LanguageModelAgent(
         learner.policy, temperature=stage.temperature, slots=min(config.run.rollout_slots, stage.batch_size),
         max_reply_tokens=config.model.max_reply_tokens,
@@ -89,11 +91,15 @@ def learn(
             agent, config.env.id, instances, env_kwargs=config.env.kwargs, slots=config.run.rollout_slots
         )
         episodes = [episode for episode in played if not episode.status.is_error() and episode.num_sampled]
+        if not episodes:
+            reason = next((episode.error for episode in played if episode.error), "the context is too short to reply")
+            raise RuntimeError(f"no episode of step {learner.step} can be learned from: {reason}")
         rollout_seconds = time.perf_counter() - started
-        beta = scheduled_beta(config, learner.step)
+        beta = scheduled_beta(config, learner.step) * (high - low)
         try:
             numbers, log_ratio_B = update(learner, objective, episodes, config, beta=beta)
         except NonFiniteError:
+            failure_file.unlink(missing_ok=True)
             write_episodes(failure_file, episodes)
             raise
         for episode, log_ratio in zip(episodes, log_ratio_B, strict=True):
@@ -134,7 +140,7 @@ def choose_instances(learner: Learner, config: TrainConfig) -> list[Instance]:
 
 
 def scheduled_beta(config: TrainConfig, step: int) -> float:
-    """Return the KL temperature of a step, moving geometrically from `beta` to `beta_final`."""
+    """Return the KL temperature of a step, in units of the reward range: geometrically from `beta` to `beta_final`."""
     stage = config.astarpo
     done = step / max(1, stage.steps - 1)
     return math.exp((1 - done) * math.log(stage.beta) + done * math.log(stage.beta_final))
@@ -153,8 +159,15 @@ def update(
 ) -> tuple[dict[str, Any], list[float]]:
     """Take one optimizer step on a batch of on-policy episodes.
 
-    The loss is the sum over episodes divided by their constant number, so gradients do not depend on how the batch is
-    split into micro-batches.
+    The loss is the sum over episodes divided by the number of episodes in the batch, so gradients do not depend on how
+    the batch is split into micro-batches.
+
+    Args:
+        learner: Its policy, optimizer and, of the tracker, the values are used; the tracker is not updated.
+        objective: The loss.
+        episodes: At least one, each with a sampled token.
+        config: The run.
+        beta: KL temperature, in units of reward per nat.
 
     Returns:
         The numbers of the step, and the log-ratio of policy to reference of each episode before the step, nats.
@@ -183,16 +196,17 @@ def update(
     if not (math.isfinite(total_loss) and math.isfinite(grad_norm)):
         learner.optimizer.zero_grad(set_to_none=True)
         raise NonFiniteError(
-            f"step {learner.step}: loss {total_loss}, gradient norm {grad_norm}; nothing was updated. Resume from the last "
-            "checkpoint with a lower astarpo.learning_rate"
+            f"step {learner.step}: loss {total_loss}, gradient norm {grad_norm}; nothing was updated and the last "
+            "checkpoint is intact. Start another run with a lower astarpo.learning_rate"
         )
+    learning_rate = scheduled_learning_rate(config, learner.step)
     for group in learner.optimizer.param_groups:
-        group["lr"] = scheduled_learning_rate(config, learner.step)
+        group["lr"] = learning_rate
     learner.optimizer.step()
     numbers = {
         "loss": total_loss,
         "grad_norm": grad_norm,
-        "learning_rate": scheduled_learning_rate(config, learner.step),
+        "learning_rate": learning_rate,
         "kl": float(np.mean(log_ratio_B)),
         "value": float(np.mean(list(values.values()))),
         "logprob_drift": drift,

@@ -75,7 +75,7 @@ def _pad(episodes: Sequence[Episode], members: list[int], device: torch.device) 
 
 
 def sampled_logprobs(model: LanguageModel, batch: TokenBatch, temperature: float = 1.0) -> Tensor:
-    """Return log pi(token | everything before it) of every sampled token, nats, `[N]`, float32.
+    """Return log pi(token | everything before it) of every sampled token, nats, `[N]`, in at least float32.
 
     Args:
         model: The policy or the reference.
@@ -85,5 +85,7 @@ def sampled_logprobs(model: LanguageModel, batch: TokenBatch, temperature: float
     # Padding lies after every real token, so causal attention alone keeps it out: no attention mask is needed.
     logits_BTV = model.model(input_ids=batch.ids_BT[:, :-1], use_cache=False).logits
     predicts_BT = batch.sampled_BT[:, 1:]
-    logp_NV = torch.log_softmax(logits_BTV[predicts_BT].float() / temperature, dim=-1)
+    logits_NV = logits_BTV[predicts_BT]
+    precision = torch.promote_types(logits_NV.dtype, torch.float32)
+    logp_NV = torch.log_softmax(logits_NV.to(precision) / temperature, dim=-1)
     return logp_NV.gather(1, batch.ids_BT[:, 1:][predicts_BT][:, None])[:, 0]

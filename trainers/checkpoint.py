@@ -174,7 +174,8 @@ def prune(folder: Path, keep: int) -> list[Path]:
 
 def _check_name(name: str) -> None:
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or str(path) != name or name in (".", *_OWN_FILES, MANIFEST):
+    taken = path.parts[:1] == (POLICY,) or name in (".", *_OWN_FILES, MANIFEST)
+    if path.is_absolute() or ".." in path.parts or str(path) != name or taken:
         raise ValueError(f"{name!r} cannot name a file in a checkpoint")
 
 

@@ -1,4 +1,4 @@
-"""Everything a training run can be told, with its default and unit. The resolved configuration is saved with the run."""
+"""All that a training run can be told, with its default and unit; the resolved configuration is saved with the run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ModelConfig:
     keep_thoughts: bool = False
     """Accept a chat template that removes earlier thoughts from the history; the stream keeps them as sampled."""
     show_instructions: bool = False
-    """Whether the rules stand in the system prompt. A small model learns them by playing; a pretrained one reads them."""
+    """Whether the small model's system prompt holds the rules; it learns them by playing, without."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +58,8 @@ class WarmStartConfig:
     """Peak learning rate of AdamW on embeddings and norms."""
     matrix_learning_rate: float = 2e-2
     """Peak learning rate of Muon on the hidden matrices."""
+    decay_steps: int = 300
+    """Learning rates fall as 1 / sqrt(1 + step / decay_steps): no end has to be known beforehand."""
     max_steps: int = 6000
     """Steps after which cloning gives up with an error."""
     check_every: int = 100

@@ -1,13 +1,16 @@
 """Stage 1 of A*PO: the frozen reference plays the pool of instances, and every episode goes into the value store.
 
-Seeds are a function of the run's seed, the instance and the number of the sample, and every round of extra samples is
-planned from what the store holds, so an interrupted stage 1 continues with the same episodes.
+Seeds are a function of the run's seed, the instance and the number of the sample; episodes are stored in blocks, each
+whole or absent; and every round of extra samples is planned from what the store holds. So an interrupted stage 1
+continues with the same episodes.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -15,14 +18,16 @@ from turngym.agents.language_model import LanguageModel, LanguageModelAgent
 from turngym.agents.rollout import Instance, collect_episodes, make_env, text_env
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.fingerprint import fingerprint_of
-from turngym.trainers.progress import Progress
+from turngym.trainers.progress import Progress, SuccessSoFar
 from turngym.trainers.value_store import ValueStore
 from turngym.trainers.values import ValueEstimates, estimate_values, next_instances
 
 STAGE_ONE_STREAM = 4
 """Keeps the seeds of this stage apart from those of the others."""
+BLOCK = 1024
+"""Episodes stored at a time: the most that a kill loses."""
 ROUNDS = 4
-"""In how many rounds the extra samples are handed out; each is planned with what the rounds before found."""
+"""Least number of rounds in which the extra samples are handed out; each is planned with what was found before."""
 
 
 def store_fingerprint(reference: LanguageModel, config: TrainConfig) -> dict[str, str]:
@@ -34,6 +39,7 @@ def store_fingerprint(reference: LanguageModel, config: TrainConfig) -> dict[str
         "chat template": fingerprint_text(str(reference.tokenizer.chat_template)),
         "temperature": repr(config.astarpo.temperature),
         "longest reply": str(config.model.max_reply_tokens),
+        "longest episode": str(reference.context_length),
         "environment": config.env.id,
         "environment arguments": repr(sorted(config.env.kwargs.items())),
         "turn limit": str(env.turn_limit),
@@ -48,43 +54,62 @@ def fingerprint_text(text: str) -> str:
 
 def sample_reference(
     reference: LanguageModel, store: ValueStore, config: TrainConfig, progress: Progress
-) -> ValueEstimates:
-    """Play the pool with the reference until the store holds what the configuration asks for; estimate V*.
+) -> Iterator[dict[str, float]]:
+    """Play the pool with the reference until the store holds what the configuration asks for.
 
     First every instance gets `values.samples` episodes. Then `values.extra_samples` more go, in a few rounds, to the
-    instances whose value is least certain.
+    instances whose value is least certain. Episodes that ended in an error say nothing and are not stored.
 
     Args:
         reference: The frozen policy.
         store: Filled further; what it holds already is not played again.
         config: The run.
         progress: Told about every episode.
+
+    Yields:
+        The numbers of each block that was stored: its seconds and errors; and of all that is stored: episodes, success
+        rate and mean V*.
+
+    Raises:
+        RuntimeError: No episode at all could be played.
     """
     stage = config.values
-    progress.phase("stage 1: values", stage.instances * stage.samples + stage.extra_samples)
+    asked = stage.instances * stage.samples
+    held = store.counts()
+    progress.phase("stage 1: values", asked + stage.extra_samples)
+    progress.advance(sum(held.values()))
+    count = SuccessSoFar(progress)
     agent = LanguageModelAgent(
         reference, temperature=config.astarpo.temperature, slots=config.run.rollout_slots,
         max_reply_tokens=config.model.max_reply_tokens,
     )  # fmt: skip
 
-    def play(samples: Sequence[tuple[int, int]]) -> None:
+    def play(samples: Sequence[tuple[int, int]]) -> dict[str, float]:
+        started = time.perf_counter()
         instances = [Instance(split="train", index=i, seed=sample_seed(config.run.seed, i, k)) for i, k in samples]
         episodes = collect_episodes(
             agent, config.env.id, instances, env_kwargs=config.env.kwargs, slots=config.run.rollout_slots,
-            on_episode=lambda episode: progress.advance(success=float(episode.success)),
+            on_episode=count,
         )  # fmt: skip
-        store.add(episode for episode in episodes if not episode.status.is_error())
+        usable = [episode for episode in episodes if not episode.status.is_error()]
+        store.add(usable)
+        summary = store.summary()
+        if not summary.episodes:
+            raise RuntimeError(f"every reference episode ended in an error, the first with {episodes[0].error}")
+        value = float(np.mean(estimate(store, config).values))
+        return {"seconds": time.perf_counter() - started, "errors": len(episodes) - len(usable),
+                "episodes": summary.episodes, "success": summary.success_rate, "value": value}  # fmt: skip
 
-    counts = store.counts()
-    play([(i, k) for i in range(stage.instances) for k in range(counts.get(i, 0), stage.samples)])
-    planned = stage.instances * stage.samples
-    for round_number in range(1, ROUNDS + 1):
-        planned_after = stage.instances * stage.samples + stage.extra_samples * round_number // ROUNDS
-        held = sum(store.counts().values())
-        if held < planned_after:
-            play(plan_extra_samples(store, config, planned_after - max(held, planned)))
-        planned = planned_after
-    return estimate(store, config)
+    missing = [(i, k) for i in range(stage.instances) for k in range(held.get(i, 0), stage.samples)]
+    for start in range(0, len(missing), BLOCK):
+        yield play(missing[start : start + BLOCK])
+    # A round is planned from all that is stored, so it must be stored as one block.
+    rounds = max(ROUNDS, math.ceil(stage.extra_samples / BLOCK))
+    for number in range(1, rounds + 1):
+        wanted = asked + stage.extra_samples * number // rounds - sum(store.counts().values())
+        samples = plan_extra_samples(store, config, wanted) if wanted > 0 else []
+        if samples:
+            yield play(samples)
 
 
 def estimate(store: ValueStore, config: TrainConfig) -> ValueEstimates:
@@ -109,4 +134,3 @@ def plan_extra_samples(store: ValueStore, config: TrainConfig, count: int) -> li
 def sample_seed(run_seed: int, index: int, sample: int) -> int:
     """Return the seed of one reference episode."""
     return int(np.random.default_rng([run_seed, STAGE_ONE_STREAM, index, sample]).integers(2**31))
-

@@ -6,7 +6,7 @@
         values.sqlite         its episodes, stage 1
         checkpoints/          step-000050/: policy, optimizer, tracker
         metrics.jsonl         one line per check, stage and optimizer step
-        episodes/             the episodes of the last step before every checkpoint, and of the test
+        episodes/             those of the step before every checkpoint, and of the test
         result.json           scores of random, base and trained player on the test split, and the optimum
 
 Resuming repeats none of what is complete, and what it repeats comes out the same to the last bit.
@@ -20,26 +20,26 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
-import numpy as np
 import torch
 
+from turngym.agents.base import Agent
 from turngym.agents.episode import Episode, write_episodes
-from turngym.agents.evaluation import Score, score_episodes
+from turngym.agents.evaluation import optimal_rate, score_episodes
 from turngym.agents.language_model import LanguageModel, LanguageModelAgent
-from turngym.agents.rollout import Instance, collect_episodes, make_env, text_env
+from turngym.agents.rollout import Instance, collect_episodes
 from turngym.agents.scripted import DemonstrationAgent, RandomAgent
 from turngym.agents.small_model import build_decoder, train_tokenizer
 from turngym.trainers.astarpo import Learner, learn, make_optimizer
 from turngym.trainers.checkpoint import latest_checkpoint, load_checkpoint, prune, save_checkpoint
 from turngym.trainers.config import TrainConfig
-from turngym.trainers.progress import Progress
-from turngym.trainers.reference import sample_reference, store_fingerprint
+from turngym.trainers.metrics import Metrics
+from turngym.trainers.progress import Progress, SuccessSoFar
+from turngym.trainers.reference import estimate, sample_reference, store_fingerprint
 from turngym.trainers.tracker import ValueTracker
 from turngym.trainers.value_store import ValueStore
 from turngym.trainers.warm_start import clone, validate
@@ -55,65 +55,29 @@ def train(config: TrainConfig, folder: Path, progress: Progress, *, resume: bool
 
     Args:
         config: The resolved configuration.
-        folder: The run's folder; holds nothing but the configuration when the run is new.
+        folder: The run's folder. It holds nothing but the configuration when the run is new, or a `base/` that another
+            run has prepared, which then replaces the warm start.
         progress: Told where the run stands.
         resume: Continue from what the folder holds.
+
+    Returns:
+        What `result.json` holds: the scores by player, the optimum, and the seconds of each phase.
 
     Raises:
         WarmStartError: The base never reached its success band.
         NonFiniteError: Learning became unstable; the last good checkpoint is intact.
-        KeyboardInterrupt: Passed on after the state was saved.
+        KeyboardInterrupt: The user interrupted; the run can be resumed, in stage 2 from the very step.
     """
     torch.set_num_threads(config.run.threads)
     metrics = Metrics(folder / "metrics.jsonl")
-    if not resume:
+    if resume:
+        metrics.rewind()
+    else:
         metrics.clear()
     base = prepare_base(config, folder, metrics, progress)
     learner = prepare_learner(base, config, folder, metrics, progress)
     run_stage_two(learner, config, folder, metrics, progress)
     return measure(learner, config, folder, metrics, progress)
-
-
-class Metrics:
-    """The numbers of a run, one JSON object a line, kept in step with the checkpoints."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self.path.unlink(missing_ok=True)
-
-    def lines(self) -> list[dict[str, Any]]:
-        """Return all complete lines; one cut off by a crash is left out."""
-        lines = []
-        if self.path.is_file():
-            for line in self.path.read_text(encoding="utf-8").splitlines():
-                with suppress(json.JSONDecodeError):
-                    lines.append(json.loads(line))
-        return lines
-
-    def add(self, phase: str, numbers: Mapping[str, Any]) -> None:
-        """Append one line."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"phase": phase, **numbers}) + "\n")
-
-    def keep(self, phases: Sequence[str], last_step: int | None = None) -> None:
-        """Drop the lines of other phases, and those of the last of `phases` after `last_step`."""
-        kept = [
-            line
-            for line in self.lines()
-            if line["phase"] in phases
-            and (last_step is None or line["phase"] != phases[-1] or line.get("step", 0) <= last_step)
-        ]
-        text = "".join(json.dumps(line) + "\n" for line in kept)
-        unfinished = self.path.with_suffix(".tmp")
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(self.path)
-
-    def seconds(self, phase: str) -> float:
-        """Return the time a phase took, its interrupted attempts left out."""
-        return float(sum(line.get("seconds", 0.0) for line in self.lines() if line["phase"] == phase))
 
 
 # The player before reinforcement learning -----------------------------------------------------------------------
@@ -162,13 +126,10 @@ def prepare_learner(
 ) -> Learner:
     """Run stage 1, and return the learner as the last checkpoint left it, or at its start."""
     base.model.requires_grad_(False)
-    started = time.perf_counter()
     with ValueStore(folder / "values.sqlite", store_fingerprint(base, config)) as store:
-        estimates = sample_reference(base, store, config, progress)
-        success_rates, summary = store.success_rates(), store.summary()
-    if not any(line["phase"] == "values" for line in metrics.lines()):
-        metrics.add("values", {"seconds": time.perf_counter() - started, "episodes": summary.episodes,
-                               "success": summary.success_rate, "value": float(np.mean(estimates.values))})  # fmt: skip
+        for block in sample_reference(base, store, config, progress):
+            metrics.add("values", block)
+        estimates, success_rates = estimate(store, config), store.success_rates()
     tracker = ValueTracker(estimates, success_rates, memory=config.astarpo.tracker_memory)
     last = latest_checkpoint(folder / "checkpoints")
     if last is None:
@@ -188,15 +149,12 @@ def prepare_learner(
     return learner
 
 
-def run_stage_two(
-    learner: Learner, config: TrainConfig, folder: Path, metrics: Metrics, progress: Progress
-) -> None:
+def run_stage_two(learner: Learner, config: TrainConfig, folder: Path, metrics: Metrics, progress: Progress) -> None:
     """Learn, with a checkpoint every so many steps, at the end, and when the user interrupts."""
     stage = config.astarpo
-    metrics.keep(("warm_start", "values", "astarpo"), last_step=learner.step)
+    metrics.rewind(learner.step)
     progress.phase("stage 2: A*PO", stage.steps)
     progress.advance(learner.step)
-    episodes_file = folder / "episodes" / "train.jsonl"
 
     def after_step(numbers: dict[str, Any], episodes: Sequence[Episode]) -> None:
         every = config.evaluation.validate_every
@@ -206,7 +164,7 @@ def run_stage_two(
         progress.advance(success=numbers["success"], loss=numbers["loss"], kl=numbers["kl"])
         due = learner.step % config.run.checkpoint_every == 0 or learner.step == stage.steps
         if due or interrupt.requested:
-            write_episodes(episodes_file, episodes)
+            record_episodes(folder / "episodes" / f"train_{learner.step:06d}.jsonl", episodes)
             checkpoint_learner(learner, folder)
         if interrupt.requested:
             raise KeyboardInterrupt
@@ -216,14 +174,14 @@ def run_stage_two(
 
 
 class DeferredInterrupt:
-    """Lets a first Ctrl-C wait for the end of the optimizer step, so that what is saved is whole; a second one does not.
+    """Lets a first Ctrl-C wait for the end of the optimizer step, so that what is saved is whole; a second does not.
 
     Outside the main thread, where signals cannot be caught, it changes nothing.
     """
 
     requested = False
 
-    def __enter__(self) -> DeferredInterrupt:
+    def __enter__(self) -> Self:
         """Catch SIGINT from now on."""
         self._previous: Any = None
         if threading.current_thread() is threading.main_thread():
@@ -253,6 +211,12 @@ def checkpoint_learner(learner: Learner, folder: Path) -> None:
     prune(folder / "checkpoints", CHECKPOINTS_KEPT)
 
 
+def record_episodes(path: Path, episodes: Sequence[Episode]) -> None:
+    """Write episodes in place of what an interrupted attempt may have left."""
+    path.unlink(missing_ok=True)
+    write_episodes(path, episodes)
+
+
 # Measurement ----------------------------------------------------------------------------------------------------
 
 
@@ -262,29 +226,19 @@ def measure(
     """Score random, base and trained player on the test split, beside the optimum, and write `result.json`."""
     count = config.evaluation.episodes
     instances = [Instance(split="test", index=i, seed=TEST_SEED + i) for i in range(count)]
-    shape = {"slots": config.run.rollout_slots, "max_reply_tokens": config.model.max_reply_tokens}
-    players = {
-        "random": RandomAgent(),
-        "base_sampled": LanguageModelAgent(learner.reference, temperature=config.astarpo.temperature, **shape),
-        "base_greedy": LanguageModelAgent(learner.reference, greedy=True, **shape),
-        "trained_sampled": LanguageModelAgent(learner.policy, temperature=config.astarpo.temperature, **shape),
-        "trained_greedy": LanguageModelAgent(learner.policy, greedy=True, **shape),
-    }
     started = time.perf_counter()
-    result: dict[str, Any] = {"env_id": config.env.id, "optimum": mean_optimum(config, instances)}
-    for name, player in players.items():
+    result: dict[str, Any] = {"env_id": config.env.id}
+    result["optimum"] = optimal_rate(config.env.id, instances, config.env.kwargs)
+    for name, player in measured_players(learner, config):
         progress.phase(f"test: {name.replace('_', ', ')}", count)
         began = time.perf_counter()
         episodes = collect_episodes(
             player, config.env.id, instances, env_kwargs=config.env.kwargs, slots=config.run.rollout_slots,
-            on_episode=lambda episode: progress.advance(success=float(episode.success)),
+            on_episode=SuccessSoFar(progress),
         )  # fmt: skip
-        score: Score = score_episodes(episodes, time.perf_counter() - began)
-        result[name] = score.to_dict()
+        result[name] = score_episodes(episodes, time.perf_counter() - began).to_dict()
         if name.startswith("trained"):
-            record = folder / "episodes" / f"test_{name}.jsonl"
-            record.unlink(missing_ok=True)
-            write_episodes(record, episodes)
+            record_episodes(folder / "episodes" / f"test_{name}.jsonl", episodes)
     result["seconds"] = {
         "warm_start": metrics.seconds("warm_start"),
         "values": metrics.seconds("values"),
@@ -297,12 +251,17 @@ def measure(
     return result
 
 
-def mean_optimum(config: TrainConfig, instances: Sequence[Instance]) -> float | None:
-    """Return the success of the best possible player, averaged over the instances; None where it is unknown."""
-    env = make_env(config.env.id, config.env.kwargs)
-    optima = []
-    for instance in instances:
-        env.reset(seed=instance.seed, options={"split": instance.split, "index": instance.index})
-        optima.append(text_env(env).optimal_success())
-    known = [optimum for optimum in optima if optimum is not None]
-    return float(np.mean(known)) if len(known) == len(instances) and known else None
+def measured_players(learner: Learner, config: TrainConfig) -> Iterator[tuple[str, Agent]]:
+    """Yield the players to measure by their names in the result; one at a time, since each holds a cache."""
+
+    def player(model: LanguageModel, *, greedy: bool) -> LanguageModelAgent:
+        return LanguageModelAgent(
+            model, temperature=config.astarpo.temperature, greedy=greedy, slots=config.run.rollout_slots,
+            max_reply_tokens=config.model.max_reply_tokens,
+        )  # fmt: skip
+
+    yield "random", RandomAgent()
+    yield "base_sampled", player(learner.reference, greedy=False)
+    yield "base_greedy", player(learner.reference, greedy=True)
+    yield "trained_sampled", player(learner.policy, greedy=False)
+    yield "trained_greedy", player(learner.policy, greedy=True)

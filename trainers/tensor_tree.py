@@ -7,12 +7,12 @@ one safetensors file. Reading returns the same tree to the last bit.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -75,32 +75,16 @@ def from_json(node: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors to a safetensors file.
-
-    One tensor under several names (tied weights) is written once and remembered as such. Tensors that merely share
-    memory, such as two slices of a third, are written as separate ones.
-    """
-    unique: dict[str, Tensor] = {}
-    aliases: dict[str, str] = {}
-    names: dict[tuple[Any, ...], str] = {}
-    storages: set[int] = set()
-    for name, tensor in tensors.items():
-        identity = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
-        if tensor.numel() and identity in names:
-            aliases[name] = names[identity]
-            continue
-        names[identity] = name
-        stored = tensor.detach().cpu().contiguous()
-        storage = stored.untyped_storage().data_ptr()
-        unique[name] = stored.clone() if storage in storages else stored
-        storages.add(storage)
-    save_file(unique, path, metadata={"aliases": json.dumps(aliases)})
+    """Write tensors to a safetensors file; those that share memory are written as separate ones."""
+    # A copy of each, because safetensors refuses tensors that are strided or share memory.
+    copies = {
+        name: t.detach().to("cpu", copy=True, memory_format=torch.contiguous_format) for name, t in tensors.items()
+    }
+    save_file(copies, path)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a file of `write_tensors` onto the CPU; names that were one tensor are one tensor again."""
+    """Read a file of `write_tensors` onto the CPU."""
     with safe_open(path, framework="pt", device="cpu") as file:
         # Cloned, because matrix products may differ in the last bit on memory that torch did not align itself.
-        tensors: dict[str, Tensor] = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-        aliases: dict[str, str] = json.loads((file.metadata() or {}).get("aliases", "{}"))
-    return tensors | {name: tensors[original] for name, original in aliases.items()}
+        return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - it is no dict

@@ -7,15 +7,17 @@ depends on the seed, so the success is measured instead of the time.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 
 import numpy as np
 import torch
+from torch.optim.lr_scheduler import LambdaLR
 
 from turngym.agents.episode import Episode
 from turngym.agents.evaluation import score_episodes
-from turngym.agents.language_model import LanguageModel, LanguageModelAgent
+from turngym.agents.language_model import LanguageModel, LanguageModelAgent, NonFiniteError
 from turngym.agents.rollout import Instance, collect_episodes
 from turngym.agents.scripted import DemonstrationAgent
 from turngym.trainers.batching import sampled_logprobs, token_batches
@@ -45,14 +47,18 @@ def clone(model: LanguageModel, config: TrainConfig, progress: Progress) -> Iter
 
     Raises:
         WarmStartError: The band was not reached in `warm_start.max_steps` steps.
+        NonFiniteError: The loss or a gradient is not finite.
     """
     stage = config.warm_start
     optimizers = cloning_optimizers(model.model, stage)
+    schedules = [LambdaLR(optimizer, lambda step: (1 + step / stage.decay_steps) ** -0.5) for optimizer in optimizers]
     losses: list[float] = []
     progress.phase("warm start", None)
     started = time.perf_counter()
     for step, episodes in enumerate(demonstration_batches(model, config), start=1):
         losses.append(cloning_step(model, optimizers, episodes))
+        for schedule in schedules:
+            schedule.step()
         progress.advance(loss=losses[-1])
         if step % stage.check_every and step < stage.max_steps:
             continue
@@ -85,11 +91,13 @@ def demonstration_batches(model: LanguageModel, config: TrainConfig) -> Iterator
 
 
 def cloning_optimizers(network: torch.nn.Module, config: WarmStartConfig) -> list[torch.optim.Optimizer]:
-    """Return Muon for the hidden matrices and AdamW for embeddings, biases and norms."""
-    matrices, others = [], []
-    for name, parameter in network.named_parameters():
-        hidden = parameter.ndim == 2 and "embed" not in name and "lm_head" not in name
-        (matrices if hidden else others).append(parameter)
+    """Return Muon for the hidden matrices and AdamW for embeddings, output head, biases and norms."""
+    tables = {parameter for name, module in network.named_modules() for parameter in module.parameters(recurse=False)
+              if isinstance(module, torch.nn.Embedding) or name == "lm_head"}  # fmt: skip
+    matrices: list[torch.nn.Parameter] = []
+    others: list[torch.nn.Parameter] = []
+    for parameter in network.parameters():
+        (matrices if parameter.ndim == 2 and parameter not in tables else others).append(parameter)
     return [
         torch.optim.Muon(matrices, lr=config.matrix_learning_rate, weight_decay=0.0),
         torch.optim.AdamW(others, lr=config.learning_rate, weight_decay=0.0, betas=(0.9, 0.95)),
@@ -97,14 +105,21 @@ def cloning_optimizers(network: torch.nn.Module, config: WarmStartConfig) -> lis
 
 
 def cloning_step(model: LanguageModel, optimizers: list[torch.optim.Optimizer], episodes: list[Episode]) -> float:
-    """Take one step on the mean negative log-likelihood of the players' tokens; return it, nats per token."""
+    """Take one step on the mean negative log-likelihood of the players' tokens; return it, nats per token.
+
+    Raises:
+        NonFiniteError: The loss or a gradient is not finite; the weights are untouched.
+    """
     num_tokens = sum(episode.num_sampled for episode in episodes)
     total = 0.0
     for batch in token_batches(episodes, max_tokens=MICROBATCH_TOKENS, device=model.device):
         loss = -sampled_logprobs(model, batch).sum() / num_tokens
         loss.backward()  # type: ignore[no-untyped-call]
         total += float(loss.detach())
-    torch.nn.utils.clip_grad_norm_(model.model.parameters(), 1.0, error_if_nonfinite=True)
+    grad_norm = float(torch.nn.utils.clip_grad_norm_(model.model.parameters(), 1.0))
+    if not (math.isfinite(total) and math.isfinite(grad_norm)):
+        raise NonFiniteError(f"cloning: loss {total}, gradient norm {grad_norm}; lower warm_start.learning_rate and "
+                             "warm_start.matrix_learning_rate")  # fmt: skip
     for optimizer in optimizers:
         optimizer.step()
         optimizer.zero_grad()
@@ -114,7 +129,9 @@ def cloning_step(model: LanguageModel, optimizers: list[torch.optim.Optimizer], 
 def validate(model: LanguageModel, config: TrainConfig, episodes: int) -> float:
     """Return the sampled success rate on the first `episodes` validation instances."""
     slots = config.run.rollout_slots
-    agent = LanguageModelAgent(model, slots=slots, max_reply_tokens=config.model.max_reply_tokens)
+    agent = LanguageModelAgent(
+        model, temperature=config.astarpo.temperature, slots=slots, max_reply_tokens=config.model.max_reply_tokens
+    )
     instances = [Instance(split="validation", index=i, seed=VALIDATION_SEED + i) for i in range(episodes)]
     played = collect_episodes(agent, config.env.id, instances, env_kwargs=config.env.kwargs, slots=slots)
     return score_episodes(played, 0.0).rate

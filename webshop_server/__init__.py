@@ -1,0 +1,1 @@
+"""The shop behind the WebShop environment."""

@@ -142,9 +142,8 @@ def test_any_expression_has_the_value_of_its_tree(tree: Tree) -> None:
 def test_any_text_is_evaluated_or_refused(text: str) -> None:
     try:
         result = evaluate(text)
-    except InvalidAction as refusal:
-        assert str(refusal)
-    else:
-        assert len(text) <= MAX_CHARS
-        assert set(text) <= set("0123456789+-*/() ")
-        assert result.numbers
+    except InvalidAction:
+        return
+    assert len(text) <= MAX_CHARS
+    assert set(text) <= set("0123456789+-*/() ")
+    assert result.numbers

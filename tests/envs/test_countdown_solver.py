@@ -75,13 +75,10 @@ def test_reachable_values_are_those_of_all_plays(numbers: tuple[int, ...]) -> No
     assert reachable(multiset(numbers)) == enumerated(multiset(numbers))
 
 
-def test_game_of_24_up_to_six() -> None:
-    hands = list(combinations_with_replacement(range(1, 7), 4))
-    by_search = {hand for hand in hands if solvable(multiset(hand), 24)}
-    by_target = {hand for hand in hands if solve(multiset(hand), Fraction(24)) is not None}
-    assert by_search == by_target
-    assert (1, 1, 1, 1) not in by_search
-    assert (1, 3, 4, 6) in by_search
+def test_game_of_24_has_its_known_number_of_solvable_hands() -> None:
+    hands = list(combinations_with_replacement(range(1, 10), 4))
+    assert len(hands) == 495
+    assert sum(solvable(multiset(hand), 24) for hand in hands) == 404
 
 
 @pytest.mark.parametrize("numbers", [(3, 3, 8, 8), (1, 5, 5, 5), (3, 3, 7, 7), (4, 4, 7, 7), (1, 3, 4, 6)])

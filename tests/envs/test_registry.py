@@ -29,7 +29,7 @@ from turngym.envs.testing import (
 
 CALIBRATION_EPISODES = 200
 HOSTILE_REPLIES = 10_000
-SPLIT_INSTANCES = 2_000
+SPLIT_INSTANCES = 1_000
 
 TWIN = """
 import dataclasses, json, gymnasium, turngym

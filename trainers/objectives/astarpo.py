@@ -10,6 +10,7 @@ Shapes: B episodes, N sampled tokens, K turns.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from turngym.trainers.objectives.registry import Samples, objective
@@ -34,20 +35,20 @@ def astarpo(samples: Samples, beta: float) -> Tensor:
 def astarpo_turn(samples: Samples, beta: float) -> Tensor:
     """Return, for each episode, a loss whose gradient is sum_t G_t * grad log pi(a_t | s_t), `[B]`.
 
-    G_t = sum_{k >= t} (beta * l_k - r_k) + V(s_t): only what comes after a turn is charged to it. The value of a later
-    state is the start's value less the reward already earned. On policy the gradient is unbiased for any V. The loss
-    is the least-squares form (beta * l_t - target_t)^2 / (2 * beta), target_t = beta * l_t - G_t held fixed, so its size
-    is the squared soft Bellman residual.
+    G_t = sum_{k >= t} (beta * l_k - r_k) + V(s_t): only what comes after a turn is charged to it. V(s_t) is the start's
+    value less the reward already earned, a baseline and not V* of the state: on policy the gradient is unbiased for any
+    V, but it does not vanish sample by sample at the optimum. The loss is the least-squares form
+    (beta * l_t - target_t)^2 / (2 * beta) with target_t = beta * l_t - G_t held fixed, so its size is
+    sum_t G_t^2 / (2 * beta).
 
     Args:
         samples: The episodes.
         beta: KL temperature, in units of reward per nat, above 0.
     """
     log_ratio_BK = samples.per_turn(samples.logp_N - samples.ref_logp_N)
-    played_BK = samples.per_turn(samples.logp_N.detach() * 0 + 1) > 0
+    played_BK = samples.per_turn(torch.ones_like(samples.logp_N)) > 0
     reward_BK = samples.reward_BK
-    cost_BK = (beta * log_ratio_BK - reward_BK).detach()
-    to_go_BK = cost_BK.flip(1).cumsum(1).flip(1)
+    to_go_BK = (beta * log_ratio_BK - reward_BK).flip(1).cumsum(1).flip(1)
     value_BK = samples.value_B[:, None] - (reward_BK.cumsum(1) - reward_BK)
-    target_BK = beta * log_ratio_BK.detach() - (to_go_BK + value_BK)
-    return (((beta * log_ratio_BK - target_BK) ** 2) * played_BK).sum(1) / (2 * beta)
+    target_BK = (beta * log_ratio_BK - (to_go_BK + value_BK)).detach()
+    return ((beta * log_ratio_BK - target_BK) ** 2 * played_BK).sum(1) / (2 * beta)

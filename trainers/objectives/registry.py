@@ -40,14 +40,18 @@ class Samples:
         return flat.view(rows, turns)
 
 
+Loss = Callable[[Samples, float], Tensor]
+"""From samples and the KL temperature beta to the loss of each episode, `[B]`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
     """One way to learn from episodes."""
 
     name: str
     """How a configuration names it."""
-    loss: Callable[[Samples, float], Tensor]
-    """From samples and the KL temperature beta to the loss of each episode, `[B]`."""
+    loss: Loss
+    """The loss function."""
     source: str
     """Paper and equation."""
 
@@ -55,10 +59,10 @@ class Objective:
 OBJECTIVES: dict[str, Objective] = {}
 
 
-def objective(name: str, source: str) -> Callable[[Callable[[Samples, float], Tensor]], Callable[[Samples, float], Tensor]]:
+def objective(name: str, source: str) -> Callable[[Loss], Loss]:
     """Register a loss function under `name`."""
 
-    def register(loss: Callable[[Samples, float], Tensor]) -> Callable[[Samples, float], Tensor]:
+    def register(loss: Loss) -> Loss:
         OBJECTIVES[name] = Objective(name=name, loss=loss, source=source)
         return loss
 

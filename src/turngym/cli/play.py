@@ -109,8 +109,8 @@ def play_episode(
     agent.finish(0)
     env.close()
     solved = bool(info["success"])
-    outcome = "Solved" if solved else "Not solved"
-    show(console, f"{outcome} after {turns} turns, return {total:g}.", "bold green" if solved else "bold red")
+    outcome = f"{'Solved' if solved else 'Not solved'} after {turns} turn{'' if turns == 1 else 's'}"
+    show(console, f"{outcome}, return {total:g}.", "bold green" if solved else "bold red")
     return solved
 
 

@@ -17,7 +17,7 @@ from turngym.agents.evaluation import Score
 from turngym.cli.errors import UsageError
 
 RESULT_FILE, METRICS_FILE, CURVE_FILE, REPORT_FILE = "result.json", "metrics.jsonl", "learning_curve.png", "report.html"
-COLUMNS = ("player", "success", "95% interval", "return", "turns", "tokens", "seconds", "episodes")
+COLUMNS = ("player", "success", "95% interval", "return", "turns", "tokens", "seconds", "n")
 ROWS = {
     "random": "random",
     "base_sampled": "base, sampled",
@@ -66,7 +66,8 @@ def table_cells(rows: Rows) -> list[list[str]]:
 def score_table(rows: Rows, title: str) -> Table:
     """Return the table for the terminal; turns, tokens and return are means per episode."""
     # Narrow gaps, so that the table with the longest names fits into a terminal of 80 columns.
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False,
+                  show_edge=False)  # fmt: skip
     for column in COLUMNS:
         table.add_column(column, justify="left" if column == "player" else "right", no_wrap=True)
     for cells in table_cells(rows):
@@ -126,7 +127,7 @@ def draw_curve(curve: Curve, rows: Rows, title: str, path: Path) -> None:
             axes.axhline(level, color=color, linestyle=style, linewidth=1.2, label=f"{ROWS[key]} {level:.2f}")
     axes.set(xlabel="optimizer step", ylabel="success (sampled, training instances)", ylim=(-0.02, 1.02), title=title)
     axes.grid(alpha=0.25)
-    axes.legend(fontsize="small", ncols=2, loc="lower right")
+    figure.legend(fontsize="small", ncols=5, loc="outside lower center", frameon=False)
     figure.savefig(path)
 
 
@@ -165,7 +166,7 @@ def write_page(
 <table><thead><tr>{head}</tr></thead><tbody>
 {body}</tbody></table>
 <p>Held-out instances, each played once. Success with its 95% Wilson interval; return, turns and sampled tokens are
-means per episode; seconds are the wall-clock time of all episodes of a row.</p>
+means per episode; seconds are the wall-clock time of all n episodes of a row.</p>
 {image}
 <h2>Time</h2>
 <table><thead><tr><th>phase</th><th>seconds</th></tr></thead><tbody>

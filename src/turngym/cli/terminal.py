@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 PLAIN_WIDTH = 110
-SECONDS_BETWEEN_LINES = 30.0
+LEAST_WAIT = 30.0
+"""Seconds between two lines of a phase where there is no bar."""
 MOST_NUMBERS = 4
 
 
@@ -46,7 +47,7 @@ class TerminalProgress:
     """Shows the progress of a computation; implements `turngym.trainers.progress.Progress`.
 
     On a terminal one bar moves and each finished phase leaves a line. Elsewhere a phase prints its end, and while it
-    lasts at most one line every half minute.
+    lasts a line every half minute, the later the more rarely.
 
     Args:
         console: Where to print.
@@ -77,7 +78,7 @@ class TerminalProgress:
     def phase(self, name: str, total: int | None) -> None:
         """Begin a phase of `total` units, None where only its end will tell."""
         self._close(finished=True)
-        self._name, self._total, self._done, self._numbers = name.replace("_", " "), total, 0, {}
+        self._name, self._total, self._done, self._numbers = name, total, 0, {}
         self._began = self._spoke = self._clock()
         if self._console.is_terminal:
             self._bar = Progress(
@@ -93,7 +94,7 @@ class TerminalProgress:
         self._numbers.update(numbers)
         if self._bar is not None:
             self._bar.update(self._task, advance=n, numbers=describe(self._numbers))
-        elif self._clock() - self._spoke >= SECONDS_BETWEEN_LINES:
+        elif self._clock() - self._spoke >= max(LEAST_WAIT, 0.2 * (self._spoke - self._began)):
             self._spoke = self._clock()
             self._print(f"{self._name}: {self._count()}")
 

@@ -1,0 +1,57 @@
+# Needs Python 3.11 or later, make and a package index; everything is installed into .venv.
+
+PYTHON ?= python3
+# The torch to install, where the pinned one does not fit the machine, for example
+#   make demo TORCH=torch==2.13.0+cu130 PIP_ARGS="--extra-index-url URL"
+TORCH ?= $(shell grep '^torch==' constraints.txt)
+PIP_ARGS ?=
+# A demo that was interrupted goes on where it stopped; one that is done shows its result again.
+DEMO ?= train $(if $(wildcard runs/demo),--resume runs/demo,FrozenLake --run.name demo)
+WORKERS ?= 2
+
+BIN := .venv/bin
+READY := .venv/.ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet $(PIP_ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@echo
+	@echo "  PYTHON=python3.12            another interpreter, 3.11 or later"
+	@echo "  TORCH=torch==2.13.0+cu130    another build of torch, such as one for a GPU; 'make clean' first"
+	@echo "  PIP_ARGS='--index-url URL'   further options of pip install"
+
+setup: $(READY) ## install everything into .venv
+
+# torch goes first: what depends on it then finds it there and asks the index for no other.
+$(READY): setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "turngym needs Python 3.11 or later; name one: make PYTHON=python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || echo "Creating .venv."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@sed 's|^torch==.*|$(TORCH)|' constraints.txt > .venv/constraints.txt
+	@echo "Installing $(TORCH)."
+	@$(PIP) --constraint .venv/constraints.txt '$(TORCH)'
+	@echo "Installing turngym and what it depends on."
+	@$(PIP) --constraint .venv/constraints.txt --editable '.[train,plot,dev]'
+	@touch $@
+
+demo: $(READY) ## train a small language model on FrozenLake and print its score
+	$(BIN)/turngym $(DEMO)
+
+lint: $(READY) ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint ## style, types and tests
+	$(BIN)/pytest -n $(WORKERS)
+
+bench: $(READY) ## the tests that take long
+	$(BIN)/pytest --slow -m slow
+
+clean: ## remove .venv, caches and build files; runs stay
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,52 @@
+"""The numbers of a run: a file with one JSON object a line, kept in step with the checkpoints."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+
+class Metrics:
+    """Appends to `metrics.jsonl` and reads it back.
+
+    A line names its phase: "warm_start", "values" or "astarpo"; those of "astarpo" have a step.
+
+    Args:
+        path: The file; it need not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.path.unlink(missing_ok=True)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return all complete lines; one cut off by a crash is left out."""
+        lines = []
+        if self.path.is_file():
+            for line in self.path.read_text(encoding="utf-8").splitlines():
+                with suppress(json.JSONDecodeError):
+                    lines.append(json.loads(line))
+        return lines
+
+    def add(self, phase: str, numbers: Mapping[str, Any]) -> None:
+        """Append one line."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"phase": phase, **numbers}) + "\n")
+
+    def rewind(self, step: float = math.inf) -> None:
+        """Drop the lines of stage 2 after optimizer step `step`, and a line cut off by a crash."""
+        kept = [line for line in self.lines() if line["phase"] != "astarpo" or line["step"] <= step]
+        unfinished = self.path.with_suffix(".tmp")
+        unfinished.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        unfinished.replace(self.path)
+
+    def seconds(self, phase: str) -> float:
+        """Return the time a phase took, without attempts that were cut off before they left anything to build on."""
+        return float(sum(line["seconds"] for line in self.lines() if line["phase"] == phase))
