@@ -1,9 +1,9 @@
 """A key-value cache whose rows are conversations of different lengths, kept from turn to turn.
 
 Hugging Face's own caches give every row the same length, so a batch of conversations needs padding inside the cache and
-loses it when a row is replaced. Here the cache is allocated once, each row is written at its own positions, and a
-query attends to the columns up to its own position: no holes, no padding, and a new conversation simply starts at
-position zero. It plugs into any decoder that takes a `Cache` and a four-dimensional attention mask.
+loses it when a row is replaced. Here each row is written at its own positions, and a query attends to the columns up to
+its own position: no holes, no padding, and a new conversation simply starts at position zero. It plugs into any decoder
+that takes a `Cache` and a four-dimensional attention mask.
 
 Shapes: S slots, B rows in a call, T tokens in a call, C columns, H key-value heads, D head size.
 """
@@ -14,12 +14,16 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+PADDING = -1
+"""The position of a token of padding: as an index it names the last column, which nothing reads."""
+FIRST_COLUMNS = 128
+
 
 class RaggedCache(Cache):
     """Keys and values of `slots` conversations of up to `columns` tokens each.
 
-    Before every forward pass `place` says which rows the batch belongs to and at which positions its tokens lie; tokens
-    of padding are placed at the scratch column, which nothing reads.
+    Before every forward pass `place` says which rows the batch belongs to and at which positions its tokens lie. Memory
+    is taken for as many columns as the longest conversation so far has needed, doubled each time they are too few.
 
     Args:
         num_layers: Layers of the decoder.
@@ -30,42 +34,48 @@ class RaggedCache(Cache):
     def __init__(self, num_layers: int, slots: int, columns: int) -> None:
         self.slots = slots
         self.columns = columns
-        self.scratch = columns
-        self.rows: Tensor | None = None
-        self.positions_BT = torch.zeros(0, 0, dtype=torch.long)
+        self.allocated = 0
         self.length = 0
+        self.read: Tensor | slice = slice(0)
+        self.written: tuple[Tensor, Tensor] = (torch.empty(0, 1), torch.empty(0, 0))
         super().__init__(layers=[_RaggedLayer(self) for _ in range(num_layers)])
 
     def place(self, rows: Tensor | None, positions_BT: Tensor, length: int) -> Tensor:
         """Say where the next forward pass writes and reads.
 
         Args:
-            rows: The slot of each row of the batch, `[B]`; None when the batch is all slots in order.
-            positions_BT: The position of every token, `scratch` for padding.
-            length: Columns in use after the pass; keys beyond it are not read.
+            rows: The slot of each row of the batch, `[B]`; None when they are the first B slots in order.
+            positions_BT: The position of every token, `PADDING` for padding.
+            length: Columns in use after the pass, at most `columns`; keys beyond it are not read.
 
         Returns:
-            The mask `[B, 1, T, length]`, true where a token may attend.
+            The mask `[B, 1, T, length]`, true where a token may attend. Padding sees everything: a row of a softmax
+            must not be empty.
         """
-        self.rows, self.positions_BT, self.length = rows, positions_BT, length
+        assert length <= self.columns
+        self.length = length
+        self.read = slice(len(positions_BT)) if rows is None else rows
+        rows_B = torch.arange(len(positions_BT), device=positions_BT.device) if rows is None else rows
+        self.written = (rows_B[:, None], positions_BT)
+        if length > self.allocated:
+            self.allocated = min(self.columns, max(length, 2 * self.allocated, FIRST_COLUMNS))
         columns_C = torch.arange(length, device=positions_BT.device)
-        return (columns_C <= positions_BT[:, :, None])[:, None]
+        last_seen_BT = torch.where(positions_BT == PADDING, length, positions_BT)
+        return (columns_C <= last_seen_BT[:, :, None])[:, None]
 
 
-class _RaggedLayer(CacheLayerMixin):
-    """One layer's keys and values, `[S, C + 1, H, D]`; the last column is scratch."""
+class _RaggedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
+    """One layer's keys and values, `[S, H, C + 1, D]`; the last column is for padding."""
 
     is_sliding = False
 
     def __init__(self, cache: RaggedCache) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._cache = cache
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        _, heads, _, size = key_states.shape
-        shape = (self._cache.slots, self._cache.columns + 1, heads, size)
-        self.keys = key_states.new_zeros(shape)
-        self.values = value_states.new_zeros((*shape[:3], value_states.shape[-1]))
+        self.keys = self._larger(key_states[:0, :, :0])
+        self.values = self._larger(value_states[:0, :, :0])
         self.is_initialized = True
 
     def update(
@@ -76,13 +86,20 @@ class _RaggedLayer(CacheLayerMixin):
             self.lazy_initialization(key_states, value_states)
         assert self.keys is not None
         assert self.values is not None
-        rows, positions_BT, length = self._cache.rows, self._cache.positions_BT, self._cache.length
-        where = torch.arange(len(positions_BT), device=positions_BT.device) if rows is None else rows
-        index = (where[:, None], positions_BT)
-        self.keys.index_put_(index, key_states.transpose(1, 2))
-        self.values.index_put_(index, value_states.transpose(1, 2))
-        keys, values = (self.keys, self.values) if rows is None else (self.keys[rows], self.values[rows])
-        return keys[:, :length].transpose(1, 2), values[:, :length].transpose(1, 2)
+        if self.keys.shape[2] <= self._cache.allocated:
+            self.keys, self.values = self._larger(self.keys), self._larger(self.values)
+        return self._write_and_read(self.keys, key_states), self._write_and_read(self.values, value_states)
+
+    def _larger(self, old: Tensor) -> Tensor:
+        """Copy into as many columns as the cache needs now."""
+        slots, heads, columns, size = old.shape
+        new = old.new_zeros(self._cache.slots, heads, self._cache.allocated + 1, size)
+        new[:slots, :, :columns] = old
+        return new
+
+    def _write_and_read(self, kept: Tensor, states: Tensor) -> Tensor:
+        kept.transpose(1, 2).index_put_(self._cache.written, states.transpose(1, 2))
+        return kept[:, :, : self._cache.length][self._cache.read]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self._cache.length, 0

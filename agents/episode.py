@@ -121,7 +121,7 @@ class Episode:
         return json.dumps({"schema": SCHEMA, **asdict(self), "messages": self.messages()})
 
     @classmethod
-    def from_json(cls, line: str) -> Episode:
+    def from_json(cls, line: str | bytes) -> Episode:
         """Read a line written by `to_json`.
 
         Raises:
@@ -156,7 +156,7 @@ def read_episodes(path: Path) -> Iterator[Episode]:
     Raises:
         ValueError: A line is not an episode; the message names the file and the line.
     """
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
                 yield Episode.from_json(line)

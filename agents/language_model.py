@@ -6,7 +6,8 @@ Shapes: B rows, T tokens, V vocabulary, N sampled tokens.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,21 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from transformers.utils.logging import disable_progress_bar
 
 from turngym.agents.base import Reply
-from turngym.agents.cache import RaggedCache
+from turngym.agents.cache import PADDING, RaggedCache
 from turngym.agents.chat import ChatFormat
 from turngym.envs.core import TextEnv
 
 DEFAULT_CONTEXT = 4096
+MAX_STRETCH = 2
+"""How many times more unread ids the longest row of a forward pass may have than the shortest, beyond `SLACK`."""
+SLACK = 32
+"""So few ids more or less are not worth a pass of their own."""
+MAX_PASS_TOKENS = 16_384
+"""Most tokens of the rows that are read in one forward pass; bounds the memory that long openings take."""
+ATTENTION = ("sdpa", "eager")
+"""The attention functions that take a mask of their own for every row."""
 
-disable_progress_bar()  # the library would draw a bar for every model that is loaded or saved
+disable_progress_bar()  # type: ignore[no-untyped-call]  # the library would draw a bar for every model that is loaded or saved
 
 
 class CheckpointError(ValueError):
@@ -44,26 +53,34 @@ class LanguageModel:
         keep_thoughts: Accept a chat template that strips earlier thoughts; see `ChatFormat`.
 
     Raises:
-        CheckpointError: The decoder attends through a window shorter than its context.
+        CheckpointError: The decoder attends through a window shorter than its context, or by a function that takes no
+            mask.
         ChatTemplateError: The chat template cannot be used for play over several turns.
     """
 
     def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, *, keep_thoughts: bool = False) -> None:
         config = model.config.get_text_config()
+        context = int(getattr(config, "max_position_embeddings", DEFAULT_CONTEXT))
         kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-        if kinds != {"full_attention"}:
-            raise CheckpointError(f"{type(model).__name__} has {', '.join(sorted(kinds))} layers; only full attention "
+        window = getattr(config, "sliding_window", None) or context
+        if kinds != {"full_attention"} or window < context:
+            raise CheckpointError(f"{type(model).__name__} does not attend to its whole context (layers: "
+                                  f"{', '.join(sorted(kinds))}; window: {window} of {context}); only full attention "
                                   "keeps its cache over the turns here")  # fmt: skip
+        if config._attn_implementation not in ATTENTION:  # noqa: SLF001 - the library's only name for it
+            raise CheckpointError(f"attention by {config._attn_implementation!r} takes no mask; "  # noqa: SLF001
+                                  "load the model with attn_implementation='sdpa'")  # fmt: skip
         self.model = model
         self.tokenizer = tokenizer
         self.chat = ChatFormat(tokenizer, keep_thoughts=keep_thoughts)
-        self.context_length = int(getattr(config, "max_position_embeddings", DEFAULT_CONTEXT))
+        self.context_length = context
         self.num_layers = int(config.num_hidden_layers)
 
     @property
     def device(self) -> torch.device:
         """Where the weights lie."""
-        return next(self.model.parameters()).device
+        device: torch.device = next(self.model.parameters()).device
+        return device
 
     @classmethod
     def from_pretrained(cls, path: str | Path, *, keep_thoughts: bool = False, **kwargs: Any) -> LanguageModel:
@@ -83,8 +100,9 @@ class LanguageModel:
         try:
             model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, **kwargs)
             tokenizer = _tokenizer_class(folder).from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            raise CheckpointError(f"{folder} cannot be loaded: {str(error).splitlines()[0]}") from error
+        except Exception as error:  # the readers of damaged files raise what they like
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise CheckpointError(f"{folder} cannot be loaded: {reason}") from error
         for parameter in model.parameters():
             # Matrix products may differ in the last bit on memory that torch did not align itself, such as a file's.
             parameter.data = parameter.data.clone()
@@ -137,6 +155,9 @@ class LanguageModelAgent:
         max_reply_tokens: Longest reply, the stop token included.
         context_length: Longest stream; the model's own limit if None.
         policy_version: Optimizer steps behind the weights, recorded in every turn.
+
+    Raises:
+        ValueError: The temperature is not above 0, or no reply fits into the context.
     """
 
     def __init__(
@@ -158,11 +179,20 @@ class LanguageModelAgent:
         self.max_reply_tokens = max_reply_tokens
         self.policy_version = policy_version
         self.context_length = min(context_length or model.context_length, model.context_length)
+        if not 0 < max_reply_tokens < self.context_length:
+            raise ValueError(f"max_reply_tokens must be from 1 to below the context length of {self.context_length}, "
+                             f"got {max_reply_tokens}")  # fmt: skip
         self._cache = RaggedCache(model.num_layers, slots, self.context_length)
         self._rows: dict[int, _Row] = {}
 
     def start(self, slot: int, env: TextEnv, observation: str, seed: int) -> None:
-        """Open a conversation in `slot`."""
+        """Open a conversation in `slot`.
+
+        Raises:
+            IndexError: The agent has no such slot.
+        """
+        if not 0 <= slot < self._cache.slots:
+            raise IndexError(f"slot {slot} is none of the agent's {self._cache.slots}; give it as many as the rollout")
         stream = self.model.chat.opening(env.instructions, observation)
         self._rows[slot] = _Row(stream=stream, cached=0, uniforms=np.random.default_rng([seed, 1]))
 
@@ -184,13 +214,11 @@ class LanguageModelAgent:
         for slot in speaking:
             row = self._rows[slot]
             row.reply_start, row.logprobs = len(row.stream), []
-        was_training = self.model.model.training
-        self.model.model.eval()
         active = speaking
-        while active:
-            logits_BV = self._read(active)
-            active = [slot for slot, done in zip(active, self._sample(active, logits_BV), strict=True) if not done]
-        self.model.model.train(was_training)
+        with _evaluating(self.model.model):
+            while active:
+                logits_BV = self._read(active)
+                active = [slot for slot, done in zip(active, self._sample(active, logits_BV), strict=True) if not done]
         return [self._reply(slot) if room[slot] >= self.max_reply_tokens else Reply(text="", out_of_room=True)
                 for slot in slots]  # fmt: skip
 
@@ -201,30 +229,40 @@ class LanguageModelAgent:
 
     def _read(self, slots: list[int]) -> Tensor:
         """Feed every id that the cache does not hold yet; return the logits after the last one, `[B, V]`."""
+        unread = {slot: len(self._rows[slot].stream) - self._rows[slot].cached for slot in slots}
+        parts = _similar_parts(unread)
+        if len(parts) == 1:
+            return self._pass(slots)
+        logits = {slot: row_V for part in parts for slot, row_V in zip(part, self._pass(part), strict=True)}
+        return torch.stack([logits[slot] for slot in slots])
+
+    def _pass(self, slots: list[int]) -> Tensor:
+        """Feed the unread ids of `slots` in one forward pass; return the logits after the last ones, `[B, V]`."""
         rows = [self._rows[slot] for slot in slots]
         width = max(len(row.stream) - row.cached for row in rows)
-        # Rows are padded on the left so that the last column is the last id of every row. While most slots are busy
-        # all of them take part, the idle ones with padding alone: a view of the cache is cheaper than a copy.
-        everyone = 2 * len(slots) >= self._cache.slots
-        height = self._cache.slots if everyone else len(slots)
+        # Rows are padded on the left so that the last column is the last id of every row. While most of the slots in
+        # use are busy all of them take part, the idle ones with padding: a view of the cache is cheaper than a copy.
+        in_use = max(slots) + 1
+        everyone = 2 * len(slots) >= in_use
+        height = in_use if everyone else len(slots)
         ids = np.zeros((height, width), dtype=np.int64)
-        positions = np.full((height, width), self._cache.scratch, dtype=np.int64)
+        positions = np.full((height, width), PADDING, dtype=np.int64)
         for place, (slot, row) in enumerate(zip(slots, rows, strict=True)):
             new = row.stream[row.cached :]
             line = slot if everyone else place
             ids[line, width - len(new) :] = new
             positions[line, width - len(new) :] = np.arange(row.cached, len(row.stream))
             row.cached = len(row.stream)
-        length = max(row.cached for row in rows)
         device = self.model.device
         positions_BT = torch.from_numpy(positions).to(device)
-        mask = self._cache.place(None if everyone else torch.tensor(slots, device=device), positions_BT, length)
-        if self.model.model.config._attn_implementation == "eager":  # noqa: SLF001 - the library's only name for it
-            mask = torch.where(mask, 0.0, torch.finfo(torch.float32).min)
+        members = None if everyone else torch.tensor(slots, device=device)
+        may_see = self._cache.place(members, positions_BT, length=max(row.cached for row in rows))
+        dtype = self.model.model.dtype
+        mask = torch.zeros_like(may_see, dtype=dtype).masked_fill_(~may_see, torch.finfo(dtype).min)
         output = self.model.model(
             input_ids=torch.from_numpy(ids).to(device),
             attention_mask=mask,
-            position_ids=positions_BT.clamp(max=self.context_length - 1),
+            position_ids=positions_BT.clamp(min=0),
             past_key_values=self._cache,
             use_cache=True,
             logits_to_keep=1,
@@ -234,7 +272,8 @@ class LanguageModelAgent:
 
     def _sample(self, slots: list[int], logits_BV: Tensor) -> list[bool]:
         """Append one id to each row; return which rows have finished their reply."""
-        logp_BV = torch.log_softmax(logits_BV.float() / self.temperature, dim=-1)
+        logits_BV = logits_BV.to(torch.promote_types(logits_BV.dtype, torch.float32))
+        logp_BV = torch.log_softmax(logits_BV / self.temperature, dim=-1)
         if not torch.isfinite(logp_BV).all():
             raise NonFiniteError("the model's logits are not finite; its weights are damaged or the learning rate is "
                                  "too high: go back to the last good checkpoint")  # fmt: skip
@@ -254,3 +293,30 @@ class LanguageModelAgent:
             said = len(row.stream) - row.reply_start
             done.append(token in self.model.chat.stop_ids or said >= self.max_reply_tokens)
         return done
+
+
+def _similar_parts(unread: dict[int, int]) -> list[list[int]]:
+    """Split slots by their numbers of unread ids, so that a long opening does not pad the short answers beside it."""
+    parts: list[list[int]] = []
+    shortest = 0
+    for slot in sorted(unread, key=unread.__getitem__):
+        count = unread[slot]
+        if parts and count <= MAX_STRETCH * shortest + SLACK and (len(parts[-1]) + 1) * count <= MAX_PASS_TOKENS:
+            parts[-1].append(slot)
+        else:
+            parts.append([slot])
+            shortest = count
+    return parts
+
+
+@contextmanager
+def _evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Turn dropout off, and back on afterwards if it was on."""
+    was_training = model.training
+    if was_training:
+        model.eval()
+    try:
+        yield
+    finally:
+        if was_training:
+            model.train()

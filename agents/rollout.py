@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium as gym
 
 from turngym.agents.base import Agent, Reply
+from turngym.agents.deadline import DeadlineCaller
 from turngym.agents.episode import Episode, Status, Turn
 from turngym.envs.core import TextEnv
 
@@ -23,16 +25,6 @@ class Instance:
     """The instance within its split."""
     seed: int
     """Seeds the environment's chance and the player's sampling."""
-
-
-@dataclass(slots=True)
-class _Play:
-    """An episode in progress: its environment, its record, and the observation that waits for a reply."""
-
-    env: gym.Env[str, str]
-    episode: Episode
-    observation: str
-    info: Mapping[str, Any]
 
 
 def make_env(env_id: str, env_kwargs: Mapping[str, Any] | None = None) -> gym.Env[str, str]:
@@ -60,11 +52,13 @@ def collect_episodes(
     env_kwargs: Mapping[str, Any] | None = None,
     slots: int = 128,
     on_episode: Callable[[Episode], None] | None = None,
+    step_timeout: float | None = None,
 ) -> list[Episode]:
     """Play one episode of every instance and return them in the order given.
 
-    An environment that raises costs its own episode, which is returned with status `error_environment`; its slot goes
-    on with a new environment.
+    An environment that raises costs its own episode, which is returned with status `error_environment`, or with
+    `error_timeout` if what it raised is a `TimeoutError`; its slot goes on with a new environment. All environments are
+    closed in the end.
 
     Args:
         agent: The player.
@@ -73,86 +67,157 @@ def collect_episodes(
         env_kwargs: Arguments for `gymnasium.make`.
         slots: Episodes in progress at once.
         on_episode: Called with every finished episode, in order of finishing.
+        step_timeout: How long an environment may take to be made, to reset or to step, seconds. One that takes longer
+            is left behind in a thread, its episode ends with `error_timeout`. None waits for ever, without threads.
+
+    Raises:
+        gymnasium.error.UnregisteredEnv: There is no such environment.
+        TypeError: It is no `TextEnv`.
     """
     waiting = enumerate(instances)
-    envs: dict[int, gym.Env[str, str]] = {}
+    stages = [_Stage(env_id, dict(env_kwargs or {}), step_timeout) for _ in range(slots)]
     plays: dict[int, _Play] = {}
-    order: dict[int, int] = {}
     finished: dict[int, Episode] = {}
 
-    def close(slot: int, episode: Episode) -> None:
-        finished[order.pop(slot)] = episode
-        plays.pop(slot, None)
-        if episode.status.is_error():
-            envs.pop(slot, None)
+    def end(number: int, episode: Episode) -> None:
+        finished[number] = episode
         if on_episode:
             on_episode(episode)
 
     def fill(slot: int) -> bool:
         for number, instance in waiting:
-            order[slot] = number
-            episode = Episode(
-                env_id=env_id, env_kwargs=dict(env_kwargs or {}), split=instance.split, index=instance.index,
-                seed=instance.seed,
-            )  # fmt: skip
-            try:
-                env = envs[slot] if slot in envs else envs.setdefault(slot, make_env(env_id, env_kwargs))
-                observation, info = env.reset(
-                    seed=instance.seed, options={"split": instance.split, "index": instance.index}
-                )
-            except Exception as error:  # noqa: BLE001 - whatever an environment raises costs its own episode alone
-                close(slot, _failed(episode, error))
-                continue
-            episode.instructions = text_env(env).instructions
-            plays[slot] = _Play(env, episode, observation, info)
-            agent.start(slot, text_env(env), observation, instance.seed)
-            return True
+            play = _begin(stages[slot], number, instance)
+            if not play.episode.status.is_error():
+                plays[slot] = play
+                agent.start(slot, stages[slot].text_env(), play.observation, instance.seed)
+                return True
+            end(number, play.episode)
         return False
 
-    for slot in range(slots):
-        if not fill(slot):
-            break
-    while plays:
-        busy = sorted(plays)
-        for slot, reply in zip(busy, agent.act(busy), strict=True):
-            play = plays[slot]
-            over = _advance(play, reply, agent.policy_version)
-            if over:
-                play.episode.token_ids = agent.finish(slot)
-                close(slot, play.episode)
-                fill(slot)
-            else:
-                agent.observe(slot, play.observation)
+    try:
+        for slot in range(slots):
+            if not fill(slot):
+                break
+        while plays:
+            busy = sorted(plays)
+            for slot, reply in zip(busy, agent.act(busy), strict=True):
+                play = plays[slot]
+                if _advance(stages[slot], play, reply, agent.policy_version):
+                    play.episode.token_ids = agent.finish(slot)
+                    end(play.number, plays.pop(slot).episode)
+                    fill(slot)
+                else:
+                    agent.observe(slot, play.observation)
+    finally:
+        for stage in stages:
+            stage.close()
     return [finished[number] for number in sorted(finished)]
 
 
-def _advance(play: _Play, reply: Reply, policy_version: int) -> bool:
+@dataclass(slots=True)
+class _Play:
+    """An episode in progress: its record, and the observation that waits for a reply."""
+
+    number: int
+    episode: Episode
+    observation: str = ""
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+class _Stage:
+    """The environment of one slot: made when it is needed, replaced after it failed."""
+
+    def __init__(self, env_id: str, env_kwargs: dict[str, Any], timeout: float | None) -> None:
+        self.env_id = env_id
+        self.env_kwargs = env_kwargs
+        self._timeout = timeout
+        self._caller: DeadlineCaller | None = None
+        self._env: gym.Env[str, str] | None = None
+
+    def reset(self, instance: Instance) -> tuple[str, Mapping[str, Any]]:
+        """Bring the environment to the start of an instance."""
+        if self._env is None:
+            self._caller = DeadlineCaller(self._timeout) if self._timeout else None
+            self._env = self._call(make_env, self.env_id, self.env_kwargs)
+        options = {"split": instance.split, "index": instance.index}
+        observation, info = self._call(self._env.reset, seed=instance.seed, options=options)
+        return _text(observation), info
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, Mapping[str, Any]]:
+        """Play one reply."""
+        assert self._env is not None
+        observation, reward, terminated, truncated, info = self._call(self._env.step, action)
+        return _text(observation), float(reward), bool(terminated), bool(truncated), info
+
+    def text_env(self) -> TextEnv:
+        """Return the environment without its wrappers."""
+        assert self._env is not None
+        return text_env(self._env)
+
+    def close(self) -> None:
+        """Close the environment, if there is one; a later reset makes another."""
+        env, self._env = self._env, None
+        if env is not None:
+            with suppress(Exception):  # what was played before is not lost
+                self._call(env.close)
+        if self._caller is not None:
+            self._caller.finish()
+            self._caller = None
+
+    def _call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return self._caller(function, *args, **kwargs) if self._caller else function(*args, **kwargs)
+
+
+def _begin(stage: _Stage, number: int, instance: Instance) -> _Play:
+    """Start an episode, with an error status if the environment did not come to its start."""
+    episode = Episode(env_id=stage.env_id, env_kwargs=dict(stage.env_kwargs), split=instance.split,
+                      index=instance.index, seed=instance.seed)  # fmt: skip
+    try:
+        observation, info = stage.reset(instance)
+    except gym.error.UnregisteredEnv:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever an environment raises costs its own episode alone
+        _fail(stage, episode, error)
+        return _Play(number, episode)
+    episode.instructions = stage.text_env().instructions
+    return _Play(number, episode, observation, info)
+
+
+def _advance(stage: _Stage, play: _Play, reply: Reply, policy_version: int) -> bool:
     """Play one reply and record it; return whether the episode is over."""
     episode = play.episode
     if reply.out_of_room:
         episode.status = Status.TRUNCATED_LENGTH
         episode.final_observation = play.observation
         return True
-    observation, before = play.observation, play.info
     try:
-        play.observation, reward, terminated, truncated, play.info = play.env.step(reply.text)
+        observation, reward, terminated, truncated, info = stage.step(reply.text)
+        turn = Turn(
+            observation=play.observation, action=reply.text, reward=reward, task_reward=float(info["task_reward"]),
+            state_key=play.info["state_key"], potential=play.info["potential"], valid=info["valid"], span=reply.span,
+            logprobs=reply.logprobs, policy_version=policy_version,
+        )  # fmt: skip
+        success = bool(info["success"])
     except Exception as error:  # noqa: BLE001 - whatever an environment raises costs its own episode alone
-        play.episode = _failed(episode, error)
+        _fail(stage, episode, error)
         return True
-    turn = Turn(
-        observation=observation, action=reply.text, reward=float(reward), task_reward=play.info["task_reward"],
-        state_key=before["state_key"], potential=before["potential"], valid=play.info["valid"], span=reply.span,
-        logprobs=reply.logprobs, policy_version=policy_version,
-    )  # fmt: skip
     episode.turns.append(turn)
+    play.observation, play.info = observation, info
     if terminated or truncated:
         episode.status = Status.COMPLETED if terminated else Status.TRUNCATED_TURNS
-        episode.success = play.info["success"]
-        episode.final_observation = play.observation
+        episode.success = success
+        episode.final_observation = observation
     return terminated or truncated
 
 
-def _failed(episode: Episode, error: Exception) -> Episode:
-    episode.status = Status.ERROR_ENVIRONMENT
+def _fail(stage: _Stage, episode: Episode, error: Exception) -> None:
+    """Record an environment's failure and clear the stage."""
+    episode.status = Status.ERROR_TIMEOUT if isinstance(error, TimeoutError) else Status.ERROR_ENVIRONMENT
     episode.error = f"{type(error).__name__}: {error}"
-    return episode
+    stage.close()
+
+
+def _text(observation: object) -> str:
+    if not isinstance(observation, str):
+        raise TypeError(f"the environment observed a {type(observation).__name__}, not text")
+    return observation

@@ -10,8 +10,10 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 PAD, STOP, USER, ASSISTANT, SYSTEM = "<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"
 
-_WORDS = r" ?[A-Za-z]+[.,:;]?\n?|\d| ?[^\sA-Za-z\d]\n?|\s"
-"""What is never merged across: a word with its space, mark and line end; a digit; another mark; a white space."""
+_WORDS = r" ?[A-Za-z]+[.,:;]?\n?(?: (?=\d))?|\d{1,%d}| ?[^\sA-Za-z\d]\n?(?: (?=\d))?|\s"
+"""What is never merged across: a word or a mark with its spaces and line end, some digits, one other white space.
+
+A space before a number belongs to what stands before it, so a number is spelled alike wherever it stands."""
 
 
 def chat_template(*, show_instructions: bool) -> str:
@@ -24,19 +26,21 @@ def chat_template(*, show_instructions: bool) -> str:
 
 
 def train_tokenizer(
-    texts: Iterable[str], *, vocabulary_size: int = 512, show_instructions: bool = False
+    texts: Iterable[str], *, vocabulary_size: int = 512, digits_per_token: int = 1, show_instructions: bool = False
 ) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE tokenizer whose common words are single tokens and whose digits always stand alone.
+    """Train a byte-level BPE tokenizer whose common words are single tokens.
 
     Any text whatever encodes and decodes to itself, since every byte is in the vocabulary.
 
     Args:
         texts: What the environments and scripted players say.
         vocabulary_size: Largest vocabulary, bytes and control tokens included.
+        digits_per_token: Most digits in a token: with 1 a player computes digit by digit, with more it can copy and
+            know a number as a whole.
         show_instructions: Whether the chat template shows the system prompt.
     """
     backend = Tokenizer(models.BPE())
-    split = pre_tokenizers.Split(Regex(_WORDS), behavior="isolated")
+    split = pre_tokenizers.Split(Regex(_WORDS % digits_per_token), behavior="isolated")
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level])
     backend.decoder = decoders.ByteLevel()
@@ -47,7 +51,7 @@ def train_tokenizer(
         show_progress=False,
     )
     backend.train_from_iterator(texts, trainer)
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=backend, eos_token=STOP, pad_token=PAD, additional_special_tokens=[USER, ASSISTANT, SYSTEM]
     )
     tokenizer.chat_template = chat_template(show_instructions=show_instructions)
@@ -93,7 +97,6 @@ def build_decoder(
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        attn_implementation="sdpa",
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -39,7 +39,7 @@ class CountdownStepsEnv(TextEnv):
     one included:
 
     ```
-    3 * 7 = 21.
+    That gives 21.
     Target: 30. Numbers: 9 21. Attempts left: 3.
     ```
 
@@ -106,7 +106,7 @@ class CountdownStepsEnv(TextEnv):
         if self._success:
             return 1.0, True, f"{step} = {step.value}. Solved."
         if len(self.numbers) > 1:
-            return 0.0, False, f"{step} = {step.value}."
+            return 0.0, False, f"That gives {step.value}."
         self.numbers = self.puzzle.numbers
         self.attempts_left -= 1
         # Attempts that end together with the turns are a truncation, and the turn limit's to declare.
@@ -177,6 +177,11 @@ class CountdownStepsEnv(TextEnv):
         """Draw a uniformly random legal step: an ordered pair of the numbers and an operator."""
         steps = legal_steps(self.numbers)
         return str(steps[rng.integers(len(steps))]) if steps else "0 + 0"
+
+    def mistaken_action(self, rng: np.random.Generator) -> str:
+        """Draw a legal step to a natural number, as a person would who does not see the solution."""
+        natural = [step for step in legal_steps(self.numbers) if step.value >= 0 and step.value.denominator == 1]
+        return str(natural[rng.integers(len(natural))]) if natural else self.sample_action(rng)
 
     def oracle_action(self) -> str:
         """Return the next step of a solution; where none is left, the first legal step, to end the attempt."""

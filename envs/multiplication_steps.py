@@ -20,6 +20,7 @@ from turngym.envs.parsing import InvalidAction
 from turngym.envs.splits import Split
 
 DigitOrder = Literal["most_first", "least_first"]
+RIGHT, WRONG = "Correct.", "Incorrect."
 
 
 class Calculation(NamedTuple):
@@ -63,15 +64,11 @@ class MultiplicationStepsEnv(TextEnv):
     A whole number in decimal digits, alone, without leading zeros. Anything else is an invalid action.
 
     ## Observation Space
-    What the last answer was, and the present step:
+    The task and its first step, such as `23 * 47 in 3 steps. First: 23 * 7 = ?`; from then on whether the last answer
+    was right, and the step to do now: `Correct. Next: 23 * 40 = ?` or `Incorrect. Again: 23 * 7 = ?`.
 
-    ```
-    Correct.
-    23 * 47. Step 2 of 3: 23 * 40 = ?
-    ```
-
-    With `digit_order="least_first"` every number but the step counter is written from its last digit to its first, in
-    observations and actions alike: `32 * 74. Step 2 of 3: 32 * 04 = ?`, and the answer is `029`.
+    With `digit_order="least_first"` every number but the count of steps is written from its last digit to its first, in
+    observations and actions alike: `Correct. Next: 32 * 04 = ?`, and the answer is `029`.
 
     ## Starting State
     Both factors are drawn uniformly from the numbers with the given counts of digits.
@@ -126,9 +123,9 @@ class MultiplicationStepsEnv(TextEnv):
         if self._success:
             raise InvalidAction("the game is over")
         if parse_whole(self._ordered(action)) != self._step.result:
-            return 0.0, False, "Incorrect."
+            return 0.0, False, WRONG
         self.steps_done += 1
-        return 1.0 / len(self.steps), self._success, "Correct."
+        return 1.0 / len(self.steps), self._success, RIGHT
 
     @property
     def _step(self) -> Calculation:
@@ -161,11 +158,12 @@ class MultiplicationStepsEnv(TextEnv):
     def _observe(self, feedback: str) -> str:
         a, b = map(self._written, self.factors)
         if self._success:
-            return f"{feedback}\n{a} * {b} = {self._written(self.factors[0] * self.factors[1])}."
+            return f"{feedback} {a} * {b} = {self._written(self.factors[0] * self.factors[1])}."
         left, operator, right = self._step
-        step = f"{self._written(left)} {operator} {self._written(right)}"
-        state = f"{a} * {b}. Step {self.steps_done + 1} of {len(self.steps)}: {step} = ?"
-        return f"{feedback}\n{state}" if feedback else state
+        step = f"{self._written(left)} {operator} {self._written(right)} = ?"
+        if not feedback:
+            return f"{a} * {b} in {len(self.steps)} steps. First: {step}"
+        return f"{feedback} {'Next' if feedback == RIGHT else 'Again'}: {step}"
 
     # What the suite reads ---------------------------------------------------------------------------------------
 

@@ -30,6 +30,10 @@ class ModelConfig:
     """Attention heads of the small model."""
     feedforward_size: int = 192
     """Inner width of the small model's gated feed-forward layers."""
+    vocabulary_size: int = 512
+    """Largest vocabulary of the small model's tokenizer, of which 256 are bytes."""
+    digits_per_token: int = 1
+    """Most digits in a token of the small model: 1 to compute digit by digit, 3 to know numbers as wholes."""
     context_length: int = 1024
     """Longest token stream of an episode."""
     max_reply_tokens: int = 16

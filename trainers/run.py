@@ -44,7 +44,7 @@ from turngym.trainers.tracker import ValueTracker
 from turngym.trainers.value_store import ValueStore
 from turngym.trainers.warm_start import clone, validate
 
-TOKENIZER_EPISODES = 300
+TOKENIZER_EPISODES = 500
 """Demonstrations whose text the built-in tokenizer is trained on."""
 CHECKPOINTS_KEPT = 2
 TEST_SEED = 9_000_000
@@ -110,7 +110,10 @@ def load_or_build(config: TrainConfig) -> LanguageModel:
         DemonstrationAgent(0.5), config.env.id, instances, env_kwargs=config.env.kwargs, slots=1
     )
     texts = [message["content"] for episode in episodes for message in episode.messages()]
-    tokenizer = train_tokenizer(texts, show_instructions=shape.show_instructions)
+    tokenizer = train_tokenizer(
+        texts, vocabulary_size=shape.vocabulary_size, digits_per_token=shape.digits_per_token,
+        show_instructions=shape.show_instructions,
+    )  # fmt: skip
     decoder = build_decoder(
         tokenizer, hidden_size=shape.hidden_size, layers=shape.layers, heads=shape.heads,
         feedforward_size=shape.feedforward_size, context_length=shape.context_length, seed=config.run.seed,

@@ -1,16 +1,19 @@
-"""Checkpoints made on the spot, in the style of those that people load: Qwen, Qwen thinking aloud, Llama."""
+"""Checkpoints made on the spot, in the style of those that people load, and a game whose texts depend on replies."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
 
+import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
@@ -20,6 +23,8 @@ from transformers import (
 
 from turngym.agents.language_model import LanguageModel
 from turngym.agents.small_model import build_decoder, train_tokenizer
+from turngym.envs.core import TextEnv
+from turngym.envs.splits import Split
 
 MakeTokenizer = Callable[..., PreTrainedTokenizerFast]
 MakeModel = Callable[..., LanguageModel]
@@ -136,8 +141,9 @@ def make_model(
 ) -> MakeModel:
     """Make a checkpoint with random weights, 2 layers and 32 channels.
 
-    `style` is "qwen2", "qwen3", "llama" or "built-in"; `scale` multiplies the output weights, so that the
-    distribution is neither flat nor certain; further arguments go to the configuration.
+    `style` is "qwen2", "qwen3", "llama" or "built-in"; `scale` and `stop_scale` multiply the output weights of all
+    tokens and of the stop token, so that the distribution is neither flat nor certain and replies have all lengths;
+    further arguments go to the configuration.
     """
 
     def make(
@@ -149,6 +155,7 @@ def make_model(
         attention: str = "sdpa",
         dtype: torch.dtype = torch.float32,
         scale: float = 8.0,
+        stop_scale: float = 5.0,
         **config: Any,
     ) -> LanguageModel:
         if style == "built-in":
@@ -161,6 +168,7 @@ def make_model(
             "bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id,
             "attn_implementation": attention,
         } | config  # fmt: skip
+        network: PreTrainedModel
         if style == "built-in":
             network = build_decoder(tokenizer, hidden_size=32, layers=2, context_length=512)
         elif style == "llama":
@@ -169,9 +177,57 @@ def make_model(
             network = Qwen3ForCausalLM(Qwen3Config(head_dim=8, **shape))
         else:
             network = Qwen2ForCausalLM(Qwen2Config(**shape))
-        network = network.to(dtype)
+        torch.nn.Module.to(network, dtype=dtype).eval()
+        model = LanguageModel(network, tokenizer, keep_thoughts=keep_thoughts)
         with torch.no_grad():
             network.get_output_embeddings().weight.mul_(scale)
-        return LanguageModel(network, tokenizer, keep_thoughts=keep_thoughts)
+            network.get_output_embeddings().weight[model.chat.stop_ids[0]].mul_(stop_scale)
+        return model
 
     return make
+
+
+class EchoEnv(TextEnv):
+    """Repeats what was said, for 1 to 4 turns, after openings of very different lengths."""
+
+    _rules = "Say anything."
+
+    @property
+    def instance_key(self) -> str:
+        return f"echo {self.index}"
+
+    def _begin(self, split: Split, index: int) -> None:
+        self.index, self.said = index, 0
+
+    def _observe(self, feedback: str) -> str:
+        return feedback or f"Game {self.index}." + " Go left, down, right or up." * (self.index * 7 % 5)
+
+    def _play(self, action: str) -> tuple[float, bool, str]:
+        self.said += 1
+        return 0.0, self.said > self.index % 4, f"You said {action!a}; go on."
+
+    @property
+    def _state(self) -> str:
+        return str(self.said)
+
+    @property
+    def _success(self) -> bool:
+        return False
+
+    @property
+    def _potential(self) -> float:
+        return 0.0
+
+    def sample_action(self, rng: np.random.Generator) -> str:
+        return str(rng.integers(10))
+
+    def oracle_action(self) -> str:
+        return "up"
+
+
+@pytest.fixture
+def echo_env() -> Iterator[str]:
+    """Register the echo for one test and give its id."""
+    gym.register("test/Echo-v0", entry_point=cast("Any", EchoEnv), max_episode_steps=6)
+    yield "test/Echo-v0"
+    gym.registry.pop("test/Echo-v0")

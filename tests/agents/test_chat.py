@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -34,7 +35,8 @@ def rendered(tokenizer: PreTrainedTokenizerBase, observations: list[str], replie
     messages = [{"role": "system", "content": RULES}, {"role": "user", "content": observations[0]}]
     for reply, observation in zip(replies, observations[1:], strict=True):
         messages += [{"role": "assistant", "content": reply}, {"role": "user", "content": observation}]
-    return tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    ids: Any = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    return list(ids)
 
 
 @pytest.fixture(params=["qwen", "llama", "built-in"])
@@ -77,7 +79,7 @@ def test_the_stop_token_is_the_one_that_the_template_writes(
     qwen_tokenizer: MakeTokenizer, llama_tokenizer: MakeTokenizer
 ) -> None:
     qwen, base, llama = qwen_tokenizer(), qwen_tokenizer(eos="<|endoftext|>"), llama_tokenizer()
-    end, text_end = qwen.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
+    end, text_end = map(qwen.convert_tokens_to_ids, ["<|im_end|>", "<|endoftext|>"])
     assert ChatFormat(qwen).stop_ids == (end,)
     assert ChatFormat(base).stop_ids == (end, text_end), "a base model may also end its text"
     assert ChatFormat(llama).stop_ids == (llama.convert_tokens_to_ids("<|eot_id|>"),)
@@ -178,7 +180,7 @@ def test_a_thought_that_the_prompt_opens_stays_open_in_the_stream(qwen_tokenizer
     ids = stream(ChatFormat(tokenizer, keep_thoughts=True), ["a", "b"], ["Hm.\n</think>\n\nup"])
     reply = "<|im_start|>assistant\n<think>\nHm.\n</think>\n\nup<|im_end|>\n<|im_start|>user\nb<|im_end|>\n"
     assert reply in tokenizer.decode(ids)
-    assert tokenizer.decode(ids).endswith("<|im_start|>assistant\n<think>\n")
+    assert str(tokenizer.decode(ids)).endswith("<|im_start|>assistant\n<think>\n")
 
 
 # What is refused ----------------------------------------------------------------------------------------------------
@@ -207,7 +209,7 @@ def test_templates_that_cannot_be_played_are_refused(
 
 def test_a_slow_tokenizer_is_refused(qwen_tokenizer: MakeTokenizer) -> None:
     class Slow(PreTrainedTokenizerFast):
-        backend_tokenizer = None
+        backend_tokenizer = None  # type: ignore[assignment]
 
     tokenizer = Slow(tokenizer_object=qwen_tokenizer().backend_tokenizer, eos_token="<|im_end|>")
     tokenizer.chat_template = qwen_tokenizer().chat_template

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from turngym.agents.episode import Episode
 from turngym.cli.terminal import TerminalProgress, describe, make_console, printable
-from turngym.trainers.progress import Progress, SilentProgress
+from turngym.trainers.progress import Progress, SilentProgress, SuccessSoFar
 
 
 class Clock:
@@ -90,6 +91,16 @@ def test_both_listeners_keep_the_protocol(clock: Clock) -> None:
         progress.phase("x", None)
         progress.advance(2, success=1.0)
         progress.note("y")
+
+
+def test_success_so_far_is_a_running_share(clock: Clock) -> None:
+    console = plain()
+    with TerminalProgress(console, clock) as progress:
+        progress.phase("test", 4)
+        count = SuccessSoFar(progress)
+        for success in (True, False, False, False):
+            count(Episode(env_id="e", split="test", index=0, seed=0, success=success))
+    assert written(console) == "test: 4/4, success 0.250, 0 s\n"
 
 
 def test_numbers_are_few_and_success_is_first() -> None:

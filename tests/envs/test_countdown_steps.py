@@ -32,7 +32,7 @@ def say(env: Any, *actions: str) -> list[tuple[str, float, bool]]:
 def test_solved_puzzle() -> None:
     env = steps_env()
     assert say(env, "3 * 7", "9 + 21") == [
-        ("3 * 7 = 21.\nTarget: 30. Numbers: 9 21. Attempts left: 3.", 0.0, False),
+        ("That gives 21.\nTarget: 30. Numbers: 9 21. Attempts left: 3.", 0.0, False),
         ("9 + 21 = 30. Solved.\nTarget: 30. Numbers: 30. Attempts left: 3.", 1.0, True),
     ]
 
@@ -40,9 +40,9 @@ def test_solved_puzzle() -> None:
 def test_failed_attempts_start_again_and_run_out() -> None:
     env = steps_env(attempts=2)
     assert say(env, "7 - 9", "-2 - 3", "3 / 9", "7 + 1/3") == [
-        ("7 - 9 = -2.\nTarget: 30. Numbers: -2 3. Attempts left: 2.", 0.0, False),
+        ("That gives -2.\nTarget: 30. Numbers: -2 3. Attempts left: 2.", 0.0, False),
         ("That makes -5, 35 away.\nTarget: 30. Numbers: 3 7 9. Attempts left: 1.", 0.0, False),
-        ("3 / 9 = 1/3.\nTarget: 30. Numbers: 1/3 7. Attempts left: 1.", 0.0, False),
+        ("That gives 1/3.\nTarget: 30. Numbers: 1/3 7. Attempts left: 1.", 0.0, False),
         ("That makes 22/3, 68/3 away.\nTarget: 30. Numbers: 3 7 9. Attempts left: 0.", 0.0, True),
     ]
     assert say(env, "3 * 7")[0][0].startswith("Invalid action: the game is over.")

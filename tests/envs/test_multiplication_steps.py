@@ -46,9 +46,9 @@ def test_every_right_step_is_rewarded() -> None:
     env = steps_env()
     seen = [env.step(action) for action in ("161", "920", "1081")]
     assert [observation for observation, *_ in seen] == [
-        "Correct.\n23 * 47. Step 2 of 3: 23 * 40 = ?",
-        "Correct.\n23 * 47. Step 3 of 3: 161 + 920 = ?",
-        "Correct.\n23 * 47 = 1081.",
+        "Correct. Next: 23 * 40 = ?",
+        "Correct. Next: 161 + 920 = ?",
+        "Correct. 23 * 47 = 1081.",
     ]
     assert [reward for _, reward, *_ in seen] == pytest.approx([1 / 3] * 3)
     assert [terminated for _, _, terminated, *_ in seen] == [False, False, True]
@@ -59,7 +59,7 @@ def test_every_right_step_is_rewarded() -> None:
 
 def test_wrong_step_is_asked_again() -> None:
     env = steps_env()
-    assert env.step("162")[:3] == ("Incorrect.\n23 * 47. Step 1 of 3: 23 * 7 = ?", 0.0, False)
+    assert env.step("162")[:3] == ("Incorrect. Again: 23 * 7 = ?", 0.0, False)
     observation, reward, _, _, info = env.step("23 * 7 = 161")
     assert observation.startswith("Invalid action: write a whole number")
     assert (reward, info["valid"], info["state_key"]) == (0.0, False, "23*47|0|inf")
@@ -69,10 +69,10 @@ def test_wrong_step_is_asked_again() -> None:
 def test_least_significant_digit_first() -> None:
     env = steps_env(digit_order="least_first")
     assert [env.step(action)[0] for action in ("161", "129", "029", "1801")] == [
-        "Correct.\n32 * 74. Step 2 of 3: 32 * 04 = ?",
-        "Incorrect.\n32 * 74. Step 2 of 3: 32 * 04 = ?",
-        "Correct.\n32 * 74. Step 3 of 3: 161 + 029 = ?",
-        "Correct.\n32 * 74 = 1801.",
+        "Correct. Next: 32 * 04 = ?",
+        "Incorrect. Again: 32 * 04 = ?",
+        "Correct. Next: 161 + 029 = ?",
+        "Correct. 32 * 74 = 1801.",
     ]
 
 

@@ -49,7 +49,7 @@ TOKENIZERS = {
     "thought in the prompt": (qwen(prompt="<think>\n\n</think>\n\n"), CONTROLS),
 }
 CHATS = {
-    name: (ChatFormat(tokenizer, keep_thoughts=True), frozenset(tokenizer.convert_tokens_to_ids(list(controls))))
+    name: (ChatFormat(tokenizer, keep_thoughts=True), frozenset(map(tokenizer.convert_tokens_to_ids, controls)))
     for name, (tokenizer, controls) in TOKENIZERS.items()
 }
 

@@ -127,7 +127,6 @@ def load_agent(weights: Path, shape: ModelConfig, decoding: Decoding) -> Agent:
         UsageError: The folder cannot be loaded, or the packages for models are not installed.
     """
     library = import_trained("turngym.agents.language_model")
-    silence_transformers()
     try:
         model = library.LanguageModel.from_pretrained(weights, keep_thoughts=shape.keep_thoughts)
     except ValueError as error:
@@ -137,11 +136,6 @@ def load_agent(weights: Path, shape: ModelConfig, decoding: Decoding) -> Agent:
         max_reply_tokens=shape.max_reply_tokens, context_length=shape.context_length,
     )  # fmt: skip
     return agent
-
-
-def silence_transformers() -> None:
-    """Keep the bars that transformers draws for every file it reads or writes away from ours."""
-    import_trained("transformers.utils.logging").disable_progress_bar()
 
 
 def import_trained(module: str) -> ModuleType:

@@ -28,7 +28,7 @@ from turngym.cli.config import (
 )
 from turngym.cli.errors import Failure, UsageError
 from turngym.cli.options import parse
-from turngym.cli.players import import_trained, model_folder, silence_transformers
+from turngym.cli.players import import_trained, model_folder
 from turngym.cli.report import REPORT_FILE, RESULT_FILE, result_rows, score_table, write_report
 from turngym.cli.terminal import TerminalProgress, make_console
 from turngym.trainers.config import TrainConfig
@@ -208,7 +208,6 @@ def execute(config: TrainConfig, folder: Path, console: Console, *, resumed: boo
         UsageError: A model or checkpoint cannot be read.
     """
     trainer = import_trained("turngym.trainers.run")
-    silence_transformers()
     again = f"turngym train --resume {shlex.quote(str(folder))}"
     try:
         with TerminalProgress(console) as progress:

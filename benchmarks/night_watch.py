@@ -1,0 +1,72 @@
+"""A game with long observations and short replies, in which reading dominates: made for measuring, not for learning."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import numpy as np
+
+from turngym.envs.core import TextEnv
+from turngym.envs.parsing import InvalidAction
+from turngym.envs.splits import SPLITS, Split
+
+ENV_ID = "turngym-benchmarks/NightWatch-v0"
+DOORS = 10
+ROUNDS = 10
+
+
+class NightWatchEnv(TextEnv):
+    """Close the one open door of ten, ten rounds long; a stream of about 450 tokens with the built-in tokenizer."""
+
+    @property
+    def _rules(self) -> str:
+        return f"In each of {ROUNDS} rounds one door stands open. Close it, for example: close door 3"
+
+    @property
+    def instance_key(self) -> str:
+        return f"open={self.open}"
+
+    def _begin(self, split: Split, index: int) -> None:
+        rng = np.random.default_rng([SPLITS.index(split), index])
+        self.open: list[int] = rng.integers(DOORS, size=ROUNDS).tolist()
+        self.round = 0
+        self.closed = 0
+
+    def _observe(self, feedback: str) -> str:
+        if self.round == ROUNDS:
+            return feedback
+        states = (f"Door {door} is {'open' if door == self.open[self.round] else 'shut'}." for door in range(DOORS))
+        return " ".join(states)
+
+    def _play(self, action: str) -> tuple[float, bool, str]:
+        if self.round == ROUNDS:
+            raise InvalidAction("the night is over")
+        hit = action == self.oracle_action()
+        self.closed += hit
+        self.round += 1
+        return hit / ROUNDS, self.round == ROUNDS, f"You closed {self.closed} doors."
+
+    @property
+    def _state(self) -> str:
+        return f"{self.round},{self.closed}"
+
+    @property
+    def _success(self) -> bool:
+        return self.closed == ROUNDS
+
+    @property
+    def _potential(self) -> float:
+        return self.closed / ROUNDS
+
+    def sample_action(self, rng: np.random.Generator) -> str:
+        """Draw any door."""
+        return f"close door {rng.integers(DOORS)}"
+
+    def oracle_action(self) -> str:
+        """Name the open door."""
+        return f"close door {self.open[self.round]}"
+
+
+def register() -> None:
+    """Register the game; a second time changes nothing."""
+    if ENV_ID not in gym.registry:
+        gym.register(ENV_ID, entry_point=f"{__name__}:{NightWatchEnv.__name__}", max_episode_steps=2 * ROUNDS)

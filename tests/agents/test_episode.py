@@ -1,0 +1,129 @@
+"""The record of play: its sums, its JSON lines, and lines that are none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from turngym.agents.episode import SCHEMA, Episode, Status, Turn, read_episodes, write_episodes
+
+# Every code point, unpaired surrogates included: players and environments may write anything.
+texts = st.text(st.characters(exclude_categories=()), max_size=20)
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+values = st.recursive(st.none() | st.booleans() | st.integers() | numbers | texts, st.lists, max_leaves=4)
+turns = st.builds(
+    Turn,
+    observation=texts,
+    action=texts,
+    reward=numbers,
+    task_reward=numbers,
+    state_key=texts,
+    potential=numbers,
+    valid=st.booleans(),
+    span=st.tuples(st.integers(0, 9), st.integers(9, 99)),
+    logprobs=st.lists(numbers, max_size=4),
+    policy_version=st.integers(0, 9),
+)
+episodes = st.builds(
+    Episode,
+    env_id=texts,
+    env_kwargs=st.dictionaries(texts, values, max_size=3),
+    split=texts,
+    index=st.integers(),
+    seed=st.integers(),
+    instructions=texts,
+    turns=st.lists(turns, max_size=3),
+    final_observation=texts,
+    token_ids=st.lists(st.integers(0, 200_000), max_size=9),
+    status=st.sampled_from(Status),
+    success=st.booleans(),
+    error=texts,
+)
+
+
+def turn(**changes: Any) -> Turn:
+    fields: dict[str, Any] = {"observation": "o", "action": "a", "reward": 0.5, "task_reward": 1.0, "state_key": "s",
+              "potential": 0.0, "valid": True} | changes  # fmt: skip
+    return Turn(**fields)
+
+
+def episode(**changes: Any) -> Episode:
+    fields: dict[str, Any] = {"env_id": "turngym/X-v0", "split": "train", "index": 3, "seed": 4} | changes
+    return Episode(**fields)
+
+
+@given(one=episodes)
+def test_an_episode_survives_its_line(one: Episode) -> None:
+    line = one.to_json()
+    assert "\n" not in line and line.isascii()
+    assert Episode.from_json(line) == one
+    assert Episode.from_json(line.encode()) == one
+    assert json.loads(line)["schema"] == SCHEMA
+
+
+def test_a_file_holds_one_episode_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "episodes.jsonl"
+    some = [episode(index=i, error="\u2028\r\n\ud800", turns=[turn(action="é\x85\x1c")]) for i in range(4)]
+    assert write_episodes(path, some[:3]) == 3
+    assert write_episodes(path, iter(some[3:])) == 1, "further episodes are appended"
+    assert list(read_episodes(path)) == some
+    assert path.read_bytes().count(b"\n") == 4
+
+
+def test_sums() -> None:
+    one = episode(turns=[turn(span=(3, 7)), turn(reward=-0.25, task_reward=0.0, span=(9, 10))])
+    assert (one.total_reward, one.task_return, one.num_sampled) == (0.25, 1.0, 5)
+    none = episode()
+    assert (none.total_reward, none.task_return, none.num_sampled) == (0, 0, 0)
+
+
+def test_messages_are_a_chat() -> None:
+    one = episode(instructions="rules", turns=[turn(), turn(observation="p", action="b")], final_observation="end")
+    expected = [("system", "rules"), ("user", "o"), ("assistant", "a"), ("user", "p"), ("assistant", "b")]
+    chat = [{"role": role, "content": content} for role, content in expected]
+    assert one.messages() == [*chat, {"role": "user", "content": "end"}]
+    assert json.loads(one.to_json())["messages"] == one.messages()
+    assert episode(turns=[turn()]).messages() == chat[1:3]
+
+
+def test_which_statuses_are_errors() -> None:
+    assert [status for status in Status if status.is_error()] == [Status.ERROR_ENVIRONMENT, Status.ERROR_TIMEOUT]
+
+
+def changed(**fields: Any) -> str:
+    return json.dumps(json.loads(episode(turns=[turn()]).to_json()) | fields)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("", "not an episode"),
+        ("{", "not an episode"),
+        ("7", "not an episode"),
+        ("[]", "not an episode"),
+        ("{}", "schema"),
+        (changed(schema=SCHEMA + 1), f"schema {SCHEMA + 1} cannot be read; this version reads {SCHEMA}"),
+        (changed(schema=None), "schema None cannot be read"),
+        (changed(colour="red"), "colour"),
+        (changed(turns=[{"observation": "o"}]), "not an episode"),
+        (changed(turns=None), "not an episode"),
+        (changed(turns=[7]), "not an episode"),
+        (changed(status="lost"), "'lost' is not a valid Status"),
+        (b'{"schema": "\xff"}', "utf-8"),
+    ],
+)
+def test_a_line_that_is_no_episode_is_refused_where_it_stands(tmp_path: Path, line: str | bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Episode.from_json(line)
+    path = tmp_path / "broken.jsonl"
+    raw = line if isinstance(line, bytes) else line.encode()
+    path.write_bytes(episode().to_json().encode() + b"\n" + raw + b"\n")
+    reading = read_episodes(path)
+    assert next(reading) == episode()
+    with pytest.raises(ValueError, match=rf"broken\.jsonl:2: .*{message}"):
+        next(reading)

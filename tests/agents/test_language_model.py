@@ -1,0 +1,464 @@
+"""Language models as players: the stream, the log-probabilities, the sampling, and what does not change them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoTokenizer
+
+from turngym.agents import language_model
+from turngym.agents.base import Reply
+from turngym.agents.episode import Episode, Status
+from turngym.agents.language_model import CheckpointError, LanguageModel, LanguageModelAgent, NonFiniteError
+from turngym.agents.rollout import Instance, collect_episodes
+
+MakeModel = Callable[..., LanguageModel]
+STYLES = ("qwen2", "qwen3", "llama", "built-in")
+MAX_REPLY = 6
+
+
+class Rules:
+    """All that a language model reads of an environment."""
+
+    instructions = "Reply with the action alone."
+
+
+def start(agent: LanguageModelAgent, slot: int, observation: str, seed: int) -> None:
+    agent.start(slot, Rules(), observation, seed)  # type: ignore[arg-type]
+
+
+def play(model: LanguageModel, env_id: str, count: int = 12, slots: int = 4, **options: Any) -> list[Episode]:
+    """Play the first instances."""
+    agent = LanguageModelAgent(model, slots=slots, max_reply_tokens=MAX_REPLY, **options)
+    instances = [Instance(split="train", index=index, seed=50 + index) for index in range(count)]
+    return collect_episodes(agent, env_id, instances, slots=slots)
+
+
+def expected_logprobs(model: LanguageModel, episode: Episode, temperature: float = 1.0) -> list[list[float]]:
+    """Compute the log-probability of every sampled id by one plain forward pass, as training does."""
+    ids = torch.tensor([episode.token_ids])
+    with torch.inference_mode():
+        logits_TV = model.model(input_ids=ids, use_cache=False).logits[0]
+    logp_TV = torch.log_softmax(logits_TV / temperature, dim=-1)
+    return [
+        [logp_TV[at - 1, episode.token_ids[at]].item() for at in range(*turn.span)] for turn in episode.turns
+    ]  # fmt: skip
+
+
+def tokens(episodes: Sequence[Episode]) -> list[list[int]]:
+    return [episode.token_ids for episode in episodes]
+
+
+# Token in, token out ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_the_stream_is_what_was_written_and_what_was_sampled(make_model: MakeModel, echo_env: str, style: str) -> None:
+    model = make_model(style)
+    chat = model.chat
+    endings = set()
+    for episode in play(model, echo_env):
+        rebuilt: list[int] = []
+        for number, turn in enumerate(episode.turns):
+            if number == 0:
+                rebuilt += chat.opening(episode.instructions, turn.observation)
+            else:
+                closed = rebuilt[-1] in chat.stop_ids
+                endings.add(closed)
+                rebuilt += chat.continuation(turn.observation, closed=closed)
+            sampled = episode.token_ids[slice(*turn.span)]
+            assert turn.span == (len(rebuilt), len(rebuilt) + len(sampled))
+            assert 0 < len(sampled) <= MAX_REPLY and len(turn.logprobs) == len(sampled)
+            assert not set(sampled[:-1]) & set(chat.stop_ids), "a stop token ends the reply"
+            assert sampled[-1] in chat.stop_ids or len(sampled) == MAX_REPLY
+            assert turn.action == chat.text(sampled)
+            rebuilt += sampled
+        assert episode.token_ids == rebuilt
+    assert endings == {True, False}, "replies of both kinds were seen"
+
+
+def test_a_truncated_reply_is_closed_outside_its_span(make_model: MakeModel) -> None:
+    model = make_model(stop_scale=0.0)
+    agent = LanguageModelAgent(model, slots=1, max_reply_tokens=3)
+    start(agent, 0, "Go.", seed=1)
+    (reply,) = agent.act([0])
+    agent.observe(0, "On.")
+    stream = agent.finish(0)
+    first, stop = reply.span
+    assert stop - first == 3 and model.chat.stop_ids[0] not in stream[first:stop]
+    assert stream[stop] == model.chat.stop_ids[0], "the frame closes the turn"
+    assert stream[stop:] == model.chat.continuation("On.", closed=False)
+
+
+def test_the_stream_only_grows(make_model: MakeModel) -> None:
+    agent = LanguageModelAgent(make_model(), slots=2, max_reply_tokens=4)
+    start(agent, 1, "Go.", seed=3)
+    snapshots = []
+    for turn in range(4):
+        (reply,) = agent.act([1])
+        snapshots.append(list(agent._rows[1].stream))
+        assert reply.span[1] == len(snapshots[-1])
+        agent.observe(1, f"Turn {turn}: you said {reply.text!r}.")
+    final = agent.finish(1)
+    for snapshot in snapshots:
+        assert final[: len(snapshot)] == snapshot
+
+
+def test_sampled_thoughts_stay_although_the_template_would_strip_them(make_model: MakeModel) -> None:
+    model = make_model("qwen3", template="stripping", keep_thoughts=True)
+    think, end_think = (model.tokenizer.backend_tokenizer.token_to_id(text) for text in ("<think>", "</think>"))
+    agent = LanguageModelAgent(model, slots=1, max_reply_tokens=4)
+    start(agent, 0, "Go.", seed=0)
+    agent.act([0])
+    row = agent._rows[0]
+    row.stream[row.reply_start :] = thought = [think, *model.chat.content("right"), end_think, model.chat.stop_ids[0]]
+    agent.observe(0, "On.")
+    assert agent.finish(0) == (
+        model.chat.opening(Rules.instructions, "Go.") + thought + model.chat.continuation("On.")
+    )  # fmt: skip
+
+
+# Log-probabilities --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_log_probabilities_are_those_of_training(
+    make_model: MakeModel, echo_env: str, style: str, dtype: torch.dtype, tolerance: float, temperature: float
+) -> None:
+    model = make_model(style, dtype=dtype)
+    for episode in play(model, echo_env, count=8, temperature=temperature):
+        expected = expected_logprobs(model, episode, temperature)
+        for turn, logprobs in zip(episode.turns, expected, strict=True):
+            assert np.allclose(turn.logprobs, logprobs, rtol=0, atol=tolerance)
+
+
+def test_greedy_log_probabilities_are_at_the_temperature_too(make_model: MakeModel, echo_env: str) -> None:
+    model = make_model(dtype=torch.float64)
+    for episode in play(model, echo_env, count=3, greedy=True, temperature=2.0):
+        expected = expected_logprobs(model, episode, temperature=2.0)
+        for turn, logprobs in zip(episode.turns, expected, strict=True):
+            assert np.allclose(turn.logprobs, logprobs, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_both_attention_functions_agree(make_model: MakeModel, echo_env: str, style: str) -> None:
+    model = make_model(style, dtype=torch.float64)
+    episodes = play(model, echo_env)
+    model.model.set_attn_implementation("eager")
+    # The library's eager function takes its softmax in single precision.
+    eager = play(model, echo_env)
+    assert tokens(eager) == tokens(episodes)
+    for one, other in zip(eager, episodes, strict=True):
+        for turn, same in zip(one.turns, other.turns, strict=True):
+            assert np.allclose(turn.logprobs, same.logprobs, rtol=0, atol=1e-6)
+
+
+def test_half_precision_plays(make_model: MakeModel, echo_env: str) -> None:
+    for attention in ("sdpa", "eager"):
+        model = make_model(dtype=torch.bfloat16, attention=attention)
+        for episode in play(model, echo_env, count=4):
+            for turn, logprobs in zip(episode.turns, expected_logprobs(model, episode), strict=True):
+                assert np.allclose(turn.logprobs, logprobs, rtol=0, atol=0.2)
+
+
+# Sampling -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_tokens_are_drawn_with_their_probabilities(make_model: MakeModel, temperature: float) -> None:
+    model = make_model(scale=12.0, stop_scale=1.0)
+    agent = LanguageModelAgent(model, slots=500, max_reply_tokens=1, temperature=temperature)
+    counts = np.zeros(len(model.tokenizer))
+    for batch in range(8):
+        for slot in range(500):
+            start(agent, slot, "Go.", seed=500 * batch + slot)
+        agent.act(range(500))
+        for slot in range(500):
+            counts[agent.finish(slot)[-1]] += 1
+    prompt = torch.tensor([model.chat.opening(Rules.instructions, "Go.")])
+    with torch.inference_mode():
+        probabilities = torch.softmax(model.model(input_ids=prompt).logits[0, -1].double() / temperature, -1).numpy()
+    expected = probabilities * counts.sum()
+    common = expected >= 5
+    observed = np.append(counts[common], counts[~common].sum())
+    expected = np.append(expected[common], expected[~common].sum())
+    chi_square, freedom = ((observed - expected) ** 2 / expected).sum(), len(expected) - 1
+    assert freedom > 20
+    assert chi_square < freedom + 4 * np.sqrt(2 * freedom)
+
+
+def test_a_token_without_probability_is_never_drawn(make_model: MakeModel) -> None:
+    agent = LanguageModelAgent(make_model(), slots=2)
+    logits_BV = torch.tensor([[0.0, -2000.0, 0.0, -2000.0], [-2000.0, -2000.0, -2000.0, 0.0]])
+    for slot in (0, 1):
+        start(agent, slot, "", seed=slot)
+    for _ in range(200):
+        agent._sample([0, 1], logits_BV)
+    assert set(agent._rows[0].stream[-200:]) == {0, 2} and set(agent._rows[1].stream[-200:]) == {3}
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_greedy_play_is_that_of_generate(make_model: MakeModel, echo_env: str, style: str) -> None:
+    model = make_model(style, dtype=torch.float64)
+    for episode in play(model, echo_env, greedy=True):
+        for turn in episode.turns:
+            first, stop = turn.span
+            history = torch.tensor([episode.token_ids[:first]])
+            generated = model.model.generate(
+                history, attention_mask=torch.ones_like(history), max_new_tokens=MAX_REPLY, do_sample=False,
+                eos_token_id=list(model.chat.stop_ids),
+            )  # fmt: skip
+            assert generated[0, first:].tolist() == episode.token_ids[first:stop]
+
+
+# What does not matter -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("greedy", [False, True])
+def test_the_company_of_an_episode_does_not_matter(
+    make_model: MakeModel, echo_env: str, style: str, greedy: bool
+) -> None:
+    model = make_model(style, dtype=torch.float64)
+    one, three, many = (play(model, echo_env, count=14, slots=slots, greedy=greedy) for slots in (1, 3, 64))
+    assert tokens(one) == tokens(three) == tokens(many)
+    for alone, together in zip(one, three, strict=True):
+        for turn, same in zip(alone.turns, together.turns, strict=True):
+            assert np.allclose(turn.logprobs, same.logprobs, rtol=0, atol=1e-10)
+
+
+def test_the_same_play_twice_has_the_same_bits(make_model: MakeModel, echo_env: str) -> None:
+    model = make_model()
+    agent = LanguageModelAgent(model, slots=3, max_reply_tokens=MAX_REPLY)
+    instances = [Instance(split="train", index=index, seed=index) for index in range(10)]
+    first, again = (collect_episodes(agent, echo_env, instances, slots=3) for _ in range(2))
+    assert first == again == play_fresh(model, echo_env, instances)
+    others = [Instance(split="train", index=index, seed=90 + index) for index in range(10)]
+    assert tokens(collect_episodes(agent, echo_env, others, slots=3)) != tokens(first)
+
+
+def play_fresh(model: LanguageModel, env_id: str, instances: list[Instance]) -> list[Episode]:
+    agent = LanguageModelAgent(model, slots=3, max_reply_tokens=MAX_REPLY)
+    return collect_episodes(agent, env_id, instances, slots=3)
+
+
+def test_play_touches_no_global_generator_and_no_gradient(make_model: MakeModel, echo_env: str) -> None:
+    model = make_model()
+    before = torch.get_rng_state(), repr(np.random.get_state())
+    play(model, echo_env, count=3)
+    assert torch.equal(torch.get_rng_state(), before[0]) and repr(np.random.get_state()) == before[1]
+    assert all(parameter.grad is None for parameter in model.model.parameters())
+
+
+def test_the_slots_in_use_may_be_any(make_model: MakeModel) -> None:
+    model = make_model(dtype=torch.float64)
+
+    def replies(slots: list[int]) -> list[Reply]:
+        agent = LanguageModelAgent(model, slots=40, max_reply_tokens=MAX_REPLY)
+        for seed, slot in enumerate(slots):
+            start(agent, slot, "Go." * (seed + 1), seed)
+        return agent.act(slots)
+
+    expected = [(reply.text, reply.span) for reply in replies([0, 1, 2])]
+    assert [(reply.text, reply.span) for reply in replies([39, 3, 20])] == expected
+    assert [(reply.text, reply.span) for reply in replies([2, 1, 0])] == expected
+
+
+@given(unread=st.dictionaries(st.integers(0, 200), st.integers(1, 20_000), min_size=1))
+def test_rows_are_read_with_their_like(unread: dict[int, int]) -> None:
+    parts = language_model._similar_parts(unread)
+    assert sorted(slot for part in parts for slot in part) == sorted(unread)
+    for part in parts:
+        counts = [unread[slot] for slot in part]
+        assert max(counts) <= language_model.MAX_STRETCH * min(counts) + language_model.SLACK
+        assert len(part) == 1 or len(part) * max(counts) <= language_model.MAX_PASS_TOKENS
+
+
+def test_a_single_token_each_is_one_pass() -> None:
+    assert language_model._similar_parts(dict.fromkeys([5, 3, 4], 1)) == [[5, 3, 4]]
+
+
+# Limits and failures ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("context", [40, 70, 110])
+def test_a_full_context_ends_the_episode(make_model: MakeModel, echo_env: str, context: int) -> None:
+    model = make_model(dtype=torch.float64)
+    unlimited = play(model, echo_env)
+    episodes = play(model, echo_env, context_length=context)
+    truncated = [episode for episode in episodes if episode.status is Status.TRUNCATED_LENGTH]
+    assert 0 < len(truncated) < len(episodes) or context == 40
+    for episode, full in zip(episodes, unlimited, strict=True):
+        assert all(turn.span[1] <= context for turn in episode.turns)
+        assert episode.token_ids == full.token_ids[: len(episode.token_ids)], "there was no room for the rest alone"
+        if episode.status is Status.TRUNCATED_LENGTH:
+            assert len(episode.token_ids) + MAX_REPLY > context and not episode.success
+        else:
+            assert len(episode.turns) == len(full.turns)
+
+
+def test_the_context_is_the_models_at_most(make_model: MakeModel) -> None:
+    model = make_model(max_position_embeddings=100)
+    assert LanguageModelAgent(model, context_length=1000).context_length == 100
+    assert LanguageModelAgent(model).context_length == 100
+    assert LanguageModelAgent(model, context_length=60).context_length == 60
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_damaged_weights_stop_the_rollout(make_model: MakeModel, echo_env: str, value: float) -> None:
+    model = make_model()
+    model.model.train()
+    with torch.no_grad():
+        model.model.get_output_embeddings().weight[7] = value
+    with pytest.raises(NonFiniteError, match="last good checkpoint"):
+        play(model, echo_env)
+    assert model.model.training, "the mode is restored all the same"
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_mode_of_the_model_is_restored_and_dropout_is_off(make_model: MakeModel, training: bool) -> None:
+    model = make_model(attention_dropout=0.5)
+    model.model.train(training)
+    agent = LanguageModelAgent(model, slots=1, max_reply_tokens=MAX_REPLY)
+    start(agent, 0, "Go.", seed=0)
+    (reply,) = agent.act([0])
+    assert all(module.training is training for module in model.model.modules())
+    model.model.eval()
+    episode = Episode(env_id="", split="", index=0, seed=0, token_ids=agent.finish(0))
+    logits_TV = model.model(input_ids=torch.tensor([episode.token_ids])).logits[0]
+    logp_TV = torch.log_softmax(logits_TV, dim=-1)
+    expected = [logp_TV[at - 1, episode.token_ids[at]].item() for at in range(*reply.span)]
+    assert np.allclose(reply.logprobs, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"temperature": 0.0}, "use greedy=True"),
+        ({"temperature": -1.0}, "above 0"),
+        ({"temperature": float("nan")}, "above 0"),
+        ({"max_reply_tokens": 0}, "from 1 to below the context length of 512"),
+        ({"max_reply_tokens": 512}, "got 512"),
+        ({"max_reply_tokens": 64, "context_length": 64}, "context length of 64"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(
+    make_model: MakeModel, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        LanguageModelAgent(make_model(), **arguments)
+
+
+def test_a_slot_that_does_not_exist_is_refused(make_model: MakeModel, echo_env: str) -> None:
+    agent = LanguageModelAgent(make_model(), slots=2)
+    instances = [Instance(split="train", index=index, seed=0) for index in range(3)]
+    with pytest.raises(IndexError, match="slot 2 is none of the agent's 2"):
+        collect_episodes(agent, echo_env, instances, slots=3)
+
+
+# Checkpoints --------------------------------------------------------------------------------------------------------
+
+
+def test_a_decoder_with_a_window_is_refused(make_model: MakeModel) -> None:
+    with pytest.raises(CheckpointError, match="only full attention"):
+        make_model(use_sliding_window=True, sliding_window=16, max_window_layers=1)
+    with pytest.raises(CheckpointError, match="window: 16 of 512"):
+        make_model("llama", sliding_window=16)
+    assert make_model("llama", sliding_window=512).context_length == 512, "a window that is never full changes nothing"
+
+
+def test_attention_without_a_mask_is_refused(make_model: MakeModel) -> None:
+    model = make_model()
+    model.model.config._attn_implementation = "flash_attention_2"
+    with pytest.raises(CheckpointError, match="attn_implementation='sdpa'"):
+        LanguageModel(model.model, model.tokenizer)
+
+
+TEXT = "You are at 12,3; isn't that far?\n\n<|im_end|> Ω <|end|>\n 2024 Привет\u200b  end"
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_checkpoint_comes_back_as_it_was(make_model: MakeModel, echo_env: str, tmp_path: Path, style: str) -> None:
+    model = make_model(style)
+    model.save_pretrained(tmp_path / "model")
+    loaded = LanguageModel.from_pretrained(tmp_path / "model")
+    assert loaded.tokenizer.encode(TEXT) == model.tokenizer.encode(TEXT)
+    assert loaded.chat.content(TEXT) == model.chat.content(TEXT)
+    assert loaded.chat.opening("rules", TEXT) == model.chat.opening("rules", TEXT)
+    assert loaded.chat.stop_ids == model.chat.stop_ids
+    assert (loaded.tokenizer.pad_token_id, loaded.context_length) == (model.tokenizer.pad_token_id, 512)
+    assert play(loaded, echo_env, count=5) == play(model, echo_env, count=5)
+    assert (tmp_path / "model" / "model.safetensors").is_file()
+
+
+def test_a_checkpoint_of_a_named_tokenizer_class_is_read_by_it(make_model: MakeModel, tmp_path: Path) -> None:
+    model = make_model("qwen2")
+    model.save_pretrained(tmp_path)
+    file = tmp_path / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"tokenizer_class": "Qwen2Tokenizer"}))
+    loaded = LanguageModel.from_pretrained(tmp_path)
+    assert type(loaded.tokenizer) is type(AutoTokenizer.from_pretrained(tmp_path))
+    assert loaded.tokenizer.encode(TEXT) == model.tokenizer.encode(TEXT)
+    loaded.save_pretrained(tmp_path / "again")
+    again = LanguageModel.from_pretrained(tmp_path / "again")
+    assert again.tokenizer.encode(TEXT) == model.tokenizer.encode(TEXT)
+
+
+def test_the_generic_class_is_needed(make_model: MakeModel, tmp_path: Path) -> None:
+    model = make_model("built-in")
+    model.save_pretrained(tmp_path)
+    assert AutoTokenizer.from_pretrained(tmp_path).encode("at 2024 now") != model.tokenizer.encode("at 2024 now")
+
+
+def test_weights_may_be_loaded_in_another_precision(make_model: MakeModel, tmp_path: Path) -> None:
+    make_model().save_pretrained(tmp_path)
+    loaded = LanguageModel.from_pretrained(tmp_path, dtype=torch.bfloat16, attn_implementation="eager")
+    assert loaded.model.dtype == torch.bfloat16 and loaded.device == torch.device("cpu")
+
+
+def test_a_checkpoint_that_rewrites_history_needs_consent(make_model: MakeModel, tmp_path: Path) -> None:
+    make_model("qwen3", template="stripping", keep_thoughts=True).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="keep_thoughts=True"):
+        LanguageModel.from_pretrained(tmp_path)
+    assert LanguageModel.from_pretrained(tmp_path, keep_thoughts=True).chat.rewrites_history
+
+
+def damage(folder: Path, name: str, content: bytes | None) -> None:
+    if content is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("config.json", None, "there is no config.json"),
+        ("config.json", b"{", "cannot be loaded"),
+        ("config.json", b'{"model_type": "no such thing"}', "cannot be loaded"),
+        ("model.safetensors", None, "cannot be loaded"),
+        ("model.safetensors", b"rubbish", "cannot be loaded"),
+        ("tokenizer.json", b"rubbish", "cannot be loaded"),
+        ("tokenizer.json", b"{}", "cannot be loaded"),
+        ("tokenizer_config.json", b"[]", "cannot be loaded"),
+        ("tokenizer_config.json", b"rubbish", "cannot be loaded"),
+    ],
+)
+def test_a_damaged_checkpoint_is_one_clear_error(
+    make_model: MakeModel, tmp_path: Path, name: str, content: bytes | None, message: str
+) -> None:
+    make_model("built-in").save_pretrained(tmp_path)
+    damage(tmp_path, name, content)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        LanguageModel.from_pretrained(tmp_path)
+    assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)

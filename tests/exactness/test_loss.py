@@ -1,0 +1,307 @@
+"""The loss and the gradient of a real optimizer step, in float64, against NumPy and against finite differences.
+
+Episodes are played by a tiny model; turn rewards are drawn, so that every turn has one. The step is `astarpo.update`
+itself, with an optimizer that keeps the gradient and moves nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
+
+from turngym.agents.episode import Episode
+from turngym.agents.language_model import LanguageModel, LanguageModelAgent
+from turngym.agents.rollout import Instance, collect_episodes
+from turngym.trainers.astarpo import Learner, as_samples, update
+from turngym.trainers.batching import sampled_logprobs, token_batches
+from turngym.trainers.config import AstarpoConfig, EnvConfig, ModelConfig, TrainConfig
+from turngym.trainers.objectives import find_objective
+from turngym.trainers.run import load_or_build
+from turngym.trainers.tracker import ValueTracker
+from turngym.trainers.values import estimate_values
+
+Floats = NDArray[np.float64]
+OBJECTIVES = ["astarpo", "astarpo_turn"]
+BETA, TEMPERATURE = 0.05, 0.8
+CONFIG = TrainConfig(
+    env=EnvConfig(kwargs={"size": 3}),
+    model=ModelConfig(hidden_size=32, layers=2, heads=2, feedforward_size=64, context_length=512, max_reply_tokens=4),
+    astarpo=AstarpoConfig(temperature=TEMPERATURE, max_grad_norm=1e9),
+)
+
+
+class KeepGradient(torch.optim.Optimizer):
+    """Keeps the gradient it is given, as one vector, and leaves the weights as they are."""
+
+    def __init__(self, parameters: list[Tensor]) -> None:
+        super().__init__(parameters, {"lr": 0.0})
+
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        self.gradient = torch.cat([p.grad.flatten().clone() for p in self.param_groups[0]["params"]])
+
+
+@pytest.fixture(scope="module")
+def reference() -> Iterator[LanguageModel]:
+    """A model that is float64 throughout: the library's norm would go through float32."""
+
+    def norm(self: Any, x_BTD: Tensor) -> Tensor:
+        return torch.nn.functional.rms_norm(x_BTD, self.weight.shape, self.weight, self.variance_epsilon)
+
+    model = load_or_build(CONFIG)
+    model.model.double().requires_grad_(False)
+    # The library gives the padding token's input embedding no gradient, even where an untrained model says it.
+    model.model.get_input_embeddings().padding_idx = None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Qwen2RMSNorm, "forward", norm)
+        yield model
+
+
+@pytest.fixture
+def policy(reference: LanguageModel) -> LanguageModel:
+    """A policy some way from the reference."""
+    moved = LanguageModel(copy.deepcopy(reference.model), reference.tokenizer)
+    generator = torch.Generator().manual_seed(7)
+    for parameter in moved.model.parameters():
+        parameter.data += 0.02 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+    moved.model.requires_grad_(True)
+    return moved
+
+
+@pytest.fixture(scope="module")
+def episodes(reference: LanguageModel) -> list[Episode]:
+    agent = LanguageModelAgent(reference, temperature=TEMPERATURE, slots=4, max_reply_tokens=4)
+    # Fewer turns for some, so that batches have padding of both kinds: tokens and turns.
+    played = []
+    for turns in (4, 2):
+        kwargs = {"size": 3, "max_episode_steps": turns}
+        instances = [Instance(split="train", index=10 * turns + i, seed=i) for i in range(3)]
+        played += collect_episodes(agent, CONFIG.env.id, instances, env_kwargs=kwargs, slots=4)
+    rng = np.random.default_rng(3)
+    for turn in (turn for episode in played for turn in episode.turns):
+        turn.reward = float(rng.normal())
+    return played
+
+
+def values_of(episodes: list[Episode]) -> ValueTracker:
+    rng = np.random.default_rng(4)
+    returns = {episode.index: list(rng.uniform(0, 1, 2)) for episode in episodes}
+    return ValueTracker(estimate_values(returns, 0.5, 1.0, (0.0, 1.0)), {})
+
+
+def step(
+    policy: LanguageModel,
+    reference: LanguageModel,
+    episodes: list[Episode],
+    name: str,
+    config: TrainConfig = CONFIG,
+    tracker: ValueTracker | None = None,
+) -> tuple[float, Tensor, dict[str, Any], list[float]]:
+    """Take a step; return its loss, its gradient, its numbers, and the log-ratio of every episode."""
+    optimizer = KeepGradient(list(policy.model.parameters()))
+    tracker = tracker or values_of(episodes)
+    learner = Learner(policy=policy, reference=reference, optimizer=optimizer, tracker=tracker, pool=[])
+    numbers, log_ratio_B = update(learner, find_objective(name), episodes, config, beta=BETA)
+    return numbers["loss"], optimizer.gradient, numbers, log_ratio_B
+
+
+def numpy_log_ratios(policy: LanguageModel, reference: LanguageModel, episode: Episode) -> list[float]:
+    """Sum log pi - log pi_ref over each turn's sampled ids, from logits of the episode alone."""
+
+    def logp(model: LanguageModel) -> Floats:
+        with torch.no_grad():
+            logits_TV = model.model(input_ids=torch.tensor([episode.token_ids])).logits[0].numpy() / TEMPERATURE
+        largest_T = logits_TV.max(-1)
+        return np.asarray(logits_TV - (largest_T + np.log(np.exp(logits_TV - largest_T[:, None]).sum(-1)))[:, None])
+
+    ratio_TV = logp(policy) - logp(reference)
+    return [sum(float(ratio_TV[place - 1, episode.token_ids[place]]) for place in range(*turn.span))
+            for turn in episode.turns]  # fmt: skip
+
+
+def numpy_residuals(name: str, log_ratios: list[float], episode: Episode, value: float) -> list[float]:
+    """Return what multiplies the score of each turn, by the sums of the definition written out."""
+    rewards = [turn.reward for turn in episode.turns]
+    if name == "astarpo":
+        return [BETA * sum(log_ratios) - (sum(rewards) - value)] * len(rewards)
+    soft_costs = [BETA * ratio - reward for ratio, reward in zip(log_ratios, rewards, strict=True)]
+    return [sum(soft_costs[t:]) + value - sum(rewards[:t]) for t in range(len(rewards))]
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_the_loss_equals_numpy(
+    policy: LanguageModel, reference: LanguageModel, episodes: list[Episode], name: str
+) -> None:
+    tracker = values_of(episodes)
+    expected, ratios = 0.0, []
+    for episode in episodes:
+        log_ratios = numpy_log_ratios(policy, reference, episode)
+        residuals = numpy_residuals(name, log_ratios, episode, tracker.value(episode.index))
+        squares = residuals[0] ** 2 if name == "astarpo" else sum(residual**2 for residual in residuals)
+        expected += squares / (2 * BETA) / len(episodes)
+        ratios.append(sum(log_ratios))
+    loss, _, numbers, log_ratio_B = step(policy, reference, episodes, name)
+    assert loss == pytest.approx(expected, rel=1e-12)
+    assert log_ratio_B == pytest.approx(ratios, rel=0, abs=1e-12)
+    assert numbers["kl"] == pytest.approx(np.mean(ratios), abs=1e-12)
+    assert max(map(abs, ratios)) > 0.1
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_the_gradient_equals_finite_differences(
+    policy: LanguageModel, reference: LanguageModel, episodes: list[Episode], name: str
+) -> None:
+    """Along random directions; the residuals of the per-turn form are held fixed, as its definition says."""
+    _, gradient, _, _ = step(policy, reference, episodes, name)
+    tracker = values_of(episodes)
+
+    def ratios() -> list[list[float]]:
+        return [numpy_log_ratios(policy, reference, episode) for episode in episodes]
+
+    held = [numpy_residuals(name, ratio, episode, tracker.value(episode.index))
+            for ratio, episode in zip(ratios(), episodes, strict=True)]  # fmt: skip
+
+    def loss() -> float:
+        if name == "astarpo":
+            return step(policy, reference, episodes, name)[0]
+        return sum(float(np.dot(g, ratio)) for g, ratio in zip(held, ratios(), strict=True)) / len(episodes)
+
+    parameters = list(policy.model.parameters())
+    for seed in range(4):
+        generator = torch.Generator().manual_seed(seed)
+        direction = torch.nn.functional.normalize(torch.randn(gradient.shape, generator=generator).double(), dim=0)
+        weights = torch.nn.utils.parameters_to_vector(parameters).detach()
+        sides = []
+        for distance in (1e-5, -1e-5):
+            torch.nn.utils.vector_to_parameters(weights + distance * direction, parameters)
+            sides.append(loss())
+        torch.nn.utils.vector_to_parameters(weights, parameters)
+        slope = float(gradient @ direction)
+        assert (sides[0] - sides[1]) / 2e-5 == pytest.approx(slope, rel=1e-6)
+        assert abs(slope) > 1e-3
+
+
+def test_at_the_first_step_the_log_ratio_is_zero_and_the_gradient_is_that_of_the_advantage(
+    reference: LanguageModel, episodes: list[Episode]
+) -> None:
+    policy = LanguageModel(copy.deepcopy(reference.model), reference.tokenizer)
+    policy.model.requires_grad_(True)
+    tracker = values_of(episodes)
+    advantage_B = np.array([episode.total_reward - tracker.value(episode.index) for episode in episodes])
+    loss, gradient, numbers, log_ratio_B = step(policy, reference, episodes, "astarpo")
+    assert log_ratio_B == [0.0] * len(episodes)
+    assert numbers["kl"] == 0.0
+    assert loss == pytest.approx((advantage_B**2).mean() / (2 * BETA), rel=1e-14)
+    expected = torch.zeros_like(gradient)
+    for episode, advantage in zip(episodes, advantage_B, strict=True):
+        batch = next(token_batches([episode], 1, torch.device("cpu")))
+        score = torch.autograd.grad(sampled_logprobs(policy, batch, TEMPERATURE).sum(), list(policy.model.parameters()))
+        expected -= float(advantage) * torch.cat([part.flatten() for part in score]) / len(episodes)
+    torch.testing.assert_close(gradient, expected, rtol=0, atol=1e-12)
+    assert gradient.abs().max() > 1e-2
+
+
+def test_the_residuals_of_the_turns_telescope(
+    policy: LanguageModel, reference: LanguageModel, episodes: list[Episode]
+) -> None:
+    """G_0 is the residual of the whole trajectory, and G_t - G_{t+1} is the soft Bellman residual of turn t."""
+    values = {episode.index: values_of(episodes).value(episode.index) for episode in episodes}
+    for batch in token_batches(episodes, 10**6, torch.device("cpu")):
+        logp_N = sampled_logprobs(policy, batch, TEMPERATURE).detach().requires_grad_()
+        with torch.no_grad():
+            ref_logp_N = sampled_logprobs(reference, batch, TEMPERATURE)
+        samples = as_samples(batch, episodes, values, logp_N, ref_logp_N)
+        (g_N,) = torch.autograd.grad(find_objective("astarpo_turn").loss(samples, BETA).sum(), logp_N)
+        (whole_N,) = torch.autograd.grad(find_objective("astarpo").loss(samples, BETA).sum(), logp_N)
+        torch.testing.assert_close(g_N[batch.turn_N == 0], whole_N[batch.turn_N == 0], rtol=0, atol=1e-12)
+        for row, member in enumerate(batch.members):
+            ratios = numpy_log_ratios(policy, reference, episodes[member])
+            own = batch.row_N == row
+            g_K = [float(g_N[own & (batch.turn_N == k)][0]) for k in range(len(ratios))]
+            value = values[episodes[member].index]
+            for k, turn in enumerate(episodes[member].turns):
+                after = 0.0 if k + 1 == len(ratios) else value - turn.reward
+                following = 0.0 if k + 1 == len(ratios) else g_K[k + 1]
+                assert g_K[k] - following == pytest.approx(BETA * ratios[k] - turn.reward - after + value, abs=1e-12)
+                value = after
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_logits_where_nothing_was_sampled_do_not_matter(
+    policy: LanguageModel, reference: LanguageModel, episodes: list[Episode], name: str
+) -> None:
+    before = step(policy, reference, episodes, name)
+    sampled = {tuple(episode.token_ids): [place - 1 for turn in episode.turns for place in range(*turn.span)]
+               for episode in episodes}  # fmt: skip
+
+    def disturb(_: object, arguments: Any, settings: Any, output: Any) -> Any:
+        noise_BTV = 100 * torch.randn_like(output.logits)
+        for row, ids in enumerate(settings["input_ids"].tolist()):
+            places = next(
+                places for stream, places in sampled.items() if list(stream[: len(ids)]) == ids[: len(stream)]
+            )
+            noise_BTV[row, places] = 0.0
+        output.logits = output.logits + noise_BTV
+        return output
+
+    policy.model.register_forward_hook(disturb, with_kwargs=True)
+    after = step(policy, reference, episodes, name)
+    assert after[0] == before[0]
+    assert torch.equal(after[1], before[1])
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_micro_batches_do_not_change_the_step(
+    policy: LanguageModel, reference: LanguageModel, episodes: list[Episode], name: str, dtype: torch.dtype
+) -> None:
+    frozen = LanguageModel(copy.deepcopy(reference.model), reference.tokenizer)
+    for model in (policy, frozen):
+        model.model.to(dtype)
+    results = []
+    for tokens in (1, 700, 10**6):
+        config = replace(CONFIG, astarpo=replace(CONFIG.astarpo, tokens_per_microbatch=tokens))
+        results.append(step(policy, frozen, episodes, name, config))
+    precision = torch.finfo(dtype).eps
+    (loss, gradient, _, ratios), *others = results
+    scale = gradient.abs().max()
+    for other_loss, other_gradient, _, other_ratios in others:
+        residual = (other_gradient - gradient).abs() / scale
+        assert float(residual.max()) < 100 * precision
+        assert float(residual.mean()) < 2 * precision
+        assert other_loss == pytest.approx(loss, rel=100 * precision)
+        assert other_ratios == pytest.approx(ratios, abs=1000 * precision)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_an_episode_weighs_the_same_alone_as_in_company(
+    policy: LanguageModel, reference: LanguageModel, episodes: list[Episode], name: str
+) -> None:
+    """Sums over tokens and a constant normaliser: no episode is scaled by its length, its batch or its micro-batch."""
+    assert len({episode.num_sampled for episode in episodes}) > 1
+    tracker = values_of(episodes)
+    alone = [step(policy, reference, [episode], name, tracker=tracker) for episode in episodes]
+    together = step(policy, reference, episodes, name, tracker=tracker)
+    assert together[0] == pytest.approx(np.mean([one[0] for one in alone]), rel=1e-12)
+    mean = torch.stack([one[1] for one in alone]).mean(0)
+    torch.testing.assert_close(together[1], mean, rtol=0, atol=1e-12)
+
+
+def test_the_step_reads_the_tracker_and_leaves_it_alone(
+    policy: LanguageModel, reference: LanguageModel, episodes: list[Episode]
+) -> None:
+    tracker = values_of(episodes)
+    optimizer = KeepGradient(list(policy.model.parameters()))
+    learner = Learner(policy=policy, reference=reference, optimizer=optimizer, tracker=tracker, pool=[])
+    before = tracker.state_dict()
+    numbers, _ = update(learner, find_objective("astarpo"), episodes, CONFIG, beta=BETA)
+    assert tracker.state_dict() == before
+    assert numbers["value"] == pytest.approx(np.mean([tracker.value(episode.index) for episode in episodes]))

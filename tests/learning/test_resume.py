@@ -1,0 +1,146 @@
+"""A run that is killed again and again, then resumed, ends with the same bits as one that was left alone.
+
+Run as a program, this file starts or resumes a run in one process after another and lets each of them kill itself at a
+given moment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from turngym.trainers import checkpoint, reference
+from turngym.trainers.checkpoint import latest_checkpoint
+from turngym.trainers.config import (
+    AstarpoConfig,
+    EnvConfig,
+    EvaluationConfig,
+    ModelConfig,
+    RunConfig,
+    TrainConfig,
+    ValueConfig,
+    WarmStartConfig,
+)
+from turngym.trainers.metrics import Metrics
+from turngym.trainers.progress import SilentProgress
+from turngym.trainers.run import train
+
+CONFIG = TrainConfig(
+    env=EnvConfig(kwargs={"size": 3}),
+    model=ModelConfig(hidden_size=32, layers=2, heads=2, feedforward_size=64, context_length=512, max_reply_tokens=4),
+    warm_start=WarmStartConfig(success_low=0.1, batch_size=16, check_every=20, check_episodes=50, mistake_rate=0.5),
+    values=ValueConfig(instances=24, samples=2, extra_samples=16),
+    astarpo=AstarpoConfig(steps=7, batch_size=8, warmup_steps=2),
+    evaluation=EvaluationConfig(episodes=20),
+    run=RunConfig(threads=1, checkpoint_every=3, rollout_slots=16),
+)
+KILL, INTERRUPT = 9, 2
+WRITING = "writing a checkpoint"
+
+# Phase, work done in it by then, signal, exit status of the process, and the checkpoint it leaves.
+MOMENTS: list[tuple[str, int, int, int, str | None]] = [
+    ("warm start", 25, KILL, -KILL, None),
+    ("stage 1: values", 10, KILL, -KILL, None),  # within the first block
+    ("stage 1: values", 50, KILL, -KILL, None),  # within a round of extra samples
+    ("stage 2: A*PO", 2, KILL, -KILL, None),  # before the first checkpoint
+    ("stage 2: A*PO", 5, KILL, -KILL, "step-000003"),  # between two
+    (WRITING, 0, KILL, -KILL, "step-000003"),
+    ("stage 2: A*PO", 5, INTERRUPT, 130, "step-000005"),
+    ("test: trained, sampled", 7, KILL, -KILL, "step-000007"),
+    ("never", 0, KILL, 0, "step-000007"),
+]
+
+
+class Deadly(SilentProgress):
+    """Sends its own process a signal once a phase has come so far."""
+
+    def __init__(self, phase: str, work: int, number: int) -> None:
+        self.moment, self.work, self.number = phase, work, number
+
+    def phase(self, name: str, total: int | None) -> None:
+        self.now, self.done = name, 0
+
+    def advance(self, n: int = 1, **numbers: float) -> None:
+        self.done += n
+        if self.now == self.moment and self.done == self.work:
+            os.kill(os.getpid(), self.number)
+
+
+def live_and_die(folder: Path, moment: tuple[str, int, int], *, resume: bool) -> None:
+    """Train until the moment comes, and end the process."""
+    reference.BLOCK = 20
+    if moment[0] == WRITING:
+        checkpoint._sync = lambda path: os.kill(os.getpid(), moment[2])
+    try:
+        train(CONFIG, folder, Deadly(*moment), resume=resume)
+    except KeyboardInterrupt:
+        os._exit(130)
+    os._exit(0)
+
+
+def main(folder: Path) -> None:
+    """Go through the moments, each in a process of its own, and print how each ended and what it left."""
+    for number, (phase, work, sent, _, _) in enumerate(MOMENTS):
+        child = os.fork()
+        if not child:
+            live_and_die(folder, (phase, work, sent), resume=number > 0)
+        _, status = os.waitpid(child, 0)
+        last = latest_checkpoint(folder / "checkpoints")
+        print(json.dumps([os.waitstatus_to_exitcode(status), last.name if last else None]), flush=True)
+
+
+def contents(folder: Path) -> dict[str, Any]:
+    """Return all that must not depend on interruptions."""
+    last = latest_checkpoint(folder / "checkpoints")
+    assert last is not None
+    files = [folder / "base" / "model.safetensors", *sorted((folder / "episodes").glob("test_*"))]
+    files += [
+        last / name for name in ("policy/model.safetensors", "optimizer.safetensors", "optimizer.json", "state.json")
+    ]
+    result = json.loads((folder / "result.json").read_text())
+    seconds = result.pop("seconds")
+    assert all(value > 0 for value in seconds.values())
+    with closing(sqlite3.connect(folder / "values.sqlite")) as database:
+        rows = [database.execute(f"SELECT * FROM {table}").fetchall() for table in ("episodes", "turns")]  # noqa: S608
+    lines = Metrics(folder / "metrics.jsonl").lines()
+    return {
+        "files": {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
+        "rows": rows,
+        "metrics": [{key: value for key, value in line.items() if "seconds" not in key} for line in lines],
+        "result": {
+            row: {key: value for key, value in score.items() if key != "seconds"} if isinstance(score, dict) else score
+            for row, score in result.items()
+        },
+    }
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
+def test_a_run_killed_at_every_stage_ends_with_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupted, alone = tmp_path / "interrupted", tmp_path / "alone"
+    for folder in (interrupted, alone):
+        folder.mkdir()
+    program = subprocess.run(
+        [sys.executable, __file__, str(interrupted)], capture_output=True, text=True, check=True, timeout=250
+    )
+    endings = [json.loads(line) for line in program.stdout.splitlines()]
+    assert endings == [[status, left] for _, _, _, status, left in MOMENTS]
+
+    monkeypatch.setattr(reference, "BLOCK", 20)
+    train(CONFIG, alone, SilentProgress())
+    one, other = contents(interrupted), contents(alone)
+    assert [line["step"] for line in one["metrics"] if line["phase"] == "astarpo"] == [1, 2, 3, 4, 5, 6, 7]
+    for part, expected in other.items():
+        assert one[part] == expected, part
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

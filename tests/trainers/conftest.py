@@ -1,0 +1,53 @@
+"""A tiny run on an easy lake, and a player for it: what the tests of the trainer share."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from turngym.agents.language_model import LanguageModel
+from turngym.trainers.config import (
+    AstarpoConfig,
+    EnvConfig,
+    EvaluationConfig,
+    ModelConfig,
+    RunConfig,
+    TrainConfig,
+    ValueConfig,
+    WarmStartConfig,
+)
+from turngym.trainers.progress import SilentProgress
+from turngym.trainers.run import load_or_build
+from turngym.trainers.warm_start import clone
+
+
+@pytest.fixture(scope="session")
+def tiny() -> TrainConfig:
+    """A whole run in seconds: 3x3 lakes, a decoder of width 32 and depth 2, six optimizer steps."""
+    return TrainConfig(
+        env=EnvConfig(kwargs={"size": 3}),
+        model=ModelConfig(
+            hidden_size=32, layers=2, heads=2, feedforward_size=64, context_length=512, max_reply_tokens=4
+        ),
+        warm_start=WarmStartConfig(
+            success_low=0.1, success_high=0.7, batch_size=16, check_every=20, check_episodes=50, mistake_rate=0.5
+        ),
+        values=ValueConfig(instances=24, samples=2, extra_samples=16),
+        astarpo=AstarpoConfig(steps=6, batch_size=8, warmup_steps=2),
+        evaluation=EvaluationConfig(episodes=20),
+        run=RunConfig(threads=1, checkpoint_every=2, rollout_slots=16),
+    )
+
+
+@pytest.fixture(scope="session")
+def _cloned(tiny: TrainConfig) -> LanguageModel:
+    model = load_or_build(tiny)
+    assert [check["success"] for check in clone(model, tiny, SilentProgress())][-1] >= 0.1
+    return model
+
+
+@pytest.fixture
+def player(_cloned: LanguageModel) -> LanguageModel:
+    """A model that solves some of the lakes; every test has its own copy."""
+    return LanguageModel(copy.deepcopy(_cloned.model), _cloned.tokenizer)

@@ -1,0 +1,325 @@
+"""Stage 2: what is chosen, what is scheduled, what is learned, and what must never reach the optimizer."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from turngym.agents.episode import Episode, read_episodes
+from turngym.agents.language_model import LanguageModel, NonFiniteError
+from turngym.envs.frozen_lake import FrozenLakeEnv
+from turngym.trainers import astarpo
+from turngym.trainers.astarpo import (
+    FRESH_INSTANCES,
+    Learner,
+    choose_instances,
+    learn,
+    make_optimizer,
+    scheduled_beta,
+    scheduled_learning_rate,
+)
+from turngym.trainers.config import AstarpoConfig, TrainConfig
+from turngym.trainers.fingerprint import fingerprint_of
+from turngym.trainers.tensor_tree import to_json
+from turngym.trainers.tracker import ValueTracker
+from turngym.trainers.values import estimate_values
+
+
+def make_learner(player: LanguageModel, config: TrainConfig) -> Learner:
+    """Return a learner at its start, with a pool of twelve instances whose success rates go from 0 to 1."""
+    reference = LanguageModel(copy.deepcopy(player.model), player.tokenizer)
+    reference.model.requires_grad_(False)
+    rates = {i: i / 11 for i in range(12)}
+    returns = {i: [1.0] * i + [0.0] * (11 - i) for i in range(12)}
+    tracker = ValueTracker(estimate_values(returns, 0.5, 1.0, (0.0, 1.0)), rates)
+    return Learner(
+        policy=player, reference=reference, optimizer=make_optimizer(player, config), tracker=tracker, pool=range(12)
+    )
+
+
+def stage(config: TrainConfig, **settings: Any) -> TrainConfig:
+    return replace(config, astarpo=replace(config.astarpo, **settings))
+
+
+def run(learner: Learner, config: TrainConfig, folder: Path) -> tuple[list[dict[str, Any]], list[Sequence[Episode]]]:
+    numbers: list[dict[str, Any]] = []
+    played: list[Sequence[Episode]] = []
+
+    def on_step(step: dict[str, Any], episodes: Sequence[Episode]) -> None:
+        numbers.append(step)
+        played.append(episodes)
+
+    learn(learner, config, on_step=on_step, failure_file=folder / "failed.jsonl")
+    return numbers, played
+
+
+def fingerprint(learner: Learner) -> tuple[Any, ...]:
+    """Name every bit of the learner's state."""
+    tensors: dict[str, Tensor] = {}
+    structure = to_json(learner.optimizer.state_dict(), tensors, "optimizer")
+    weights = fingerprint_of(learner.policy.model.state_dict())
+    return weights, json.dumps(structure), fingerprint_of(tensors), learner.tracker.state_dict(), learner.step
+
+
+# The loop -------------------------------------------------------------------------------------------------------
+
+
+def test_every_step_is_reported_and_moves_the_policy_alone(
+    player: LanguageModel, tiny: TrainConfig, tmp_path: Path
+) -> None:
+    learner = make_learner(player, tiny)
+    before = [fingerprint_of(model.model.state_dict()) for model in (learner.policy, learner.reference)]
+    numbers, played = run(learner, tiny, tmp_path)
+    after = [fingerprint_of(model.model.state_dict()) for model in (learner.policy, learner.reference)]
+    assert before[0] == before[1] == after[1] != after[0]
+    assert [step["step"] for step in numbers] == [1, 2, 3, 4, 5, 6]
+    assert learner.step == 6
+    assert numbers[0]["kl"] == 0.0
+    assert all(step["kl"] != 0.0 for step in numbers[1:])
+    for step, episodes in zip(numbers, played, strict=True):
+        assert json.loads(json.dumps(step, allow_nan=False)) == step
+        assert len(episodes) == tiny.astarpo.batch_size
+        assert step["success"] == np.mean([episode.success for episode in episodes])
+        assert step["sampled_tokens"] == sum(episode.num_sampled for episode in episodes)
+        assert step["errors"] == 0
+        assert 0 < step["rollout_seconds"] < step["seconds"]
+        # What the sampler recorded with its cache is what the trainer computes without: the data are on policy.
+        assert step["logprob_drift"] < 1e-4
+        assert {turn.policy_version for episode in episodes for turn in episode.turns} == {step["step"] - 1}
+    assert not (tmp_path / "failed.jsonl").exists()
+
+
+def test_learning_goes_on_from_its_step_bit_for_bit(player: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
+    straight, halted = (make_learner(LanguageModel(copy.deepcopy(player.model), player.tokenizer), tiny)
+                        for _ in range(2))  # fmt: skip
+    run(straight, tiny, tmp_path)
+
+    class Stop(Exception):
+        pass
+
+    def stop(step: dict[str, Any], episodes: Sequence[Episode]) -> None:
+        if step["step"] == 3:
+            raise Stop
+
+    with pytest.raises(Stop):
+        learn(halted, tiny, on_step=stop, failure_file=tmp_path / "failed.jsonl")
+    run(halted, tiny, tmp_path)
+    assert fingerprint(halted) == fingerprint(straight)
+
+
+def test_the_tracker_learns_the_soft_return_after_it_was_used(
+    player: LanguageModel, tiny: TrainConfig, tmp_path: Path
+) -> None:
+    learner = make_learner(player, tiny)
+    told: list[tuple[int, float, bool]] = []
+    before = copy.deepcopy(learner.tracker)
+    update = learner.tracker.update
+
+    def listen(index: int, soft_return: float, *, success: bool) -> None:
+        told.append((index, soft_return, success))
+        update(index, soft_return, success=success)
+
+    learner.tracker.update = listen  # type: ignore[method-assign, assignment]
+    numbers, played = run(learner, stage(tiny, steps=2), tmp_path)
+    first, second = played
+    assert numbers[0]["value"] == pytest.approx(np.mean([before.value(episode.index) for episode in first]))
+    # At the first step policy and reference are the same, so the soft return is the return.
+    assert told[:8] == [(episode.index, episode.total_reward, episode.success) for episode in first]
+    bonus = np.mean([episode.total_reward for episode in second]) - np.mean([soft for _, soft, _ in told[8:]])
+    assert bonus == pytest.approx(numbers[1]["beta"] * numbers[1]["kl"], abs=1e-9)
+
+
+def test_beta_is_in_units_of_the_reward_range(
+    player: LanguageModel, tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FrozenLakeEnv, "reward_range", (-1.0, 3.0))
+    numbers, _ = run(make_learner(player, tiny), stage(tiny, steps=1, beta=0.02), tmp_path)
+    assert numbers[0]["beta"] == pytest.approx(0.08)
+
+
+@pytest.mark.parametrize("objective", ["astarpo", "astarpo_turn"])
+def test_both_objectives_run(player: LanguageModel, tiny: TrainConfig, tmp_path: Path, objective: str) -> None:
+    numbers, _ = run(make_learner(player, tiny), stage(tiny, steps=2, objective=objective), tmp_path)
+    assert all(step["loss"] > 0 and step["grad_norm"] > 0 for step in numbers)
+
+
+def test_an_unknown_objective_is_refused_before_anything_is_played(
+    player: LanguageModel, tiny: TrainConfig, tmp_path: Path
+) -> None:
+    learner = make_learner(player, tiny)
+    before = fingerprint(learner)
+    with pytest.raises(ValueError, match="did you mean 'astarpo'"):
+        run(learner, stage(tiny, objective="astar"), tmp_path)
+    assert fingerprint(learner) == before
+
+
+# What is not finite ---------------------------------------------------------------------------------------------
+
+
+def nan_in_a_reward(learner: Learner, episodes: list[Episode]) -> None:
+    episodes[3].turns[0].reward = float("nan")
+
+
+def nan_in_a_gradient(learner: Learner, episodes: list[Episode]) -> None:
+    learner.policy.model.model.norm.weight.register_hook(lambda gradient: gradient * torch.nan)
+
+
+def infinity_in_the_reference(learner: Learner, episodes: list[Episode]) -> None:
+    learner.reference.model.model.norm.weight.data[0] = torch.inf
+
+
+@pytest.mark.parametrize("damage", [nan_in_a_reward, nan_in_a_gradient, infinity_in_the_reference])
+@pytest.mark.parametrize("tokens", [1, 10**6])
+def test_what_is_not_finite_never_reaches_the_optimizer(
+    player: LanguageModel, tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    damage: Callable[[Learner, list[Episode]], None], tokens: int,
+) -> None:  # fmt: skip
+    config = stage(tiny, tokens_per_microbatch=tokens)
+    learner = make_learner(player, config)
+    run(learner, stage(config, steps=2), tmp_path)  # so that the optimizer has a state to lose
+    before = fingerprint(learner)
+    collect, batches = astarpo.collect_episodes, []
+
+    def damaged(*arguments: Any, **settings: Any) -> list[Episode]:
+        episodes = collect(*arguments, **settings)
+        damage(learner, episodes)
+        batches.append(episodes)
+        return episodes
+
+    monkeypatch.setattr(astarpo, "collect_episodes", damaged)
+    for _ in range(2):  # the file holds the failed step, not every attempt at it
+        with pytest.raises(NonFiniteError, match=r"step 2: loss .*nothing was updated"):
+            run(learner, config, tmp_path)
+        assert fingerprint(learner) == before
+        assert all(parameter.grad is None for parameter in learner.policy.model.parameters())
+        saved = list(read_episodes(tmp_path / "failed.jsonl"))
+        assert [episode.token_ids for episode in saved] == [episode.token_ids for episode in batches[-1]]
+
+
+def test_damaged_weights_are_noticed_while_playing(player: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
+    learner = make_learner(player, tiny)
+    run(learner, stage(tiny, steps=2), tmp_path)
+    learner.policy.model.model.norm.weight.data[0] = torch.nan
+    before = fingerprint(learner)
+    with pytest.raises(NonFiniteError, match="logits are not finite"):
+        run(learner, tiny, tmp_path)
+    assert fingerprint(learner) == before
+
+
+# Environments that fail -----------------------------------------------------------------------------------------
+
+
+def fail_on(monkeypatch: pytest.MonkeyPatch, broken: Callable[[int], bool]) -> None:
+    begin = FrozenLakeEnv._begin
+
+    def begin_or_fail(self: FrozenLakeEnv, split: Any, index: int) -> None:
+        if broken(index):
+            raise RuntimeError("the ice machine is out of order")
+        begin(self, split, index)
+
+    monkeypatch.setattr(FrozenLakeEnv, "_begin", begin_or_fail)
+
+
+def test_a_failing_environment_costs_its_own_episodes(
+    player: LanguageModel, tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_on(monkeypatch, lambda index: index == FRESH_INSTANCES + 1)
+    numbers, played = run(make_learner(player, tiny), stage(tiny, steps=2), tmp_path)
+    assert [step["errors"] for step in numbers] == [1, 0]
+    assert len(played[0]) == 7
+
+
+def test_a_step_without_a_single_episode_stops_the_run(
+    player: LanguageModel, tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_on(monkeypatch, lambda index: True)
+    with pytest.raises(RuntimeError, match=r"no episode of step 0 can be learned from: .*out of order"):
+        run(make_learner(player, tiny), tiny, tmp_path)
+
+
+# Choosing and scheduling ----------------------------------------------------------------------------------------
+
+
+def test_half_of_the_prompts_are_fresh_and_none_comes_twice(player: LanguageModel, tiny: TrainConfig) -> None:
+    learner = make_learner(player, tiny)
+    fresh: list[int] = []
+    for step in range(20):
+        learner.step = step
+        instances = choose_instances(learner, tiny)
+        indices = [instance.index for instance in instances]
+        assert len(set(indices)) == 8
+        assert {instance.split for instance in instances} == {"train"}
+        known = [index for index in indices if index < FRESH_INSTANCES]
+        assert len(known) == 4 and set(known) <= set(learner.pool)
+        fresh += [index for index in indices if index >= FRESH_INSTANCES]
+    assert len(set(fresh)) == len(fresh) == 80
+
+
+@pytest.mark.parametrize(("share", "known"), [(0.0, 8), (1.0, 0), (0.25, 6)])
+def test_the_share_of_fresh_prompts(player: LanguageModel, tiny: TrainConfig, share: float, known: int) -> None:
+    instances = choose_instances(make_learner(player, tiny), stage(tiny, fresh_share=share))
+    assert sum(instance.index < FRESH_INSTANCES for instance in instances) == known
+    assert len(instances) == 8
+
+
+def test_a_small_pool_is_played_whole(player: LanguageModel, tiny: TrainConfig) -> None:
+    instances = choose_instances(make_learner(player, tiny), stage(tiny, batch_size=64, fresh_share=0.5))
+    assert sorted(instance.index for instance in instances)[:12] == list(range(12))
+    assert len(instances) == 12 + 32
+
+
+def test_prompts_that_are_a_toss_up_come_more_often(player: LanguageModel, tiny: TrainConfig) -> None:
+    learner = make_learner(player, tiny)
+    counts: Counter[int] = Counter()
+    for step in range(400):
+        learner.step = step
+        counts.update(instance.index for instance in choose_instances(learner, stage(tiny, fresh_share=0.5)))
+    middle, ends = counts[5] + counts[6], counts[0] + counts[11]
+    assert middle > 2 * ends > 0
+
+
+def test_the_choice_is_a_function_of_seed_and_step(player: LanguageModel, tiny: TrainConfig) -> None:
+    learner = make_learner(player, tiny)
+    first = choose_instances(learner, tiny)
+    assert choose_instances(learner, tiny) == first
+    assert choose_instances(learner, replace(tiny, run=replace(tiny.run, seed=1))) != first
+    learner.step = 1
+    assert choose_instances(learner, tiny) != first
+
+
+def test_schedules() -> None:
+    config = TrainConfig(
+        astarpo=AstarpoConfig(
+            steps=101, beta=0.1, beta_final=0.001, learning_rate=1.0, final_learning_rate=0.2, warmup_steps=4
+        )
+    )
+    betas = [scheduled_beta(config, step) for step in range(101)]
+    assert betas[0] == pytest.approx(0.1) and betas[50] == pytest.approx(0.01) and betas[100] == pytest.approx(0.001)
+    np.testing.assert_allclose(np.diff(np.log(betas)), np.log(0.01) / 100)
+    rates = [scheduled_learning_rate(config, step) for step in range(101)]
+    assert rates[:4] == pytest.approx([0.25 * 1.0, 0.5 * 0.992, 0.75 * 0.984, 0.976])
+    assert rates[50] == pytest.approx(0.6) and rates[100] == pytest.approx(0.2)
+    single = replace(config, astarpo=replace(config.astarpo, steps=1, warmup_steps=0))
+    assert scheduled_beta(single, 0) == pytest.approx(0.1)
+    assert scheduled_learning_rate(single, 0) == 1.0
+
+
+def test_the_optimizer_uses_the_scheduled_rate_and_never_decays_weights(
+    player: LanguageModel, tiny: TrainConfig, tmp_path: Path
+) -> None:
+    learner = make_learner(player, tiny)
+    numbers, _ = run(learner, tiny, tmp_path)
+    assert [step["learning_rate"] for step in numbers] == [scheduled_learning_rate(tiny, step) for step in range(6)]
+    (group,) = learner.optimizer.param_groups
+    assert group["lr"] == numbers[-1]["learning_rate"]
+    assert group["weight_decay"] == 0.0

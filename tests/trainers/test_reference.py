@@ -1,0 +1,218 @@
+"""Stage 1: every instance is played, doubt buys more samples, and an interruption leaves no trace."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from turngym.agents.episode import Episode, Turn
+from turngym.agents.language_model import LanguageModel
+from turngym.envs.frozen_lake import FrozenLakeEnv
+from turngym.trainers import reference
+from turngym.trainers.config import TrainConfig, ValueConfig
+from turngym.trainers.progress import SilentProgress
+from turngym.trainers.reference import estimate, plan_extra_samples, sample_reference, sample_seed, store_fingerprint
+from turngym.trainers.value_store import ValueStore, ValueStoreMismatch
+from turngym.trainers.values import estimate_values
+
+EXTRA = 16
+
+
+class StopAfter(SilentProgress):
+    """Interrupts after so many episodes, as a user would."""
+
+    def __init__(self, episodes: float) -> None:
+        self.left = episodes
+
+    def phase(self, name: str, total: int | None) -> None:
+        self.total = total
+
+    def advance(self, n: int = 1, **numbers: float) -> None:
+        self.left -= n
+        if self.left < 0:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(autouse=True)
+def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reference, "BLOCK", 20)
+
+
+@pytest.fixture
+def config(tiny: TrainConfig) -> TrainConfig:
+    return replace(tiny, values=ValueConfig(instances=24, samples=2, extra_samples=EXTRA, max_samples=5))
+
+
+def fill(
+    path: Path, player: LanguageModel, config: TrainConfig, stop_after: float = np.inf
+) -> tuple[list[dict[str, float]], dict[str, list[Any]]]:
+    """Run stage 1; return the numbers of its blocks and everything the store holds."""
+    progress = StopAfter(stop_after)
+    with ValueStore(path, store_fingerprint(player, config)) as store:
+        blocks = list(sample_reference(player, store, config, progress))
+    assert progress.total == 48 + EXTRA
+    with closing(sqlite3.connect(path)) as database:
+        tables = ("fingerprint", "episodes", "turns")
+        return blocks, {name: database.execute(f"SELECT * FROM {name} ORDER BY 1, 2").fetchall() for name in tables}  # noqa: S608
+
+
+def test_every_instance_is_played_and_doubt_buys_more(
+    player: LanguageModel, config: TrainConfig, tmp_path: Path
+) -> None:
+    blocks, rows = fill(tmp_path / "values.sqlite", player, config)
+    assert [block["episodes"] for block in blocks] == [20, 40, 48, 52, 56, 60, 64]
+    assert all(block["errors"] == 0 and block["seconds"] > 0 for block in blocks)
+    counts = Counter(row[2] for row in rows["episodes"])
+    assert sorted(counts) == list(range(24)) and sum(counts.values()) == 64
+    assert min(counts.values()) == 2 and max(counts.values()) <= 5
+    assert {row[1] for row in rows["episodes"]} == {"train"}
+    assert len({(row[2], row[4]) for row in rows["episodes"]}) == 64
+    with ValueStore(tmp_path / "values.sqlite", store_fingerprint(player, config)) as store:
+        estimates = estimate(store, config)
+        assert blocks[-1]["value"] == pytest.approx(np.mean(estimates.values))
+        assert blocks[-1]["success"] == pytest.approx(store.summary().success_rate)
+        expected = estimate_values(store.returns(), 0.5, 1.0, (0.0, 1.0))
+    np.testing.assert_array_equal(estimates.values, expected.values)
+    # The first round of extra samples went to the four values least certain after two samples each.
+    returns: dict[int, list[float]] = {}
+    for row in rows["episodes"][:48]:
+        returns.setdefault(row[2], []).append(row[5])
+    stds = estimate_values(returns, 0.5, 1.0, (0.0, 1.0)).stds
+    assert len(set(stds)) > 1
+    assert sorted(stds[[row[2] for row in rows["episodes"][48:52]]]) == pytest.approx(sorted(stds)[-4:])
+
+
+@pytest.mark.parametrize("episodes", [0, 7, 33, 48, 51, 63])
+def test_interrupted_and_continued_equals_uninterrupted(
+    player: LanguageModel, config: TrainConfig, tmp_path: Path, episodes: int
+) -> None:
+    _, expected = fill(tmp_path / "uninterrupted.sqlite", player, config)
+    path = tmp_path / "interrupted.sqlite"
+    with pytest.raises(KeyboardInterrupt):
+        fill(path, player, config, stop_after=episodes)
+    with closing(sqlite3.connect(path)) as database:
+        (held,) = database.execute("SELECT COUNT(*) FROM episodes").fetchone()
+    assert held == max(total for total in (0, 20, 40, 48, 52, 56, 60) if total <= episodes)
+    blocks, rows = fill(path, player, config)
+    assert rows == expected
+    assert blocks[-1]["episodes"] == 64
+
+
+def test_what_is_complete_is_not_played_again(player: LanguageModel, config: TrainConfig, tmp_path: Path) -> None:
+    _, first = fill(tmp_path / "values.sqlite", player, config)
+    progress = StopAfter(64)
+    with ValueStore(tmp_path / "values.sqlite", store_fingerprint(player, config)) as store:
+        assert list(sample_reference(player, store, config, progress)) == []
+    assert progress.left == 0  # told about all 64 at once
+    assert fill(tmp_path / "values.sqlite", player, config) == ([], first)
+
+
+def test_full_instances_get_no_more(player: LanguageModel, config: TrainConfig, tmp_path: Path) -> None:
+    full = replace(config, values=replace(config.values, max_samples=2))
+    blocks, rows = fill(tmp_path / "values.sqlite", player, full)
+    assert blocks[-1]["episodes"] == len(rows["episodes"]) == 48
+
+
+def stored(index: int, sample: int, *, success: bool) -> Episode:
+    turn = Turn(observation="", action="up", reward=float(success), task_reward=float(success), state_key="s",
+                potential=0.0, valid=True)  # fmt: skip
+    return Episode(env_id="x", split="train", index=index, seed=sample, turns=[turn], success=success)
+
+
+def test_extra_samples_go_where_the_value_is_uncertain(config: TrainConfig, tmp_path: Path) -> None:
+    outcomes = {0: [True] * 4, 1: [True, False] * 2, 2: [True, False]}
+    with ValueStore(tmp_path / "values.sqlite", {}) as store:
+        store.add(stored(i, k, success=win) for i, wins in outcomes.items() for k, win in enumerate(wins))
+        stds = estimate(store, config).stds
+        assert stds[2] > stds[1] > stds[0]  # fewer samples, then unlike ones
+        planned = plan_extra_samples(store, config, 4)
+        assert planned[0] == (2, 2)
+        assert sorted(planned) == [(1, 4), (2, 2), (2, 3), (2, 4)]  # at most five of one instance, none of the sure one
+        assert plan_extra_samples(store, config, 99)[-1] == (0, 4)
+
+
+def with_env(config: TrainConfig, **kwargs: Any) -> TrainConfig:
+    return replace(config, env=replace(config.env, kwargs={**config.env.kwargs, **kwargs}))
+
+
+CHANGES: dict[str, Callable[[LanguageModel, TrainConfig], TrainConfig]] = {
+    "temperature": lambda _, c: replace(c, astarpo=replace(c.astarpo, temperature=0.9)),
+    "longest reply": lambda _, c: replace(c, model=replace(c.model, max_reply_tokens=5)),
+    "environment": lambda _, c: replace(c, env=replace(c.env, id="turngym/FrozenLakeWindy-v0")),
+    "environment arguments": lambda _, c: with_env(c, view="coordinates"),
+    "turn limit": lambda _, c: with_env(c, max_episode_steps=9),
+    "seed": lambda _, c: replace(c, run=replace(c.run, seed=1)),
+    "reference weights": lambda player, c: player.model.model.norm.weight.data[0].add_(1e-6) is None or c,
+    "chat template": lambda player, c: setattr(player.tokenizer, "chat_template", "other") or c,
+    "tokenizer": lambda player, c: player.tokenizer.add_tokens(["xyzzy"]) and c,
+    "longest episode": lambda player, c: setattr(player, "context_length", 400) or c,
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_samples_of_another_set_up_are_refused(
+    player: LanguageModel, config: TrainConfig, tmp_path: Path, what: str
+) -> None:
+    player = LanguageModel(player.model, type(player.tokenizer).from_pretrained(saved_tokenizer(player, tmp_path)))
+    ValueStore(tmp_path / "values.sqlite", store_fingerprint(player, config)).close()
+    ValueStore(tmp_path / "values.sqlite", store_fingerprint(player, config)).close()
+    other = CHANGES[what](player, config)
+    with pytest.raises(ValueStoreMismatch, match=f"{what} is "):
+        ValueStore(tmp_path / "values.sqlite", store_fingerprint(player, other))
+
+
+def saved_tokenizer(player: LanguageModel, folder: Path) -> Path:
+    player.tokenizer.save_pretrained(folder / "tokenizer")
+    return folder / "tokenizer"
+
+
+def test_the_estimator_may_change_without_new_samples(
+    player: LanguageModel, config: TrainConfig, tmp_path: Path
+) -> None:
+    fill(tmp_path / "values.sqlite", player, config)
+    warmer = replace(config, values=replace(config.values, beta_value=0.1, prior_strength=3.0))
+    with ValueStore(tmp_path / "values.sqlite", store_fingerprint(player, warmer)) as store:
+        assert list(sample_reference(player, store, warmer, SilentProgress())) == []
+        assert (estimate(store, warmer).values != estimate(store, config).values).any()
+
+
+def test_seeds_are_a_function_of_run_instance_and_sample() -> None:
+    seeds = [sample_seed(run, i, k) for run in range(3) for i in range(20) for k in range(5)]
+    assert len(set(seeds)) == len(seeds)
+    assert seeds == [sample_seed(run, i, k) for run in range(3) for i in range(20) for k in range(5)]
+
+
+def test_a_failing_environment_costs_its_own_samples(
+    player: LanguageModel, config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = FrozenLakeEnv._begin
+
+    def broken(self: FrozenLakeEnv, split: Any, index: int) -> None:
+        if index == 3:
+            raise RuntimeError("the ice machine is out of order")
+        begin(self, split, index)
+
+    monkeypatch.setattr(FrozenLakeEnv, "_begin", broken)
+    blocks, rows = fill(tmp_path / "values.sqlite", player, config)
+    assert sum(block["errors"] for block in blocks) == 2
+    assert sorted({row[2] for row in rows["episodes"]}) == [i for i in range(24) if i != 3]
+    assert len(rows["episodes"]) == 64  # the extra samples make up for what is missing
+
+
+def test_an_environment_that_always_fails_is_reported(
+    player: LanguageModel, config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: FrozenLakeEnv, split: Any, index: int) -> None:
+        raise RuntimeError("the ice machine is out of order")
+
+    monkeypatch.setattr(FrozenLakeEnv, "_begin", broken)
+    with pytest.raises(RuntimeError, match=r"every reference episode ended in an error.*out of order"):
+        fill(tmp_path / "values.sqlite", player, config)

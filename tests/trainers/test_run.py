@@ -1,0 +1,272 @@
+"""A whole run: what it leaves behind, what it never does twice, and how it stops."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from turngym.agents.episode import read_episodes
+from turngym.agents.evaluation import Score
+from turngym.agents.language_model import LanguageModel, NonFiniteError
+from turngym.trainers.checkpoint import latest_checkpoint, load_checkpoint
+from turngym.trainers.config import TrainConfig
+from turngym.trainers.fingerprint import fingerprint_of
+from turngym.trainers.metrics import Metrics
+from turngym.trainers.objectives import OBJECTIVES, Objective, Samples, astarpo
+from turngym.trainers.progress import SilentProgress
+from turngym.trainers.run import DeferredInterrupt, load_or_build, train
+
+ROWS = ["random", "base_sampled", "base_greedy", "trained_sampled", "trained_greedy"]
+
+
+class Phases(SilentProgress):
+    """Counts the work of every phase."""
+
+    def __init__(self) -> None:
+        self.work: dict[str, int] = {}
+        self.totals: dict[str, int | None] = {}
+
+    def phase(self, name: str, total: int | None) -> None:
+        self.now = name
+        self.work[name] = 0
+        self.totals[name] = total
+
+    def advance(self, n: int = 1, **numbers: float) -> None:
+        self.work[self.now] += n
+
+
+Finished = tuple[Path, dict[str, Any], Phases]
+"""A complete run: its folder, what `train` returned, and what it told the progress."""
+
+
+@pytest.fixture(scope="session")
+def finished(tiny: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    folder, progress = tmp_path_factory.mktemp("run"), Phases()
+    return folder, train(tiny, folder, progress), progress
+
+
+@pytest.fixture
+def folder(finished: Finished, tmp_path: Path) -> Path:
+    """A complete run of one's own."""
+    return shutil.copytree(finished[0], tmp_path / "run")
+
+
+def policy(folder: Path) -> str:
+    last = latest_checkpoint(folder / "checkpoints")
+    assert last is not None
+    return fingerprint_of(LanguageModel.from_pretrained(last / "policy").model.state_dict())
+
+
+def scores(result: dict[str, Any]) -> dict[str, Any]:
+    return {row: {key: value for key, value in result[row].items() if key != "seconds"} for row in ROWS}
+
+
+def steps(folder: Path) -> list[int]:
+    return [line["step"] for line in Metrics(folder / "metrics.jsonl").lines() if line["phase"] == "astarpo"]
+
+
+def test_a_run_ends_with_its_result(finished: Finished) -> None:
+    folder, result, _ = finished
+    written = json.loads((folder / "result.json").read_text())
+    assert scores(written) == json.loads(json.dumps(scores(result)))
+    assert list(result) == ["env_id", "optimum", *ROWS, "seconds"]
+    assert result["env_id"] == "turngym/FrozenLake-v0"
+    assert result["optimum"] == 1.0
+    for row in ROWS:
+        score = Score.from_dict(written[row])
+        assert (score.episodes, score.errors) == (20, 0)
+        assert score.interval[0] <= score.rate <= score.interval[1]
+    assert result["random"]["mean_tokens"] == 0 < result["base_sampled"]["mean_tokens"]
+    assert all(seconds > 0 for seconds in result["seconds"].values())
+    assert list(result["seconds"]) == ["warm_start", "values", "astarpo", "test"]
+
+
+def test_a_run_leaves_a_folder_that_says_everything(finished: Finished) -> None:
+    folder, _, _ = finished
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "base", "checkpoints", "episodes", "metrics.jsonl", "result.json", "values.sqlite",
+    ]  # fmt: skip
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["step-000004", "step-000006"]
+    counts = {path.name: len(list(read_episodes(path))) for path in (folder / "episodes").iterdir()}
+    assert counts == {
+        "train_000002.jsonl": 8, "train_000004.jsonl": 8, "train_000006.jsonl": 8,
+        "test_trained_sampled.jsonl": 20, "test_trained_greedy.jsonl": 20,
+    }  # fmt: skip
+    assert steps(folder) == [1, 2, 3, 4, 5, 6]
+    lines = Metrics(folder / "metrics.jsonl").lines()
+    assert [line["phase"] for line in lines] == sorted(
+        (line["phase"] for line in lines), key=["warm_start", "values", "astarpo"].index
+    )
+
+
+def test_progress_counts_what_it_announced(finished: Finished) -> None:
+    _, _, progress = finished
+    assert list(progress.work) == [
+        "warm start", "stage 1: values", "stage 2: A*PO", "test: random", "test: base, sampled",
+        "test: base, greedy", "test: trained, sampled", "test: trained, greedy",
+    ]  # fmt: skip
+    for name, total in progress.totals.items():
+        assert total is None or progress.work[name] == total
+
+
+def test_the_seed_decides_the_run(tiny: TrainConfig, finished: Finished, tmp_path: Path) -> None:
+    folder, result, _ = finished
+    (tmp_path / "again").mkdir()
+    again = train(tiny, tmp_path / "again", SilentProgress())
+    assert policy(tmp_path / "again") == policy(folder)
+    assert scores(again) == scores(result)
+
+
+def test_resuming_a_complete_run_learns_nothing_more(tiny: TrainConfig, folder: Path) -> None:
+    before, metrics = policy(folder), (folder / "metrics.jsonl").read_text()
+    first = json.loads((folder / "result.json").read_text())
+    progress = Phases()
+    second = json.loads(json.dumps(train(tiny, folder, progress, resume=True)))
+    assert policy(folder) == before
+    assert (folder / "metrics.jsonl").read_text() == metrics
+    assert scores(second) == scores(first)
+    assert {**second["seconds"], "test": 0} == {**first["seconds"], "test": 0}
+    assert "warm start" not in progress.work
+    assert len(list(read_episodes(folder / "episodes" / "test_trained_greedy.jsonl"))) == 20
+
+
+def test_resuming_repeats_what_was_not_saved(tiny: TrainConfig, finished: Finished, folder: Path) -> None:
+    shutil.rmtree(folder / "checkpoints" / "step-000006")
+    (folder / "result.json").unlink()
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"phase": "ast')  # and the crash cut off a line
+    result = train(tiny, folder, SilentProgress(), resume=True)
+    assert policy(folder) == policy(finished[0])
+    assert scores(result) == scores(finished[1])
+    assert steps(folder) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_damaged_checkpoint_is_passed_over(tiny: TrainConfig, finished: Finished, folder: Path) -> None:
+    os.truncate(folder / "checkpoints" / "step-000006" / "policy" / "model.safetensors", 1000)
+    with pytest.warns(UserWarning, match="passing over a damaged checkpoint"):
+        train(tiny, folder, SilentProgress(), resume=True)
+    assert policy(folder) == policy(finished[0])
+    assert steps(folder) == [1, 2, 3, 4, 5, 6]
+
+
+def test_learning_that_becomes_unstable_leaves_the_last_checkpoint(
+    tiny: TrainConfig, folder: Path, finished: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(folder / "checkpoints")
+    calls = 0
+
+    def unstable(samples: Samples, beta: float) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        return astarpo(samples, beta) * (torch.nan if calls > 30 else 1.0)
+
+    # One micro-batch an episode: the fourth step fails in its seventh micro-batch.
+    config = replace(tiny, astarpo=replace(tiny.astarpo, tokens_per_microbatch=1))
+    with monkeypatch.context() as patch:
+        patch.setitem(OBJECTIVES, "astarpo", Objective(name="astarpo", loss=unstable, source="this test"))
+        with pytest.raises(NonFiniteError, match="step 3: loss nan"):
+            train(config, folder, SilentProgress(), resume=True)
+    last = latest_checkpoint(folder / "checkpoints")
+    assert last is not None
+    assert load_checkpoint(last).step == 2
+    assert steps(folder) == [1, 2, 3]
+    assert len(list(read_episodes(folder / "episodes" / "failed_step.jsonl"))) == 8
+    train(config, folder, SilentProgress(), resume=True)
+    assert steps(folder) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_base_that_is_there_replaces_the_warm_start(tiny: TrainConfig, finished: Finished, tmp_path: Path) -> None:
+    shutil.copytree(finished[0] / "base", tmp_path / "base")
+    progress = Phases()
+    result = train(tiny, tmp_path, progress)
+    assert "warm start" not in progress.work
+    assert policy(tmp_path) == policy(finished[0])
+    assert result["seconds"]["warm_start"] == 0.0
+
+
+def test_a_pretrained_model_is_the_base(tiny: TrainConfig, finished: Finished, tmp_path: Path) -> None:
+    config = replace(
+        tiny,
+        model=replace(tiny.model, path=str(finished[0] / "base")),
+        warm_start=replace(tiny.warm_start, enabled=False),
+    )
+    train(config, tmp_path, SilentProgress())
+    assert policy(tmp_path) == policy(finished[0])
+    assert {line["phase"] for line in Metrics(tmp_path / "metrics.jsonl").lines()} == {"values", "astarpo"}
+
+
+def test_validation_is_reported_when_it_is_due_and_changes_nothing(
+    tiny: TrainConfig, finished: Finished, folder: Path
+) -> None:
+    shutil.rmtree(folder / "checkpoints")
+    config = replace(tiny, evaluation=replace(tiny.evaluation, validate_every=3, validation_episodes=8))
+    train(config, folder, SilentProgress(), resume=True)
+    lines = [line for line in Metrics(folder / "metrics.jsonl").lines() if line["phase"] == "astarpo"]
+    assert [line["step"] for line in lines if "validation" in line] == [3, 6]
+    assert all(0 <= line["validation"] <= 1 for line in lines if "validation" in line)
+    assert policy(folder) == policy(finished[0])
+
+
+def test_the_built_in_player_is_a_function_of_the_configuration(tiny: TrainConfig) -> None:
+    first, second, other = (load_or_build(replace(tiny, run=replace(tiny.run, seed=seed))) for seed in (0, 0, 1))
+    assert fingerprint_of(first.model.state_dict()) == fingerprint_of(second.model.state_dict())
+    assert fingerprint_of(first.model.state_dict()) != fingerprint_of(other.model.state_dict())
+    assert first.tokenizer.get_vocab() == other.tokenizer.get_vocab()
+    assert (first.context_length, first.num_layers) == (512, 2)
+
+
+# Interrupting ---------------------------------------------------------------------------------------------------
+
+
+def test_the_first_interrupt_waits_and_the_second_does_not() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with DeferredInterrupt() as interrupt:
+        assert not interrupt.requested
+        signal.raise_signal(signal.SIGINT)
+        assert interrupt.requested
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_outside_the_main_thread_nothing_is_caught() -> None:
+    handlers: list[Any] = []
+
+    def enter() -> None:
+        with DeferredInterrupt():
+            handlers.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert handlers == [signal.getsignal(signal.SIGINT)]
+
+
+def test_an_interrupt_saves_the_step_and_the_run_goes_on_from_it(
+    tiny: TrainConfig, finished: Finished, folder: Path
+) -> None:
+    shutil.rmtree(folder / "checkpoints")
+
+    class Impatient(SilentProgress):
+        def advance(self, n: int = 1, **numbers: float) -> None:
+            if steps(folder) == [1, 2, 3] and "kl" in numbers:
+                signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny, folder, Impatient(), resume=True)
+    last = latest_checkpoint(folder / "checkpoints")
+    assert last is not None
+    assert load_checkpoint(last).step == 3  # no multiple of checkpoint_every
+    assert len(list(read_episodes(folder / "episodes" / "train_000003.jsonl"))) == 8
+    train(tiny, folder, SilentProgress(), resume=True)
+    assert policy(folder) == policy(finished[0])
+    assert steps(folder) == [1, 2, 3, 4, 5, 6]

@@ -1,0 +1,169 @@
+"""Cloning: it stops where success has been measured to be enough, or says what to change."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from turngym.agents.language_model import LanguageModel, NonFiniteError
+from turngym.trainers import warm_start
+from turngym.trainers.config import TrainConfig
+from turngym.trainers.fingerprint import fingerprint_of
+from turngym.trainers.progress import SilentProgress
+from turngym.trainers.run import load_or_build
+from turngym.trainers.warm_start import (
+    WarmStartError,
+    clone,
+    cloning_optimizers,
+    cloning_step,
+    demonstration_batches,
+    validate,
+)
+
+
+class Notes(SilentProgress):
+    """Keeps what is worth reading after the run."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.steps = 0
+
+    def advance(self, n: int = 1, **numbers: float) -> None:
+        self.steps += n
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def changed(config: TrainConfig, seed: int = 0, **settings: Any) -> TrainConfig:
+    return replace(config, warm_start=replace(config.warm_start, **settings), run=replace(config.run, seed=seed))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_stops_inside_the_band(tiny: TrainConfig, seed: int) -> None:
+    config, progress = changed(tiny, seed), Notes()
+    model = load_or_build(config)
+    checks = list(clone(model, config, progress))
+    assert [check["step"] for check in checks] == list(range(20, 20 * len(checks) + 1, 20))
+    assert progress.steps == checks[-1]["step"] < 500
+    assert all(check["success"] < 0.1 for check in checks[:-1])
+    assert 0.1 <= checks[-1]["success"] <= 0.7
+    assert checks[-1]["loss"] < checks[0]["loss"]
+    assert progress.notes == []
+    assert validate(model, config, 50) == checks[-1]["success"]
+
+
+def test_gives_up_with_advice(tiny: TrainConfig) -> None:
+    config = changed(tiny, max_steps=3, check_every=2, check_episodes=4)
+    checks = clone(load_or_build(config), config, SilentProgress())
+    assert [next(checks)["step"], next(checks)["step"]] == [2, 3]
+    with pytest.raises(WarmStartError, match=r"after 3 cloning steps .* below 0.1; raise warm_start.max_steps"):
+        next(checks)
+
+
+def test_says_so_when_it_overshoots(tiny: TrainConfig) -> None:
+    config = changed(tiny, success_low=-1.0, success_high=-0.5, check_every=1, check_episodes=4)
+    progress = Notes()
+    assert len(list(clone(load_or_build(config), config, progress))) == 1
+    assert progress.notes == ["the warm start overshot its band: success 0.00 > -0.50"]
+
+
+def test_demonstrations_are_a_function_of_the_seed(player: LanguageModel, tiny: TrainConfig) -> None:
+    def first(seed: int) -> list[list[int]]:
+        batches = islice(demonstration_batches(player, changed(tiny, seed)), 3)
+        return [episode.token_ids for batch in batches for episode in batch]
+
+    assert first(0) == first(0)
+    assert len(first(0)) == 3 * tiny.warm_start.batch_size
+    assert first(0) != first(1)
+
+
+def test_demonstrations_are_play_on_training_instances(player: LanguageModel, tiny: TrainConfig) -> None:
+    batches = islice(demonstration_batches(player, changed(tiny, mistake_rate=0.0)), 3)
+    episodes = [episode for batch in batches for episode in batch]
+    assert all(episode.success and episode.split == "train" for episode in episodes)
+    assert len({episode.index for episode in episodes}) == len(episodes)
+    for turn in (turn for episode in episodes for turn in episode.turns):
+        assert turn.span[1] > turn.span[0]
+    batches = islice(demonstration_batches(player, changed(tiny, mistake_rate=1.0)), 3)
+    assert 0.1 < np.mean([episode.success for batch in batches for episode in batch]) < 0.95
+
+
+def names_by_optimizer(network: torch.nn.Module, config: TrainConfig) -> list[set[str]]:
+    names = {parameter: name for name, parameter in network.named_parameters()}
+    optimizers = cloning_optimizers(network, config.warm_start)
+    assert [type(optimizer).__name__ for optimizer in optimizers] == ["Muon", "AdamW"]
+    held = [{names[p] for group in optimizer.param_groups for p in group["params"]} for optimizer in optimizers]
+    assert held[0] | held[1] == set(names.values()) and not held[0] & held[1]
+    return held
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_muon_gets_exactly_the_hidden_matrices(player: LanguageModel, tiny: TrainConfig, tied: bool) -> None:
+    config = copy.deepcopy(player.model.config)
+    config.tie_word_embeddings = tied
+    matrices, others = names_by_optimizer(type(player.model)(config), tiny)
+    parts = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+             "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]  # fmt: skip
+    assert matrices == {f"model.layers.{layer}.{part}.weight" for layer in range(2) for part in parts}
+    assert ("lm_head.weight" in others) == (not tied)
+
+
+def test_tables_of_other_architectures_are_no_hidden_matrices(tiny: TrainConfig) -> None:
+    network = GPT2LMHeadModel(GPT2Config(vocab_size=11, n_embd=8, n_layer=1, n_head=2, n_positions=16))
+    matrices, others = names_by_optimizer(network, tiny)
+    assert {"transformer.wte.weight", "transformer.wpe.weight"} < others
+    assert len(matrices) == 4
+
+
+def test_a_step_lowers_the_likelihood_loss_it_reports(player: LanguageModel, tiny: TrainConfig) -> None:
+    episodes = next(demonstration_batches(player, tiny))
+    streams = [torch.tensor([episode.token_ids]) for episode in episodes]
+    with torch.no_grad():
+        total, count = 0.0, 0
+        for episode, stream in zip(episodes, streams, strict=True):
+            logp_TV = player.model(input_ids=stream).logits[0].log_softmax(-1)
+            places = [place for turn in episode.turns for place in range(*turn.span)]
+            total -= sum(float(logp_TV[place - 1, episode.token_ids[place]]) for place in places)
+            count += len(places)
+    optimizers = cloning_optimizers(player.model, tiny.warm_start)
+    assert cloning_step(player, optimizers, episodes) == pytest.approx(total / count, rel=1e-5)
+    assert cloning_step(player, optimizers, episodes) < total / count
+
+
+def test_micro_batches_do_not_change_the_step(
+    player: LanguageModel, tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    episodes = next(demonstration_batches(player, tiny))
+    gradients = []
+    for tokens in (1, 10**6):
+        monkeypatch.setattr(warm_start, "MICROBATCH_TOKENS", tokens)
+        copied = LanguageModel(copy.deepcopy(player.model), player.tokenizer)
+        cloning_step(copied, [], episodes)
+        gradients.append(torch.cat([parameter.grad.flatten() for parameter in copied.model.parameters()]))
+    residual = (gradients[0] - gradients[1]).abs() / gradients[0].abs().max()
+    assert float(residual.max()) < 1e-4
+    assert float(residual.mean()) < 1e-6
+
+
+def test_a_loss_that_is_not_finite_changes_nothing(player: LanguageModel, tiny: TrainConfig) -> None:
+    episodes = next(demonstration_batches(player, tiny))
+    optimizers = cloning_optimizers(player.model, tiny.warm_start)
+    player.model.model.norm.weight.data[0] = torch.nan
+    before = fingerprint_of(player.model.state_dict())
+    with pytest.raises(NonFiniteError, match=r"loss nan.*lower warm_start.learning_rate"):
+        cloning_step(player, optimizers, episodes)
+    assert fingerprint_of(player.model.state_dict()) == before
+    assert all(not optimizer.state for optimizer in optimizers)
+
+
+def test_validation_samples_at_the_temperature_of_the_run(player: LanguageModel, tiny: TrainConfig) -> None:
+    noise = replace(tiny, astarpo=replace(tiny.astarpo, temperature=50.0))
+    assert validate(player, noise, 40) == 0.0 < validate(player, tiny, 40)
