@@ -17,6 +17,9 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 PADDING = -1
 """The position of a token of padding: as an index it names the last column, which nothing reads."""
 FIRST_COLUMNS = 128
+ALIGNMENT = 32
+"""Columns are taken in multiples of this, so that those of every head begin on a cache line: where a matrix lies may
+change the last bit of a product, which must not depend on how long earlier conversations were."""
 
 
 class RaggedCache(Cache):
@@ -65,7 +68,7 @@ class RaggedCache(Cache):
 
 
 class _RaggedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
-    """One layer's keys and values, `[S, H, C + 1, D]`; the last column is for padding."""
+    """One layer's keys and values, `[S, H, more than C, D]`; the last column is for padding."""
 
     is_sliding = False
 
@@ -93,7 +96,8 @@ class _RaggedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     def _larger(self, old: Tensor) -> Tensor:
         """Copy into as many columns as the cache needs now."""
         slots, heads, columns, size = old.shape
-        new = old.new_zeros(self._cache.slots, heads, self._cache.allocated + 1, size)
+        enough = (self._cache.allocated // ALIGNMENT + 1) * ALIGNMENT
+        new = old.new_zeros(self._cache.slots, heads, enough, size)
         new[:slots, :, :columns] = old
         return new
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import WrapperSpec
 
 from turngym.envs.core import TextEnv
 from turngym.envs.parsing import InvalidAction
@@ -12,6 +13,7 @@ from turngym.envs.splits import SPLITS, Split
 ENV_ID = "turngym-benchmarks/NightWatch-v0"
 DOORS = 10
 ROUNDS = 10
+ACTIONS = tuple(f"close door {door}" for door in range(DOORS))
 
 
 class NightWatchEnv(TextEnv):
@@ -23,6 +25,7 @@ class NightWatchEnv(TextEnv):
 
     @property
     def instance_key(self) -> str:
+        """The doors that stand open, round by round."""
         return f"open={self.open}"
 
     def _begin(self, split: Split, index: int) -> None:
@@ -35,15 +38,18 @@ class NightWatchEnv(TextEnv):
         if self.round == ROUNDS:
             return feedback
         states = (f"Door {door} is {'open' if door == self.open[self.round] else 'shut'}." for door in range(DOORS))
-        return " ".join(states)
+        return " ".join([feedback, *states]).strip()
 
     def _play(self, action: str) -> tuple[float, bool, str]:
         if self.round == ROUNDS:
             raise InvalidAction("the night is over")
+        if action not in ACTIONS:
+            raise InvalidAction("name a door")
         hit = action == self.oracle_action()
         self.closed += hit
         self.round += 1
-        return hit / ROUNDS, self.round == ROUNDS, f"You closed {self.closed} doors."
+        over = self.round == ROUNDS
+        return hit / ROUNDS, over, f"Morning comes; you closed {self.closed} doors." if over else ""
 
     @property
     def _state(self) -> str:
@@ -59,14 +65,19 @@ class NightWatchEnv(TextEnv):
 
     def sample_action(self, rng: np.random.Generator) -> str:
         """Draw any door."""
-        return f"close door {rng.integers(DOORS)}"
+        return ACTIONS[rng.integers(DOORS)]
 
     def oracle_action(self) -> str:
         """Name the open door."""
-        return f"close door {self.open[self.round]}"
+        return ACTIONS[self.open[min(self.round, ROUNDS - 1)]]
 
 
 def register() -> None:
-    """Register the game; a second time changes nothing."""
+    """Register the game, outside the namespace of the suite; a second time changes nothing."""
     if ENV_ID not in gym.registry:
-        gym.register(ENV_ID, entry_point=f"{__name__}:{NightWatchEnv.__name__}", max_episode_steps=2 * ROUNDS)
+        gym.register(
+            ENV_ID,
+            entry_point="turngym.benchmarks.night_watch:NightWatchEnv",
+            max_episode_steps=ROUNDS,
+            additional_wrappers=(WrapperSpec("AnnounceTurnLimit", "turngym.envs.core:AnnounceTurnLimit", {}),),
+        )

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -109,12 +109,15 @@ class RereadingAgent:
             ids_BT.to(self._model.device), attention_mask=mask_BT.to(self._model.device), do_sample=False,
             max_new_tokens=self._max_reply_tokens, eos_token_id=list(stops), pad_token_id=pad,
         )  # fmt: skip
-        replies = []
-        for stream, row in zip(streams, generated_BT[:, width:].tolist(), strict=True):
-            end = next((at for at, token in enumerate(row, start=1) if token in stops), len(row))
-            replies.append(Reply(text=self._model.chat.text(row[:end]), span=(len(stream), len(stream) + end)))
-            stream += row[:end]
-        return replies
+        return [self._append(slot, row) for slot, row in zip(slots, generated_BT[:, width:].tolist(), strict=True)]
+
+    def _append(self, slot: int, row: list[int]) -> Reply:
+        """Append what was generated up to its stop token; padding follows."""
+        chat, stream = self._model.chat, self._streams[slot]
+        end = next((at for at, token in enumerate(row, start=1) if token in chat.stop_ids), len(row))
+        start = len(stream)
+        stream += row[:end]
+        return Reply(text=chat.text(row[:end]), span=(start, len(stream)))
 
 
 def prepare_model(env_id: str, cloning_steps: int) -> LanguageModel:
@@ -144,26 +147,19 @@ def measure(env_id: str, model: LanguageModel, options: Options) -> list[Measure
         ("generate, batched", rereading, options.slots),
         ("generate, one at a time", rereading, 1),
     ]
-    clock = time.process_time if model.device.type == "cpu" else time.perf_counter
     played: list[list[Episode]] = []
     measurements = []
     for name, agent, slots in loops:
         play(env_id, agent, min(4, options.episodes), slots)  # memory and first-call costs are not what is measured
-        runs = [timed(lambda: play(env_id, agent, options.episodes, slots), clock) for _ in range(options.repeats)]
-        episodes, seconds = runs[0][0], min(seconds for _, seconds in runs)
+        runs = [timed_play(env_id, agent, options.episodes, slots, model.device) for _ in range(options.repeats)]
+        episodes = runs[0][0]
         played.append(episodes)
         if texts(episodes) != texts(played[0]):
             raise RuntimeError(f"{env_id}: {name!r} and {loops[0][0]!r} do not say the same")
-        measurements.append(
-            Measurement(
-                env_id=env_id,
-                loop=name,
-                episodes=len(episodes),
-                seconds=seconds,
-                stream_tokens=sum(len(episode.token_ids) for episode in episodes) / len(episodes),
-                agent_tokens=sum(episode.num_sampled for episode in episodes),
-            )  # fmt: skip
-        )
+        tokens = sum(len(episode.token_ids) for episode in episodes)
+        sampled = sum(episode.num_sampled for episode in episodes)
+        seconds = min(seconds for _, seconds in runs)
+        measurements.append(Measurement(env_id, name, tokens / len(episodes), sampled, len(episodes), seconds))
     return measurements
 
 
@@ -172,11 +168,14 @@ def play(env_id: str, agent: Agent, episodes: int, slots: int) -> list[Episode]:
     return collect_episodes(agent, env_id, first_instances("validation", episodes), slots=slots)
 
 
-def timed(call: Callable[[], list[Episode]], clock: Callable[[], float]) -> tuple[list[Episode], float]:
-    """Return what a call returns and how long it took, seconds."""
+def timed_play(
+    env_id: str, agent: Agent, episodes: int, slots: int, device: torch.device
+) -> tuple[list[Episode], float]:
+    """Play, and return with the episodes how long it took, seconds."""
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
     started = clock()
-    episodes = call()
-    return episodes, clock() - started
+    played = play(env_id, agent, episodes, slots)
+    return played, clock() - started
 
 
 def texts(episodes: Sequence[Episode]) -> list[list[str]]:

@@ -64,6 +64,9 @@ class WarmStartConfig:
     """Peak learning rate of Muon on the hidden matrices."""
     decay_steps: int = 300
     """Learning rates fall as 1 / sqrt(1 + step / decay_steps): no end has to be known beforehand."""
+    min_steps: int = 0
+    """Steps before the first check that may end cloning. If the demonstrations themselves succeed as often as the band
+    asks, further steps teach the game without leaving it: greedy play gets good, sampled play stays exploratory."""
     max_steps: int = 6000
     """Steps after which cloning gives up with an error."""
     check_every: int = 100

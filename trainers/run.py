@@ -29,7 +29,7 @@ import torch
 
 from turngym.agents.base import Agent
 from turngym.agents.episode import Episode, write_episodes
-from turngym.agents.evaluation import optimal_rate, score_episodes
+from turngym.agents.evaluation import first_instances, optimal_rate, score_episodes
 from turngym.agents.language_model import LanguageModel, LanguageModelAgent
 from turngym.agents.rollout import Instance, collect_episodes
 from turngym.agents.scripted import DemonstrationAgent, RandomAgent
@@ -47,7 +47,6 @@ from turngym.trainers.warm_start import clone, validate
 TOKENIZER_EPISODES = 500
 """Demonstrations whose text the built-in tokenizer is trained on."""
 CHECKPOINTS_KEPT = 2
-TEST_SEED = 9_000_000
 
 
 def train(config: TrainConfig, folder: Path, progress: Progress, *, resume: bool = False) -> dict[str, Any]:
@@ -228,7 +227,7 @@ def measure(
 ) -> dict[str, Any]:
     """Score random, base and trained player on the test split, beside the optimum, and write `result.json`."""
     count = config.evaluation.episodes
-    instances = [Instance(split="test", index=i, seed=TEST_SEED + i) for i in range(count)]
+    instances = first_instances("test", count)
     started = time.perf_counter()
     result: dict[str, Any] = {"env_id": config.env.id}
     result["optimum"] = optimal_rate(config.env.id, instances, config.env.kwargs)

@@ -16,7 +16,7 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 
 from turngym.agents.episode import Episode
-from turngym.agents.evaluation import score_episodes
+from turngym.agents.evaluation import first_instances, score_episodes
 from turngym.agents.language_model import LanguageModel, LanguageModelAgent, NonFiniteError
 from turngym.agents.rollout import Instance, collect_episodes
 from turngym.agents.scripted import DemonstrationAgent
@@ -26,7 +26,6 @@ from turngym.trainers.progress import Progress
 
 WARM_START_STREAM = 2
 """Keeps the seeds of this stage apart from those of the others."""
-VALIDATION_SEED = 7_000_000
 MICROBATCH_TOKENS = 4096
 
 
@@ -67,7 +66,7 @@ def clone(model: LanguageModel, config: TrainConfig, progress: Progress) -> Iter
         yield {"step": step, "seconds": time.perf_counter() - started, "loss": float(np.mean(losses)),
                "success": success}  # fmt: skip
         losses, started = [], time.perf_counter()
-        if success >= stage.success_low:
+        if success >= stage.success_low and step >= stage.min_steps:
             if success > stage.success_high:
                 progress.note(f"the warm start overshot its band: success {success:.2f} > {stage.success_high:.2f}")
             return
@@ -132,6 +131,6 @@ def validate(model: LanguageModel, config: TrainConfig, episodes: int) -> float:
     agent = LanguageModelAgent(
         model, temperature=config.astarpo.temperature, slots=slots, max_reply_tokens=config.model.max_reply_tokens
     )
-    instances = [Instance(split="validation", index=i, seed=VALIDATION_SEED + i) for i in range(episodes)]
+    instances = first_instances("validation", episodes)
     played = collect_episodes(agent, config.env.id, instances, env_kwargs=config.env.kwargs, slots=slots)
     return score_episodes(played, 0.0).rate

@@ -88,7 +88,7 @@ def test_memory_grows_with_the_longest_conversation_and_keeps_what_it_holds(mode
         allocated.append(cache.allocated)
     assert sorted(set(allocated)) == [FIRST_COLUMNS, 2 * FIRST_COLUMNS, 400]
     layer: Any = cache.layers[0]
-    assert layer.keys.shape == (2, 2, 401, 8)
+    assert layer.keys.shape == (2, 2, 416, 8)
 
 
 def test_the_mask_shows_the_past_alone() -> None:

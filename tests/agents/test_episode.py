@@ -127,3 +127,9 @@ def test_a_line_that_is_no_episode_is_refused_where_it_stands(tmp_path: Path, li
     assert next(reading) == episode()
     with pytest.raises(ValueError, match=rf"broken\.jsonl:2: .*{message}"):
         next(reading)
+
+
+@given(record=st.dictionaries(texts | st.sampled_from(["turns", "status", "messages"]), values, max_size=4))
+def test_no_record_is_anything_but_an_episode_or_a_value_error(record: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"episode|Status"):
+        Episode.from_json(json.dumps(record | {"schema": SCHEMA}))

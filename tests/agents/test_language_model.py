@@ -247,6 +247,16 @@ def test_the_same_play_twice_has_the_same_bits(make_model: MakeModel, echo_env: 
     assert tokens(collect_episodes(agent, echo_env, others, slots=3)) != tokens(first)
 
 
+def test_what_was_played_before_does_not_change_a_bit(make_model: MakeModel, echo_env: str) -> None:
+    model = make_model()
+    instances = [Instance(split="train", index=index, seed=index) for index in range(6)]
+    agent = LanguageModelAgent(model, slots=3, max_reply_tokens=MAX_REPLY)
+    start(agent, 0, "On. " * 80, seed=0)
+    agent.act([0])
+    assert agent._cache.allocated > 128, "the cache has grown"
+    assert collect_episodes(agent, echo_env, instances, slots=3) == play_fresh(model, echo_env, instances)
+
+
 def play_fresh(model: LanguageModel, env_id: str, instances: list[Instance]) -> list[Episode]:
     agent = LanguageModelAgent(model, slots=3, max_reply_tokens=MAX_REPLY)
     return collect_episodes(agent, env_id, instances, slots=3)

@@ -129,8 +129,9 @@ def test_a_run_killed_at_every_stage_ends_with_the_same_bits(tmp_path: Path, mon
     for folder in (interrupted, alone):
         folder.mkdir()
     program = subprocess.run(
-        [sys.executable, __file__, str(interrupted)], capture_output=True, text=True, check=True, timeout=250
+        [sys.executable, __file__, str(interrupted)], capture_output=True, text=True, check=False, timeout=250
     )
+    assert program.returncode == 0, program.stderr
     endings = [json.loads(line) for line in program.stdout.splitlines()]
     assert endings == [[status, left] for _, _, _, status, left in MOMENTS]
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from turngym.agents.episode import Episode, read_episodes
 from turngym.agents.language_model import LanguageModel, NonFiniteError
+from turngym.agents.rollout import collect_episodes
 from turngym.envs.frozen_lake import FrozenLakeEnv
 from turngym.trainers import astarpo
 from turngym.trainers.astarpo import (
@@ -188,10 +189,10 @@ def test_what_is_not_finite_never_reaches_the_optimizer(
     learner = make_learner(player, config)
     run(learner, stage(config, steps=2), tmp_path)  # so that the optimizer has a state to lose
     before = fingerprint(learner)
-    collect, batches = astarpo.collect_episodes, []
+    batches: list[list[Episode]] = []
 
     def damaged(*arguments: Any, **settings: Any) -> list[Episode]:
-        episodes = collect(*arguments, **settings)
+        episodes = collect_episodes(*arguments, **settings)
         damage(learner, episodes)
         batches.append(episodes)
         return episodes

@@ -112,13 +112,15 @@ def loss_and_gradients(player: LanguageModel, batch: TokenBatch) -> list[Tensor]
 @pytest.mark.parametrize("filler", ["zero", "stop", "random"])
 def test_the_ids_of_padding_do_not_matter(player: LanguageModel, tiny: TrainConfig, filler: str) -> None:
     episodes = play(player, tiny)
+    stop = player.chat.stop_ids[0]  # padding is often the stop token: a search for it would find the padding
     for batch in token_batches(episodes, 2000, CPU):
         padding_BT = torch.ones_like(batch.sampled_BT)
         for row, i in enumerate(batch.members):
             padding_BT[row, : len(episodes[i].token_ids)] = False
-        stop = player.chat.stop_ids[0]  # padding is often the stop token: a search for it would find the padding
-        others = {"zero": 0, "stop": stop, "random": torch.randint(len(player.tokenizer), padding_BT.shape)}[filler]
-        refilled = replace(batch, ids_BT=torch.where(padding_BT, others, batch.ids_BT))
+        others_BT = torch.randint(len(player.tokenizer), padding_BT.shape)
+        if filler != "random":
+            others_BT.fill_(stop if filler == "stop" else 0)
+        refilled = replace(batch, ids_BT=torch.where(padding_BT, others_BT, batch.ids_BT))
         for one, other in zip(loss_and_gradients(player, batch), loss_and_gradients(player, refilled), strict=True):
             assert torch.equal(one, other)
 

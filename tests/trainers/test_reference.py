@@ -143,30 +143,35 @@ def with_env(config: TrainConfig, **kwargs: Any) -> TrainConfig:
     return replace(config, env=replace(config.env, kwargs={**config.env.kwargs, **kwargs}))
 
 
-CHANGES: dict[str, Callable[[LanguageModel, TrainConfig], TrainConfig]] = {
-    "temperature": lambda _, c: replace(c, astarpo=replace(c.astarpo, temperature=0.9)),
-    "longest reply": lambda _, c: replace(c, model=replace(c.model, max_reply_tokens=5)),
-    "environment": lambda _, c: replace(c, env=replace(c.env, id="turngym/FrozenLakeWindy-v0")),
-    "environment arguments": lambda _, c: with_env(c, view="coordinates"),
-    "turn limit": lambda _, c: with_env(c, max_episode_steps=9),
-    "seed": lambda _, c: replace(c, run=replace(c.run, seed=1)),
-    "reference weights": lambda player, c: player.model.model.norm.weight.data[0].add_(1e-6) is None or c,
-    "chat template": lambda player, c: setattr(player.tokenizer, "chat_template", "other") or c,
-    "tokenizer": lambda player, c: player.tokenizer.add_tokens(["xyzzy"]) and c,
-    "longest episode": lambda player, c: setattr(player, "context_length", 400) or c,
+OTHER_RUNS: dict[str, Callable[[TrainConfig], TrainConfig]] = {
+    "temperature": lambda c: replace(c, astarpo=replace(c.astarpo, temperature=0.9)),
+    "longest reply": lambda c: replace(c, model=replace(c.model, max_reply_tokens=5)),
+    "environment": lambda c: replace(c, env=replace(c.env, id="turngym/FrozenLakeWindy-v0")),
+    "environment arguments": lambda c: with_env(c, view="coordinates"),
+    "turn limit": lambda c: with_env(c, max_episode_steps=9),
+    "seed": lambda c: replace(c, run=replace(c.run, seed=1)),
+}
+OTHER_PLAYERS: dict[str, Callable[[LanguageModel], object]] = {
+    "reference weights": lambda player: player.model.model.norm.weight.data[0].add_(1e-6),
+    "chat template": lambda player: player.tokenizer.__setattr__("chat_template", "other"),
+    "tokenizer": lambda player: player.tokenizer.add_tokens(["xyzzy"]),
+    "longest episode": lambda player: player.__setattr__("context_length", 400),
 }
 
 
-@pytest.mark.parametrize("what", CHANGES)
+@pytest.mark.parametrize("what", [*OTHER_RUNS, *OTHER_PLAYERS])
 def test_samples_of_another_set_up_are_refused(
     player: LanguageModel, config: TrainConfig, tmp_path: Path, what: str
 ) -> None:
     player = LanguageModel(player.model, type(player.tokenizer).from_pretrained(saved_tokenizer(player, tmp_path)))
     ValueStore(tmp_path / "values.sqlite", store_fingerprint(player, config)).close()
     ValueStore(tmp_path / "values.sqlite", store_fingerprint(player, config)).close()
-    other = CHANGES[what](player, config)
+    if what in OTHER_RUNS:
+        config = OTHER_RUNS[what](config)
+    else:
+        OTHER_PLAYERS[what](player)
     with pytest.raises(ValueStoreMismatch, match=f"{what} is "):
-        ValueStore(tmp_path / "values.sqlite", store_fingerprint(player, other))
+        ValueStore(tmp_path / "values.sqlite", store_fingerprint(player, config))
 
 
 def saved_tokenizer(player: LanguageModel, folder: Path) -> Path:

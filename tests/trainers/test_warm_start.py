@@ -75,6 +75,11 @@ def test_says_so_when_it_overshoots(tiny: TrainConfig) -> None:
     assert progress.notes == ["the warm start overshot its band: success 0.00 > -0.50"]
 
 
+def test_goes_on_for_the_least_number_of_steps(tiny: TrainConfig) -> None:
+    config = changed(tiny, success_low=0.0, min_steps=3, check_every=1, check_episodes=2)
+    assert [check["step"] for check in clone(load_or_build(config), config, SilentProgress())] == [1, 2, 3]
+
+
 def test_demonstrations_are_a_function_of_the_seed(player: LanguageModel, tiny: TrainConfig) -> None:
     def first(seed: int) -> list[list[int]]:
         batches = islice(demonstration_batches(player, changed(tiny, seed)), 3)
