@@ -30,9 +30,20 @@ from turngym.trainers.warm_start import validate
 CONFIG = TrainConfig(
     env=EnvConfig(kwargs={"size": 3}),
     model=ModelConfig(hidden_size=32, layers=2, heads=2, feedforward_size=64, context_length=512, max_reply_tokens=4),
-    warm_start=WarmStartConfig(success_low=0.4, batch_size=16, check_every=20, check_episodes=100, mistake_rate=0.9),
+    warm_start=WarmStartConfig(
+        success_low=0.4, batch_size=16, learning_rate=2e-3, check_every=20, check_episodes=100, mistake_rate=0.9
+    ),
     values=ValueConfig(instances=128, samples=2, extra_samples=64),
-    astarpo=AstarpoConfig(steps=60, batch_size=32, learning_rate=2e-3, final_learning_rate=4e-4),
+    astarpo=AstarpoConfig(
+        steps=60,
+        batch_size=32,
+        fresh_share=0.5,
+        beta=0.02,
+        beta_final=0.02,
+        learning_rate=2e-3,
+        final_learning_rate=4e-4,
+        warmup_steps=5,
+    ),
     run=RunConfig(seed=1, threads=1, rollout_slots=64),
 )
 EPISODES = 400
