@@ -21,7 +21,7 @@ from turngym.trainers.config import TrainConfig, ValueConfig
 from turngym.trainers.progress import SilentProgress
 from turngym.trainers.reference import estimate, plan_extra_samples, sample_reference, sample_seed, store_fingerprint
 from turngym.trainers.value_store import ValueStore, ValueStoreMismatch
-from turngym.trainers.values import estimate_values
+from turngym.trainers.values import estimate_values, next_instances
 
 EXTRA = 16
 
@@ -81,13 +81,14 @@ def test_every_instance_is_played_and_doubt_buys_more(
         assert blocks[-1]["success"] == pytest.approx(store.summary().success_rate)
         expected = estimate_values(store.returns(), 0.5, 1.0, (0.0, 1.0))
     np.testing.assert_array_equal(estimates.values, expected.values)
-    # The first round of extra samples went to the four values least certain after two samples each.
+    # The first round of extra samples was planned from two samples each, and began with the least certain value.
     returns: dict[int, list[float]] = {}
     for row in rows["episodes"][:48]:
         returns.setdefault(row[2], []).append(row[5])
-    stds = estimate_values(returns, 0.5, 1.0, (0.0, 1.0)).stds
-    assert len(set(stds)) > 1
-    assert sorted(stds[[row[2] for row in rows["episodes"][48:52]]]) == pytest.approx(sorted(stds)[-4:])
+    first = estimate_values(returns, 0.5, 1.0, (0.0, 1.0))
+    planned = next_instances(first.counts, first.stds, 4, config.values.max_samples)
+    assert sorted(row[2] for row in rows["episodes"][48:52]) == sorted(first.instances[planned])
+    assert len(set(first.stds)) > 1 and first.stds[planned[0]] == first.stds.max()
 
 
 @pytest.mark.parametrize("episodes", [0, 7, 33, 48, 51, 63])
