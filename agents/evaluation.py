@@ -101,15 +101,16 @@ def score_episodes(episodes: Sequence[Episode], seconds: float) -> Score:
     )
 
 
-def first_instances(split: str, count: int, seed: int = 0) -> list[Instance]:
-    """Return the first `count` instances of a split, the same ones for every player that is measured on them.
+def instance_range(split: str, count: int, first: int = 0, *, seed: int = 0) -> list[Instance]:
+    """Return `count` instances of a split from number `first` on, the same for every player measured on them.
 
     Args:
         split: "train", "validation" or "test".
         count: How many.
+        first: Number of the first one.
         seed: Shifts the chance of every episode (slips of the environment, sampling of the player), not the instances.
     """
-    return [Instance(split=split, index=index, seed=seed * count + index) for index in range(count)]
+    return [Instance(split=split, index=index, seed=seed * count + index) for index in range(first, first + count)]
 
 
 def optimal_rate(

@@ -30,8 +30,6 @@ class Seat:
     """The environment, which a scripted player may look into."""
     rng: np.random.Generator
     """The player's own chance in this episode."""
-    mistake_rate: float = 0.0
-    """Probability of a slip per turn, for players that slip."""
 
 
 class ScriptedAgent(ABC):
@@ -91,32 +89,23 @@ class OracleAgent(ScriptedAgent):
 class DemonstrationAgent(ScriptedAgent):
     """An oracle that slips, so that demonstrations show mistakes and how to recover from them.
 
-    Each episode draws its own rate of mistakes from [0, `mistake_rate_max`], so that a set of demonstrations holds
-    flawless play and poor play, and a model cloned from it knows the states in which it must recover.
-
     Args:
-        mistake_rate_max: Highest probability of a slip per turn, in [0, 1].
+        mistake_rate: Probability of a slip per turn, in [0, 1].
         seed: Mixed with the episode's seed.
 
     Raises:
-        ValueError: `mistake_rate_max` is not a probability.
+        ValueError: `mistake_rate` is not a probability.
     """
 
-    def __init__(self, mistake_rate_max: float, seed: int = 0) -> None:
-        if not 0.0 <= mistake_rate_max <= 1.0:
-            raise ValueError(f"mistake_rate_max must lie in [0, 1], got {mistake_rate_max}")
+    def __init__(self, mistake_rate: float, seed: int = 0) -> None:
+        if not 0.0 <= mistake_rate <= 1.0:
+            raise ValueError(f"mistake_rate must lie in [0, 1], got {mistake_rate}")
         super().__init__(seed)
-        self.mistake_rate_max = mistake_rate_max
-
-    def start(self, slot: int, env: TextEnv, observation: str, seed: int) -> None:
-        """Enter an episode and draw its rate of mistakes."""
-        super().start(slot, env, observation, seed)
-        seat = self._seats[slot]
-        seat.mistake_rate = float(seat.rng.uniform(0.0, self.mistake_rate_max))
+        self.mistake_rate = mistake_rate
 
     def choose(self, seat: Seat) -> str:
-        """Slip with the episode's rate, play optimally otherwise."""
-        if seat.rng.random() < seat.mistake_rate:
+        """Slip with the given probability, play optimally otherwise."""
+        if seat.rng.random() < self.mistake_rate:
             return seat.env.mistaken_action(seat.rng)
         return seat.env.oracle_action()
 

@@ -24,7 +24,7 @@ import tyro
 
 from turngym.agents.base import Agent, Reply
 from turngym.agents.episode import Episode
-from turngym.agents.evaluation import first_instances
+from turngym.agents.evaluation import instance_range
 from turngym.agents.language_model import LanguageModel, LanguageModelAgent
 from turngym.agents.rollout import collect_episodes
 from turngym.agents.scripted import OracleAgent
@@ -122,7 +122,7 @@ class RereadingAgent:
 
 def prepare_model(env_id: str, cloning_steps: int) -> LanguageModel:
     """Build the built-in model for an environment and have it imitate the oracle for a few steps."""
-    demonstrations = collect_episodes(OracleAgent(), env_id, first_instances("train", 200), slots=1)
+    demonstrations = collect_episodes(OracleAgent(), env_id, instance_range("train", 200), slots=1)
     texts = (message["content"] for episode in demonstrations for message in episode.messages())
     tokenizer = train_tokenizer(texts)
     model = LanguageModel(build_decoder(tokenizer), tokenizer)
@@ -165,7 +165,7 @@ def measure(env_id: str, model: LanguageModel, options: Options) -> list[Measure
 
 def play(env_id: str, agent: Agent, episodes: int, slots: int) -> list[Episode]:
     """Play the first validation instances."""
-    return collect_episodes(agent, env_id, first_instances("validation", episodes), slots=slots)
+    return collect_episodes(agent, env_id, instance_range("validation", episodes), slots=slots)
 
 
 def timed_play(

@@ -51,28 +51,25 @@ class WarmStartConfig:
     enabled: bool = True
     """Whether to clone before learning; switch off for a checkpoint that already plays."""
     success_low: float = 0.3
-    """Cloning stops at the first check whose sampled validation success is at least this."""
+    """Cloning ends with the first course after which the sampled validation success is at least this."""
     success_high: float = 0.6
-    """A check above this is reported as overshooting the band."""
-    mistake_rate: float = 0.8
-    """Highest probability of a slip per turn; each demonstration draws its own rate below it."""
-    batch_size: int = 16
+    """A success above this is reported as overshooting the band."""
+    mistake_rate: float = 0.5
+    """Probability of a slip per turn once demonstrations slip."""
+    flawless_share: float = 0.7
+    """Share of a course whose demonstrations are flawless; those of the rest slip."""
+    batch_size: int = 32
     """Demonstrations per step."""
     learning_rate: float = 5e-3
     """Peak learning rate of AdamW on embeddings and norms."""
     matrix_learning_rate: float = 2e-2
     """Peak learning rate of Muon on the hidden matrices."""
-    decay_steps: int = 300
-    """Learning rates fall as 1 / sqrt(1 + step / decay_steps): no end has to be known beforehand."""
-    min_steps: int = 0
-    """Steps before the first check that may end cloning. If the demonstrations themselves succeed as often as the band
-    asks, further steps teach the game without leaving it: greedy play gets good, sampled play stays exploratory."""
-    max_steps: int = 6000
-    """Steps after which cloning gives up with an error."""
-    check_every: int = 200
-    """Steps between checks of the success band."""
+    course_steps: int = 1500
+    """Steps of a course, over which the learning rates fall to 0."""
+    max_courses: int = 3
+    """Courses after which cloning gives up with an error."""
     check_episodes: int = 300
-    """Validation episodes per check."""
+    """Validation episodes that measure the success after a course."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +128,8 @@ class EvaluationConfig:
 
     episodes: int = 512
     """Held-out test instances, each played once sampled and once greedily."""
+    first: int = 0
+    """Number of the first test instance; others than those that settings were compared on give an unspoilt figure."""
     validate_every: int = 0
     """Optimizer steps between validations on `validation_episodes`; 0 never validates."""
     validation_episodes: int = 200

@@ -4,7 +4,7 @@
         config.toml           the resolved configuration (written by the command line)
         base/                 the player before reinforcement learning: the reference policy
         values.sqlite         its episodes, stage 1
-        checkpoints/          step-000050/: policy, optimizer, tracker
+        checkpoints/          step-000050/: policy, optimizer, tracker, a copy of the value store
         metrics.jsonl         one line per check, stage and optimizer step
         episodes/             those of the step before every checkpoint, and of the test
         result.json           scores of random, base and trained player on the test split, and the optimum
@@ -29,7 +29,7 @@ import torch
 
 from turngym.agents.base import Agent
 from turngym.agents.episode import Episode, write_episodes
-from turngym.agents.evaluation import first_instances, optimal_rate, score_episodes
+from turngym.agents.evaluation import instance_range, optimal_rate, score_episodes
 from turngym.agents.language_model import LanguageModel, LanguageModelAgent
 from turngym.agents.rollout import Instance, collect_episodes
 from turngym.agents.scripted import DemonstrationAgent, RandomAgent
@@ -44,6 +44,7 @@ from turngym.trainers.tracker import ValueTracker
 from turngym.trainers.value_store import ValueStore
 from turngym.trainers.warm_start import clone, validate
 
+VALUE_STORE = "values.sqlite"
 TOKENIZER_EPISODES = 500
 """Demonstrations whose text the built-in tokenizer is trained on."""
 CHECKPOINTS_KEPT = 2
@@ -126,14 +127,20 @@ def load_or_build(config: TrainConfig) -> LanguageModel:
 def prepare_learner(
     base: LanguageModel, config: TrainConfig, folder: Path, metrics: Metrics, progress: Progress
 ) -> Learner:
-    """Run stage 1, and return the learner as the last checkpoint left it, or at its start."""
+    """Run stage 1, and return the learner as the last checkpoint left it, or at its start.
+
+    A value store that is missing is taken from the last checkpoint.
+    """
     base.model.requires_grad_(False)
-    with ValueStore(folder / "values.sqlite", store_fingerprint(base, config)) as store:
+    last = latest_checkpoint(folder / "checkpoints")
+    values = folder / VALUE_STORE
+    if last is not None and not values.exists():
+        shutil.copyfile(last / VALUE_STORE, values)
+    with ValueStore(values, store_fingerprint(base, config)) as store:
         for block in sample_reference(base, store, config, progress):
             metrics.add("values", block)
         estimates, success_rates = estimate(store, config), store.success_rates()
     tracker = ValueTracker(estimates, success_rates, memory=config.astarpo.tracker_memory)
-    last = latest_checkpoint(folder / "checkpoints")
     if last is None:
         policy = LanguageModel(copy.deepcopy(base.model), base.tokenizer, keep_thoughts=config.model.keep_thoughts)
     else:
@@ -202,13 +209,14 @@ class DeferredInterrupt:
 
 
 def checkpoint_learner(learner: Learner, folder: Path) -> None:
-    """Save everything that stage 2 changes."""
+    """Save everything that stage 2 changes, and the value store that it started from, which nobody writes by now."""
     save_checkpoint(
         folder / "checkpoints",
         learner.step,
         save_policy=learner.policy.save_pretrained,
         optimizer_state=learner.optimizer.state_dict(),
         extra={"tracker": learner.tracker.state_dict()},
+        files={VALUE_STORE: folder / VALUE_STORE},
     )
     prune(folder / "checkpoints", CHECKPOINTS_KEPT)
 
@@ -227,7 +235,7 @@ def measure(
 ) -> dict[str, Any]:
     """Score random, base and trained player on the test split, beside the optimum, and write `result.json`."""
     count = config.evaluation.episodes
-    instances = first_instances("test", count)
+    instances = instance_range("test", count, config.evaluation.first)
     started = time.perf_counter()
     result: dict[str, Any] = {"env_id": config.env.id}
     result["optimum"] = optimal_rate(config.env.id, instances, config.env.kwargs)

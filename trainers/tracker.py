@@ -42,7 +42,10 @@ class _Average:
 
 
 class ValueTracker:
-    """Tracks the soft return and the success rate of every instance.
+    """Tracks the soft return and the success rate of every instance of stage 1, and of the pool as a whole.
+
+    An instance that stage 1 has not sampled is worth the level of the pool, and counts for that level alone: fresh
+    instances are played once, so the state does not grow with the run.
 
     Read `value` before an episode is used and call `update` after: then the baseline of a sample never depends on that
     sample, and the gradient stays unbiased whatever the value.
@@ -91,22 +94,22 @@ class ValueTracker:
             return self._pool.success
         return self._with_pool(average.weight, average.success, self._pool.success)
 
-    def update(self, index: int, soft_return: float, *, success: bool, drift: float = 0.0) -> None:
+    def update(self, index: int, soft_return: float, *, success: bool) -> None:
         """Learn from an episode whose baseline has been used.
 
         Args:
-            index: The instance played.
+            index: The instance played, of the pool or fresh.
             soft_return: `R - beta * sum(log pi - log ref)` over the episode, in the unit of the returns.
             success: Whether the episode solved its task.
-            drift: How far the policy has moved since the last visit, at least 0; each unit halves the old weight.
 
         Raises:
-            ValueError: `soft_return` is not finite or `drift` is negative.
+            ValueError: `soft_return` is not finite.
         """
-        if not math.isfinite(soft_return) or not drift >= 0.0:
-            raise ValueError(f"need a finite soft return and drift >= 0, got {soft_return} and {drift}")
-        average = self._instances.setdefault(index, _Average(0.0, 0.0, weight=0.0))
-        average.update(soft_return, success, self.memory * 2.0**-drift)
+        if not math.isfinite(soft_return):
+            raise ValueError(f"need a finite soft return, got {soft_return}")
+        average = self._instances.get(index)
+        if average is not None:
+            average.update(soft_return, success, self.memory)
         self._pool.update(soft_return, success, POOL_MEMORY)
 
     def prompt_weights(self, indices_I: Iterable[int]) -> NDArray[np.float64]:

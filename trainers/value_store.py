@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -225,20 +225,6 @@ class ValueStore:
             mean_return=math.nan if mean_return is None else mean_return,
             success_rate=math.nan if success_rate is None else success_rate,
         )
-
-    def snapshot_to(self, path: str | Path) -> None:
-        """Write a consistent copy of the store as one self-contained file, replacing `path` at once or not at all."""
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = target.with_name(target.name + ".tmp")
-        unfinished.unlink(missing_ok=True)
-        try:
-            with closing(sqlite3.connect(unfinished)) as copy:
-                self._database.backup(copy)
-                copy.execute("PRAGMA journal_mode = DELETE")
-            unfinished.replace(target)
-        finally:
-            unfinished.unlink(missing_ok=True)
 
     def _open(self) -> None:
         """Create the tables in an empty file; otherwise make sure that the file is ours, whole and of this set-up."""

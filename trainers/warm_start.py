@@ -1,8 +1,9 @@
 """Warm start: behaviour cloning on scripted play of mixed quality, until a measured success band is reached.
 
-Reinforcement learning sharpens and extends skills but creates none from a player that never succeeds. Cloning stops as
-soon as the model, sampling, succeeds often enough to learn from and seldom enough to explore. How long that takes
-depends on the seed, so the success is measured instead of the time.
+Reinforcement learning sharpens and extends skills but creates none from a player that never succeeds, and learns
+nothing from one that always does. So cloning goes in courses. A course first shows flawless play, from which the game
+is learned fastest, and then play with mistakes and recoveries, until the clone explores. What a course achieves depends
+on the seed; the success is measured after each, and courses follow until it suffices.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from itertools import count, islice
 
 import numpy as np
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 
 from turngym.agents.episode import Episode
-from turngym.agents.evaluation import first_instances, score_episodes
+from turngym.agents.evaluation import instance_range, score_episodes
 from turngym.agents.language_model import LanguageModel, LanguageModelAgent, NonFiniteError
 from turngym.agents.rollout import Instance, collect_episodes
 from turngym.agents.scripted import DemonstrationAgent
@@ -34,55 +36,62 @@ class WarmStartError(RuntimeError):
 
 
 def clone(model: LanguageModel, config: TrainConfig, progress: Progress) -> Iterator[dict[str, float]]:
-    """Clone scripted play until sampled validation success reaches `warm_start.success_low`.
+    """Clone scripted play, course by course, until sampled validation success reaches `warm_start.success_low`.
 
     Args:
         model: Trained in place.
         config: The run; its seed determines the demonstrations.
-        progress: Told about every step and check.
+        progress: Told about every step and course.
 
     Yields:
-        The numbers of each check: step, seconds since the check before, mean loss (nats per token), success.
+        The numbers of each course: its last step, its seconds, the mean loss of its last tenth (nats per token), and
+        the success after it.
 
     Raises:
-        WarmStartError: The band was not reached in `warm_start.max_steps` steps.
+        WarmStartError: The band was not reached in `warm_start.max_courses` courses.
         NonFiniteError: The loss or a gradient is not finite.
     """
     stage = config.warm_start
     optimizers = cloning_optimizers(model.model, stage)
-    schedules = [LambdaLR(optimizer, lambda step: (1 + step / stage.decay_steps) ** -0.5) for optimizer in optimizers]
-    losses: list[float] = []
-    progress.phase("warm start", None)
-    started = time.perf_counter()
-    for step, episodes in enumerate(demonstration_batches(model, config), start=1):
-        losses.append(cloning_step(model, optimizers, episodes))
-        for schedule in schedules:
-            schedule.step()
-        progress.advance(loss=losses[-1])
-        if step % stage.check_every and step < stage.max_steps:
-            continue
+    schedules = [LambdaLR(optimizer, lambda step: 1.0 - course_share(step, stage)) for optimizer in optimizers]
+    demonstrations = demonstration_batches(model, config)
+    for course in count(1):
+        progress.phase("warm start" if course == 1 else f"warm start, course {course}", stage.course_steps)
+        started = time.perf_counter()
+        losses: list[float] = []
+        for episodes in islice(demonstrations, stage.course_steps):
+            losses.append(cloning_step(model, optimizers, episodes))
+            for schedule in schedules:
+                schedule.step()
+            progress.advance(loss=losses[-1])
         success = validate(model, config, stage.check_episodes)
         progress.advance(0, success=success)
-        yield {"step": step, "seconds": time.perf_counter() - started, "loss": float(np.mean(losses)),
-               "success": success}  # fmt: skip
-        losses, started = [], time.perf_counter()
-        if success >= stage.success_low and step >= stage.min_steps:
-            if success > stage.success_high:
-                progress.note(f"the warm start overshot its band: success {success:.2f} > {stage.success_high:.2f}")
+        yield {"step": course * stage.course_steps, "seconds": time.perf_counter() - started,
+               "loss": float(np.mean(losses[-max(1, len(losses) // 10):])), "success": success}  # fmt: skip
+        if success > stage.success_high:
+            progress.note(f"the warm start overshot its band: success {success:.2f} > {stage.success_high:.2f}")
+        if success >= stage.success_low:
             return
-        if step == stage.max_steps:
+        if course == stage.max_courses:
             raise WarmStartError(
-                f"after {step} cloning steps the sampled success is {success:.3f}, below {stage.success_low:g}; "
-                "raise warm_start.max_steps, lower warm_start.mistake_rate, or widen the model"
+                f"after {course} courses of {stage.course_steps} cloning steps the sampled success is {success:.3f}, "
+                f"below {stage.success_low:g}; raise warm_start.course_steps, lower warm_start.mistake_rate, or widen "
+                "the model"
             )
+
+
+def course_share(step: int, stage: WarmStartConfig) -> float:
+    """Return which share of its course is over when a step begins, in [0, 1)."""
+    return step % stage.course_steps / stage.course_steps
 
 
 def demonstration_batches(model: LanguageModel, config: TrainConfig) -> Iterator[list[Episode]]:
     """Yield batches of demonstrations on fresh training instances, without end, in an order fixed by the run's seed."""
     stage = config.warm_start
-    agent = DemonstrationAgent(stage.mistake_rate)
     rng = np.random.default_rng([config.run.seed, WARM_START_STREAM])
-    while True:
+    for step in count():
+        flawless = course_share(step, stage) < stage.flawless_share
+        agent = DemonstrationAgent(0.0 if flawless else stage.mistake_rate)
         indices = rng.integers(2**30, size=stage.batch_size).tolist()
         instances = [Instance(split="train", index=index, seed=index) for index in indices]
         episodes = collect_episodes(agent, config.env.id, instances, env_kwargs=config.env.kwargs, slots=1)
@@ -131,6 +140,6 @@ def validate(model: LanguageModel, config: TrainConfig, episodes: int) -> float:
     agent = LanguageModelAgent(
         model, temperature=config.astarpo.temperature, slots=slots, max_reply_tokens=config.model.max_reply_tokens
     )
-    instances = first_instances("validation", episodes)
+    instances = instance_range("validation", episodes)
     played = collect_episodes(agent, config.env.id, instances, env_kwargs=config.env.kwargs, slots=slots)
     return score_episodes(played, 0.0).rate

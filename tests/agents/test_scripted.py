@@ -128,14 +128,13 @@ def test_playing_leaves_the_global_generator_alone() -> None:
     assert repr(np.random.get_state()) == before
 
 
-def test_demonstrations_hold_mistakes_and_recoveries_of_all_rates() -> None:
+def test_demonstrations_hold_mistakes_and_recoveries() -> None:
     agent = DemonstrationAgent(0.5)
     episodes = [play(agent, seed=seed, turns=200) for seed in range(300)]
     slips = [sum(action.startswith("door") for action in actions) for actions in episodes]
     assert all(actions[-1] == "2" for actions in episodes), "every demonstration recovers in the end"
     assert min(slips) == 0 and max(slips) >= 3
-    share = sum(slips) / sum(len(actions) for actions in episodes)
-    assert 0.18 < share < 0.38  # the rate's mean is .25; long episodes are those of high rates
+    assert sum(slips) / sum(len(actions) for actions in episodes) == pytest.approx(0.5, abs=0.05)
 
 
 def test_a_rate_of_zero_is_the_oracle() -> None:
@@ -144,7 +143,7 @@ def test_a_rate_of_zero_is_the_oracle() -> None:
 
 @pytest.mark.parametrize("rate", [-0.1, 1.1, float("nan")])
 def test_a_rate_that_is_no_probability_is_refused(rate: float) -> None:
-    with pytest.raises(ValueError, match="mistake_rate_max"):
+    with pytest.raises(ValueError, match="mistake_rate must lie"):
         DemonstrationAgent(rate)
 
 

@@ -8,7 +8,7 @@ import gymnasium as gym
 import pytest
 import torch
 
-from turngym.agents.evaluation import first_instances
+from turngym.agents.evaluation import instance_range
 from turngym.agents.language_model import LanguageModel, LanguageModelAgent
 from turngym.agents.rollout import collect_episodes, text_env
 from turngym.agents.scripted import OracleAgent, RandomAgent
@@ -79,7 +79,7 @@ def test_the_game_keeps_the_contract() -> None:
 
 
 def test_the_oracle_closes_every_door_and_others_do_not() -> None:
-    instances = first_instances("test", 20)
+    instances = instance_range("test", 20)
     for episode in collect_episodes(OracleAgent(), night_watch.ENV_ID, instances):
         assert episode.success and len(episode.turns) == night_watch.ROUNDS
         assert episode.task_return == pytest.approx(1.0)
@@ -91,5 +91,5 @@ def test_the_oracle_closes_every_door_and_others_do_not() -> None:
 
 
 def test_histories_are_as_long_as_they_are_said_to_be(model: LanguageModel) -> None:
-    (episode,) = collect_episodes(OracleAgent(), night_watch.ENV_ID, first_instances("train", 1))
+    (episode,) = collect_episodes(OracleAgent(), night_watch.ENV_ID, instance_range("train", 1))
     assert 400 <= len(model.chat.encode_episode(episode).token_ids) <= 500

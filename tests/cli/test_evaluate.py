@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from turngym.agents.episode import read_episodes
-from turngym.agents.evaluation import first_instances, optimal_rate
+from turngym.agents.evaluation import instance_range, optimal_rate
 from turngym.cli import main
 
 
@@ -94,12 +94,16 @@ def test_a_file_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_the_optimum_is_the_mean_over_instances() -> None:
-    assert optimal_rate("turngym/FrozenLake-v0", first_instances("test", 10)) == 1.0
-    slippery = optimal_rate("turngym/FrozenLakeSlippery-v0", first_instances("test", 30))
+    assert optimal_rate("turngym/FrozenLake-v0", instance_range("test", 10)) == 1.0
+    slippery = optimal_rate("turngym/FrozenLakeSlippery-v0", instance_range("test", 30))
     assert slippery is not None and 0.1 < slippery < 0.9
 
 
-def test_first_instances_change_their_chance_with_the_seed_and_nothing_else() -> None:
-    zero, one = first_instances("test", 5), first_instances("test", 5, seed=1)
+def test_the_seed_changes_the_chance_and_not_the_instances() -> None:
+    zero, one = instance_range("test", 5), instance_range("test", 5, seed=1)
     assert [instance.index for instance in zero] == [instance.index for instance in one] == list(range(5))
     assert not {instance.seed for instance in zero} & {instance.seed for instance in one}
+
+
+def test_a_range_may_begin_anywhere() -> None:
+    assert instance_range("test", 5, 3) == instance_range("test", 8)[3:]

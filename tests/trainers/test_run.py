@@ -126,6 +126,16 @@ def test_the_seed_decides_the_run(tiny: TrainConfig, finished: Finished, tmp_pat
     assert scores(again) == scores(result)
 
 
+def test_a_lost_value_store_comes_back_from_the_checkpoint(tiny: TrainConfig, folder: Path) -> None:
+    store = folder / "values.sqlite"
+    before = store.read_bytes()
+    store.unlink()
+    progress = Phases()
+    train(tiny, folder, progress, resume=True)
+    assert store.read_bytes() == before
+    assert progress.work["stage 1: values"] == progress.totals["stage 1: values"]
+
+
 def test_resuming_a_complete_run_learns_nothing_more(tiny: TrainConfig, folder: Path) -> None:
     before, metrics = policy(folder), (folder / "metrics.jsonl").read_text()
     first = json.loads((folder / "result.json").read_text())

@@ -66,14 +66,13 @@ def test_old_visits_fade() -> None:
     assert jumpy.value(3) > 0.6
 
 
-def test_drift_fades_them_faster() -> None:
-    near, far = tracker(), tracker()
-    near.update(8, 1.0, success=True)
-    far.update(8, 1.0, success=True, drift=5.0)
-    assert far.value(8) > near.value(8) + 0.1
-    forgotten = tracker()
-    forgotten.update(8, 0.625, success=True, drift=math.inf)
-    assert forgotten.state_dict()["values"][1] == 0.625
+def test_fresh_instances_move_the_pool_and_leave_no_trace() -> None:
+    learning = tracker()
+    for index in range(100, 150):
+        learning.update(index, 0.9, success=True)
+        assert learning.value(index) == learning.value(99)
+    assert learning.value(99) == pytest.approx(0.9, abs=0.1)
+    assert learning.state_dict()["instances"] == [3, 8]
 
 
 def test_prompt_weights_prefer_a_toss_up() -> None:
@@ -116,10 +115,10 @@ def test_unusable_arguments_are_refused() -> None:
     for settings in ({"memory": 0.0}, {"memory": 1.1}, {"pool_weight": 0.0}):
         with pytest.raises(ValueError, match="0 < memory <= 1"):
             tracker(**settings)
-    for outcome, drift in ((math.nan, 0.0), (math.inf, 0.0), (1.0, -1.0), (1.0, math.nan)):
+    for outcome in (math.nan, math.inf):
         learning = tracker()
         with pytest.raises(ValueError, match="finite soft return"):
-            learning.update(3, outcome, success=True, drift=drift)
+            learning.update(3, outcome, success=True)
         assert learning.state_dict() == tracker().state_dict()
 
 

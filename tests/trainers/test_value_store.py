@@ -191,20 +191,6 @@ def test_damage_is_found_when_opening(tmp_path: Path, damage: str) -> None:
         ValueStore(path, FINGERPRINT)
 
 
-def test_a_snapshot_is_one_independent_file(tmp_path: Path) -> None:
-    with ValueStore(tmp_path / "v", FINGERPRINT) as store:
-        store.add([episode(1, 1)])
-        store.snapshot_to(tmp_path / "copy" / "s.sqlite")
-        store.add([episode(1, 2)])
-        assert [path.name for path in (tmp_path / "copy").iterdir()] == ["s.sqlite"]
-        with ValueStore(tmp_path / "copy" / "s.sqlite", FINGERPRINT) as copy:
-            assert copy.counts() == {1: 1}
-            copy.add([episode(9, 9)])
-        store.snapshot_to(tmp_path / "copy" / "s.sqlite")
-        with ValueStore(tmp_path / "copy" / "s.sqlite", FINGERPRINT) as copy:
-            assert copy.counts() == {1: 2}
-
-
 def test_two_writers_share_a_store(tmp_path: Path) -> None:
     with ValueStore(tmp_path / "v", FINGERPRINT) as one, ValueStore(tmp_path / "v", FINGERPRINT) as two:
         one.add([episode(1, 1)])

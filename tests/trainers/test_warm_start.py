@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from turngym.agents.episode import Episode
 from turngym.agents.language_model import LanguageModel, NonFiniteError
 from turngym.trainers import warm_start
 from turngym.trainers.config import TrainConfig
@@ -33,7 +34,11 @@ class Notes(SilentProgress):
 
     def __init__(self) -> None:
         self.notes: list[str] = []
+        self.phases: list[tuple[str, int | None]] = []
         self.steps = 0
+
+    def phase(self, name: str, total: int | None) -> None:
+        self.phases.append((name, total))
 
     def advance(self, n: int = 1, **numbers: float) -> None:
         self.steps += n
@@ -50,34 +55,45 @@ def changed(config: TrainConfig, seed: int = 0, **settings: Any) -> TrainConfig:
 def test_stops_inside_the_band(tiny: TrainConfig, seed: int) -> None:
     config, progress = changed(tiny, seed), Notes()
     model = load_or_build(config)
-    checks = list(clone(model, config, progress))
-    assert [check["step"] for check in checks] == list(range(20, 20 * len(checks) + 1, 20))
-    assert progress.steps == checks[-1]["step"] < 500
-    assert all(check["success"] < 0.1 for check in checks[:-1])
-    assert 0.1 <= checks[-1]["success"] <= 0.7
-    assert checks[-1]["loss"] < checks[0]["loss"]
+    courses = list(clone(model, config, progress))
+    assert [course["step"] for course in courses] == [60 * number for number in range(1, len(courses) + 1)]
+    assert progress.steps == courses[-1]["step"]
+    assert all(course["success"] < 0.1 for course in courses[:-1])
+    assert 0.1 <= courses[-1]["success"] <= 0.7
     assert progress.notes == []
-    assert validate(model, config, 50) == checks[-1]["success"]
+    assert validate(model, config, 50) == courses[-1]["success"]
 
 
 def test_gives_up_with_advice(tiny: TrainConfig) -> None:
-    config = changed(tiny, max_steps=3, check_every=2, check_episodes=4)
-    checks = clone(load_or_build(config), config, SilentProgress())
-    assert [next(checks)["step"], next(checks)["step"]] == [2, 3]
-    with pytest.raises(WarmStartError, match=r"after 3 cloning steps .* below 0.1; raise warm_start.max_steps"):
-        next(checks)
+    config = changed(tiny, max_courses=2, course_steps=3, check_episodes=4)
+    progress = Notes()
+    courses = clone(load_or_build(config), config, progress)
+    assert [next(courses)["step"], next(courses)["step"]] == [3, 6]
+    with pytest.raises(WarmStartError, match=r"after 2 courses of 3 .* below 0.1; raise warm_start.course_steps"):
+        next(courses)
+    assert progress.phases == [("warm start", 3), ("warm start, course 2", 3)]
 
 
 def test_says_so_when_it_overshoots(tiny: TrainConfig) -> None:
-    config = changed(tiny, success_low=-1.0, success_high=-0.5, check_every=1, check_episodes=4)
+    config = changed(tiny, success_low=-1.0, success_high=-0.5, course_steps=1, check_episodes=4)
     progress = Notes()
     assert len(list(clone(load_or_build(config), config, progress))) == 1
     assert progress.notes == ["the warm start overshot its band: success 0.00 > -0.50"]
 
 
-def test_goes_on_for_the_least_number_of_steps(tiny: TrainConfig) -> None:
-    config = changed(tiny, success_low=0.0, min_steps=3, check_every=1, check_episodes=2)
-    assert [check["step"] for check in clone(load_or_build(config), config, SilentProgress())] == [1, 2, 3]
+def test_learning_rates_fall_to_zero_in_every_course(tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = changed(tiny, max_courses=2, course_steps=4, check_episodes=1, success_low=2.0)
+    rates = []
+
+    def record(model: LanguageModel, optimizers: list[torch.optim.Optimizer], episodes: list[Episode]) -> float:
+        rates.append([optimizer.param_groups[0]["lr"] for optimizer in optimizers])
+        return cloning_step(model, optimizers, episodes)
+
+    monkeypatch.setattr(warm_start, "cloning_step", record)
+    with pytest.raises(WarmStartError):
+        list(clone(load_or_build(config), config, SilentProgress()))
+    peaks = [config.warm_start.matrix_learning_rate, config.warm_start.learning_rate]
+    assert rates == [[pytest.approx(share * peak) for peak in peaks] for share in (1, 0.75, 0.5, 0.25) * 2]
 
 
 def test_demonstrations_are_a_function_of_the_seed(player: LanguageModel, tiny: TrainConfig) -> None:
@@ -97,8 +113,15 @@ def test_demonstrations_are_play_on_training_instances(player: LanguageModel, ti
     assert len({episode.index for episode in episodes}) == len(episodes)
     for turn in (turn for episode in episodes for turn in episode.turns):
         assert turn.span[1] > turn.span[0]
-    batches = islice(demonstration_batches(player, changed(tiny, mistake_rate=1.0)), 3)
-    assert 0.1 < np.mean([episode.success for batch in batches for episode in batch]) < 0.95
+
+
+def test_a_course_begins_with_flawless_play_and_ends_with_mistakes(player: LanguageModel, tiny: TrainConfig) -> None:
+    config = changed(tiny, mistake_rate=1.0, flawless_share=0.5, course_steps=20, batch_size=8)
+    success = [np.mean([episode.success for episode in batch])
+               for batch in islice(demonstration_batches(player, config), 40)]  # fmt: skip
+    for first in (0, 20):  # two courses
+        assert success[first : first + 10] == [1.0] * 10
+        assert 0.1 < np.mean(success[first + 10 : first + 20]) < 0.95
 
 
 def names_by_optimizer(network: torch.nn.Module, config: TrainConfig) -> list[set[str]]:
@@ -138,7 +161,8 @@ def test_a_step_lowers_the_likelihood_loss_it_reports(player: LanguageModel, tin
             places = [place for turn in episode.turns for place in range(*turn.span)]
             total -= sum(float(logp_TV[place - 1, episode.token_ids[place]]) for place in places)
             count += len(places)
-    optimizers = cloning_optimizers(player.model, tiny.warm_start)
+    small = changed(tiny, learning_rate=1e-4, matrix_learning_rate=1e-3).warm_start
+    optimizers = cloning_optimizers(player.model, small)
     assert cloning_step(player, optimizers, episodes) == pytest.approx(total / count, rel=1e-5)
     assert cloning_step(player, optimizers, episodes) < total / count
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 import turngym
-from turngym.agents.evaluation import first_instances, score_episodes
+from turngym.agents.evaluation import instance_range, score_episodes
 from turngym.agents.rollout import collect_episodes
 from turngym.agents.scripted import OracleAgent
 from turngym.cli.config import load_preset, preset_names, short_name
@@ -129,7 +129,7 @@ def environments() -> str:
         Broken: An environment raised.
     """
     for env_id in env_ids():
-        score = score_episodes(collect_episodes(OracleAgent(), env_id, first_instances("train", 2)), 0.0)
+        score = score_episodes(collect_episodes(OracleAgent(), env_id, instance_range("train", 2)), 0.0)
         if score.errors:
             raise Broken(f"{env_id} failed in play: install turngym again")
     return ", ".join(map(short_name, env_ids()))
@@ -153,7 +153,7 @@ def tiny_model() -> str:
     agent = language_model.LanguageModelAgent(
         language_model.LanguageModel(decoder, tokenizer), slots=2, max_reply_tokens=4
     )
-    episodes = collect_episodes(agent, env_id, first_instances("train", 2), slots=2)
+    episodes = collect_episodes(agent, env_id, instance_range("train", 2), slots=2)
     if any(turn.span[1] - turn.span[0] != len(turn.logprobs) for episode in episodes for turn in episode.turns):
         raise Broken("the model's tokens and log-probabilities do not match: check the versions of torch, transformers")
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"

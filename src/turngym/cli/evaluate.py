@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from turngym.agents.base import Agent
-from turngym.agents.evaluation import Score, first_instances, optimal_rate, score_episodes
+from turngym.agents.evaluation import Score, instance_range, optimal_rate, score_episodes
 from turngym.agents.rollout import Instance, collect_episodes
 from turngym.agents.scripted import RandomAgent
 from turngym.cli.errors import UsageError
@@ -33,6 +33,8 @@ class EvaluateOptions:
     """Arguments of the environment, as a JSON object; a run knows its own."""
     episodes: int = 512
     """How many instances, each played once."""
+    first: int = 0
+    """The index of the first instance; the others follow it."""
     split: Literal["train", "validation", "test"] = "test"
     """Which instances."""
     greedy: bool = False
@@ -48,13 +50,14 @@ class EvaluateOptions:
 def run(words: Sequence[str]) -> int:
     """Run the command and return its exit code."""
     options = parse(EvaluateOptions, words, command="evaluate")
-    check_amounts(episodes=options.episodes, slots=options.slots, seed=options.seed, temperature=options.temperature)
+    check_amounts(episodes=options.episodes, first=options.first, slots=options.slots, seed=options.seed,
+                  temperature=options.temperature)  # fmt: skip
     player = find_player(options.player)
     env_id, env_kwargs = player.env(options.env, options.env_kwargs)
     decoding = Decoding(greedy=options.greedy, temperature=options.temperature, slots=options.slots)
     agent = player.make(decoding)
     console = make_console()
-    instances = first_instances(options.split, options.episodes, options.seed)
+    instances = instance_range(options.split, options.episodes, options.first, seed=options.seed)
     rows: dict[str, Score | float | None] = {}
     with TerminalProgress(console) as progress:
         for name, who in {"random": RandomAgent(), player.name: agent}.items():

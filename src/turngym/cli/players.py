@@ -18,7 +18,7 @@ from turngym.trainers.config import ModelConfig, TrainConfig
 SCRIPTED: dict[str, Callable[[], Agent]] = {
     "random": RandomAgent,
     "oracle": OracleAgent,
-    "demonstration": lambda: DemonstrationAgent(0.15),
+    "demonstration": lambda: DemonstrationAgent(0.1),
     "hostile": HostileAgent,
 }
 """Players without a model, by name."""

@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from turngym.agents.episode import Episode, write_episodes
-from turngym.agents.evaluation import score_episodes
-from turngym.agents.rollout import Instance, collect_episodes
+from turngym.agents.evaluation import instance_range, score_episodes
+from turngym.agents.rollout import collect_episodes
 from turngym.cli.errors import UsageError
 from turngym.cli.evaluate import check_amounts
 from turngym.cli.options import JsonObject, parse
@@ -60,10 +60,7 @@ def run(words: Sequence[str]) -> int:
     player = find_player(options.player)
     env_id, env_kwargs = player.env(options.env, options.env_kwargs)
     agent = player.make(Decoding(greedy=options.greedy, temperature=options.temperature, slots=options.slots))
-    instances = [
-        Instance(split=options.split, index=options.first + i, seed=options.seed * options.episodes + i)
-        for i in range(options.episodes)
-    ]
+    instances = instance_range(options.split, options.episodes, options.first, seed=options.seed)
     console = make_console()
     began = time.perf_counter()
     with TerminalProgress(console) as progress:
