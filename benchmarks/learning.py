@@ -23,7 +23,8 @@ from turngym.agents.evaluation import Score
 
 PLAYERS = ("random", "base_sampled", "base_greedy", "trained_sampled", "trained_greedy")
 GROUP_HEAD = (
-    "| environment | runs | turns | random | optimum | base, sampled | A*PO, sampled | A*PO, greedy | seconds |"
+    "| environment | runs | turns | random | optimum | base, sampled | base, greedy | A*PO, sampled | A*PO, greedy "
+    "| sampled, of the optimum | seconds |"
 )
 RUN_HEAD = "| run | episodes | base, sampled | base, greedy | A*PO, sampled | A*PO, greedy | warm start, s | A*PO, s |"
 
@@ -76,15 +77,16 @@ def group_row(env: str, runs: Sequence[RunResult]) -> str:
         return f"{fmean(rates):.3f} ({min(rates):.3f}-{max(rates):.3f})"
 
     optima = [run.optimum for run in runs if run.optimum is not None]
+    optimum = fmean(optima) if len(optima) == len(runs) else None
+    trained = fmean(run.scores["trained_sampled"].rate for run in runs)
     cells = [
         env,
         str(len(runs)),
         f"{fmean(run.scores['trained_sampled'].mean_turns for run in runs):.1f}",
         f"{fmean(run.scores['random'].rate for run in runs):.3f}",
-        f"{fmean(optima):.3f}" if optima else "unknown",
-        spread("base_sampled"),
-        spread("trained_sampled"),
-        spread("trained_greedy"),
+        f"{optimum:.3f}" if optimum is not None else "unknown",
+        *(spread(player) for player in PLAYERS[1:]),
+        f"{trained / optimum:.0%}" if optimum else "unknown",
         f"{fmean(sum(run.seconds.values()) for run in runs):.0f}",
     ]
     return f"| {' | '.join(cells)} |"
