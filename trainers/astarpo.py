@@ -22,10 +22,11 @@ from torch import Tensor
 
 from turngym.agents.episode import Episode, write_episodes
 from turngym.agents.language_model import LanguageModel, LanguageModelAgent, NonFiniteError
-from turngym.agents.rollout import Instance, collect_episodes, make_env, text_env
+from turngym.agents.rollout import Instance, make_env, text_env
 from turngym.trainers.batching import TokenBatch, sampled_logprobs, token_batches
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.objectives import Objective, Samples, find_objective
+from turngym.trainers.play import play
 from turngym.trainers.tracker import ValueTracker
 
 STAGE_TWO_STREAM = 3
@@ -87,9 +88,7 @@ def learn(
         started = time.perf_counter()
         agent.policy_version = learner.step
         instances = choose_instances(learner, config)
-        played = collect_episodes(
-            agent, config.env.id, instances, env_kwargs=config.env.kwargs, slots=config.run.rollout_slots
-        )
+        played = play(agent, instances, config)
         episodes = [episode for episode in played if not episode.status.is_error() and episode.num_sampled]
         if not episodes:
             reason = next((episode.error for episode in played if episode.error), "the context is too short to reply")

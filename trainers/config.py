@@ -14,6 +14,8 @@ class EnvConfig:
     """The registered id of the environment."""
     kwargs: dict[str, Any] = field(default_factory=dict)
     """Arguments for `gymnasium.make` beyond the registered ones."""
+    step_timeout: float = 0.0
+    """Seconds that an environment may take for a reset or a step before its episode is given up; 0 waits for ever."""
 
 
 @dataclass(frozen=True, kw_only=True)

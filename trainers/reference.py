@@ -15,9 +15,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from turngym.agents.language_model import LanguageModel, LanguageModelAgent
-from turngym.agents.rollout import Instance, collect_episodes, make_env, text_env
+from turngym.agents.rollout import Instance, make_env, text_env
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.fingerprint import fingerprint_of
+from turngym.trainers.play import play
 from turngym.trainers.progress import Progress, SuccessSoFar
 from turngym.trainers.value_store import ValueStore
 from turngym.trainers.values import ValueEstimates, estimate_values, next_instances
@@ -84,13 +85,10 @@ def sample_reference(
         max_reply_tokens=config.model.max_reply_tokens,
     )  # fmt: skip
 
-    def play(samples: Sequence[tuple[int, int]]) -> dict[str, float]:
+    def sample(pairs: Sequence[tuple[int, int]]) -> dict[str, float]:
         started = time.perf_counter()
-        instances = [Instance(split="train", index=i, seed=sample_seed(config.run.seed, i, k)) for i, k in samples]
-        episodes = collect_episodes(
-            agent, config.env.id, instances, env_kwargs=config.env.kwargs, slots=config.run.rollout_slots,
-            on_episode=count,
-        )  # fmt: skip
+        instances = [Instance(split="train", index=i, seed=sample_seed(config.run.seed, i, k)) for i, k in pairs]
+        episodes = play(agent, instances, config, on_episode=count)
         usable = [episode for episode in episodes if not episode.status.is_error()]
         store.add(usable)
         summary = store.summary()
@@ -102,14 +100,14 @@ def sample_reference(
 
     missing = [(i, k) for i in range(stage.instances) for k in range(held.get(i, 0), stage.samples)]
     for start in range(0, len(missing), BLOCK):
-        yield play(missing[start : start + BLOCK])
+        yield sample(missing[start : start + BLOCK])
     # A round is planned from all that is stored, so it must be stored as one block.
     rounds = max(ROUNDS, math.ceil(stage.extra_samples / BLOCK))
     for number in range(1, rounds + 1):
         wanted = asked + stage.extra_samples * number // rounds - sum(store.counts().values())
         samples = plan_extra_samples(store, config, wanted) if wanted > 0 else []
         if samples:
-            yield play(samples)
+            yield sample(samples)
 
 
 def estimate(store: ValueStore, config: TrainConfig) -> ValueEstimates:

@@ -31,13 +31,14 @@ from turngym.agents.base import Agent
 from turngym.agents.episode import Episode, write_episodes
 from turngym.agents.evaluation import instance_range, optimal_rate, score_episodes
 from turngym.agents.language_model import LanguageModel, LanguageModelAgent
-from turngym.agents.rollout import Instance, collect_episodes
+from turngym.agents.rollout import Instance
 from turngym.agents.scripted import DemonstrationAgent, RandomAgent
 from turngym.agents.small_model import build_decoder, train_tokenizer
 from turngym.trainers.astarpo import Learner, learn, make_optimizer
 from turngym.trainers.checkpoint import latest_checkpoint, load_checkpoint, prune, save_checkpoint
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.metrics import Metrics
+from turngym.trainers.play import play
 from turngym.trainers.progress import Progress, SuccessSoFar
 from turngym.trainers.reference import estimate, sample_reference, store_fingerprint
 from turngym.trainers.tracker import ValueTracker
@@ -106,9 +107,7 @@ def load_or_build(config: TrainConfig) -> LanguageModel:
     if shape.path:
         return LanguageModel.from_pretrained(shape.path, keep_thoughts=shape.keep_thoughts)
     instances = [Instance(split="train", index=i, seed=i) for i in range(TOKENIZER_EPISODES)]
-    episodes = collect_episodes(
-        DemonstrationAgent(0.5), config.env.id, instances, env_kwargs=config.env.kwargs, slots=1
-    )
+    episodes = play(DemonstrationAgent(0.5), instances, config, slots=1)
     texts = [message["content"] for episode in episodes for message in episode.messages()]
     tokenizer = train_tokenizer(
         texts, vocabulary_size=shape.vocabulary_size, digits_per_token=shape.digits_per_token,
@@ -242,10 +241,7 @@ def measure(
     for name, player in measured_players(learner, config):
         progress.phase(f"test: {name.replace('_', ', ')}", count)
         began = time.perf_counter()
-        episodes = collect_episodes(
-            player, config.env.id, instances, env_kwargs=config.env.kwargs, slots=config.run.rollout_slots,
-            on_episode=SuccessSoFar(progress),
-        )  # fmt: skip
+        episodes = play(player, instances, config, on_episode=SuccessSoFar(progress))
         result[name] = score_episodes(episodes, time.perf_counter() - began).to_dict()
         if name.startswith("trained"):
             record_episodes(folder / "episodes" / f"test_{name}.jsonl", episodes)

@@ -20,10 +20,11 @@ from torch.optim.lr_scheduler import LambdaLR
 from turngym.agents.episode import Episode
 from turngym.agents.evaluation import instance_range, score_episodes
 from turngym.agents.language_model import LanguageModel, LanguageModelAgent, NonFiniteError
-from turngym.agents.rollout import Instance, collect_episodes
+from turngym.agents.rollout import Instance
 from turngym.agents.scripted import DemonstrationAgent
 from turngym.trainers.batching import sampled_logprobs, token_batches
 from turngym.trainers.config import TrainConfig, WarmStartConfig
+from turngym.trainers.play import play
 from turngym.trainers.progress import Progress
 
 WARM_START_STREAM = 2
@@ -94,8 +95,7 @@ def demonstration_batches(model: LanguageModel, config: TrainConfig) -> Iterator
         agent = DemonstrationAgent(0.0 if flawless else stage.mistake_rate)
         indices = rng.integers(2**30, size=stage.batch_size).tolist()
         instances = [Instance(split="train", index=index, seed=index) for index in indices]
-        episodes = collect_episodes(agent, config.env.id, instances, env_kwargs=config.env.kwargs, slots=1)
-        yield [model.chat.encode_episode(episode) for episode in episodes]
+        yield [model.chat.encode_episode(episode) for episode in play(agent, instances, config, slots=1)]
 
 
 def cloning_optimizers(network: torch.nn.Module, config: WarmStartConfig) -> list[torch.optim.Optimizer]:
@@ -141,5 +141,4 @@ def validate(model: LanguageModel, config: TrainConfig, episodes: int) -> float:
         model, temperature=config.astarpo.temperature, slots=slots, max_reply_tokens=config.model.max_reply_tokens
     )
     instances = instance_range("validation", episodes)
-    played = collect_episodes(agent, config.env.id, instances, env_kwargs=config.env.kwargs, slots=slots)
-    return score_episodes(played, 0.0).rate
+    return score_episodes(play(agent, instances, config), 0.0).rate

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from turngym.agents.episode import Episode
-from turngym.agents.rollout import collect_episodes
 from turngym.trainers import astarpo
 from turngym.trainers.astarpo import Learner, learn
 from turngym.trainers.config import (
@@ -23,6 +22,7 @@ from turngym.trainers.config import (
     WarmStartConfig,
 )
 from turngym.trainers.metrics import Metrics
+from turngym.trainers.play import play
 from turngym.trainers.progress import SilentProgress
 from turngym.trainers.run import prepare_base, prepare_learner
 from turngym.trainers.warm_start import validate
@@ -70,7 +70,7 @@ def with_shuffled_rewards() -> Callable[..., list[Episode]]:
     rng = np.random.default_rng(0)
 
     def collect_and_shuffle(*arguments: Any, **settings: Any) -> list[Episode]:
-        episodes = collect_episodes(*arguments, **settings)
+        episodes = play(*arguments, **settings)
         returns = rng.permutation([episode.total_reward for episode in episodes])
         for episode, total in zip(episodes, returns, strict=True):
             for turn in episode.turns:
@@ -83,7 +83,7 @@ def with_shuffled_rewards() -> Callable[..., list[Episode]]:
 
 def test_success_rises_with_rewards_and_only_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     learned = gain(tmp_path)
-    monkeypatch.setattr(astarpo, "collect_episodes", with_shuffled_rewards())
+    monkeypatch.setattr(astarpo, "play", with_shuffled_rewards())
     shuffled = gain(tmp_path)
     assert learned >= MARGIN
     assert shuffled < MARGIN / 2

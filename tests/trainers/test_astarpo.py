@@ -17,7 +17,6 @@ from torch import Tensor
 
 from turngym.agents.episode import Episode, read_episodes
 from turngym.agents.language_model import LanguageModel, NonFiniteError
-from turngym.agents.rollout import collect_episodes
 from turngym.envs.frozen_lake import FrozenLakeEnv
 from turngym.trainers import astarpo
 from turngym.trainers.astarpo import (
@@ -31,6 +30,7 @@ from turngym.trainers.astarpo import (
 )
 from turngym.trainers.config import AstarpoConfig, TrainConfig
 from turngym.trainers.fingerprint import fingerprint_of
+from turngym.trainers.play import play
 from turngym.trainers.tensor_tree import to_json
 from turngym.trainers.tracker import ValueTracker
 from turngym.trainers.values import estimate_values
@@ -192,12 +192,12 @@ def test_what_is_not_finite_never_reaches_the_optimizer(
     batches: list[list[Episode]] = []
 
     def damaged(*arguments: Any, **settings: Any) -> list[Episode]:
-        episodes = collect_episodes(*arguments, **settings)
+        episodes = play(*arguments, **settings)
         damage(learner, episodes)
         batches.append(episodes)
         return episodes
 
-    monkeypatch.setattr(astarpo, "collect_episodes", damaged)
+    monkeypatch.setattr(astarpo, "play", damaged)
     for _ in range(2):  # the file holds the failed step, not every attempt at it
         with pytest.raises(NonFiniteError, match=r"step 2: loss .*nothing was updated"):
             run(learner, config, tmp_path)

@@ -1,0 +1,38 @@
+"""Play as the run's configuration says: which environment, how many episodes at once, how long a step may take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from turngym.agents.base import Agent
+from turngym.agents.episode import Episode
+from turngym.agents.rollout import Instance, collect_episodes
+from turngym.trainers.config import TrainConfig
+
+
+def play(
+    agent: Agent,
+    instances: Sequence[Instance],
+    config: TrainConfig,
+    *,
+    slots: int | None = None,
+    on_episode: Callable[[Episode], None] | None = None,
+) -> list[Episode]:
+    """Play one episode per instance of the configured environment and return them in that order.
+
+    Args:
+        agent: The player.
+        instances: What is played.
+        config: The run.
+        slots: Episodes at once; None for `run.rollout_slots`.
+        on_episode: Called with every episode as it ends.
+    """
+    return collect_episodes(
+        agent,
+        config.env.id,
+        instances,
+        env_kwargs=config.env.kwargs,
+        slots=config.run.rollout_slots if slots is None else slots,
+        step_timeout=config.env.step_timeout or None,
+        on_episode=on_episode,
+    )
