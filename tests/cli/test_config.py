@@ -77,9 +77,12 @@ def test_every_preset_is_sound(name: str) -> None:
     check_env(config.env.id, config.env.kwargs)
 
 
-def test_a_preset_is_found_by_its_environment() -> None:
-    assert preset_for("turngym/FrozenLake-v0") == "frozen_lake"
-    assert preset_for("turngym/FrozenLakeSlippery-v0") == "frozen_lake_slippery"
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_is_found_by_its_environment(name: str) -> None:
+    assert preset_for(load_preset(name).env.id) == name
+
+
+def test_not_every_environment_has_a_preset() -> None:
     assert preset_for("turngym/FrozenLake8x8-v0") is None
 
 

@@ -110,9 +110,8 @@ def preset_names() -> list[str]:
 
 
 def preset_for(env_id: str) -> str | None:
-    """Return the preset named after an environment, None if it has none."""
-    name = re.sub(r"(?<=[a-z])(?=[A-Z0-9])", "_", short_name(env_id)).lower()
-    return name if name in preset_names() else None
+    """Return the first preset that is for an environment, None if it has none."""
+    return next((name for name in preset_names() if load_preset(name).env.id == env_id), None)
 
 
 def load_preset(name: str) -> TrainConfig:
