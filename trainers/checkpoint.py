@@ -5,7 +5,7 @@
         optimizer.safetensors   tensors of the optimizer state
         optimizer.json          everything else of it
         state.json              step and whatever else the trainer needs to go on
-        ...                     copied files, such as a snapshot of the value store
+        ...                     copied files, such as the value store
         manifest.json           size and SHA-256 of every file above
 
 Nothing is pickled, so reading a checkpoint runs no code. One process writes to a folder at a time; any may read.

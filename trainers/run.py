@@ -31,7 +31,6 @@ from turngym.agents.base import Agent
 from turngym.agents.episode import Episode, write_episodes
 from turngym.agents.evaluation import instance_range, optimal_rate, score_episodes
 from turngym.agents.language_model import LanguageModel, LanguageModelAgent
-from turngym.agents.rollout import Instance
 from turngym.agents.scripted import DemonstrationAgent, RandomAgent
 from turngym.agents.small_model import build_decoder, train_tokenizer
 from turngym.trainers.astarpo import Learner, learn, make_optimizer
@@ -106,8 +105,7 @@ def load_or_build(config: TrainConfig) -> LanguageModel:
     shape = config.model
     if shape.path:
         return LanguageModel.from_pretrained(shape.path, keep_thoughts=shape.keep_thoughts)
-    instances = [Instance(split="train", index=i, seed=i) for i in range(TOKENIZER_EPISODES)]
-    episodes = play(DemonstrationAgent(0.5), instances, config, slots=1)
+    episodes = play(DemonstrationAgent(0.5), instance_range("train", TOKENIZER_EPISODES), config, slots=1)
     texts = [message["content"] for episode in episodes for message in episode.messages()]
     tokenizer = train_tokenizer(
         texts, vocabulary_size=shape.vocabulary_size, digits_per_token=shape.digits_per_token,

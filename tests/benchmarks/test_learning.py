@@ -11,8 +11,6 @@ import pytest
 from turngym.agents.evaluation import Score, wilson_interval
 from turngym.benchmarks import learning
 
-PLAYERS = ("random", "base_sampled", "base_greedy", "trained_sampled", "trained_greedy")
-
 
 def score(successes: int) -> dict[str, Any]:
     return Score(
@@ -24,7 +22,7 @@ def score(successes: int) -> dict[str, Any]:
 def write_run(folder: Path, successes: list[int], optimum: float | None = 0.8, kwargs: str = "") -> Path:
     folder.mkdir()
     (folder / "config.toml").write_text(f'[env]\nid = "turngym/FrozenLake-v0"\n{kwargs}\n')
-    scores = {player: score(count) for player, count in zip(PLAYERS, successes, strict=True)}
+    scores = {player: score(count) for player, count in zip(learning.PLAYERS, successes, strict=True)}
     seconds = {"warm_start": 10.0, "values": 2.0, "astarpo": 20.0, "test": 1.0}
     (folder / "result.json").write_text(json.dumps({"optimum": optimum, **scores, "seconds": seconds}))
     return folder

@@ -10,14 +10,14 @@ import gymnasium as gym
 import pytest
 
 from turngym.agents.episode import Status
-from turngym.agents.rollout import Instance
+from turngym.agents.evaluation import instance_range
 from turngym.agents.scripted import OracleAgent
 from turngym.envs.frozen_lake import FrozenLakeEnv
 from turngym.envs.splits import Split
 from turngym.trainers.config import EnvConfig, TrainConfig
 from turngym.trainers.play import play
 
-INSTANCES = [Instance(split="train", index=index, seed=index) for index in range(3)]
+INSTANCES = instance_range("train", 3)
 
 
 class SleepyLake(FrozenLakeEnv):
