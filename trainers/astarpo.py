@@ -21,12 +21,12 @@ import torch
 from torch import Tensor
 
 from turngym.agents.episode import Episode, write_episodes
-from turngym.agents.language_model import LanguageModel, LanguageModelAgent, NonFiniteError
+from turngym.agents.language_model import LanguageModel, NonFiniteError
 from turngym.agents.rollout import Instance, make_env, text_env
 from turngym.trainers.batching import TokenBatch, sampled_logprobs, token_batches
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.objectives import Objective, Samples, find_objective
-from turngym.trainers.play import play
+from turngym.trainers.play import model_player, play
 from turngym.trainers.tracker import ValueTracker
 
 STAGE_TWO_STREAM = 3
@@ -80,10 +80,7 @@ def learn(
     stage = config.astarpo
     objective = find_objective(stage.objective)
     low, high = text_env(make_env(config.env.id, config.env.kwargs)).reward_range
-    agent = LanguageModelAgent(
-        learner.policy, temperature=stage.temperature, slots=min(config.run.rollout_slots, stage.batch_size),
-        max_reply_tokens=config.model.max_reply_tokens,
-    )  # fmt: skip
+    agent = model_player(learner.policy, config, slots=min(config.run.rollout_slots, stage.batch_size))
     while learner.step < stage.steps:
         started = time.perf_counter()
         agent.policy_version = learner.step

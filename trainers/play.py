@@ -1,4 +1,4 @@
-"""Play as the run's configuration says: which environment, how many episodes at once, how long a step may take."""
+"""Play as the run's configuration says: who samples how, in which environment, how many episodes at once."""
 
 from __future__ import annotations
 
@@ -6,8 +6,29 @@ from collections.abc import Callable, Sequence
 
 from turngym.agents.base import Agent
 from turngym.agents.episode import Episode
+from turngym.agents.language_model import LanguageModel, LanguageModelAgent
 from turngym.agents.rollout import Instance, collect_episodes
 from turngym.trainers.config import TrainConfig
+
+
+def model_player(
+    model: LanguageModel, config: TrainConfig, *, greedy: bool = False, slots: int | None = None
+) -> LanguageModelAgent:
+    """Return a player that samples from `model` at the run's temperature, or takes the likeliest tokens.
+
+    Args:
+        model: Who plays.
+        config: The run.
+        greedy: Take the likeliest token instead of sampling.
+        slots: Most episodes at once; None for `run.rollout_slots`.
+    """
+    return LanguageModelAgent(
+        model,
+        temperature=config.astarpo.temperature,
+        greedy=greedy,
+        slots=config.run.rollout_slots if slots is None else slots,
+        max_reply_tokens=config.model.max_reply_tokens,
+    )
 
 
 def play(

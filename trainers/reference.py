@@ -14,11 +14,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from turngym.agents.language_model import LanguageModel, LanguageModelAgent
+from turngym.agents.language_model import LanguageModel
 from turngym.agents.rollout import Instance, make_env, text_env
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.fingerprint import fingerprint_of
-from turngym.trainers.play import play
+from turngym.trainers.play import model_player, play
 from turngym.trainers.progress import Progress, SuccessSoFar
 from turngym.trainers.value_store import ValueStore
 from turngym.trainers.values import ValueEstimates, estimate_values, next_instances
@@ -80,10 +80,7 @@ def sample_reference(
     progress.phase("stage 1: values", asked + stage.extra_samples)
     progress.advance(sum(held.values()))
     count = SuccessSoFar(progress)
-    agent = LanguageModelAgent(
-        reference, temperature=config.astarpo.temperature, slots=config.run.rollout_slots,
-        max_reply_tokens=config.model.max_reply_tokens,
-    )  # fmt: skip
+    agent = model_player(reference, config)
 
     def sample(pairs: Sequence[tuple[int, int]]) -> dict[str, float]:
         started = time.perf_counter()

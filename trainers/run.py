@@ -30,14 +30,14 @@ import torch
 from turngym.agents.base import Agent
 from turngym.agents.episode import Episode, write_episodes
 from turngym.agents.evaluation import instance_range, optimal_rate, score_episodes
-from turngym.agents.language_model import LanguageModel, LanguageModelAgent
+from turngym.agents.language_model import LanguageModel
 from turngym.agents.scripted import DemonstrationAgent, RandomAgent
 from turngym.agents.small_model import build_decoder, train_tokenizer
 from turngym.trainers.astarpo import Learner, learn, make_optimizer
 from turngym.trainers.checkpoint import latest_checkpoint, load_checkpoint, prune, save_checkpoint
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.metrics import Metrics
-from turngym.trainers.play import play
+from turngym.trainers.play import model_player, play
 from turngym.trainers.progress import Progress, SuccessSoFar
 from turngym.trainers.reference import estimate, sample_reference, store_fingerprint
 from turngym.trainers.tracker import ValueTracker
@@ -257,15 +257,8 @@ def measure(
 
 def measured_players(learner: Learner, config: TrainConfig) -> Iterator[tuple[str, Agent]]:
     """Yield the players to measure by their names in the result; one at a time, since each holds a cache."""
-
-    def player(model: LanguageModel, *, greedy: bool) -> LanguageModelAgent:
-        return LanguageModelAgent(
-            model, temperature=config.astarpo.temperature, greedy=greedy, slots=config.run.rollout_slots,
-            max_reply_tokens=config.model.max_reply_tokens,
-        )  # fmt: skip
-
     yield "random", RandomAgent()
-    yield "base_sampled", player(learner.reference, greedy=False)
-    yield "base_greedy", player(learner.reference, greedy=True)
-    yield "trained_sampled", player(learner.policy, greedy=False)
-    yield "trained_greedy", player(learner.policy, greedy=True)
+    yield "base_sampled", model_player(learner.reference, config)
+    yield "base_greedy", model_player(learner.reference, config, greedy=True)
+    yield "trained_sampled", model_player(learner.policy, config)
+    yield "trained_greedy", model_player(learner.policy, config, greedy=True)

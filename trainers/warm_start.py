@@ -19,12 +19,12 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from turngym.agents.episode import Episode
 from turngym.agents.evaluation import instance_range, score_episodes
-from turngym.agents.language_model import LanguageModel, LanguageModelAgent, NonFiniteError
+from turngym.agents.language_model import LanguageModel, NonFiniteError
 from turngym.agents.rollout import Instance
 from turngym.agents.scripted import DemonstrationAgent
 from turngym.trainers.batching import sampled_logprobs, token_batches
 from turngym.trainers.config import TrainConfig, WarmStartConfig
-from turngym.trainers.play import play
+from turngym.trainers.play import model_player, play
 from turngym.trainers.progress import Progress
 
 WARM_START_STREAM = 2
@@ -136,9 +136,5 @@ def cloning_step(model: LanguageModel, optimizers: list[torch.optim.Optimizer], 
 
 def validate(model: LanguageModel, config: TrainConfig, episodes: int) -> float:
     """Return the sampled success rate on the first `episodes` validation instances."""
-    slots = config.run.rollout_slots
-    agent = LanguageModelAgent(
-        model, temperature=config.astarpo.temperature, slots=slots, max_reply_tokens=config.model.max_reply_tokens
-    )
-    instances = instance_range("validation", episodes)
-    return score_episodes(play(agent, instances, config), 0.0).rate
+    played = play(model_player(model, config), instance_range("validation", episodes), config)
+    return score_episodes(played, 0.0).rate
