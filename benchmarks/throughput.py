@@ -16,9 +16,9 @@ import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import torch
 import tyro
 
@@ -32,7 +32,7 @@ from turngym.agents.small_model import build_decoder, train_tokenizer
 from turngym.benchmarks import night_watch
 from turngym.envs.core import TextEnv
 from turngym.trainers.config import EnvConfig, TrainConfig, WarmStartConfig
-from turngym.trainers.warm_start import cloning_optimizers, cloning_step, demonstration_batches
+from turngym.trainers.warm_start import cloning_optimizers, cloning_step, demonstrations
 
 ENVIRONMENTS = ("turngym/FrozenLake-v0", night_watch.ENV_ID)
 MAX_REPLY_TOKENS = 8
@@ -122,14 +122,15 @@ class RereadingAgent:
 
 def prepare_model(env_id: str, cloning_steps: int) -> LanguageModel:
     """Build the built-in model for an environment and have it imitate the oracle for a few steps."""
-    demonstrations = collect_episodes(OracleAgent(), env_id, instance_range("train", 200), slots=1)
-    texts = (message["content"] for episode in demonstrations for message in episode.messages())
+    played = collect_episodes(OracleAgent(), env_id, instance_range("train", 200), slots=1)
+    texts = (message["content"] for episode in played for message in episode.messages())
     tokenizer = train_tokenizer(texts)
     model = LanguageModel(build_decoder(tokenizer), tokenizer)
-    config = TrainConfig(env=EnvConfig(id=env_id), warm_start=WarmStartConfig(batch_size=16, mistake_rate=0.0))
+    config = TrainConfig(env=EnvConfig(id=env_id), warm_start=WarmStartConfig(batch_size=16))
     optimizers = cloning_optimizers(model.model, config.warm_start)
-    for episodes in islice(demonstration_batches(model, config), cloning_steps):
-        cloning_step(model, optimizers, episodes)
+    rng = np.random.default_rng(config.run.seed)
+    for _ in range(cloning_steps):
+        cloning_step(model, optimizers, demonstrations(model, config, rng, mistake_rate=0.0))
     model.model.eval()
     return model
 

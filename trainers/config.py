@@ -53,13 +53,13 @@ class WarmStartConfig:
     enabled: bool = True
     """Whether to clone before learning; switch off for a checkpoint that already plays."""
     success_low: float = 0.3
-    """Cloning ends with the first course after which the sampled validation success is at least this."""
+    """Lower end of the band in which the sampled validation success must lie after cloning."""
     success_high: float = 0.6
-    """A success above this is reported as overshooting the band."""
+    """Upper end of the band; a success that corrections leave above it is only reported."""
     mistake_rate: float = 0.5
-    """Probability of a slip per turn once demonstrations slip."""
+    """Probability of a slip per turn once demonstrations slip; corrections change it."""
     flawless_share: float = 0.7
-    """Share of a course whose demonstrations are flawless; those of the rest slip."""
+    """Share of the course whose demonstrations are flawless; those of the rest slip."""
     batch_size: int = 32
     """Demonstrations per step."""
     learning_rate: float = 5e-3
@@ -67,11 +67,11 @@ class WarmStartConfig:
     matrix_learning_rate: float = 2e-2
     """Peak learning rate of Muon on the hidden matrices."""
     course_steps: int = 1500
-    """Steps of a course, over which the learning rates fall to 0."""
-    max_courses: int = 3
-    """Courses after which cloning gives up with an error."""
+    """Steps of the course, over which the learning rates fall to 0."""
+    max_corrections: int = 4
+    """How often the part with slips is repeated, at another mistake rate, while the success is outside the band."""
     check_episodes: int = 300
-    """Validation episodes that measure the success after a course."""
+    """Validation episodes that measure the success after the course and after each correction."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,9 @@
 """Warm start: behaviour cloning on scripted play of mixed quality, until a measured success band is reached.
 
 Reinforcement learning sharpens and extends skills but creates none from a player that never succeeds, and learns
-nothing from one that always does. So cloning goes in courses. A course first shows flawless play, from which the game
-is learned fastest, and then play with mistakes and recoveries, until the clone explores. What a course achieves depends
-on the seed; the success is measured after each, and courses follow until it suffices.
+nothing from one that always does. So a course of cloning first shows flawless play, from which the game is learned
+fastest, and then play with mistakes and recoveries, until the clone explores. What a course achieves depends on the
+seed; the success is measured after it, and outside the band its second part is repeated with more or fewer mistakes.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from itertools import count, islice
 
 import numpy as np
 import torch
-from torch.optim.lr_scheduler import LambdaLR
 
 from turngym.agents.episode import Episode
 from turngym.agents.evaluation import instance_range, score_episodes
@@ -37,65 +35,73 @@ class WarmStartError(RuntimeError):
 
 
 def clone(model: LanguageModel, config: TrainConfig, progress: Progress) -> Iterator[dict[str, float]]:
-    """Clone scripted play, course by course, until sampled validation success reaches `warm_start.success_low`.
+    """Clone scripted play for a course, then correct its mistakes until the success lies in the configured band.
 
     Args:
         model: Trained in place.
         config: The run; its seed determines the demonstrations.
-        progress: Told about every step and course.
+        progress: Told about every step, the course and its corrections.
 
     Yields:
-        The numbers of each course: its last step, its seconds, the mean loss of its last tenth (nats per token), and
-        the success after it.
+        The numbers of the course and of each correction: the steps so far, its seconds, the mean loss of its last tenth
+        (nats per token), its mistake rate, and the sampled validation success after it.
 
     Raises:
-        WarmStartError: The band was not reached in `warm_start.max_courses` courses.
+        WarmStartError: The success is below the band after `warm_start.max_corrections`.
         NonFiniteError: The loss or a gradient is not finite.
     """
     stage = config.warm_start
     optimizers = cloning_optimizers(model.model, stage)
-    schedules = [LambdaLR(optimizer, lambda step: 1.0 - course_share(step, stage)) for optimizer in optimizers]
-    demonstrations = demonstration_batches(model, config)
-    for course in count(1):
-        progress.phase("warm start" if course == 1 else f"warm start, course {course}", stage.course_steps)
+    peaks = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
+    rng = np.random.default_rng([config.run.seed, WARM_START_STREAM])
+    flawless_steps = min(math.ceil(stage.flawless_share * stage.course_steps), stage.course_steps - 1)
+    rate, step, success = stage.mistake_rate, 0, 0.0
+    for correction in range(stage.max_corrections + 1):
+        first = flawless_steps if correction else 0
+        progress.phase(f"warm start, correction {correction}" if correction else "warm start",
+                       stage.course_steps - first)  # fmt: skip
         started = time.perf_counter()
         losses: list[float] = []
-        for episodes in islice(demonstrations, stage.course_steps):
+        for course_step in range(first, stage.course_steps):
+            for optimizer, peak in zip(optimizers, peaks, strict=True):
+                optimizer.param_groups[0]["lr"] = peak * (1.0 - course_step / stage.course_steps)
+            episodes = demonstrations(model, config, rng, mistake_rate=0.0 if course_step < flawless_steps else rate)
             losses.append(cloning_step(model, optimizers, episodes))
-            for schedule in schedules:
-                schedule.step()
             progress.advance(loss=losses[-1])
+        step += len(losses)
         success = validate(model, config, stage.check_episodes)
         progress.advance(0, success=success)
-        yield {"step": course * stage.course_steps, "seconds": time.perf_counter() - started,
-               "loss": float(np.mean(losses[-max(1, len(losses) // 10):])), "success": success}  # fmt: skip
-        if success > stage.success_high:
-            progress.note(f"the warm start overshot its band: success {success:.2f} > {stage.success_high:.2f}")
-        if success >= stage.success_low:
+        yield {"step": step, "seconds": time.perf_counter() - started,
+               "loss": float(np.mean(losses[-max(1, len(losses) // 10):])), "mistake_rate": rate,
+               "success": success}  # fmt: skip
+        if stage.success_low <= success <= stage.success_high:
             return
-        if course == stage.max_courses:
-            raise WarmStartError(
-                f"after {course} courses of {stage.course_steps} cloning steps the sampled success is {success:.3f}, "
-                f"below {stage.success_low:g}; raise warm_start.course_steps, lower warm_start.mistake_rate, or widen "
-                "the model"
-            )
+        rate = corrected(rate, success, stage)
+    if success < stage.success_low:
+        raise WarmStartError(
+            f"after a course of {stage.course_steps} cloning steps and {stage.max_corrections} corrections the sampled "
+            f"success is {success:.3f}, below {stage.success_low:g}; raise warm_start.course_steps or widen the model"
+        )
+    progress.note(f"the warm start overshot its band: success {success:.2f} > {stage.success_high:.2f}")
 
 
-def course_share(step: int, stage: WarmStartConfig) -> float:
-    """Return which share of its course is over when a step begins, in [0, 1)."""
-    return step % stage.course_steps / stage.course_steps
+def corrected(rate: float, success: float, stage: WarmStartConfig) -> float:
+    """Return a mistake rate that brings the success nearer to the middle of the band.
+
+    The success falls about with the square of the rate. A correction changes the rate by half of itself at most.
+    """
+    middle = (stage.success_low + stage.success_high) / 2
+    return min(1.0, rate * min(1.5, max(0.5, math.sqrt(success / middle))))
 
 
-def demonstration_batches(model: LanguageModel, config: TrainConfig) -> Iterator[list[Episode]]:
-    """Yield batches of demonstrations on fresh training instances, without end, in an order fixed by the run's seed."""
-    stage = config.warm_start
-    rng = np.random.default_rng([config.run.seed, WARM_START_STREAM])
-    for step in count():
-        flawless = course_share(step, stage) < stage.flawless_share
-        agent = DemonstrationAgent(0.0 if flawless else stage.mistake_rate)
-        indices = rng.integers(2**30, size=stage.batch_size).tolist()
-        instances = [Instance(split="train", index=index, seed=index) for index in indices]
-        yield [model.chat.encode_episode(episode) for episode in play(agent, instances, config, slots=1)]
+def demonstrations(
+    model: LanguageModel, config: TrainConfig, rng: np.random.Generator, *, mistake_rate: float
+) -> list[Episode]:
+    """Return a batch of scripted play on fresh training instances."""
+    indices = rng.integers(2**30, size=config.warm_start.batch_size).tolist()
+    instances = [Instance(split="train", index=index, seed=index) for index in indices]
+    played = play(DemonstrationAgent(mistake_rate), instances, config, slots=1)
+    return [model.chat.encode_episode(episode) for episode in played]
 
 
 def cloning_optimizers(network: torch.nn.Module, config: WarmStartConfig) -> list[torch.optim.Optimizer]:

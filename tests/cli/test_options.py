@@ -50,8 +50,8 @@ def test_every_kind_of_value() -> None:
 
 
 def test_underscores_and_equals_signs_are_fine() -> None:
-    options = read("x", "--how_many=2", "--warm_start.max_courses=7", "--warm-start.enabled", "False")
-    assert options.how_many == 2 and options.config.warm_start.max_courses == 7
+    options = read("x", "--how_many=2", "--warm_start.max_corrections=7", "--warm-start.enabled", "False")
+    assert options.how_many == 2 and options.config.warm_start.max_corrections == 7
     assert options.config.warm_start.enabled is False
 
 

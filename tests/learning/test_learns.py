@@ -31,7 +31,7 @@ CONFIG = TrainConfig(
     env=EnvConfig(kwargs={"size": 3}),
     model=ModelConfig(hidden_size=32, layers=2, heads=2, feedforward_size=64, context_length=512, max_reply_tokens=4),
     warm_start=WarmStartConfig(
-        success_low=0.4, batch_size=16, learning_rate=5e-3, course_steps=60, check_episodes=100, mistake_rate=0.9
+        batch_size=16, learning_rate=5e-3, course_steps=120, check_episodes=100, mistake_rate=0.7
     ),
     values=ValueConfig(instances=128, samples=2, extra_samples=64),
     astarpo=AstarpoConfig(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from turngym.agents.episode import Episode
 from turngym.agents.language_model import LanguageModel, NonFiniteError
+from turngym.agents.scripted import DemonstrationAgent
 from turngym.trainers import warm_start
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.fingerprint import fingerprint_of
@@ -24,7 +24,8 @@ from turngym.trainers.warm_start import (
     clone,
     cloning_optimizers,
     cloning_step,
-    demonstration_batches,
+    corrected,
+    demonstrations,
     validate,
 )
 
@@ -55,51 +56,89 @@ def changed(config: TrainConfig, seed: int = 0, **settings: Any) -> TrainConfig:
 def test_stops_inside_the_band(tiny: TrainConfig, seed: int) -> None:
     config, progress = changed(tiny, seed), Notes()
     model = load_or_build(config)
-    courses = list(clone(model, config, progress))
-    assert [course["step"] for course in courses] == [60 * number for number in range(1, len(courses) + 1)]
-    assert progress.steps == courses[-1]["step"]
-    assert all(course["success"] < 0.1 for course in courses[:-1])
-    assert 0.1 <= courses[-1]["success"] <= 0.7
+    rounds = list(clone(model, config, progress))
+    assert [number["step"] for number in rounds] == [60 + 18 * number for number in range(len(rounds))]
+    assert progress.steps == rounds[-1]["step"]
+    assert not any(0.1 <= number["success"] <= 0.7 for number in rounds[:-1])
+    assert 0.1 <= rounds[-1]["success"] <= 0.7
     assert progress.notes == []
-    assert validate(model, config, 50) == courses[-1]["success"]
+    assert validate(model, config, 50) == rounds[-1]["success"]
 
 
-def test_gives_up_with_advice(tiny: TrainConfig) -> None:
-    config = changed(tiny, max_courses=2, course_steps=3, check_episodes=4)
-    progress = Notes()
-    courses = clone(load_or_build(config), config, progress)
-    assert [next(courses)["step"], next(courses)["step"]] == [3, 6]
-    with pytest.raises(WarmStartError, match=r"after 2 courses of 3 .* below 0.1; raise warm_start.course_steps"):
-        next(courses)
-    assert progress.phases == [("warm start", 3), ("warm start, course 2", 3)]
+def with_success(monkeypatch: pytest.MonkeyPatch, *measured: float) -> None:
+    """Let the validations find these successes, one after the other."""
+    found = iter(measured)
+    monkeypatch.setattr(warm_start, "validate", lambda model, config, episodes: next(found))
 
 
-def test_says_so_when_it_overshoots(tiny: TrainConfig) -> None:
-    config = changed(tiny, success_low=-1.0, success_high=-0.5, course_steps=1, check_episodes=4)
-    progress = Notes()
-    assert len(list(clone(load_or_build(config), config, progress))) == 1
-    assert progress.notes == ["the warm start overshot its band: success 0.00 > -0.50"]
-
-
-def test_learning_rates_fall_to_zero_in_every_course(tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = changed(tiny, max_courses=2, course_steps=4, check_episodes=1, success_low=2.0)
-    rates = []
+def test_corrects_the_mistakes_until_the_success_is_in_the_band(
+    tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = changed(tiny, success_low=0.3, success_high=0.6, mistake_rate=0.4, course_steps=10, flawless_share=0.75)
+    shown, peaks = [], []
 
     def record(model: LanguageModel, optimizers: list[torch.optim.Optimizer], episodes: list[Episode]) -> float:
-        rates.append([optimizer.param_groups[0]["lr"] for optimizer in optimizers])
-        return cloning_step(model, optimizers, episodes)
+        peaks.append([optimizer.param_groups[0]["lr"] for optimizer in optimizers])
+        return 0.0
+
+    def agent(mistake_rate: float) -> DemonstrationAgent:
+        shown.append(mistake_rate)
+        return DemonstrationAgent(mistake_rate)
 
     monkeypatch.setattr(warm_start, "cloning_step", record)
-    with pytest.raises(WarmStartError):
-        list(clone(load_or_build(config), config, SilentProgress()))
-    peaks = [config.warm_start.matrix_learning_rate, config.warm_start.learning_rate]
-    assert rates == [[pytest.approx(share * peak) for peak in peaks] for share in (1, 0.75, 0.5, 0.25) * 2]
+    monkeypatch.setattr(warm_start, "DemonstrationAgent", agent)
+    with_success(monkeypatch, 0.8, 0.05, 0.45)
+    progress = Notes()
+    rounds = list(clone(load_or_build(config), config, progress))
+    more = 0.4 * (0.8 / 0.45) ** 0.5
+    assert [number["mistake_rate"] for number in rounds] == pytest.approx([0.4, more, more / 2])
+    assert [number["step"] for number in rounds] == [10, 12, 14]
+    assert shown == pytest.approx([0.0] * 8 + [0.4] * 2 + [more] * 2 + [more / 2] * 2)
+    shares = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3] + [0.2, 0.1] * 3
+    of_matrices, of_others = np.transpose(peaks)
+    assert of_matrices == pytest.approx(np.multiply(shares, config.warm_start.matrix_learning_rate))
+    assert of_others == pytest.approx(np.multiply(shares, config.warm_start.learning_rate))
+    assert progress.phases == [("warm start", 10), ("warm start, correction 1", 2), ("warm start, correction 2", 2)]
+    assert progress.notes == []
 
 
-def test_demonstrations_are_a_function_of_the_seed(player: LanguageModel, tiny: TrainConfig) -> None:
+def test_gives_up_with_advice(tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = changed(tiny, max_corrections=1, course_steps=3)
+    with_success(monkeypatch, 0.0, 0.05)
+    rounds = clone(load_or_build(config), config, SilentProgress())
+    assert [next(rounds)["step"], next(rounds)["step"]] == [3, 4]
+    with pytest.raises(WarmStartError, match=r"course of 3 .* 1 corrections .* 0.050, below 0.1; raise warm_start.cou"):
+        next(rounds)
+
+
+def test_says_so_when_it_overshoots(tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = changed(tiny, max_corrections=0, course_steps=1)
+    with_success(monkeypatch, 0.9)
+    progress = Notes()
+    assert len(list(clone(load_or_build(config), config, progress))) == 1
+    assert progress.notes == ["the warm start overshot its band: success 0.90 > 0.70"]
+
+
+@pytest.mark.parametrize(("success", "rate"), [(0.45, 0.2), (0.9, 0.2 * 2**0.5), (0.0, 0.1), (0.25, 0.2 * 5**0.5 / 3)])
+def test_a_correction_raises_the_mistakes_with_the_success(tiny: TrainConfig, success: float, rate: float) -> None:
+    stage = replace(tiny.warm_start, success_low=0.3, success_high=0.6)
+    assert corrected(0.2, success, stage) == pytest.approx(rate)
+
+
+def test_a_correction_is_bounded(tiny: TrainConfig) -> None:
+    stage = replace(tiny.warm_start, success_low=0.1, success_high=0.2)
+    assert corrected(0.2, 1.0, stage) == pytest.approx(0.3)
+    assert corrected(0.8, 1.0, stage) == 1.0
+
+
+def drawn(player: LanguageModel, config: TrainConfig, batches: int, rate: float = 0.0) -> list[Episode]:
+    rng = np.random.default_rng([config.run.seed])
+    return [episode for _ in range(batches) for episode in demonstrations(player, config, rng, mistake_rate=rate)]
+
+
+def test_demonstrations_are_drawn_from_the_generator(player: LanguageModel, tiny: TrainConfig) -> None:
     def first(seed: int) -> list[list[int]]:
-        batches = islice(demonstration_batches(player, changed(tiny, seed)), 3)
-        return [episode.token_ids for batch in batches for episode in batch]
+        return [episode.token_ids for episode in drawn(player, changed(tiny, seed), 3)]
 
     assert first(0) == first(0)
     assert len(first(0)) == 3 * tiny.warm_start.batch_size
@@ -107,21 +146,15 @@ def test_demonstrations_are_a_function_of_the_seed(player: LanguageModel, tiny: 
 
 
 def test_demonstrations_are_play_on_training_instances(player: LanguageModel, tiny: TrainConfig) -> None:
-    batches = islice(demonstration_batches(player, changed(tiny, mistake_rate=0.0)), 3)
-    episodes = [episode for batch in batches for episode in batch]
+    episodes = drawn(player, tiny, 3)
     assert all(episode.success and episode.split == "train" for episode in episodes)
     assert len({episode.index for episode in episodes}) == len(episodes)
     for turn in (turn for episode in episodes for turn in episode.turns):
         assert turn.span[1] > turn.span[0]
 
 
-def test_a_course_begins_with_flawless_play_and_ends_with_mistakes(player: LanguageModel, tiny: TrainConfig) -> None:
-    config = changed(tiny, mistake_rate=1.0, flawless_share=0.5, course_steps=20, batch_size=8)
-    success = [np.mean([episode.success for episode in batch])
-               for batch in islice(demonstration_batches(player, config), 40)]  # fmt: skip
-    for first in (0, 20):  # two courses
-        assert success[first : first + 10] == [1.0] * 10
-        assert 0.1 < np.mean(success[first + 10 : first + 20]) < 0.95
+def test_demonstrations_with_mistakes_sometimes_fail(player: LanguageModel, tiny: TrainConfig) -> None:
+    assert 0.1 < np.mean([episode.success for episode in drawn(player, tiny, 5, rate=1.0)]) < 0.95
 
 
 def names_by_optimizer(network: torch.nn.Module, config: TrainConfig) -> list[set[str]]:
@@ -152,7 +185,7 @@ def test_tables_of_other_architectures_are_no_hidden_matrices(tiny: TrainConfig)
 
 
 def test_a_step_lowers_the_likelihood_loss_it_reports(player: LanguageModel, tiny: TrainConfig) -> None:
-    episodes = next(demonstration_batches(player, tiny))
+    episodes = drawn(player, tiny, 1)
     streams = [torch.tensor([episode.token_ids]) for episode in episodes]
     with torch.no_grad():
         total, count = 0.0, 0
@@ -170,7 +203,7 @@ def test_a_step_lowers_the_likelihood_loss_it_reports(player: LanguageModel, tin
 def test_micro_batches_do_not_change_the_step(
     player: LanguageModel, tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    episodes = next(demonstration_batches(player, tiny))
+    episodes = drawn(player, tiny, 1)
     gradients = []
     for tokens in (1, 10**6):
         monkeypatch.setattr(warm_start, "MICROBATCH_TOKENS", tokens)
@@ -183,7 +216,7 @@ def test_micro_batches_do_not_change_the_step(
 
 
 def test_a_loss_that_is_not_finite_changes_nothing(player: LanguageModel, tiny: TrainConfig) -> None:
-    episodes = next(demonstration_batches(player, tiny))
+    episodes = drawn(player, tiny, 1)
     optimizers = cloning_optimizers(player.model, tiny.warm_start)
     player.model.model.norm.weight.data[0] = torch.nan
     before = fingerprint_of(player.model.state_dict())

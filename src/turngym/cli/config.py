@@ -26,7 +26,7 @@ Section = TypeVar("Section")
 CONFIG_FILE = "config.toml"
 AT_LEAST_ONE = ("batch_size", "threads", "rollout_slots", "episodes", "hidden_size", "layers", "heads", "steps",
                 "instances", "samples", "max_reply_tokens", "context_length", "tokens_per_microbatch",
-                "checkpoint_every", "course_steps", "max_courses", "check_episodes")  # fmt: skip
+                "checkpoint_every", "course_steps", "check_episodes")  # fmt: skip
 """Counts that nothing works without; every other number may be 0 but not negative."""
 ABOVE_ZERO = ("beta", "beta_final", "temperature")
 """What is divided by, or moves geometrically."""

@@ -125,7 +125,8 @@ def dry_run(config: TrainConfig, folder: Path, console: Console) -> int:
     """Print what would run."""
     stages = []
     if config.warm_start.enabled:
-        stages.append(f"warm start until sampled success is {config.warm_start.success_low:g} or more")
+        stages.append(f"warm start until sampled success is between {config.warm_start.success_low:g} and "
+                      f"{config.warm_start.success_high:g}")  # fmt: skip
     stages.append(f"stage 1: {config.values.instances} instances, {config.values.samples} reference episodes each, "
                   f"{config.values.extra_samples} more")  # fmt: skip
     stages.append(f"stage 2: {config.astarpo.steps} steps of {config.astarpo.batch_size} episodes, "
