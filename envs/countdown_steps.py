@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,11 +16,17 @@ from turngym.envs.countdown_solver import (
     combined,
     legal_steps,
     random_play_success,
+    reachable,
     solvable,
     solve,
 )
 from turngym.envs.parsing import InvalidAction
 from turngym.envs.splits import Split
+
+MAX_SURVEYED = 3
+"""The most numbers of which all that they can make is looked through, in 0.5 ms."""
+GUESSES = 4
+"""How many steps a mistaken player has in mind."""
 
 
 class CountdownStepsEnv(TextEnv):
@@ -179,14 +186,28 @@ class CountdownStepsEnv(TextEnv):
         return str(steps[rng.integers(len(steps))]) if steps else "0 + 0"
 
     def mistaken_action(self, rng: np.random.Generator) -> str:
-        """Draw a legal step to a natural number, as a person would who does not see the solution."""
+        """Draw a legal step to a natural number that can end close to the target, as a person would.
+
+        Of a few such steps it is the one that can come closest without making the target.
+        """
         natural = [step for step in legal_steps(self.numbers) if step.value >= 0 and step.value.denominator == 1]
-        return str(natural[rng.integers(len(natural))]) if natural else self.sample_action(rng)
+        if not natural:
+            return self.sample_action(rng)
+        drawn = [natural[at] for at in rng.integers(len(natural), size=GUESSES)]
+        return str(min(drawn, key=self._closest_miss))
 
     def oracle_action(self) -> str:
-        """Return the next step of a solution; where none is left, the first legal step, to end the attempt."""
+        """Return the next step of a solution; where none is left, the legal step that can end closest to the target."""
         steps = solve(self.numbers, self.puzzle.target)
-        return str(steps[0] if steps else next(iter(legal_steps(self.numbers)), "0 + 0"))
+        return str(steps[0] if steps else min(legal_steps(self.numbers), key=self._closest_miss, default="0 + 0"))
+
+    def _closest_miss(self, step: Step) -> float:
+        """Return how close an attempt with this step can come to the target without making it; 0 where that is slow."""
+        remaining = combined(self.numbers, step)
+        if len(remaining) > MAX_SURVEYED:
+            return 0.0
+        misses = (abs(value - self.puzzle.target) for value in reachable(remaining) if value != self.puzzle.target)
+        return float(min(misses, default=math.inf))
 
     def optimal_success(self) -> float | None:
         """1, unless the turn limit is too short for one attempt."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -131,6 +132,36 @@ def test_oracle_recovers_from_any_slip() -> None:
             return str(inside.oracle_action())
 
         assert play(env, player, index=index)[-1].info["success"]
+
+
+def lost_by(choose: Callable[[Any, np.random.Generator], str]) -> list[float]:
+    """Return by how much first attempts miss whose steps are chosen so."""
+    env = gym.make("turngym/CountdownSteps-v0")
+    inside: Any = env.unwrapped
+    misses = []
+    for index in range(100):
+        env.reset(options={"split": "train", "index": index})
+        values = []
+        rng = np.random.default_rng(index)
+        for _ in range(2):
+            action = choose(inside, rng)
+            values.append(inside._parse(action).value)
+            env.step(action)
+        misses.append(float(abs(values[-1] - inside.puzzle.target)))
+    return misses
+
+
+def test_slips_nearly_make_the_target() -> None:
+    slips = lost_by(lambda inside, rng: inside.mistaken_action(rng))
+    guesses = lost_by(lambda inside, rng: inside.sample_action(rng))
+    assert np.median(slips) < np.median(guesses) / 2
+    assert 0.0 not in slips
+
+
+def test_oracle_ends_a_lost_attempt_close_to_the_target() -> None:
+    env = steps_env((3, 7, 9), 30)
+    env.step("9 - 7")
+    assert env.oracle_action() == "2 * 3"  # 6 is no better than 5, but 2 - 3 and 2 / 3 are further away
 
 
 def test_random_success_is_that_of_the_random_agent() -> None:
