@@ -130,7 +130,7 @@ def prepare_model(env_id: str, cloning_steps: int) -> LanguageModel:
     optimizers = cloning_optimizers(model.model, config.warm_start)
     rng = np.random.default_rng(config.run.seed)
     for _ in range(cloning_steps):
-        cloning_step(model, optimizers, demonstrations(model, config, rng, mistake_rate=0.0))
+        cloning_step(model, optimizers, demonstrations(model, config, rng, 0.0))
     model.model.eval()
     return model
 

@@ -69,7 +69,7 @@ class WarmStartConfig:
     course_steps: int = 1500
     """Steps of the course, over which the learning rates fall to 0."""
     max_corrections: int = 4
-    """How often the part with slips is repeated, at another mistake rate, while the success is outside the band."""
+    """How often the part with slips is done over, at another mistake rate, while the success is outside the band."""
     check_episodes: int = 300
     """Validation episodes that measure the success after the course and after each correction."""
 

@@ -3,11 +3,12 @@
 Reinforcement learning sharpens and extends skills but creates none from a player that never succeeds, and learns
 nothing from one that always does. So a course of cloning first shows flawless play, from which the game is learned
 fastest, and then play with mistakes and recoveries, until the clone explores. What a course achieves depends on the
-seed; the success is measured after it, and outside the band its second part is repeated with more or fewer mistakes.
+seed; the success is measured after it, and outside the band its second part is done over with more or fewer mistakes.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Iterator
@@ -35,7 +36,7 @@ class WarmStartError(RuntimeError):
 
 
 def clone(model: LanguageModel, config: TrainConfig, progress: Progress) -> Iterator[dict[str, float]]:
-    """Clone scripted play for a course, then correct its mistakes until the success lies in the configured band.
+    """Clone scripted play for a course, and do its part with mistakes over until the success lies in the band.
 
     Args:
         model: Trained in place.
@@ -43,8 +44,8 @@ def clone(model: LanguageModel, config: TrainConfig, progress: Progress) -> Iter
         progress: Told about every step, the course and its corrections.
 
     Yields:
-        The numbers of the course and of each correction: the steps so far, its seconds, the mean loss of its last tenth
-        (nats per token), its mistake rate, and the sampled validation success after it.
+        The numbers of the course and of each correction: the steps so far, its seconds, the mean loss of the last tenth
+        of the course (nats per token), its mistake rate, and the sampled validation success after it.
 
     Raises:
         WarmStartError: The success is below the band after `warm_start.max_corrections`.
@@ -54,29 +55,38 @@ def clone(model: LanguageModel, config: TrainConfig, progress: Progress) -> Iter
     optimizers = cloning_optimizers(model.model, stage)
     peaks = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
     rng = np.random.default_rng([config.run.seed, WARM_START_STREAM])
-    flawless_steps = min(math.ceil(stage.flawless_share * stage.course_steps), stage.course_steps - 1)
-    rate, step, success = stage.mistake_rate, 0, 0.0
-    for correction in range(stage.max_corrections + 1):
-        first = flawless_steps if correction else 0
-        progress.phase(f"warm start, correction {correction}" if correction else "warm start",
-                       stage.course_steps - first)  # fmt: skip
-        started = time.perf_counter()
-        losses: list[float] = []
-        for course_step in range(first, stage.course_steps):
+
+    def teach(steps: range, mistake_rate: float) -> list[float]:
+        """Take these steps of the course; return their losses."""
+        losses = []
+        for step in steps:
             for optimizer, peak in zip(optimizers, peaks, strict=True):
-                optimizer.param_groups[0]["lr"] = peak * (1.0 - course_step / stage.course_steps)
-            episodes = demonstrations(model, config, rng, mistake_rate=0.0 if course_step < flawless_steps else rate)
-            losses.append(cloning_step(model, optimizers, episodes))
+                optimizer.param_groups[0]["lr"] = peak * (1.0 - step / stage.course_steps)
+            losses.append(cloning_step(model, optimizers, demonstrations(model, config, rng, mistake_rate)))
             progress.advance(loss=losses[-1])
-        step += len(losses)
+        return losses
+
+    started = time.perf_counter()
+    turning_point = min(math.ceil(stage.flawless_share * stage.course_steps), stage.course_steps - 1)
+    progress.phase("warm start", stage.course_steps)
+    teach(range(turning_point), 0.0)
+    flawless = copy.deepcopy([trained.state_dict() for trained in (model.model, *optimizers)])
+    with_mistakes = range(turning_point, stage.course_steps)
+    rate, success = stage.mistake_rate, 0.0
+    for correction in range(stage.max_corrections + 1):
+        if correction:
+            progress.phase(f"warm start, correction {correction}", len(with_mistakes))
+            for trained, state in zip((model.model, *optimizers), copy.deepcopy(flawless), strict=True):
+                trained.load_state_dict(state)
+        losses = teach(with_mistakes, rate)
         success = validate(model, config, stage.check_episodes)
         progress.advance(0, success=success)
-        yield {"step": step, "seconds": time.perf_counter() - started,
-               "loss": float(np.mean(losses[-max(1, len(losses) // 10):])), "mistake_rate": rate,
+        yield {"step": stage.course_steps + correction * len(with_mistakes), "seconds": time.perf_counter() - started,
+               "loss": float(np.mean(losses[-max(1, stage.course_steps // 10):])), "mistake_rate": rate,
                "success": success}  # fmt: skip
         if stage.success_low <= success <= stage.success_high:
             return
-        rate = corrected(rate, success, stage)
+        rate, started = corrected(rate, success, stage), time.perf_counter()
     if success < stage.success_low:
         raise WarmStartError(
             f"after a course of {stage.course_steps} cloning steps and {stage.max_corrections} corrections the sampled "
@@ -95,7 +105,7 @@ def corrected(rate: float, success: float, stage: WarmStartConfig) -> float:
 
 
 def demonstrations(
-    model: LanguageModel, config: TrainConfig, rng: np.random.Generator, *, mistake_rate: float
+    model: LanguageModel, config: TrainConfig, rng: np.random.Generator, mistake_rate: float
 ) -> list[Episode]:
     """Return a batch of scripted play on fresh training instances."""
     indices = rng.integers(2**30, size=config.warm_start.batch_size).tolist()

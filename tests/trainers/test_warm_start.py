@@ -102,6 +102,23 @@ def test_corrects_the_mistakes_until_the_success_is_in_the_band(
     assert progress.notes == []
 
 
+def test_a_correction_begins_where_the_mistakes_began(tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = changed(tiny, course_steps=4, flawless_share=0.75, max_corrections=2)
+    model = load_or_build(config)
+    taught = []
+
+    def record(model: LanguageModel, optimizers: list[torch.optim.Optimizer], episodes: list[Episode]) -> float:
+        states = [model.model.state_dict(), *(state for optimizer in optimizers for state in optimizer.state.values())]
+        taught.append(tuple(fingerprint_of({k: torch.as_tensor(v) for k, v in state.items()}) for state in states))
+        return cloning_step(model, optimizers, episodes)
+
+    monkeypatch.setattr(warm_start, "cloning_step", record)
+    with_success(monkeypatch, 0.9, 0.9, 0.9)
+    list(clone(model, config, SilentProgress()))
+    assert len(taught) == 6 and len(set(taught)) == 4
+    assert taught[3] == taught[4] == taught[5]
+
+
 def test_gives_up_with_advice(tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     config = changed(tiny, max_corrections=1, course_steps=3)
     with_success(monkeypatch, 0.0, 0.05)
@@ -133,7 +150,7 @@ def test_a_correction_is_bounded(tiny: TrainConfig) -> None:
 
 def drawn(player: LanguageModel, config: TrainConfig, batches: int, rate: float = 0.0) -> list[Episode]:
     rng = np.random.default_rng([config.run.seed])
-    return [episode for _ in range(batches) for episode in demonstrations(player, config, rng, mistake_rate=rate)]
+    return [episode for _ in range(batches) for episode in demonstrations(player, config, rng, rate)]
 
 
 def test_demonstrations_are_drawn_from_the_generator(player: LanguageModel, tiny: TrainConfig) -> None:
