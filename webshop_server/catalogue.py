@@ -7,10 +7,14 @@ instruction (from `items_ins_v2*.json`), and instructions written by people (fro
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 Record = Mapping[str, Any]
 
@@ -80,6 +84,46 @@ class Product:
         return " ".join([self.title, self.description, *(self.bullet_points[:1] or [""]), options]).lower()
 
 
+class ProductRecords(NamedTuple):
+    """All records of one product, in the original's form."""
+
+    item: Record
+    """The product itself."""
+    annotation: Record | None = None
+    """Its `attributes`, and perhaps `instruction` and `instruction_attributes`."""
+    human: tuple[Record, ...] = ()
+    """Instructions by people: `instruction`, `instruction_attributes`, `instruction_options`."""
+
+    def build(self) -> Product:
+        """Return the product that they describe.
+
+        Raises:
+            RecordError: A field is missing or has another form.
+        """
+        return build_product(self.item, self.annotation, self.human)
+
+
+class Fingerprint:
+    """A hash over what search and goals depend on, product by product in their order; pictures do not count."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.blake2b(b"turngym catalogue 1", digest_size=16)
+
+    def add(self, product: Product) -> None:
+        """Take in the next product."""
+        wishes = [[wish.text, wish.attributes, wish.options] for wish in (product.synthetic, *product.human) if wish]
+        content = [
+            product.asin, product.title, product.description, product.bullet_points, product.category, product.query,
+            product.product_category, product.prices, list(product.options.items()), product.attributes,
+            product.synthetic is not None, wishes,
+        ]  # fmt: skip
+        self._hash.update(json.dumps(content, separators=(",", ":")).encode())
+
+    def hexdigest(self) -> str:
+        """Return the hash of the products so far: 32 hexadecimal digits."""
+        return self._hash.hexdigest()
+
+
 class Catalogue(Mapping[str, Product]):
     """Products by their asin, in the order of their file, held in memory.
 
@@ -101,6 +145,14 @@ class Catalogue(Mapping[str, Product]):
     def __len__(self) -> int:
         return len(self._products)
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """What tells this catalogue from others: 32 hexadecimal digits, the same wherever its products are kept."""
+        fingerprint = Fingerprint()
+        for product in self._products.values():
+            fingerprint.add(product)
+        return fingerprint.hexdigest()
+
 
 def build_product(item: Record, annotation: Record | None = None, human: Iterable[Record] = ()) -> Product:
     """Return the product that records of the original's form describe.
@@ -113,9 +165,8 @@ def build_product(item: Record, annotation: Record | None = None, human: Iterabl
     Raises:
         RecordError: A field is missing or has another form.
     """
-    annotation = annotation or {}
-    options, images = _options(item.get("customization_options"))
-    wanted = _optional_text(annotation, "instruction")
+    options, images = _options(_value(item, "customization_options"))
+    attributes, synthetic = read_annotation(annotation or {})
     return Product(
         asin=asin_of(item),
         title=_text(item, "name"),
@@ -128,15 +179,35 @@ def build_product(item: Record, annotation: Record | None = None, human: Iterabl
         prices=parse_prices(_optional_text(item, "pricing") or ""),
         options=options,
         option_images=images,
-        image=next(iter(item.get("images") or ()), ""),
-        attributes=_texts(annotation, "attributes") if "attributes" in annotation else UNKNOWN_ATTRIBUTES,
-        synthetic=None if wanted is None else Instruction(wanted, _texts(annotation, "instruction_attributes")),
-        human=tuple(
-            Instruction(_text(wish, "instruction"), _texts(wish, "instruction_attributes"),
-                        _texts(wish, "instruction_options"))
-            for wish in human
-        ),
+        image=_first_text(_value(item, "images")),
+        attributes=attributes,
+        synthetic=synthetic,
+        human=tuple(read_wish(wish) for wish in human),
     )  # fmt: skip
+
+
+def read_annotation(annotation: Record) -> tuple[tuple[str, ...], Instruction | None]:
+    """Return the attributes of a product and its synthetic instruction.
+
+    Raises:
+        RecordError: A field is missing or has another form.
+    """
+    wanted = _optional_text(annotation, "instruction")
+    return (
+        _texts(annotation, "attributes") if "attributes" in annotation else UNKNOWN_ATTRIBUTES,
+        None if wanted is None else Instruction(wanted, _texts(annotation, "instruction_attributes")),
+    )
+
+
+def read_wish(wish: Record) -> Instruction:
+    """Return an instruction by a person.
+
+    Raises:
+        RecordError: A field is missing or has another form.
+    """
+    return Instruction(
+        _text(wish, "instruction"), _texts(wish, "instruction_attributes"), _texts(wish, "instruction_options")
+    )
 
 
 def asin_of(item: Record) -> str:
@@ -163,7 +234,7 @@ def parse_prices(pricing: str) -> tuple[float, ...]:
         prices = tuple(float(re.sub(r"[^\d.]", "", part)) for part in pricing.split("$")[1:3])
     except ValueError:
         prices = ()
-    if not prices:
+    if not prices or not all(map(math.isfinite, prices)):
         raise RecordError(f"pricing must look like '$9.99' or '$9.99 - $19.99', got {pricing!r}")
     return prices
 
@@ -179,28 +250,42 @@ def _options(customization: Any) -> tuple[dict[str, tuple[str, ...]], dict[str, 
     for name, contents in customization.items():
         if contents is None:
             continue
+        if not isinstance(contents, list):
+            raise RecordError(f"the values of the option {name!r} must be a list, got {type(contents).__name__}")
         values = []
         for content in contents:
             value = _text(content, "value").strip().replace("/", " | ").lower()
             values.append(value)
-            images[value] = content.get("image")
+            images[value] = _first_text([content.get("image")]) or None
         options[name.lower()] = tuple(values)
     return options, images
 
 
+def _value(record: Record, name: str) -> Any:
+    if not isinstance(record, dict):
+        raise RecordError(f"a record must be an object, got {type(record).__name__}")
+    return record.get(name)
+
+
 def _text(record: Record, name: str) -> str:
-    value = record.get(name) if isinstance(record, dict) else None
+    value = _value(record, name)
     if not isinstance(value, str):
         raise RecordError(f"{name} must be text, got {type(value).__name__}")
     return value
 
 
 def _optional_text(record: Record, name: str) -> str | None:
-    return None if record.get(name) is None else _text(record, name)
+    return None if _value(record, name) is None else _text(record, name)
 
 
 def _texts(record: Record, name: str) -> tuple[str, ...]:
-    values = record.get(name)
+    values = _value(record, name)
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise RecordError(f"{name} must be a list of texts")
     return tuple(values)
+
+
+def _first_text(values: Any) -> str:
+    """Return the first of the addresses of pictures; whatever else stands there, a product can do without."""
+    first = values[0] if isinstance(values, list) and values else None
+    return first if isinstance(first, str) else ""
