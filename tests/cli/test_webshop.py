@@ -1,0 +1,106 @@
+"""`webshop`: catalogues written, looked into and checked, and what is answered to what cannot be read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from turngym.cli import main
+from turngym.webshop_server.catalogue_store import StoredCatalogue
+from turngym.webshop_server.generated import generate_catalogue, records_of
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    captured = capsys.readouterr()
+    return captured.out + captured.err
+
+
+def write(path: Path, content: Any) -> Path:
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    records = [records_of(index) for index in range(10)]
+    return [
+        write(tmp_path / "items.json", [record.item for record in records]),
+        write(tmp_path / "attributes.json", {record.item["asin"]: record.annotation for record in records}),
+    ]
+
+
+def test_generates_what_it_then_finds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "small.sqlite"
+    assert main(["webshop", "generate", str(path), "--num-products", "20", "--seed", "3"]) == 0
+    assert "20 products" in said(capsys)
+    with StoredCatalogue(path) as stored:
+        assert stored.fingerprint == generate_catalogue(20, 3).fingerprint
+        asin = list(stored)[7]
+        assert main(["webshop", "inspect", str(path), "--asin", asin.lower()]) == 0
+        shown = said(capsys)
+        assert "20 products" in shown and asin in shown and stored[asin].query in shown
+
+
+def test_inspects_the_generated_catalogue(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["webshop", "inspect"]) == 0
+    shown = said(capsys)
+    assert "1,000 products" in shown
+    assert all(department in shown for department in ("beauty", "electronics", "fashion", "garden", "grocery"))
+
+
+def test_inspects_files_of_the_original_form(files: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["webshop", "inspect", str(files[0].parent)]) == 0
+    assert "10 products" in said(capsys)
+    assert main(["webshop", "inspect", str(files[0]), "--num-products", "4"]) == 0
+    assert "4 products" in said(capsys)
+
+
+def test_checks_files(files: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["webshop", "check", *map(str, files)]) == 0
+    assert "can be used as they are" in said(capsys)
+    items = json.loads(files[0].read_text())
+    items[3]["name"] = None
+    items.append(items[0])
+    write(files[0], items)
+    assert main(["webshop", "check", *map(str, files)]) == 1
+    shown = said(capsys)
+    assert "record 4" in shown and "name must be text" in shown
+    assert "1 malformed" in shown and "1 duplicated" in shown and "cannot be used" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["webshop", "generat"], "no part 'generat'; did you mean 'generate'?"),
+        (["webshop", "generate"], "needs OUT"),
+        (["webshop", "generate", "shop.json"], "must end in .sqlite"),
+        (["webshop", "generate", "x.sqlite", "--num-products", "9"], "takes 10 to 1,180,000, not 9"),
+        (["webshop", "generate", "no/such/folder/x.sqlite"], "cannot be written"),
+        (["webshop", "inspect", "no_such_file.json"], "no_such_file.json"),
+        (["webshop", "inspect", "--asin", "B000000000"], "no product 'B000000000' in this catalogue of 1,000"),
+        (["webshop", "check"], "needs FILES"),
+        (["webshop", "check", "no_such_file.json"], "there is no file no_such_file.json"),
+    ],
+)
+def test_bad_input_is_answered_with_a_sentence(
+    words: list[str], answer: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    shown = said(capsys)
+    assert answer in shown and "Traceback" not in shown
+
+
+def test_says_what_its_parts_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["webshop"]) == 0
+    assert "generate,inspect,check" in said(capsys)
+
+
+def test_an_existing_file_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "mine.sqlite"
+    path.write_text("mine")
+    assert main(["webshop", "generate", str(path)]) == 2
+    assert "exists already" in said(capsys) and path.read_text() == "mine"

@@ -1,0 +1,39 @@
+"""One way to any catalogue: generated, from files of the original WebShop, or from SQLite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from turngym.webshop_server.catalogue import Product
+from turngym.webshop_server.catalogue_files import CatalogueFiles, read_catalogue
+from turngym.webshop_server.catalogue_store import StoredCatalogue
+from turngym.webshop_server.generated import generate_catalogue
+
+STORE_SUFFIX = ".sqlite"
+"""The name of a catalogue in SQLite ends so."""
+
+
+def open_catalogue(path: str = "", *, num_products: int | None = None, seed: int = 0) -> Mapping[str, Product]:
+    """Return a catalogue.
+
+    Args:
+        path: A catalogue in SQLite, a file of products, or a folder with it and the files of attributes and
+            instructions; the generated catalogue if empty.
+        num_products: Size of a generated catalogue, 1,000 by default; of files, the first so many records, all by
+            default. One in SQLite has the size it has.
+        seed: Seeds a generated catalogue.
+
+    Raises:
+        ValueError: A generated catalogue cannot have this size.
+        OSError: The path cannot be read.
+        CatalogueFileError: A file is not one of the original's, or is damaged.
+        CatalogueStoreError: A catalogue in SQLite cannot be used.
+    """
+    if not path:
+        return generate_catalogue(1000 if num_products is None else num_products, seed)
+    place = Path(path)
+    if place.suffix == STORE_SUFFIX:
+        return StoredCatalogue(place)
+    files = sorted(place.glob("*.json*")) if place.is_dir() else [place]
+    return read_catalogue(CatalogueFiles.recognize(files), num_products=num_products)
