@@ -1,11 +1,11 @@
 r"""Text to terms, as Lucene's analyzer for English does it in the search engine of the original WebShop.
 
 Tokens follow the word boundaries of Unicode Standard Annex #29 with Lucene's additions: emoji are tokens, of Chinese
-and Hiragana every character is one, and Thai and its neighbors stay in runs. Then a possessive `'s` goes, letters become
-lower case, stop words are left out, and the rest is stemmed.
+and Hiragana every character is one, and Thai and its neighbors stay in runs. Then a possessive `'s` goes, letters
+become lower case, stop words are left out, and the rest is stemmed.
 
-Lucene 9.9 knows Unicode 12.1. Where a later Unicode changed a character, the patterns here keep to 12.1; characters that
-came later have no token in Lucene, and here they have the one that the installed `regex` gives them.
+Lucene 9.9 knows Unicode 12.1. Where a later Unicode changed a character, the patterns here keep to 12.1. Characters
+that came later mostly belong to no token in Lucene; here they are what the installed `regex` takes them for.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ _PICTOGRAPHS = (
     r"\U0001f774-\U0001f77f\U0001f7d5-\U0001f7ff\U0001f80c-\U0001f80f\U0001f848-\U0001f84f\U0001f85a-\U0001f85f"
     r"\U0001f888-\U0001f88f\U0001f8ae-\U0001f8ff\U0001f90c-\U0001f93a\U0001f93c-\U0001f945\U0001f947-\U0001fffd"
 )
-# What Unicode 12.1 counted among the marks, and not among digits and letters; and what else it did not count among these.
+# What Unicode 12.1 counted among the marks, not among digits and letters.
 _FORMER_MARKS = r"\u0600-\u0605\u06dd\u070f\u08e2\U000110bd\U000110cd"
+# What it did not count among the letters.
 _LATER_LETTERS = r"\u00b8\u02e5-\u02eb\u055a\u058a\ua708-\ua716"
 
 

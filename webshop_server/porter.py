@@ -1,8 +1,8 @@
 """Porter's algorithm: English words to stems, such as `running` to `run`, with its author's later departures.
 
-M. F. Porter, "An algorithm for suffix stripping", Program 14(3), 1980; https://tartarus.org/martin/PorterStemmer names the
-departures: `bli` becomes `ble`, `logi` becomes `log`, and words of one or two letters stay. Lucene stems the same way.
-A stem's *measure* is how often a vowel is followed by a consonant in it.
+M. F. Porter, "An algorithm for suffix stripping", Program 14(3), 1980. https://tartarus.org/martin/PorterStemmer names
+the departures: `bli` becomes `ble`, `logi` becomes `log`, and words of one or two letters stay. Lucene stems the same
+way. The *measure* of a stem is how often a vowel is followed by a consonant in it.
 """
 
 from __future__ import annotations
