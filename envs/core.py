@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar, TypedDict
+from typing import Any, TypedDict
 
 import gymnasium as gym
 import numpy as np
@@ -49,8 +49,10 @@ class TextEnv(gym.Env[str, str]):
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012 - typed by gymnasium
-    reward_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    reward_range: tuple[float, float] = (0.0, 1.0)
     """Bounds of the undiscounted return of an episode."""
+    explains_refusals: bool = True
+    """Whether the observation says why an action is unusable; only the copy of an original that does not is silent."""
     deterministic: bool = True
     """Whether the same actions on the same instance always lead to the same outcome."""
 

@@ -51,3 +51,5 @@ def register_all() -> None:
     register("Multiplication-v0", "turngym.envs.multiplication:MultiplicationEnv", max_turns=4)
     register("MultiplicationSteps-v0", multiplication_steps, max_turns=5)
     register("MultiplicationSteps3x3-v0", multiplication_steps, max_turns=7, digits=(3, 3))
+    shop = "turngym.envs.webshop:WebShopEnv"
+    register("WebShop-v0", shop, max_turns=15)

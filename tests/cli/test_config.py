@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -192,3 +193,10 @@ def test_changes_are_named() -> None:
     other = replace(config, run=replace(config.run, seed=1), env=replace(config.env, kwargs={"size": 5}))
     assert changed_settings(config, config) == []
     assert sorted(changed_settings(config, other)) == ["env.kwargs", "run.seed"]
+
+
+def test_an_environment_whose_package_is_missing_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "turngym.envs.webshop", raising=False)
+    monkeypatch.setitem(sys.modules, "turngym.webshop_server.fixed_shop", None)
+    with pytest.raises(UsageError, match=r"WebShop needs .*: pip install 'turngym\[webshop\]'"):
+        check_env("turngym/WebShop-v0", {})

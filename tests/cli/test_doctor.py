@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from turngym.agents.rollout import make_env
 from turngym.cli import doctor, main
 from turngym.cli.errors import UsageError
 
@@ -53,3 +55,17 @@ def test_changed_files_are_found(tmp_path: Path) -> None:
     assert doctor._unchanged(recorded)
     (tmp_path / "module.py").write_bytes(b"abd")
     assert not doctor._unchanged(recorded)
+
+
+def test_an_environment_without_its_package_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def without_shop(env_id: str, *arguments: Any) -> Any:
+        if "WebShop" in env_id:
+            raise ModuleNotFoundError("WebShop needs regex: pip install 'turngym[webshop]'")
+        return make_env(env_id, *arguments)
+
+    monkeypatch.setattr(doctor, "make_env", without_shop)
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "not checked: WebShop needs regex: pip install 'turngym[webshop]'" in " ".join(out.split())

@@ -76,9 +76,12 @@ def check_env(env_id: str, env_kwargs: Mapping[str, Any]) -> None:
     """Make and reset the environment, so that a wrong argument is an answer now and not a failure later.
 
     Raises:
-        UsageError: The environment does not take these arguments.
+        UsageError: The environment does not take these arguments, or needs a package that is not installed.
     """
-    known = env_arguments(env_id)
+    try:
+        known = env_arguments(env_id)
+    except ModuleNotFoundError as error:
+        raise UsageError(str(error)) from error
     for key in env_kwargs:
         if key not in known:
             raise UsageError(f"{short_name(env_id)} takes no argument {key!r}{nearest(key, known)}")

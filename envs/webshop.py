@@ -1,0 +1,269 @@
+"""WebShop: find the product that an instruction asks for, choose its options and buy it."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+
+from turngym.envs.core import MAX_OBSERVATION_CHARS, TextEnv
+from turngym.envs.parsing import InvalidAction
+from turngym.envs.splits import Split
+
+try:
+    from turngym.webshop_server.fixed_shop import MAX_QUERY_CHARS
+    from turngym.webshop_server.goals import WantedOption
+    from turngym.webshop_server.matching import matches
+    from turngym.webshop_server.opening import GoalKind, Mode, ShopSettings, open_shop
+    from turngym.webshop_server.pages import (
+        BACK_TO_SEARCH,
+        BUY,
+        NEXT,
+        PREVIOUS,
+        RESULTS_PER_PAGE,
+        SEARCH,
+        Choice,
+        Page,
+        PageKind,
+        clickables,
+        plain_text,
+        rich_text,
+    )
+    from turngym.webshop_server.shop import MAX_RESULTS
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(f"WebShop needs {error.name}: pip install 'turngym[webshop]'", name=error.name) from error
+
+ObservationMode = Literal["text", "text_rich", "url"]
+RewardScheme = Literal["graded", "binary", "binary_x10"]
+QUERY_WORDS = 4
+"""The most words in a query of the random agent."""
+ORACLE_TURNS = 100
+"""How long the oracle plays without a turn limit."""
+
+
+class WebShopEnv(TextEnv):
+    """Buy what is asked for in a shop.
+
+    ## Description
+    An instruction asks for a product with certain attributes and options below a price. The player searches, looks at
+    results, products and their details, chooses options and buys. The shop runs in this process and needs neither Java
+    nor a download; its default catalogue is generated.
+
+    ## Action Space
+    `search[words]` where there is a search bar, and `click[text]` with the text of a button, a product or an option.
+    Letter case does not matter.
+
+    ## Observation Space
+    The page: with `observation_mode="text"` its texts joined by ` [SEP] `, with "text_rich" a line for each, buttons
+    marked, with "url" its address alone. An unusable action is answered with the reason, before the page. With
+    `show_actions=True` the usable actions follow, and with `history=n` the last n actions.
+
+    ## Starting State
+    The search page with the instruction of a goal. Test are the first goals in a fixed order, 500 if there are as many
+    as 5,000, then come those of validation, twice as many, then those of train.
+
+    ## Rewards
+    The purchase is rewarded with the share of wanted attributes, options and price that it fulfills, times a factor for
+    the kind of product, in [0, 1]: `reward_scheme="graded"`. With "binary" only a share of 1 counts, as 1, and with
+    "binary_x10" as 10.
+
+    ## Episode End
+    Terminates with the purchase. The turn limit truncates.
+
+    ## Information
+    The keys of `turngym.envs.core.TurnInfo`. `success` is a share of 1. `potential` is how much of the goal what is
+    looked at and chosen fulfills; it is hidden from the player.
+
+    ## Arguments
+    Those of `TextEnv`, and:
+
+    * `num_products=1000`: size of the catalogue; 0 for all of a catalogue that is read.
+    * `catalogue=""`: a catalogue file, or a folder with the files of the original; the generated one by default.
+    * `goals="synthetic"`: or "human".
+    * `mode="fixed"`: or "faithful" to the original, defects included: then no reason is given for unusable actions, a
+      search is possible everywhere, and hidden commands exist.
+    * `observation_mode="text"`, `reward_scheme="graded"`, `show_actions=False`, `history=0`: see above.
+    * `shop_seed=0`: of the generated catalogue and of prices that are given as a range.
+
+    ## References
+    * Yao et al., "WebShop: Towards Scalable Real-World Web Interaction with Grounded Language Agents",
+      arXiv 2207.01206.
+
+    ## Version History
+    * v0: Initial version.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_products: int = 1000,
+        catalogue: str = "",
+        goals: GoalKind = "synthetic",
+        mode: Mode = "fixed",
+        observation_mode: ObservationMode = "text",
+        reward_scheme: RewardScheme = "graded",
+        show_actions: bool = False,
+        history: int = 0,
+        shop_seed: int = 0,
+        split: Split = "train",
+        reasoning: bool = False,
+        render_mode: str | None = None,
+    ) -> None:
+        super().__init__(split=split, reasoning=reasoning, render_mode=render_mode)
+        for name, value, known in (("observation_mode", observation_mode, get_args(ObservationMode)),
+                                   ("reward_scheme", reward_scheme, get_args(RewardScheme))):  # fmt: skip
+            if value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+        if history < 0:
+            raise ValueError(f"history must be at least 0, got {history}")
+        self.observation_mode = observation_mode
+        self.reward_scheme = reward_scheme
+        self.reward_range = (0.0, 10.0 if reward_scheme == "binary_x10" else 1.0)
+        self.show_actions = show_actions
+        self.history = history
+        self.opened = open_shop(ShopSettings(num_products=num_products, catalogue=catalogue, goals=goals, mode=mode,
+                                             seed=shop_seed))  # fmt: skip
+        self.shop = self.opened.shop
+        self.explains_refusals = mode == "fixed"
+
+    # The game ---------------------------------------------------------------------------------------------------
+
+    def _begin(self, split: Split, index: int) -> None:
+        number = self.opened.goal_number(split, index)
+        self.goal = self.opened.goals[number]
+        self.page = self.shop.open(self.goal, str(number))
+        self._actions: list[str] = []
+
+    def _play(self, action: str) -> tuple[float, bool, str]:
+        if self.page.kind is PageKind.DONE and self.shop.rule == "fixed":
+            raise InvalidAction("the purchase has ended the visit")
+        move = self.shop.act(self.page, action)
+        self._actions.append(action)
+        if move.problem:
+            raise InvalidAction(move.problem)
+        self.page = move.page
+        bought = self.page.kind is PageKind.DONE
+        return self._reward() if bought else 0.0, bought, ""
+
+    def _reward(self) -> float:
+        share = self.page.reward or 0.0
+        return share if self.reward_scheme == "graded" else self.reward_range[1] * (share == 1.0)
+
+    # What the player reads --------------------------------------------------------------------------------------
+
+    @property
+    def _rules(self) -> str:
+        return (
+            "You are in a shop. Find and buy what the instruction asks for: the right kind of product, with the "
+            "attributes and options named, below the price named. Actions are search[words] where there is a search "
+            "bar, and click[text] with the text of a button, a product or an option on the page, such as "
+            f"click[{BUY}]. {self._reward_rule} You buy once."
+        )
+
+    @property
+    def _reward_rule(self) -> str:
+        if self.reward_scheme == "graded":
+            return "The purchase earns the share of what was asked for, from 0 to 1."
+        return f"A purchase that is all that was asked for earns {self.reward_range[1]:g}, any other 0."
+
+    def _observe(self, feedback: str) -> str:
+        parts = self.shop.layout(self.page)
+        page = {"text": plain_text, "text_rich": rich_text}.get(self.observation_mode, lambda _: self.page.url)(parts)
+        lines = [page]
+        if feedback and self.explains_refusals:
+            lines.insert(0, feedback)
+        if self.history and self._actions:
+            lines.append(f"Your last actions: {' '.join(self._actions[-self.history :])}")
+        if self.show_actions:
+            lines.append(f"Usable actions: {' '.join(self.usable_actions())}")
+        return "\n".join(lines)[:MAX_OBSERVATION_CHARS]
+
+    def usable_actions(self) -> list[str]:
+        """Return the actions that mean something here; `search[words]` stands for any search."""
+        clicks = [f"click[{text}]" for text in clickables(self.shop.layout(self.page)) if text != SEARCH.lower()]
+        return ["search[words]", *clicks] if self.page.kind is PageKind.START else clicks
+
+    # What the suite reads ---------------------------------------------------------------------------------------
+
+    @property
+    def instance_key(self) -> str:
+        """The number of the goal in the fixed order."""
+        return f"goal={self.page.session}"
+
+    @property
+    def _state(self) -> str:
+        page = self.page
+        return f"{page.url};{','.join(page.chosen.values())};{','.join(sorted(page.visited))}"
+
+    @property
+    def _success(self) -> bool:
+        return self.page.reward == 1.0
+
+    @property
+    def _potential(self) -> float:
+        return self.shop.reward(self.page).total if self.page.asin else 0.0
+
+    # Players ----------------------------------------------------------------------------------------------------
+
+    def sample_action(self, rng: np.random.Generator) -> str:
+        """Draw one of the usable actions; a search is for some successive words of the instruction."""
+        actions = self.usable_actions() or ["search[words]"]
+        action = actions[rng.integers(len(actions))]
+        if action != "search[words]":
+            return action
+        words = self.goal.instruction.split()
+        first = int(rng.integers(len(words)))
+        return f"search[{' '.join(words[first : first + int(rng.integers(1, QUERY_WORDS + 1))])}]"
+
+    def oracle_action(self) -> str:
+        """Return the next step towards the goal's own product with the options that are wanted."""
+        return self._oracle_step(self.page)
+
+    def optimal_success(self) -> float | None:
+        """1 where the oracle's purchase is all that was asked for, within the turn limit; None where it is not."""
+        page = self.shop.open(self.goal, self.page.session)
+        for _ in range(ORACLE_TURNS if self.turn_limit is None else self.turn_limit):
+            page = self.shop.act(page, self._oracle_step(page)).page
+            if page.kind is PageKind.DONE:
+                return 1.0 if page.reward == 1.0 else None
+        return None
+
+    def _oracle_step(self, page: Page) -> str:
+        wanted = self.goal.asin
+        if page.kind is PageKind.DONE or (page.kind is PageKind.RESULTS and wanted not in page.found):
+            return f"click[{BACK_TO_SEARCH}]"
+        if page.kind is PageKind.START:
+            return f"search[{self._query_for_goal()}]"
+        if page.kind is PageKind.RESULTS:
+            number = page.found.index(wanted) // RESULTS_PER_PAGE + 1
+            return f"click[{wanted if number == page.number else NEXT if number > page.number else PREVIOUS}]"
+        if page.kind is PageKind.DETAIL or page.asin != wanted:
+            return f"click[{PREVIOUS}]"
+        choices = [part for part in self.shop.layout(page) if isinstance(part, Choice)]
+        missing = (choice for option in self.goal.options if not _is_chosen(option, page)
+                   for choice in choices if _is_wanted(option, choice))  # fmt: skip
+        return f"click[{next((choice.text for choice in missing), BUY)}]"
+
+    def _query_for_goal(self) -> str:
+        """Return a query that finds the goal's product, on the first page if any does."""
+        queries = (self.goal.title, f"{self.goal.query} {self.goal.title}", self.goal.instruction)
+        ranks = {query[:MAX_QUERY_CHARS]: self._rank(query[:MAX_QUERY_CHARS]) for query in queries}
+        return min(ranks, key=lambda query: ranks[query])
+
+    def _rank(self, query: str) -> int:
+        found = list(self.shop.search(query.lower(), MAX_RESULTS))
+        return found.index(self.goal.asin) if self.goal.asin in found else MAX_RESULTS
+
+
+def _is_chosen(wanted: WantedOption, page: Page) -> bool:
+    chosen = page.chosen.values() if wanted.name is None else [page.chosen.get(wanted.name, "")]
+    return any(_same(wanted, value) for value in chosen)
+
+
+def _is_wanted(wanted: WantedOption, choice: Choice) -> bool:
+    return wanted.name in (None, choice.option) and _same(wanted, choice.value)
+
+
+def _same(wanted: WantedOption, value: str) -> bool:
+    """Return whether a value is the one wanted; a person may have written it a little differently."""
+    return value == wanted.value if wanted.name else matches(value, wanted.value)

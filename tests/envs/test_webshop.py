@@ -1,0 +1,149 @@
+"""WebShop: what a player reads and earns, what the oracle and chance achieve, and that goals stay hidden."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from turngym.envs.testing import check_text_env, oracle_player, play, random_player, text_env
+from turngym.envs.webshop import WebShopEnv
+from turngym.webshop_server.pages import PageKind
+
+ID = "turngym/WebShop-v0"
+
+
+def shop_env(**kwargs: Any) -> WebShopEnv:
+    env = text_env(gym.make(ID, **kwargs))
+    assert isinstance(env, WebShopEnv)
+    return env
+
+
+@pytest.mark.parametrize("kwargs", [
+    {"goals": "human"}, {"mode": "faithful"}, {"observation_mode": "text_rich", "show_actions": True, "history": 3},
+    {"observation_mode": "url", "reward_scheme": "binary_x10"}, {"num_products": 50, "shop_seed": 4, "reasoning": True},
+])  # fmt: skip
+def test_every_configuration_keeps_the_contract(kwargs: dict[str, Any]) -> None:
+    check_text_env(gym.make(ID, **kwargs), instances=3)
+
+
+@pytest.mark.parametrize("goals", ["synthetic", "human"])
+def test_the_oracle_buys_all_that_was_asked_for(goals: str) -> None:
+    env = gym.make(ID, goals=goals)
+    for index in range(100):
+        episode = play(env, oracle_player, split="test", index=index)
+        assert episode[-1].info["success"] and episode[-1].reward == 1.0 and episode[-1].terminated
+        env.reset(options={"split": "test", "index": index})
+        assert text_env(env).optimal_success() == 1.0
+
+
+def test_chance_rarely_buys_it() -> None:
+    env = gym.make(ID)
+    episodes = [play(env, random_player(seed), split="test", index=seed) for seed in range(200)]
+    assert np.mean([episode[-1].info["success"] for episode in episodes]) < 0.03
+    assert 0.01 < np.mean([episode[-1].reward for episode in episodes]) < 0.3
+
+
+def test_no_turns_no_success() -> None:
+    env: Any = gym.make(ID, max_episode_steps=2).unwrapped
+    env.reset(seed=0)
+    assert env.optimal_success() is None
+
+
+def test_an_unusable_action_says_why_before_the_page() -> None:
+    env = shop_env()
+    start, _ = env.reset(seed=0)
+    observation, reward, terminated, _, info = env.step("click[buy now]")
+    assert observation == f"Invalid action: nothing on this page is clicked by that text.\n{start}"
+    assert (reward, terminated, info["valid"]) == (0.0, False, False)
+
+
+def test_the_faithful_shop_says_nothing_of_it() -> None:
+    env = shop_env(mode="faithful")
+    start, _ = env.reset(seed=0)
+    observation, _, _, _, info = env.step("click[buy now]")
+    assert observation == start and not info["valid"]
+    env.step("search[lamp]")
+    assert env.step("search[shirt]")[4]["valid"]
+
+
+def test_shows_usable_actions_and_history_on_demand() -> None:
+    env = shop_env(show_actions=True, history=2)
+    observation, _ = env.reset(seed=0)
+    assert observation.endswith("\nUsable actions: search[words]")
+    observation = env.step("search[usb cables]")[0]
+    assert "\nYour last actions: search[usb cables]\nUsable actions: click[back to search] click[" in observation
+    for action in ("click[next >]", "click[nonsense]"):
+        observation = env.step(action)[0]
+    assert "\nYour last actions: click[next >] click[nonsense]\n" in observation
+
+
+@pytest.mark.parametrize(
+    ("scheme", "partial", "full"), [("graded", None, 1.0), ("binary", 0.0, 1.0), ("binary_x10", 0.0, 10.0)]
+)
+def test_reward_schemes(scheme: str, partial: float | None, full: float) -> None:
+    env = gym.make(ID, reward_scheme=scheme)
+    inside: Any = env.unwrapped
+    assert inside.reward_range == (0.0, full)
+    assert play(env, oracle_player, index=1)[-1].reward == full
+    env.reset(options={"split": "train", "index": 1})
+    while not inside.page.asin:
+        env.step(inside.oracle_action())
+    inside.page = inside.page.__class__(session="x", goal=inside.goal, kind=PageKind.ITEM, asin=inside.goal.asin)
+    assert inside.goal.options, "the goal must want an option, for a purchase without it to be partial"
+    reward = float(env.step("click[buy now]")[1])
+    assert 0 < reward < 1 if partial is None else reward == partial
+
+
+def test_potential_grows_with_what_is_chosen() -> None:
+    potentials = [moment.info["potential"] for moment in play(gym.make(ID), oracle_player, index=1)]
+    assert potentials[0] == 0.0
+    assert sorted(potentials[:-1]) == potentials[:-1]
+    assert potentials[-2] == 1.0
+
+
+def test_the_goal_is_hidden() -> None:
+    env = shop_env(observation_mode="text_rich", show_actions=True)
+    observation, _ = env.reset(options={"split": "test", "index": 0})
+    assert env.goal.asin not in observation and env.goal.title not in observation
+    assert env.goal.instruction in observation
+
+
+def test_one_shop_serves_all_environments() -> None:
+    assert shop_env().shop is shop_env(observation_mode="url").shop
+    assert shop_env().shop is not shop_env(num_products=50).shop
+
+
+def test_splits_are_ranges_of_one_order() -> None:
+    env = shop_env()
+    ranges = {}
+    for split in ("test", "validation", "train"):
+        numbers = {env.opened.goal_number(split, index) for index in range(10_000)}
+        assert numbers == set(range(min(numbers), max(numbers) + 1))
+        ranges[split] = (min(numbers), max(numbers) + 1)
+    total = len(env.opened.goals)
+    assert ranges == {"test": (0, 385), "validation": (385, 1155), "train": (1155, total)} and total == 3851
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"mode": "strict"}, "mode must be one of fixed, faithful, got 'strict'"),
+        ({"goals": "mine"}, "goals must be one of synthetic, human"),
+        ({"observation_mode": "html"}, "observation_mode must be one of text, text_rich, url"),
+        ({"reward_scheme": "x"}, "reward_scheme must be one of"),
+        ({"history": -1}, "history must be at least 0"),
+        ({"num_products": 9}, "num_products must be 10"),
+    ],
+)
+def test_refuses_settings(kwargs: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        gym.make(ID, **kwargs)
+
+
+def test_refuses_a_catalogue_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises((OSError, ValueError), match=r"items\.json"):
+        gym.make(ID, catalogue=str(tmp_path / "items.json"))
