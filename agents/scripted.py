@@ -1,4 +1,4 @@
-"""Players without a model: random, oracle, demonstrator and hostile.
+"""Players without a model: random, rule, oracle, demonstrator and hostile.
 
 They set the floor and the ceiling of every score, write the demonstrations of the warm start, and put the
 environments under load. Each is a rule from the environment and a generator to an action; slots and seeds are the
@@ -76,6 +76,18 @@ class RandomAgent(ScriptedAgent):
     def choose(self, seat: Seat) -> str:
         """Draw a usable action."""
         return seat.env.sample_action(seat.rng)
+
+
+class RuleAgent(ScriptedAgent):
+    """Follows the simple rule that some environments come with: what can be had without learning."""
+
+    def choose(self, seat: Seat) -> str:
+        """Return the action of the rule.
+
+        Raises:
+            NotImplementedError: The environment has none.
+        """
+        return seat.env.rule_action()
 
 
 class OracleAgent(ScriptedAgent):

@@ -121,6 +121,14 @@ class TextEnv(gym.Env[str, str]):
         """Draw a plausible slip of a good player, for demonstrations of mixed quality."""
         return self.sample_action(rng)
 
+    def rule_action(self) -> str:
+        """Return what a simple player with a fixed rule does, who sees no hidden state.
+
+        Raises:
+            NotImplementedError: This environment has no such player.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no player with a rule")
+
     def optimal_success(self) -> float | None:
         """Probability that the best possible player solves this instance from its start; None where unknown."""
         return None

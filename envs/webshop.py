@@ -219,6 +219,14 @@ class WebShopEnv(TextEnv):
         """Return the next step towards the goal's own product with the options that are wanted."""
         return self._oracle_step(self.page)
 
+    def rule_action(self) -> str:
+        """Search for the instruction, look at the first result, and buy it: the rule of the original's paper."""
+        if self.page.kind is PageKind.START:
+            return f"search[{self.goal.instruction[:MAX_QUERY_CHARS]}]"
+        if self.page.kind is PageKind.RESULTS and self.page.listed:
+            return f"click[{self.page.listed[0]}]"
+        return f"click[{BUY if self.page.kind is PageKind.ITEM else BACK_TO_SEARCH}]"
+
     def optimal_success(self) -> float | None:
         """1 where the oracle's purchase is all that was asked for, within the turn limit; None where it is not."""
         page = self.shop.open(self.goal, self.page.session)

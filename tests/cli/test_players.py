@@ -30,9 +30,16 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_scripted_players_need_to_be_told_what_to_play(name: str) -> None:
     player = find_player(name)
     assert not player.decodes and player.make(Decoding()).policy_version == 0
-    assert player.env("frozenlake", {"size": 5}) == ("turngym/FrozenLake-v0", {"size": 5})
+    assert player.env("webshop", {"history": 5}) == ("turngym/WebShop-v0", {"history": 5})
     with pytest.raises(UsageError, match=f"name the environment that {name} shall play"):
         player.env("", {})
+
+
+def test_only_some_environments_have_a_rule(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "rule", "--env", "WebShop", "--episodes", "20"]) == 0
+    assert "rule" in capsys.readouterr().out
+    assert main(["evaluate", "rule", "--env", "FrozenLake"]) == 2
+    assert "FrozenLake has no player with a rule; choose from random, oracle" in capsys.readouterr().err
 
 
 def test_a_checkpoint_plays_what_it_is_told(weights: Path) -> None:

@@ -47,6 +47,14 @@ def test_chance_rarely_buys_it() -> None:
     assert 0.01 < np.mean([episode[-1].reward for episode in episodes]) < 0.3
 
 
+def test_the_rule_buys_the_first_result() -> None:
+    env = gym.make(ID)
+    episodes = [play(env, lambda inside: inside.rule_action(), split="test", index=index) for index in range(100)]
+    assert all(len(episode) == 4 and episode[-1].terminated for episode in episodes)
+    assert 0.2 < np.mean([episode[-1].reward for episode in episodes]) < 0.8
+    assert np.mean([episode[-1].info["success"] for episode in episodes]) < 0.3
+
+
 def test_no_turns_no_success() -> None:
     env: Any = gym.make(ID, max_episode_steps=2).unwrapped
     env.reset(seed=0)

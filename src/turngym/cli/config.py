@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_type_hints
 
 import gymnasium as gym
 
-from turngym.agents.rollout import make_env
+from turngym.agents.rollout import make_env, text_env
 from turngym.cli.errors import UsageError, nearest
 from turngym.envs import TextEnv, env_ids
 from turngym.envs.splits import SPLITS
@@ -102,6 +102,11 @@ def env_arguments(env_id: str) -> list[str]:
     own = [] if creator is None else list(inspect.signature(creator).parameters)
     shared = list(inspect.signature(TextEnv).parameters)
     return [*dict.fromkeys([*own, *shared, "max_episode_steps"])]
+
+
+def has_rule(env_id: str) -> bool:
+    """Return whether an environment comes with a player that follows a rule."""
+    return type(text_env(make_env(env_id))).rule_action is not TextEnv.rule_action
 
 
 # Presets ------------------------------------------------------------------------------------------------------------

@@ -10,13 +10,14 @@ from types import ModuleType
 from typing import Any
 
 from turngym.agents.base import Agent
-from turngym.agents.scripted import DemonstrationAgent, HostileAgent, OracleAgent, RandomAgent
-from turngym.cli.config import CONFIG_FILE, check_env, read_config, resolve_env
+from turngym.agents.scripted import DemonstrationAgent, HostileAgent, OracleAgent, RandomAgent, RuleAgent
+from turngym.cli.config import CONFIG_FILE, check_env, has_rule, read_config, resolve_env, short_name
 from turngym.cli.errors import UsageError, nearest
 from turngym.trainers.config import ModelConfig, TrainConfig
 
 SCRIPTED: dict[str, Callable[[], Agent]] = {
     "random": RandomAgent,
+    "rule": RuleAgent,
     "oracle": OracleAgent,
     "demonstration": lambda: DemonstrationAgent(0.1),
     "hostile": HostileAgent,
@@ -57,7 +58,7 @@ class Player:
         """Return id and arguments of the environment to play: those given, else those the player was trained on.
 
         Raises:
-            UsageError: No environment is named and none is known.
+            UsageError: No environment is named and none is known, or it is none for this player.
         """
         trained = self.config.env if self.config else None
         if not name and trained is None:
@@ -66,6 +67,9 @@ class Player:
         inherited = trained.kwargs if trained and trained.id == env_id else {}
         kwargs = dict(env_kwargs or inherited)
         check_env(env_id, kwargs)
+        if self.name == "rule" and not has_rule(env_id):
+            others = ", ".join(name for name in SCRIPTED if name != self.name)
+            raise UsageError(f"{short_name(env_id)} has no player with a rule; choose from {others}")
         return env_id, kwargs
 
 
