@@ -192,7 +192,8 @@ class BM25Index:
                 raise SearchIndexError(f"the index {folder} was made by another version; make it anew")
             if fingerprint not in (None, header["fingerprint"]):
                 raise SearchIndexError(f"the index {folder} is one over another catalogue; make it anew")
-            arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
+            mapped = (np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS)
+            arrays = dict(zip(_ARRAYS, map(np.asarray, mapped), strict=True))  # slices of a plain array are made faster
             return cls(**arrays, fingerprint=header["fingerprint"])
         except SearchIndexError:
             raise

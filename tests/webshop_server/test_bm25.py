@@ -118,7 +118,7 @@ def test_a_saved_index_is_the_same(index: BM25Index, tmp_path: Path) -> None:
     index.save(tmp_path / "index")  # in its own place
     loaded = BM25Index.load(tmp_path / "index", fingerprint="five")
     assert loaded.hits("red running shoes", 10) == index.hits("red running shoes", 10)
-    assert isinstance(loaded.documents_P, np.memmap)
+    assert isinstance(loaded.documents_P.base, np.memmap)
     assert [path.name for path in tmp_path.iterdir()] == ["index"]
 
 
