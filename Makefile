@@ -6,7 +6,7 @@ PYTHON ?= python3
 TORCH ?= $(shell grep '^torch==' constraints.txt)
 PIP_ARGS ?=
 # A demo that was interrupted goes on where it stopped; one that is done shows its result again.
-DEMO ?= train $(if $(wildcard runs/demo),--resume runs/demo,FrozenLake --run.name demo --warm_start.course_steps 800 --astarpo.steps 60)
+DEMO ?= train $(if $(wildcard runs/demo),--resume runs/demo,FrozenLake --run.name demo --warm_start.course_steps 800 --warm_start.mistake_rate 0.65 --astarpo.steps 60)
 WORKERS ?= 2
 
 BIN := .venv/bin
