@@ -1,0 +1,121 @@
+"""How fast the shop is: its start, its memory, shopping by a script, and its search.
+
+The script of an episode: search for the instruction, look at the first result, choose the first value of every option,
+and buy. A search page is a search and the text of its first ten results.
+
+    python -m turngym.benchmarks.shop --catalogue FOLDER        # without a folder: the generated catalogue
+"""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import tyro
+
+from turngym.webshop_server.opening import Mode, OpenedShop, ShopSettings, open_shop
+from turngym.webshop_server.pages import Choice, Page, PageKind, plain_text
+
+REPEATS = 3
+"""How often everything is timed: the first time, when nothing was seen before, and the best of all count."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure the shop."""
+
+    catalogue: str = ""
+    """A catalogue file, or a folder with the original's files; the generated catalogue if empty."""
+    num_products: int = 1000
+    """Size of the catalogue; 0 for all of a catalogue that is read."""
+    episodes: int = 500
+    """Episodes of the script, and searches."""
+    out: Path | None = None
+    """A file for the table."""
+
+
+def shop_by_script(opened: OpenedShop, number: int) -> tuple[int, float]:
+    """Play one goal by the script, reading every page; return the steps and the reward."""
+    page = opened.shop.open(opened.goals[number], str(number))
+    steps = 0
+
+    def act(action: str) -> Page:
+        nonlocal steps
+        steps += 1
+        moved = opened.shop.act(page, action).page
+        plain_text(opened.shop.layout(moved))
+        return moved
+
+    page = act(f"search[{page.goal.instruction}]")
+    if not page.listed:
+        return steps, 0.0
+    page = act(f"click[{page.listed[0]}]")
+    choices = {part.option: part.text for part in reversed(opened.shop.layout(page)) if isinstance(part, Choice)}
+    for text in reversed(choices.values()):
+        page = act(f"click[{text}]")
+    page = act("click[buy now]")
+    return steps, page.reward or 0.0
+
+
+def search_page(opened: OpenedShop, number: int) -> str:
+    """Search for one goal's instruction and return the first page of the results."""
+    page = opened.shop.open(opened.goals[number], str(number))
+    found = tuple(opened.shop.search(page.goal.instruction.lower(), 50))
+    return plain_text(opened.shop.layout(replace(page, kind=PageKind.RESULTS, keywords=("x",), found=found)))
+
+
+def rates_of(work: Callable[[], int]) -> str:
+    """Return units per processor second of work that returns its units, the first time and at best."""
+    rates = []
+    for _ in range(REPEATS):
+        started = time.process_time()
+        units = work()
+        rates.append(units / (time.process_time() - started))
+    return f"{rates[0]:,.0f} / {max(rates):,.0f}"
+
+
+def measure(options: Options, mode: Mode) -> list[str]:
+    """Return the cells of a mode's row."""
+    settings = ShopSettings(catalogue=options.catalogue, num_products=options.num_products, mode=mode)
+    started = time.process_time()
+    opened = open_shop(settings)
+    opening = time.process_time() - started
+    numbers = [number % len(opened.goals) for number in range(options.episodes)]
+    searches = rates_of(lambda: len([opened.shop.search(opened.goals[n].instruction.lower(), 50) for n in numbers]))
+    pages = rates_of(lambda: len([search_page(opened, number) for number in numbers]))
+    steps = rates_of(lambda: sum(shop_by_script(opened, number)[0] for number in numbers))
+    reward = sum(shop_by_script(opened, number)[1] for number in numbers) / len(numbers)
+    return [mode, f"{len(opened.shop.catalogue):,}", f"{len(opened.goals):,}", f"{opening:.2f}", steps, pages, searches,
+            f"{reward:.3f}"]  # fmt: skip
+
+
+def report(options: Options) -> str:
+    """Measure and return a page in Markdown."""
+    columns = ("mode", "products", "goals", "opening, s", "scripted steps/s", "search pages/s", "searches/s", "reward")
+    rows = [columns, ("---",) * len(columns), *(measure(options, mode) for mode in ("fixed", "faithful"))]
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "darwin" else 1024) / 1024
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return (
+        f"# The shop\n\nBy processor seconds of one thread, {options.episodes} episodes or searches: the first time / "
+        f"the best of {REPEATS}, with what is remembered of the first. Python {platform.python_version()}.\n\n"
+        f"    {' '.join(['python -m turngym.benchmarks.shop', *sys.argv[1:]])}\n\n{table}\n\n"
+        f"Peak memory of the process, both shops in it: {memory * 1024:.0f} MB.\n"
+    )
+
+
+def main(options: Options) -> str:
+    """Measure, write the page if a file is named, and return it."""
+    page = report(options)
+    if options.out is not None:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(page, encoding="utf-8")
+    return page
+
+
+if __name__ == "__main__":
+    print(main(tyro.cli(Options)))
