@@ -14,8 +14,9 @@ from turngym.webshop_server.generated import generate_catalogue, records_of
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what was printed, with single spaces for all others, since long lines are wrapped."""
     captured = capsys.readouterr()
-    return captured.out + captured.err
+    return " ".join((captured.out + captured.err).split())
 
 
 def write(path: Path, content: Any) -> Path:
