@@ -13,34 +13,27 @@ Suffixes of arrays: N documents, V terms, P postings (the pairs of a term and a 
 
 from __future__ import annotations
 
-import json
 import math
-import shutil
 from array import array
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from secrets import token_hex
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from turngym.webshop_server.analysis import analyze
+from turngym.webshop_server.index_folder import check_index_folder, damaged, new_index_folder
 
 K1, B = np.float32(0.9), np.float32(0.4)
 ONE = np.float32(1)
-FORMAT = 1
-"""Version of the saved form."""
-HEADER = "index.json"
+FORM = "bm25-1"
+"""Engine and version of the saved form."""
 EXACT_LENGTHS = 24
 """Lengths below this are kept as they are; of others the four leading bits are."""
-
-
-class SearchIndexError(ValueError):
-    """A saved index cannot be used; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -160,20 +153,9 @@ class BM25Index:
             OSError: The folder cannot be written.
             SearchIndexError: Something else is there.
         """
-        if folder.exists() and not (folder / HEADER).is_file():
-            raise SearchIndexError(f"{folder} exists and is no index; name another folder")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = folder.with_name(f".{folder.name}.{token_hex(4)}.tmp")
-        try:
-            unfinished.mkdir()
+        with new_index_folder(folder, form=FORM, fingerprint=self.fingerprint) as unfinished:
             for name in _ARRAYS:
                 np.save(unfinished / f"{name}.npy", getattr(self, name), allow_pickle=False)
-            header = {"format": FORMAT, "documents": len(self), "fingerprint": self.fingerprint}
-            (unfinished / HEADER).write_text(json.dumps(header), encoding="utf-8")
-            shutil.rmtree(folder, ignore_errors=True)
-            unfinished.rename(folder)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
 
     @classmethod
     def load(cls, folder: Path, *, fingerprint: str | None = None) -> Self:
@@ -186,19 +168,13 @@ class BM25Index:
         Raises:
             SearchIndexError: There is no index, it is damaged, or it is one over other documents.
         """
+        documents = check_index_folder(folder, form=FORM, fingerprint=fingerprint)
         try:
-            header: dict[str, Any] = json.loads((folder / HEADER).read_text(encoding="utf-8"))
-            if header["format"] != FORMAT:
-                raise SearchIndexError(f"the index {folder} was made by another version; make it anew")
-            if fingerprint not in (None, header["fingerprint"]):
-                raise SearchIndexError(f"the index {folder} is one over another catalogue; make it anew")
-            mapped = (np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS)
-            arrays = dict(zip(_ARRAYS, map(np.asarray, mapped), strict=True))  # slices of a plain array are made faster
-            return cls(**arrays, fingerprint=header["fingerprint"])
-        except SearchIndexError:
-            raise
-        except (OSError, KeyError, TypeError, ValueError, EOFError) as error:
-            raise SearchIndexError(f"{folder} holds no index, or a damaged one; make it anew") from error
+            mapped = [np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS]
+        except (OSError, ValueError, EOFError) as error:
+            raise damaged(folder) from error
+        plain = map(np.asarray, mapped)  # slices of a plain array are made faster
+        return cls(**dict(zip(_ARRAYS, plain, strict=True)), fingerprint=documents)
 
 
 _ARRAYS = tuple(field.name for field in fields(BM25Index) if field.name != "fingerprint")

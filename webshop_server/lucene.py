@@ -7,24 +7,20 @@ starts with the first index and runs until the process ends.
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from secrets import token_hex
 from threading import Barrier
 from typing import Any, Self, TypeVar
 
-from turngym.webshop_server.bm25 import SearchIndexError
+from turngym.webshop_server.index_folder import check_index_folder, damaged, new_index_folder
 
-FORMAT = "lucene-9"
-"""Version of the saved form."""
-HEADER = "index.json"
+FORM = "lucene-9"
+"""Engine and version of the saved form."""
 INSTALLATION = "pip install 'turngym[lucene]' && pip install --no-deps pyserini==1.6.0"
 """What installs everything; pyserini would bring torch, transformers and more, of which its jar has no need."""
 JAVA_OPTIONS = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
@@ -76,19 +72,11 @@ class LuceneIndex:
             SearchIndexError: Something else is there.
             ValueError: There is no document, or an identifier comes twice.
         """
-        if folder.exists() and not (folder / HEADER).is_file():
-            raise SearchIndexError(f"{folder} exists and is no index; name another folder")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = folder.with_name(f".{folder.name}.{token_hex(4)}.tmp")
-        try:
-            with _JavaThreads(1) as threads:
-                threads.run(lambda: _write(documents, unfinished))
-            header = {"format": FORMAT, "fingerprint": fingerprint}
-            (unfinished / HEADER).write_text(json.dumps(header), encoding="utf-8")
-            shutil.rmtree(folder, ignore_errors=True)
-            unfinished.rename(folder)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+        with (
+            new_index_folder(folder, form=FORM, fingerprint=fingerprint) as unfinished,
+            _JavaThreads(1) as threads,
+        ):
+            threads.run(lambda: _write(documents, unfinished))
 
     @classmethod
     def load(cls, folder: Path, *, fingerprint: str | None = None, threads: int = 2) -> Self:
@@ -103,15 +91,7 @@ class LuceneIndex:
             LuceneNotInstalledError: A package is missing.
             SearchIndexError: There is no index, it is damaged, or it is one over other documents.
         """
-        try:
-            header = json.loads((folder / HEADER).read_text(encoding="utf-8"))
-            made, documents = header["format"], header["fingerprint"]
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise SearchIndexError(f"{folder} holds no index, or a damaged one; make it anew") from error
-        if made != FORMAT:
-            raise SearchIndexError(f"the index {folder} was made by another version or engine; make it anew")
-        if fingerprint not in {None, documents}:
-            raise SearchIndexError(f"the index {folder} is one over another catalogue; make it anew")
+        check_index_folder(folder, form=FORM, fingerprint=fingerprint)
         return cls(folder, threads=threads)
 
     def search(self, query: str, limit: int) -> list[str]:
@@ -185,7 +165,7 @@ def _open(folder: Path) -> Any:
     try:
         return _java_class("io.anserini.search.SimpleSearcher")(str(folder))
     except import_module("jnius").JavaException as error:
-        raise SearchIndexError(f"{folder} holds no index, or a damaged one; make it anew") from error
+        raise damaged(folder) from error
 
 
 def _write(documents: Iterable[tuple[str, str]], folder: Path) -> None:

