@@ -20,6 +20,7 @@ import tyro
 
 from turngym.webshop_server.opening import Mode, OpenedShop, ShopSettings, open_shop
 from turngym.webshop_server.pages import Choice, Page, PageKind, plain_text
+from turngym.webshop_server.shop import MAX_RESULTS
 
 REPEATS = 3
 """How often everything is timed: the first time, when nothing was seen before, and the best of all count."""
@@ -65,7 +66,7 @@ def shop_by_script(opened: OpenedShop, number: int) -> tuple[int, float]:
 def search_page(opened: OpenedShop, number: int) -> str:
     """Search for one goal's instruction and return the first page of the results."""
     page = opened.shop.open(opened.goals[number], str(number))
-    found = tuple(opened.shop.search(page.goal.instruction.lower(), 50))
+    found = tuple(opened.shop.search(page.goal.instruction.lower(), MAX_RESULTS))
     return plain_text(opened.shop.layout(replace(page, kind=PageKind.RESULTS, keywords=("x",), found=found)))
 
 
@@ -86,7 +87,8 @@ def measure(options: Options, mode: Mode) -> list[str]:
     opened = open_shop(settings)
     opening = time.process_time() - started
     numbers = [number % len(opened.goals) for number in range(options.episodes)]
-    searches = rates_of(lambda: len([opened.shop.search(opened.goals[n].instruction.lower(), 50) for n in numbers]))
+    queries = [opened.goals[number].instruction.lower() for number in numbers]
+    searches = rates_of(lambda: len([opened.shop.search(query, MAX_RESULTS) for query in queries]))
     pages = rates_of(lambda: len([search_page(opened, number) for number in numbers]))
     steps = rates_of(lambda: sum(shop_by_script(opened, number)[0] for number in numbers))
     reward = sum(shop_by_script(opened, number)[1] for number in numbers) / len(numbers)
@@ -98,13 +100,14 @@ def report(options: Options) -> str:
     """Measure and return a page in Markdown."""
     columns = ("mode", "products", "goals", "opening, s", "scripted steps/s", "search pages/s", "searches/s", "reward")
     rows = [columns, ("---",) * len(columns), *(measure(options, mode) for mode in ("fixed", "faithful"))]
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "darwin" else 1024) / 1024
+    megabyte = 1 << (20 if sys.platform == "darwin" else 10)  # counted in bytes there, in kilobytes elsewhere
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / megabyte
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return (
         f"# The shop\n\nBy processor seconds of one thread, {options.episodes} episodes or searches: the first time / "
         f"the best of {REPEATS}, with what is remembered of the first. Python {platform.python_version()}.\n\n"
         f"    {' '.join(['python -m turngym.benchmarks.shop', *sys.argv[1:]])}\n\n{table}\n\n"
-        f"Peak memory of the process, both shops in it: {memory * 1024:.0f} MB.\n"
+        f"Peak memory of the process, both shops in it: {memory:.0f} MB.\n"
     )
 
 

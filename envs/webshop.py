@@ -135,8 +135,6 @@ class WebShopEnv(TextEnv):
         self._actions: list[str] = []
 
     def _play(self, action: str) -> tuple[float, bool, str]:
-        if self.page.kind is PageKind.DONE and self.shop.rule == "fixed":
-            raise InvalidAction("the purchase has ended the visit")
         move = self.shop.act(self.page, action)
         self._actions.append(action)
         if move.problem:
@@ -255,8 +253,7 @@ class WebShopEnv(TextEnv):
     def _query_for_goal(self) -> str:
         """Return a query that finds the goal's product, on the first page if any does."""
         queries = (self.goal.title, f"{self.goal.query} {self.goal.title}", self.goal.instruction)
-        ranks = {query[:MAX_QUERY_CHARS]: self._rank(query[:MAX_QUERY_CHARS]) for query in queries}
-        return min(ranks, key=lambda query: ranks[query])
+        return min((query[:MAX_QUERY_CHARS] for query in queries), key=self._rank)
 
     def _rank(self, query: str) -> int:
         found = list(self.shop.search(query.lower(), MAX_RESULTS))

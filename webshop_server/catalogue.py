@@ -222,6 +222,11 @@ def asin_of(item: Record) -> str:
     return asin
 
 
+def asin_key(asin: str) -> bytes:
+    """Return an asin as bytes; JSON can hold halves of surrogate pairs, which SQLite's text cannot."""
+    return asin.encode("utf-8", "surrogatepass")
+
+
 def parse_prices(pricing: str) -> tuple[float, ...]:
     """Read `$9.99`, or a range such as `$9.99 - $19.99`; nothing means the default price.
 

@@ -25,6 +25,7 @@ from turngym.webshop_server.catalogue import (
     ProductRecords,
     Record,
     RecordError,
+    asin_key,
     build_product,
     read_annotation,
     read_wish,
@@ -266,7 +267,7 @@ class _Shelf:
     def put(self, asin: str, value: Any = None) -> bool:
         """Keep a value in the place of an earlier one; return whether there was none."""
         absent = self._find(asin) is None
-        self._database.execute("REPLACE INTO shelf VALUES (?, ?)", (_key_bytes(asin), json.dumps(value)))
+        self._database.execute("REPLACE INTO shelf VALUES (?, ?)", (asin_key(asin), json.dumps(value)))
         return absent
 
     def get(self, asin: str) -> Any:
@@ -275,7 +276,7 @@ class _Shelf:
         return None if found is None else json.loads(found)
 
     def _find(self, asin: str) -> str | None:
-        row = self._database.execute("SELECT value FROM shelf WHERE asin = ?", (_key_bytes(asin),)).fetchone()
+        row = self._database.execute("SELECT value FROM shelf WHERE asin = ?", (asin_key(asin),)).fetchone()
         return None if row is None else row[0]
 
 
@@ -483,11 +484,6 @@ def _is_left_out(item: Any) -> bool:
 def _asin_or_nothing(item: Any) -> str:
     asin = item.get("asin") if isinstance(item, dict) else None
     return asin if isinstance(asin, str) else ""
-
-
-def _key_bytes(asin: str) -> bytes:
-    """Return an asin as bytes; JSON can hold halves of surrogate pairs, which SQLite's text cannot."""
-    return asin.encode("utf-8", "surrogatepass")
 
 
 def _open_text(path: Path) -> TextIO:

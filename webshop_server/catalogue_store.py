@@ -18,7 +18,7 @@ from threading import Lock
 from types import TracebackType
 from typing import Any, Self
 
-from turngym.webshop_server.catalogue import Fingerprint, Product, ProductRecords
+from turngym.webshop_server.catalogue import Fingerprint, Product, ProductRecords, asin_key
 
 SCHEMA = 1
 APPLICATION_ID = 0x74677763
@@ -148,7 +148,7 @@ class StoredCatalogue(Mapping[str, Product]):
         return num_products, fingerprint
 
     def _read(self, asin: object) -> Product:
-        rows = self._query(_SELECT_RECORDS, _key(asin)) if isinstance(asin, str) else []
+        rows = self._query(_SELECT_RECORDS, asin_key(asin)) if isinstance(asin, str) else []
         if not rows:
             raise KeyError(asin)
         try:
@@ -198,7 +198,7 @@ def _fill(path: Path, records: Iterable[ProductRecords]) -> int:
         database.executescript(_TABLES)
         for one in records:
             product = one.build()
-            asin = (position, _key(product.asin))
+            asin = (position, asin_key(product.asin))
             if database.execute("INSERT OR IGNORE INTO asins VALUES (?, ?)", asin).rowcount:
                 database.execute(
                     "INSERT INTO records VALUES (?, ?)", (position, json.dumps(one, separators=(",", ":")))
@@ -208,11 +208,6 @@ def _fill(path: Path, records: Iterable[ProductRecords]) -> int:
         database.execute("INSERT INTO catalogue VALUES (?, ?)", (position, fingerprint.hexdigest()))
         database.execute("COMMIT")
     return position
-
-
-def _key(asin: str) -> bytes:
-    """Return an asin as bytes; JSON can hold halves of surrogate pairs, which SQLite's text cannot."""
-    return asin.encode("utf-8", "surrogatepass")
 
 
 def _sync(path: Path) -> None:

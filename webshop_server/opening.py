@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
 
 from turngym.webshop_server.bm25 import BM25Index
+from turngym.webshop_server.catalogue import Product
 from turngym.webshop_server.catalogues import open_catalogue
 from turngym.webshop_server.faithful_shop import FaithfulShop
 from turngym.webshop_server.fixed_shop import FixedShop
@@ -69,12 +70,18 @@ def open_shop(settings: ShopSettings) -> OpenedShop:
     for name, value, known in (("goals", settings.goals, get_args(GoalKind)), ("mode", settings.mode, get_args(Mode))):
         if value not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
-    catalogue = open_catalogue(settings.catalogue, num_products=settings.num_products or None, seed=settings.seed)
+    catalogue, index = _stock(settings.catalogue, settings.num_products, settings.seed)
     draws = SeededDraws(settings.seed)
     goals = (synthetic_goals if settings.goals == "synthetic" else human_goals)(catalogue.values(), draws)
     if len(goals) < MIN_GOALS:
         raise ValueError(f"the catalogue has {len(goals)} {settings.goals} goals, and the splits need at least "
                          f"{MIN_GOALS}; take more products")  # fmt: skip
-    index = BM25Index.build((asin, product.searchable_text) for asin, product in catalogue.items())
     kind = FaithfulShop if settings.mode == "faithful" else FixedShop
     return OpenedShop(kind(catalogue, index.search, draws), shuffled(goals))
+
+
+@lru_cache(maxsize=4)
+def _stock(path: str, num_products: int, seed: int) -> tuple[Mapping[str, Product], BM25Index]:
+    """Return a catalogue and the index over it, which shops of all modes and goals share."""
+    catalogue = open_catalogue(path, num_products=num_products or None, seed=seed)
+    return catalogue, BM25Index.build((asin, product.searchable_text) for asin, product in catalogue.items())

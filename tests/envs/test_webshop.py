@@ -123,6 +123,7 @@ def test_the_goal_is_hidden() -> None:
 def test_one_shop_serves_all_environments() -> None:
     assert shop_env().shop is shop_env(observation_mode="url").shop
     assert shop_env().shop is not shop_env(num_products=50).shop
+    assert shop_env().shop.catalogue is shop_env(mode="faithful", goals="human").shop.catalogue
 
 
 def test_splits_are_ranges_of_one_order() -> None:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_type_hints
 
 import gymnasium as gym
 
-from turngym.agents.rollout import make_env, text_env
+from turngym.agents.rollout import make_env
 from turngym.cli.errors import UsageError, nearest
 from turngym.envs import TextEnv, env_ids
 from turngym.envs.splits import SPLITS
@@ -97,8 +97,7 @@ def check_env(env_id: str, env_kwargs: Mapping[str, Any]) -> None:
 
 def env_arguments(env_id: str) -> list[str]:
     """Return the names of everything that `--env.kwargs` may set."""
-    entry_point = gym.spec(env_id).entry_point
-    creator = gym.envs.registration.load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+    creator = _creator(env_id)
     own = [] if creator is None else list(inspect.signature(creator).parameters)
     shared = list(inspect.signature(TextEnv).parameters)
     return [*dict.fromkeys([*own, *shared, "max_episode_steps"])]
@@ -106,7 +105,13 @@ def env_arguments(env_id: str) -> list[str]:
 
 def has_rule(env_id: str) -> bool:
     """Return whether an environment comes with a player that follows a rule."""
-    return type(text_env(make_env(env_id))).rule_action is not TextEnv.rule_action
+    return getattr(_creator(env_id), "rule_action", TextEnv.rule_action) is not TextEnv.rule_action
+
+
+def _creator(env_id: str) -> Any:
+    """Return the class of an environment, without making one."""
+    entry_point = gym.spec(env_id).entry_point
+    return gym.envs.registration.load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
 
 
 # Presets ------------------------------------------------------------------------------------------------------------

@@ -18,8 +18,8 @@ from turngym.cli.options import parse
 from turngym.cli.terminal import TerminalProgress, make_console, printable
 from turngym.trainers.progress import Progress
 from turngym.webshop_server.catalogue import Product, ProductRecords
-from turngym.webshop_server.catalogue_files import CatalogueFileError, FileReport, check
-from turngym.webshop_server.catalogue_store import CatalogueStoreError, write_catalogue
+from turngym.webshop_server.catalogue_files import FileReport, check
+from turngym.webshop_server.catalogue_store import write_catalogue
 from turngym.webshop_server.catalogues import STORE_SUFFIX, open_catalogue
 from turngym.webshop_server.generated import MAX_PRODUCTS, MIN_PRODUCTS, generate_records
 
@@ -100,7 +100,7 @@ def inspect(words: Sequence[str], console: Console) -> int:
     options = parse(InspectOptions, words, command="webshop inspect")
     try:
         catalogue = open_catalogue(options.catalogue, num_products=options.num_products)
-    except (CatalogueFileError, CatalogueStoreError, ValueError) as error:
+    except ValueError as error:
         raise UsageError(str(error)) from error
     except OSError as error:
         raise UsageError(f"{options.catalogue} cannot be read: {error.strerror}") from error
@@ -114,23 +114,27 @@ def inspect(words: Sequence[str], console: Console) -> int:
 
 def overview(catalogue: Mapping[str, Product]) -> Table:
     """Return how many products each department has, with what."""
+    facts: dict[str, Callable[[Product], object]] = {
+        "products": lambda product: product.asin,
+        "options": lambda product: product.options,
+        "a price range": lambda product: len(product.prices) > 1,
+        "an instruction": lambda product: product.synthetic,
+        "people's wishes": lambda product: product.human,
+    }
     counts: dict[str, Counter[str]] = {}
     for product in catalogue.values():
-        facts = {"products": True, "options": product.options, "a price range": len(product.prices) > 1,
-                 "an instruction": product.synthetic, "people's wishes": product.human}  # fmt: skip
-        counts.setdefault(product.category, Counter()).update(name for name, has in facts.items() if has)
+        counts.setdefault(product.category, Counter()).update(name for name, has in facts.items() if has(product))
     table = Table(title=f"{len(catalogue):,} products", box=box.SIMPLE_HEAD, title_justify="left")
-    columns = ("products", "options", "a price range", "an instruction", "people's wishes")
-    for heading in ("department", *columns):
+    for heading in ("department", *facts):
         table.add_column(heading, justify="left" if heading == "department" else "right")
     for department, count in sorted(counts.items()):
-        table.add_row(department, *(f"{count[column]:,}" for column in columns))
+        table.add_row(department, *(f"{count[fact]:,}" for fact in facts))
     return table
 
 
 def portrait(product: Product) -> Table:
     """Return all that is known of a product."""
-    table = Table(title=f"{product.asin}", box=box.SIMPLE_HEAD, show_header=False, title_justify="left")
+    table = Table(title=product.asin, box=box.SIMPLE_HEAD, show_header=False, title_justify="left")
     facts = {
         "title": product.title,
         "category": product.product_category,
