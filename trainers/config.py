@@ -66,6 +66,9 @@ class WarmStartConfig:
     """Peak learning rate of AdamW on embeddings and norms."""
     matrix_learning_rate: float = 2e-2
     """Peak learning rate of Muon on the hidden matrices."""
+    weight_decay: float = 0.0
+    """Decay per step of all weights, in units of the learning rate. Keeps a clone from learning by heart the instances
+    of a small family, of which a long course shows each several times."""
     course_steps: int = 1500
     """Steps of the course, over which the learning rates fall to 0."""
     max_corrections: int = 4

@@ -123,8 +123,8 @@ def cloning_optimizers(network: torch.nn.Module, config: WarmStartConfig) -> lis
     for parameter in network.parameters():
         (matrices if parameter.ndim == 2 and parameter not in tables else others).append(parameter)
     return [
-        torch.optim.Muon(matrices, lr=config.matrix_learning_rate, weight_decay=0.0),
-        torch.optim.AdamW(others, lr=config.learning_rate, weight_decay=0.0, betas=(0.9, 0.95)),
+        torch.optim.Muon(matrices, lr=config.matrix_learning_rate, weight_decay=config.weight_decay),
+        torch.optim.AdamW(others, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.95)),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from dataclasses import replace
 from typing import Any
 
@@ -192,6 +193,18 @@ def test_muon_gets_exactly_the_hidden_matrices(player: LanguageModel, tiny: Trai
              "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]  # fmt: skip
     assert matrices == {f"model.layers.{layer}.{part}.weight" for layer in range(2) for part in parts}
     assert ("lm_head.weight" in others) == (not tied)
+
+
+def test_weight_decay_shrinks_all_weights(player: LanguageModel, tiny: TrainConfig) -> None:
+    stage = dataclasses.replace(tiny.warm_start, weight_decay=0.5, learning_rate=0.1, matrix_learning_rate=0.1)
+    network = copy.deepcopy(player.model)
+    before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    for optimizer in cloning_optimizers(network, stage):
+        optimizer.step()
+    for name, weight in network.named_parameters():
+        torch.testing.assert_close(weight, 0.95 * before[name])
 
 
 def test_tables_of_other_architectures_are_no_hidden_matrices(tiny: TrainConfig) -> None:
