@@ -96,18 +96,26 @@ def measure(options: Options, mode: Mode) -> list[str]:
             f"{reward:.3f}"]  # fmt: skip
 
 
+def table(columns: list[str], rows: list[list[str]]) -> str:
+    """Return a table in Markdown."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in (columns, ["---"] * len(columns), *rows))
+
+
+def peak_memory() -> float:
+    """Return the most memory that this process has had, in MB."""
+    megabyte = 1 << (20 if sys.platform == "darwin" else 10)  # counted in bytes there, in kilobytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / megabyte
+
+
 def report(options: Options) -> str:
     """Measure and return a page in Markdown."""
-    columns = ("mode", "products", "goals", "opening, s", "scripted steps/s", "search pages/s", "searches/s", "reward")
-    rows = [columns, ("---",) * len(columns), *(measure(options, mode) for mode in ("fixed", "faithful"))]
-    megabyte = 1 << (20 if sys.platform == "darwin" else 10)  # counted in bytes there, in kilobytes elsewhere
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / megabyte
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    columns = ["mode", "products", "goals", "opening, s", "scripted steps/s", "search pages/s", "searches/s", "reward"]
+    rows = [measure(options, mode) for mode in ("fixed", "faithful")]
     return (
         f"# The shop\n\nBy processor seconds of one thread, {options.episodes} episodes or searches: the first time / "
         f"the best of {REPEATS}, with what is remembered of the first. Python {platform.python_version()}.\n\n"
-        f"    {' '.join(['python -m turngym.benchmarks.shop', *sys.argv[1:]])}\n\n{table}\n\n"
-        f"Peak memory of the process, both shops in it: {memory:.0f} MB.\n"
+        f"    {' '.join(['python -m turngym.benchmarks.shop', *sys.argv[1:]])}\n\n"
+        f"{table(columns, rows)}\n\nPeak memory of the process, both shops in it: {peak_memory():.0f} MB.\n"
     )
 
 

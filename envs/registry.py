@@ -53,3 +53,7 @@ def register_all() -> None:
     register("MultiplicationSteps3x3-v0", multiplication_steps, max_turns=7, digits=(3, 3))
     shop = "turngym.envs.webshop:WebShopEnv"
     register("WebShop-v0", shop, max_turns=15)
+    # The protocol of GiGPO (Feng et al., arXiv 2505.10978) and of the original's baselines.
+    register("WebShopGiGPO-v0", shop, max_turns=15, mode="faithful", observation_mode="quoted",
+             reward_scheme="binary_x10", show_actions=True, history=2)  # fmt: skip
+    register("WebShopOriginal-v0", shop, max_turns=100, mode="faithful", goals="human")

@@ -12,28 +12,31 @@ from turngym.envs.splits import Split
 
 try:
     from turngym.webshop_server.fixed_shop import MAX_QUERY_CHARS
-    from turngym.webshop_server.goals import WantedOption
+    from turngym.webshop_server.goals import GoalKind, WantedOption
+    from turngym.webshop_server.index_folder import Engine
     from turngym.webshop_server.matching import matches
-    from turngym.webshop_server.opening import GoalKind, Mode, ShopSettings, open_shop
+    from turngym.webshop_server.opening import Mode, ShopSettings, open_shop
     from turngym.webshop_server.pages import (
         BACK_TO_SEARCH,
         BUY,
         NEXT,
         PREVIOUS,
         RESULTS_PER_PAGE,
-        SEARCH,
         Choice,
         Page,
         PageKind,
-        clickables,
         plain_text,
+        quoted_text,
         rich_text,
+        usable_actions,
     )
+    from turngym.webshop_server.remote import RemoteShop
     from turngym.webshop_server.shop import MAX_RESULTS
+    from turngym.webshop_server.visits import Venue, Visit
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"WebShop needs {error.name}: pip install 'turngym[webshop]'", name=error.name) from error
 
-ObservationMode = Literal["text", "text_rich", "url"]
+ObservationMode = Literal["text", "text_rich", "quoted", "html", "url"]
 RewardScheme = Literal["graded", "binary", "binary_x10"]
 QUERY_WORDS = 4
 """The most words in a query of the random agent."""
@@ -47,7 +50,7 @@ class WebShopEnv(TextEnv):
     ## Description
     An instruction asks for a product with certain attributes and options below a price. The player searches, looks at
     results, products and their details, chooses options and buys. The shop runs in this process and needs neither Java
-    nor a download; its default catalogue is generated.
+    nor a download; its default catalogue is generated. With `url=` the shop is one that `turngym webshop serve` runs.
 
     ## Action Space
     `search[words]` where there is a search bar, and `click[text]` with the text of a button, a product or an option.
@@ -55,7 +58,8 @@ class WebShopEnv(TextEnv):
 
     ## Observation Space
     The page: with `observation_mode="text"` its texts joined by ` [SEP] `, with "text_rich" a line for each, buttons
-    marked, with "url" its address alone. An unusable action is answered with the reason, before the page. With
+    marked, with "quoted" those below the instruction, each in quotation marks, with "html" its HTML, with "url" its
+    address alone. An unusable action is answered with the reason, before the page. With
     `show_actions=True` the usable actions follow, and with `history=n` the last n actions.
 
     ## Starting State
@@ -84,6 +88,13 @@ class WebShopEnv(TextEnv):
       search is possible everywhere, and hidden commands exist.
     * `observation_mode="text"`, `reward_scheme="graded"`, `show_actions=False`, `history=0`: see above.
     * `shop_seed=0`: of the generated catalogue and of prices that are given as a range.
+    * `engine="bm25"`: or "lucene", the original's search engine, which needs packages of its own. Both find the same.
+      Lucene runs in Java, which does not survive a fork: `gymnasium.vector.AsyncVectorEnv` needs `context="spawn"`.
+    * `url=""`: a server's address with the operator's key, `http://operator:KEY@127.0.0.1:3000`; without the key it is
+      taken from the environment variable `TURNGYM_WEBSHOP_KEY`. The shop is as the server has it: the other arguments
+      about it must be left out. Play and its transcript are the same as in this process.
+    * `index=""`: a folder that `turngym webshop index` wrote for this engine and catalogue; without one the index is
+      built when the shop opens.
 
     ## References
     * Yao et al., "WebShop: Towards Scalable Real-World Web Interaction with Grounded Language Agents",
@@ -105,6 +116,9 @@ class WebShopEnv(TextEnv):
         show_actions: bool = False,
         history: int = 0,
         shop_seed: int = 0,
+        engine: Engine = "bm25",
+        index: str = "",
+        url: str = "",
         split: Split = "train",
         reasoning: bool = False,
         render_mode: str | None = None,
@@ -121,30 +135,45 @@ class WebShopEnv(TextEnv):
         self.reward_range = (0.0, 10.0 if reward_scheme == "binary_x10" else 1.0)
         self.show_actions = show_actions
         self.history = history
-        self.opened = open_shop(ShopSettings(num_products=num_products, catalogue=catalogue, goals=goals, mode=mode,
-                                             seed=shop_seed))  # fmt: skip
-        self.shop = self.opened.shop
-        self.explains_refusals = mode == "fixed"
+        settings = ShopSettings(num_products=num_products, catalogue=catalogue, goals=goals, mode=mode, seed=shop_seed,
+                                engine=engine, index=index)  # fmt: skip
+        if url and settings != ShopSettings():
+            raise ValueError("with url= the shop is as its server has it; give the arguments about it to the server")
+        self.venue: Venue = RemoteShop(url) if url else open_shop(settings)
+        self.explains_refusals = self.venue.mode == "fixed"
+        self.visit: Visit | None = None
+
+    def close(self) -> None:
+        """Leave the shop; on a server the session ends."""
+        if self.visit is not None:
+            self.visit.end()
+        self.visit = None
 
     # The game ---------------------------------------------------------------------------------------------------
 
     def _begin(self, split: Split, index: int) -> None:
-        number = self.opened.goal_number(split, index)
-        self.goal = self.opened.goals[number]
-        self.page = self.shop.open(self.goal, str(number))
+        self.close()
+        number = self.venue.goal_number(split, index)
+        self.goal = self.venue.goal(number)
+        self.visit = self.venue.visit(number)
         self._actions: list[str] = []
 
     def _play(self, action: str) -> tuple[float, bool, str]:
-        move = self.shop.act(self.page, action)
+        problem = self._here.act(action)
         self._actions.append(action)
-        if move.problem:
-            raise InvalidAction(move.problem)
-        self.page = move.page
-        bought = self.page.kind is PageKind.DONE
+        if problem:
+            raise InvalidAction(problem)
+        bought = self._here.page.kind is PageKind.DONE
         return self._reward() if bought else 0.0, bought, ""
 
+    @property
+    def _here(self) -> Visit:
+        if self.visit is None:
+            raise RuntimeError("call reset() first")
+        return self.visit
+
     def _reward(self) -> float:
-        share = self.page.reward or 0.0
+        share = self._here.page.reward or 0.0
         return share if self.reward_scheme == "graded" else self.reward_range[1] * (share == 1.0)
 
     # What the player reads --------------------------------------------------------------------------------------
@@ -165,47 +194,56 @@ class WebShopEnv(TextEnv):
         return f"A purchase that is all that was asked for earns {self.reward_range[1]:g}, any other 0."
 
     def _observe(self, feedback: str) -> str:
-        parts = self.shop.layout(self.page)
-        page = {"text": plain_text, "text_rich": rich_text}.get(self.observation_mode, lambda _: self.page.url)(parts)
-        lines = [page]
+        lines = [self._page_text()]
         if feedback and self.explains_refusals:
             lines.insert(0, feedback)
         if self.history and self._actions:
             lines.append(f"Your last actions: {' '.join(self._actions[-self.history :])}")
         if self.show_actions:
-            lines.append(f"Usable actions: {' '.join(self.usable_actions())}")
+            lines.append(f"Usable actions: {' '.join(self._usable_actions())}")
         return "\n".join(lines)[:MAX_OBSERVATION_CHARS]
 
-    def usable_actions(self) -> list[str]:
-        """Return the actions that mean something here; `search[words]` stands for any search."""
-        clicks = [f"click[{text}]" for text in clickables(self.shop.layout(self.page)) if text != SEARCH.lower()]
-        return ["search[words]", *clicks] if self.page.kind is PageKind.START else clicks
+    def _page_text(self) -> str:
+        match self.observation_mode:
+            case "text":
+                return plain_text(self._here.parts)
+            case "text_rich":
+                return rich_text(self._here.parts)
+            case "quoted":
+                return quoted_text(self._here.parts)
+            case "html":
+                return self._here.html
+            case "url":
+                return self._here.page.url
+
+    def _usable_actions(self) -> list[str]:
+        return usable_actions(self._here.page, self._here.parts)
 
     # What the suite reads ---------------------------------------------------------------------------------------
 
     @property
     def instance_key(self) -> str:
         """The number of the goal in the fixed order."""
-        return f"goal={self.page.session}"
+        return f"goal={self._here.page.session}"
 
     @property
     def _state(self) -> str:
-        page = self.page
+        page = self._here.page
         return f"{page.url};{','.join(page.chosen.values())};{','.join(sorted(page.visited))}"
 
     @property
     def _success(self) -> bool:
-        return self.page.reward == 1.0
+        return self._here.page.reward == 1.0
 
     @property
     def _potential(self) -> float:
-        return self.shop.reward(self.page).total if self.page.asin else 0.0
+        return self._here.potential
 
     # Players ----------------------------------------------------------------------------------------------------
 
     def sample_action(self, rng: np.random.Generator) -> str:
         """Draw one of the usable actions; a search is for some successive words of the instruction."""
-        actions = self.usable_actions() or ["search[words]"]
+        actions = self._usable_actions() or ["search[words]"]
         action = actions[rng.integers(len(actions))]
         if action != "search[words]":
             return action
@@ -215,26 +253,29 @@ class WebShopEnv(TextEnv):
 
     def oracle_action(self) -> str:
         """Return the next step towards the goal's own product with the options that are wanted."""
-        return self._oracle_step(self.page)
+        return self._oracle_step(self._here)
 
     def rule_action(self) -> str:
         """Search for the instruction, look at the first result, and buy it: the rule of the original's paper."""
-        if self.page.kind is PageKind.START:
+        page = self._here.page
+        if page.kind is PageKind.START:
             return f"search[{self.goal.instruction[:MAX_QUERY_CHARS]}]"
-        if self.page.kind is PageKind.RESULTS and self.page.listed:
-            return f"click[{self.page.listed[0]}]"
-        return f"click[{BUY if self.page.kind is PageKind.ITEM else BACK_TO_SEARCH}]"
+        if page.kind is PageKind.RESULTS and page.listed:
+            return f"click[{page.listed[0]}]"
+        return f"click[{BUY if page.kind is PageKind.ITEM else BACK_TO_SEARCH}]"
 
     def optimal_success(self) -> float | None:
         """1 where the oracle's purchase is all that was asked for, within the turn limit; None where it is not."""
-        page = self.shop.open(self.goal, self.page.session)
+        visit = self.venue.visit(int(self._here.page.session))
         for _ in range(ORACLE_TURNS if self.turn_limit is None else self.turn_limit):
-            page = self.shop.act(page, self._oracle_step(page)).page
-            if page.kind is PageKind.DONE:
-                return 1.0 if page.reward == 1.0 else None
-        return None
+            visit.act(self._oracle_step(visit))
+            if visit.page.kind is PageKind.DONE:
+                break
+        visit.end()
+        return 1.0 if visit.page.reward == 1.0 else None
 
-    def _oracle_step(self, page: Page) -> str:
+    def _oracle_step(self, visit: Visit) -> str:
+        page = visit.page
         wanted = self.goal.asin
         if page.kind is PageKind.DONE or (page.kind is PageKind.RESULTS and wanted not in page.found):
             return f"click[{BACK_TO_SEARCH}]"
@@ -245,7 +286,7 @@ class WebShopEnv(TextEnv):
             return f"click[{wanted if number == page.number else NEXT if number > page.number else PREVIOUS}]"
         if page.kind is PageKind.DETAIL or page.asin != wanted:
             return f"click[{PREVIOUS}]"
-        choices = [part for part in self.shop.layout(page) if isinstance(part, Choice)]
+        choices = [part for part in visit.parts if isinstance(part, Choice)]
         missing = (choice for option in self.goal.options if not _is_chosen(option, page)
                    for choice in choices if _is_wanted(option, choice))  # fmt: skip
         return f"click[{next((choice.text for choice in missing), BUY)}]"
@@ -256,7 +297,7 @@ class WebShopEnv(TextEnv):
         return min((query[:MAX_QUERY_CHARS] for query in queries), key=self._rank)
 
     def _rank(self, query: str) -> int:
-        found = list(self.shop.search(query.lower(), MAX_RESULTS))
+        found = list(self.venue.search(query.lower(), MAX_RESULTS))
         return found.index(self.goal.asin) if self.goal.asin in found else MAX_RESULTS
 
 

@@ -31,7 +31,7 @@ def files_of_the_tree() -> set[str]:
     return {
         f"{place}/{path.relative_to(folder).as_posix()}"
         for place, folder in PARTS.items()
-        for pattern in ("*.py", "*.toml", "py.typed")
+        for pattern in ("*.py", "*.toml", "*.html", "*.css", "*.js", "*.json", "py.typed")
         for path in folder.rglob(pattern)
     }
 

@@ -76,7 +76,7 @@ class BM25Index:
         for place, count in found:
             weight = np.float32(count) * self._idf(place.stop - place.start)
             total_N[self.documents_P[place]] += weight - weight / self.divisors_P[place]
-        hits_H = np.flatnonzero(total_N)
+        hits_H = np.flatnonzero(total_N != 0)  # of booleans it is found faster
         scores_H = total_N[hits_H].astype(np.float32)
         if len(hits_H) > limit:
             least = np.partition(scores_H, -limit)[-limit]

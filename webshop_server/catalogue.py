@@ -145,6 +145,14 @@ class Catalogue(Mapping[str, Product]):
     def __len__(self) -> int:
         return len(self._products)
 
+    def product_at(self, position: int) -> Product:
+        """Return the product at a position, from 0."""
+        return self._in_order[position]
+
+    @cached_property
+    def _in_order(self) -> tuple[Product, ...]:
+        return tuple(self._products.values())
+
     @cached_property
     def fingerprint(self) -> str:
         """What tells this catalogue from others: 32 hexadecimal digits, the same wherever its products are kept."""

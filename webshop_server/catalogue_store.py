@@ -1,7 +1,8 @@
 """A catalogue in a SQLite file, for more products than memory holds.
 
-A row keeps the records of a product in the original's form, so that there is one way to build a product from them. A
-file is written whole or not at all, and never changes after: any number of processes can read it at once.
+A row keeps the records of a product in the original's form, so that there is one way to build a product from them. The
+order of the goals is kept as well: a goal is then made from one product alone. A file is written whole or not at all,
+and never changes after: any number of processes can read it at once.
 """
 
 from __future__ import annotations
@@ -16,17 +17,24 @@ from pathlib import Path
 from secrets import token_hex
 from threading import Lock
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, get_args
+
+import numpy as np
+from numpy.typing import NDArray
 
 from turngym.webshop_server.catalogue import Fingerprint, Product, ProductRecords, asin_key
+from turngym.webshop_server.goal_order import GoalCensus, GoalOrder
+from turngym.webshop_server.goals import GoalKind
 
-SCHEMA = 1
+SCHEMA = 2
 APPLICATION_ID = 0x74677763
 """Written into the file's header ("tgwc"), so that a database of another program is recognized."""
 CACHED_PRODUCTS = 4096
 """How many products that were built last stay in memory."""
 _PAGE_BYTES = 8192
 _BATCH = 1000
+_NUMBER = np.dtype("<u4")
+"""How numbers of goals are written."""
 
 # Asins stand apart from the long records: the order of the file is read without reading all of it.
 _TABLES = f"""
@@ -39,6 +47,9 @@ PRAGMA cache_size = -65536;
 CREATE TABLE catalogue (num_products INTEGER NOT NULL, fingerprint TEXT NOT NULL);
 CREATE TABLE asins (position INTEGER PRIMARY KEY, asin BLOB NOT NULL UNIQUE);
 CREATE TABLE records (position INTEGER PRIMARY KEY, records TEXT NOT NULL);
+CREATE TABLE goals (
+    kind TEXT PRIMARY KEY, holders BLOB NOT NULL, firsts BLOB NOT NULL, numbers BLOB NOT NULL, frequencies TEXT NOT NULL
+);
 BEGIN;
 """
 
@@ -59,6 +70,7 @@ def write_catalogue(path: str | Path, records: Iterable[ProductRecords]) -> int:
 
     Raises:
         RecordError: A record is malformed.
+        ValueError: The products have more goals than `MAX_GOALS`.
         OSError: The file cannot be written.
     """
     path = Path(path)
@@ -131,6 +143,33 @@ class StoredCatalogue(Mapping[str, Product]):
     def __len__(self) -> int:
         return self._num_products
 
+    def product_at(self, position: int) -> Product:
+        """Return the product at a position, from 0.
+
+        Raises:
+            IndexError: There is none.
+            CatalogueStoreError: The file is damaged.
+        """
+        rows = self._query(_SELECT_BATCH, position, position + 1)
+        if not rows:
+            raise IndexError(position)
+        return self[rows[0][0].decode("utf-8", "surrogatepass")]
+
+    def goal_order(self, kind: GoalKind) -> GoalOrder:
+        """Return the order of the goals of one kind.
+
+        Raises:
+            CatalogueStoreError: The file is damaged.
+        """
+        rows = self._query(_SELECT_GOALS, kind)
+        try:
+            ((holders, firsts, numbers, frequencies),) = rows
+            return GoalOrder(kind, _numbers(holders), _numbers(firsts), _numbers(numbers), json.loads(frequencies))
+        except (TypeError, ValueError) as error:
+            raise CatalogueStoreError(
+                f"{self.path} is damaged: the order of the {kind} goals is unreadable ({error})"
+            ) from error
+
     def close(self) -> None:
         """Close the file; the catalogue cannot be used after."""
         self._database.close()
@@ -176,6 +215,7 @@ class StoredCatalogue(Mapping[str, Product]):
 
 
 _SELECT_BATCH = "SELECT asin FROM asins WHERE position >= ? AND position < ? ORDER BY position"
+_SELECT_GOALS = "SELECT holders, firsts, numbers, frequencies FROM goals WHERE kind = ?"
 _SELECT_RECORDS = "SELECT records FROM records WHERE position = (SELECT position FROM asins WHERE asin = ?)"
 
 
@@ -193,6 +233,7 @@ def _reopen(path: Path, cached_products: int) -> StoredCatalogue:
 
 def _fill(path: Path, records: Iterable[ProductRecords]) -> int:
     fingerprint = Fingerprint()
+    censuses = [GoalCensus(kind) for kind in get_args(GoalKind)]
     position = 0
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.executescript(_TABLES)
@@ -204,10 +245,23 @@ def _fill(path: Path, records: Iterable[ProductRecords]) -> int:
                     "INSERT INTO records VALUES (?, ?)", (position, json.dumps(one, separators=(",", ":")))
                 )
                 fingerprint.add(product)
+                for census in censuses:
+                    census.add(position, product)
                 position += 1
+        for census in censuses:
+            database.execute("INSERT INTO goals VALUES (?, ?, ?, ?, ?)", _row(census.order()))
         database.execute("INSERT INTO catalogue VALUES (?, ?)", (position, fingerprint.hexdigest()))
         database.execute("COMMIT")
     return position
+
+
+def _row(order: GoalOrder) -> tuple[str | bytes, ...]:
+    arrays = (order.holders_H, order.firsts_H, order.numbers_G)
+    return order.kind, *(array.astype(_NUMBER).tobytes() for array in arrays), json.dumps(order.frequencies)
+
+
+def _numbers(content: bytes) -> NDArray[np.uint32]:
+    return np.frombuffer(content, dtype=_NUMBER).astype(np.uint32, copy=False)
 
 
 def _sync(path: Path) -> None:

@@ -1,20 +1,23 @@
-"""One way to any catalogue: generated, from files of the original WebShop, or from SQLite."""
+"""One way to any catalogue and its goals: generated, from files of the original WebShop, or from SQLite."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
-from turngym.webshop_server.catalogue import Product
+from turngym.webshop_server.catalogue import Catalogue
 from turngym.webshop_server.catalogue_files import CatalogueFiles, read_catalogue
 from turngym.webshop_server.catalogue_store import StoredCatalogue
 from turngym.webshop_server.generated import generate_catalogue
+from turngym.webshop_server.goal_order import GoalCensus, Goals
+from turngym.webshop_server.goals import Draws, GoalKind
 
+AnyCatalogue = Catalogue | StoredCatalogue
+"""Products by asin and by position, with the catalogue's fingerprint."""
 STORE_SUFFIX = ".sqlite"
 """The name of a catalogue in SQLite ends so."""
 
 
-def open_catalogue(path: str = "", *, num_products: int | None = None, seed: int = 0) -> Mapping[str, Product]:
+def open_catalogue(path: str = "", *, num_products: int | None = None, seed: int = 0) -> AnyCatalogue:
     """Return a catalogue.
 
     Args:
@@ -37,3 +40,18 @@ def open_catalogue(path: str = "", *, num_products: int | None = None, seed: int
         return StoredCatalogue(place)
     files = sorted(place.glob("*.json*")) if place.is_dir() else [place]
     return read_catalogue(CatalogueFiles.recognize(files), num_products=num_products)
+
+
+def goals_of(catalogue: AnyCatalogue, kind: GoalKind, draws: Draws) -> Goals:
+    """Return the goals of a catalogue in their fixed order, which one in SQLite has kept.
+
+    Raises:
+        ValueError: They are more than `MAX_GOALS`.
+        CatalogueStoreError: A catalogue in SQLite is damaged.
+    """
+    if isinstance(catalogue, StoredCatalogue):
+        return Goals(catalogue, catalogue.goal_order(kind), draws)
+    census = GoalCensus(kind)
+    for position, product in enumerate(catalogue.values()):
+        census.add(position, product)
+    return Goals(catalogue, census.order(), draws)

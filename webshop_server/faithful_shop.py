@@ -56,12 +56,23 @@ class FaithfulShop(Shop):
             return Move(page, INERT)
         name, argument = matched[1], matched[2].lower()
         if name == "search":
-            return Move(self._searched(page, tuple(argument.split(" "))))
+            return self.look_for(page, argument)
         if name == "click" and argument != SEARCH.lower():
             clicked = clickables(self.layout(page)).get(argument)
             if clicked is not None:
                 return Move(self._clicked(page, argument, clicked))
         return Move(page, INERT)
+
+    def look_for(self, page: Page, query: str) -> Move:
+        """Return what a search leads to, on whichever page."""
+        return Move(self._searched(page, tuple(query.lower().split(" "))))
+
+    def follow(self, page: Page, part: Part) -> Page:
+        """Return the page that a button, link or choice leads to; the way back to results is a new search."""
+        target = super().follow(page, part)
+        if target.kind is PageKind.START:
+            return self.open(page.goal, page.session)
+        return self._searched(target, target.keywords, target.number) if target.kind is PageKind.RESULTS else target
 
     # Where actions lead -----------------------------------------------------------------------------------------
 
@@ -80,10 +91,8 @@ class FaithfulShop(Shop):
         for detail in DETAILS:
             if argument == detail.lower():
                 return replace(page, kind=PageKind.DETAIL, detail=detail)
-        if isinstance(clicked, Link):
-            page = replace(page, asin=clicked.text, visited=page.visited | {clicked.text})
-        elif isinstance(clicked, Choice):
-            page = replace(page, chosen={**page.chosen, clicked.option: clicked.value})
+        if isinstance(clicked, Link | Choice):
+            page = self.target(page, clicked)
         return replace(page, kind=PageKind.ITEM, detail=None)
 
     def _searched(self, page: Page, keywords: tuple[str, ...], number: int = 1) -> Page:
@@ -101,7 +110,8 @@ class FaithfulShop(Shop):
                 return tuple(asin for asin, product in self.catalogue.items() if product.category == category)
             case "<r>":
                 asins = list(self.catalogue)
-                return tuple(random.Random(page.url).sample(asins, min(MAX_RESULTS, len(asins))))
+                rng = random.Random(page.url.encode("utf-8", "surrogatepass"))
+                return tuple(rng.sample(asins, min(MAX_RESULTS, len(asins))))
             case "<a>":
                 return ()
             case _:
@@ -114,9 +124,12 @@ class FaithfulShop(Shop):
             yield from _receipt(page)
             return
         if page.kind is PageKind.START:
-            yield from (Part("WebShop"), Part("Instruction: "), Part(page.goal.instruction), Button(SEARCH))
+            yield Part("WebShop", role="logo")
+            yield from (Part("Instruction: ", role="instruction"), Part(page.goal.instruction, role="instruction"))
+            yield Button(SEARCH)
             return
-        yield from (Part("Instruction:"), Part(page.goal.instruction), Button(BACK_TO_SEARCH))
+        yield from (Part("Instruction:", role="instruction"), Part(page.goal.instruction, role="instruction"))
+        yield Button(BACK_TO_SEARCH)
         if page.kind is PageKind.RESULTS:
             yield from self._results(page)
         elif page.kind is PageKind.ITEM:
@@ -125,33 +138,35 @@ class FaithfulShop(Shop):
             yield from _detail(page, self.catalogue[page.asin])
 
     def _results(self, page: Page) -> Iterator[Part]:
-        yield Part(f"Page {page.number} (Total results: {len(page.found)})")
+        yield Part(f"Page {page.number} (Total results: {len(page.found)})", role="count")
         if page.number > 1:
             yield Button(PREVIOUS)
         yield Button(NEXT)
         for asin in page.listed:
             product = self.catalogue[asin]
-            yield from (Link(asin, asin in page.visited), Part(product.title), Part(product.price_tag))
+            yield Link(asin, asin in page.visited)
+            yield from (Part(product.title, role="product-title"), Part(product.price_tag, role="product-price"))
 
 
 def _item(page: Page, product: Product) -> Iterator[Part]:
     yield Button(PREVIOUS)
     url = page.url
     for name, values in product.options.items():
-        yield Part(name)
+        yield Part(name, role="option")
         for value in values:
             yield Choice(value, name, value, f'"{value}"' in url)
-    yield from (Part(product.title), Part(f"Price: {product.price_tag}"), Part("Rating: N.A."))
+    yield from (Part(product.title, role="title"), Part(f"Price: {product.price_tag}", role="price"))
+    yield Part("Rating: N.A.", role="rating")
     yield from map(Button, (*DETAILS, BUY))
 
 
 def _detail(page: Page, product: Product) -> Iterator[Part]:
     yield Button(PREVIOUS)
     if page.detail == "Description":
-        yield Part(product.description)
+        yield Part(product.description, role="product-info")
     elif page.detail == "Features":
         for bullet_point in product.bullet_points:
-            yield Part(f" {bullet_point}")
+            yield Part(f" {bullet_point}", role="product-info")
 
 
 def _receipt(page: Page) -> Iterator[Part]:
@@ -159,14 +174,32 @@ def _receipt(page: Page) -> Iterator[Part]:
     chosen = json.dumps(dict(page.chosen), sort_keys=True)
     for character in "<>&'":
         chosen = chosen.replace(character, f"\\u{ord(character):04x}")
-    texts = ["Thank you for shopping with us!", "Your code: ", "None", " (Paste it in your MTurk interface.)",
-             "Purchased", "asin", page.asin, "options", chosen]  # fmt: skip
-    for empty in ("attrs", "category", "query", "product category"):
-        texts += [empty, "None"]
-    texts += ["Target", "asin", "options", "attrs", "price upper", "instuction text", "category", "product category",
-              "query", "Goal ", "None", "Reward", "Your score (min 0.0, max 1.0)", str(page.reward),
-              "Reward Details ", "None"]  # fmt: skip
-    yield from map(Part, texts)
+    yield Part("Thank you for shopping with us!", role="thankyou")
+    for role, label, value in (
+        ("mturk_code", "Your code: ", "None"),
+        ("mturk_code", " (Paste it in your MTurk interface.)", ""),
+        ("", "Purchased", ""),
+        ("asin", "asin", page.asin),
+        ("options", "options", chosen),
+        ("purchased_attrs", "attrs", "None"),
+        ("purchased-category", "category", "None"),
+        ("purchased-query", "query", "None"),
+        ("purchased-pc", "product category", "None"),
+        ("", "Target", ""),
+        ("goal-asin", "asin", ""),
+        ("goal-options", "options", ""),
+        ("goal-attrs", "attrs", ""),
+        ("goal-price", "price upper", ""),
+        ("goal-instruction-text", "instuction text", ""),
+        ("goal-category", "category", ""),
+        ("goal-pc", "product category", ""),
+        ("goal-query", "query", ""),
+        ("goal", "Goal ", "None"),
+        ("", "Reward", ""),
+        ("reward", "Your score (min 0.0, max 1.0)", str(page.reward)),
+        ("reward_info", "Reward Details ", "None"),
+    ):
+        yield from (Part(label, role=role), Part(value, role=role))
 
 
 def _kind_by_address(url: str) -> PageKind:

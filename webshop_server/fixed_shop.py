@@ -56,11 +56,13 @@ class FixedShop(Shop):
         if matched is None:
             return Move(page, "write search[words] or click[text]")
         name, argument = matched[1].lower(), " ".join(matched[2].lower().split())
-        return self._search(page, argument) if name == "search" else self._click(page, argument)
+        return self.look_for(page, argument) if name == "search" else self._click(page, argument)
 
     # Where actions lead -----------------------------------------------------------------------------------------
 
-    def _search(self, page: Page, query: str) -> Move:
+    def look_for(self, page: Page, query: str) -> Move:
+        """Return what a search on a page leads to; only the first page has a search bar."""
+        query = " ".join(query.lower().split())
         if page.kind is not PageKind.START:
             return Move(page, f"there is no search bar here; click[{BACK_TO_SEARCH}] leads to it")
         if not query:
@@ -72,45 +74,23 @@ class FixedShop(Shop):
 
     def _click(self, page: Page, argument: str) -> Move:
         clicked = clickables(self.layout(page)).get(argument)
-        match clicked:
-            case None | Button("Search"):
-                return Move(page, "nothing on this page is clicked by that text")
-            case Link(asin):
-                return Move(replace(page, kind=PageKind.ITEM, asin=asin, chosen={}, visited=page.visited | {asin}))
-            case Choice(_, option, value):
-                return Move(replace(page, chosen={**page.chosen, option: value}))
-            case _:
-                return Move(self._pressed(page, clicked.text))
-
-    def _pressed(self, page: Page, button: str) -> Page:
-        """Return the page that a button leads to."""
-        if button == BACK_TO_SEARCH:
-            return replace(self.open(page.goal, page.session), visited=page.visited)
-        if button == BUY:
-            return replace(page, kind=PageKind.DONE, reward=self.reward(page).total)
-        if button == NEXT:
-            return replace(page, number=page.number + 1)
-        for detail in DETAILS:
-            if button == detail:
-                return replace(page, kind=PageKind.DETAIL, detail=detail)
-        if page.kind is PageKind.DETAIL:
-            return replace(page, kind=PageKind.ITEM, detail=None)
-        if page.kind is PageKind.ITEM:
-            return replace(page, kind=PageKind.RESULTS, asin="", chosen={})
-        return replace(page, number=page.number - 1)
+        if clicked is None or clicked.text == SEARCH:
+            return Move(page, "nothing on this page is clicked by that text")
+        return Move(self.follow(page, clicked))
 
     # Layout -----------------------------------------------------------------------------------------------------
 
     def _parts(self, page: Page) -> Iterator[Part]:
         if page.kind is PageKind.START:
-            yield Part("WebShop")
-        yield from (Part("Instruction:"), Part(page.goal.instruction))
+            yield Part("WebShop", role="logo")
+        yield from (Part("Instruction:", role="instruction"), Part(page.goal.instruction, role="instruction"))
         if page.kind is PageKind.START:
             yield Button(SEARCH)
             return
         if page.kind is PageKind.DONE:
-            yield from (Part("Thank you for shopping with us!"), Part("Purchased"), Part(page.asin))
-            yield from (Part(f"{option}: {value}") for option, value in page.chosen.items())
+            yield Part("Thank you for shopping with us!", role="thankyou")
+            yield from (Part("Purchased", role="asin"), Part(page.asin, role="asin"))
+            yield from (Part(f"{option}: {value}", role="options") for option, value in page.chosen.items())
             return
         yield Button(BACK_TO_SEARCH)
         if page.kind is PageKind.RESULTS:
@@ -121,29 +101,30 @@ class FixedShop(Shop):
         if page.kind is PageKind.ITEM:
             yield from _item(page, product)
         elif page.detail == "Description":
-            yield Part(product.description)
+            yield Part(product.description, role="product-info")
         else:
-            yield from map(Part, product.bullet_points)
+            yield from (Part(bullet_point, role="product-info") for bullet_point in product.bullet_points)
 
     def _results(self, page: Page) -> Iterator[Part]:
-        yield Part(f"Page {page.number} (Total results: {len(page.found)})")
+        yield Part(f"Page {page.number} (Total results: {len(page.found)})", role="count")
         if page.number > 1:
             yield Button(PREVIOUS)
         if page.number * RESULTS_PER_PAGE < len(page.found):
             yield Button(NEXT)
         for asin in page.listed:
             product = self.catalogue[asin]
-            yield from (Link(asin, asin in page.visited), Part(product.title), Part(product.price_tag))
+            yield Link(asin, asin in page.visited)
+            yield from (Part(product.title, role="product-title"), Part(product.price_tag, role="product-price"))
 
 
 def _item(page: Page, product: Product) -> Iterator[Part]:
     texts = _texts_of_choices(product)
     for option, values in product.options.items():
         chosen = page.chosen.get(option)
-        yield Part(option if chosen is None else f"{option} (chosen: {chosen})")
+        yield Part(option if chosen is None else f"{option} (chosen: {chosen})", role="option")
         for value in dict.fromkeys(values):
             yield Choice(texts[option, value], option, value, value == chosen)
-    yield from (Part(product.title), Part(f"Price: {product.price_tag}"))
+    yield from (Part(product.title, role="title"), Part(f"Price: {product.price_tag}", role="price"))
     yield from map(Button, (*DETAILS, BUY))
 
 

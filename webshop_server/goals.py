@@ -7,23 +7,22 @@ product's price. Yao et al., arXiv 2207.01206, sections 3 and 4.
 
 from __future__ import annotations
 
+import math
 import random
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from itertools import product as combinations
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 from turngym.webshop_server.catalogue import Product
 
+GoalKind = Literal["synthetic", "human"]
+"""Who wishes."""
 NO_BOUND = 1_000_000.0
 """The price bound, in dollars, of a goal that names none."""
 BOUNDS = tuple(range(10, 1000, 10))
 """Price bounds to draw from, in dollars."""
 BOUND_CHOICES = 4
 """How many bounds above a price there are to draw from."""
-SHUFFLE_SEED = 233
-"""Orders the goals, as the original does; splits are ranges of this order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,57 +104,59 @@ class RecordedDraws:
         return self.bounds[product.asin]
 
 
-def synthetic_goals(products: Iterable[Product], draws: Draws) -> list[Goal]:
-    """Return the goals of the synthetic instructions, one for every choice of options, in the order of the products."""
-    return weighted([goal for product in products for goal in _synthetic_goals_of(product, draws)])
-
-
-def human_goals(products: Iterable[Product], draws: Draws) -> list[Goal]:
-    """Return the goals of people's instructions that ask for at least one attribute, in the order of the products."""
-    return [goal for product in products for goal in _human_goals_of(product, draws)]
-
-
-def shuffled(goals: Iterable[Goal], seed: int = SHUFFLE_SEED) -> list[Goal]:
-    """Return goals in the order of a seed, by default the original's."""
-    order = list(goals)
-    random.Random(seed).shuffle(order)
-    return order
-
-
-def weighted(goals: list[Goal]) -> list[Goal]:
-    """Return goals with the mean of 1 / (number of goals with the attribute) over their attributes as weight."""
-    count = Counter(attribute for goal in goals for attribute in goal.attributes)
-    return [replace(goal, weight=sum(1.0 / count[attribute] for attribute in goal.attributes) / len(goal.attributes))
-            for goal in goals]  # fmt: skip
-
-
-def _synthetic_goals_of(product: Product, draws: Draws) -> Iterator[Goal]:
+def count_goals(product: Product, kind: GoalKind) -> int:
+    """Return how many goals a product has: one for every choice of its options, or one for every person's wish."""
+    if kind == "human":
+        return sum(1 for wish in product.human if wish.attributes)
     if product.synthetic is None or not product.synthetic.attributes:
-        return
-    bound = draws.bound(product, draws.price(product))
-    names = sorted(product.options)
-    for values in combinations(*(product.options[name] for name in names)):
-        chosen = dict(zip(names, values, strict=True))
-        wanted = ", and ".join(f"{name}: {value}" for name, value in chosen.items())
-        yield _goal(
-            product,
-            instruction=product.synthetic.text + (f" with {wanted}" if wanted else ""),
-            attributes=product.synthetic.attributes,
-            options=tuple(WantedOption(name, value) for name, value in chosen.items()),
-            bound=bound,
-        )
+        return 0
+    return math.prod(len(values) for values in product.options.values())
 
 
-def _human_goals_of(product: Product, draws: Draws) -> Iterator[Goal]:
-    for wish in product.human:
-        if wish.attributes:
-            yield _goal(
-                product,
-                instruction=wish.text.strip("."),
-                attributes=wish.attributes,
-                options=tuple(WantedOption(None, value) for value in wish.options),
-                bound=draws.bound(product, draws.price(product)),
-            )
+def goal_of(product: Product, kind: GoalKind, number: int, draws: Draws) -> Goal:
+    """Return one of a product's goals, with weight 1.
+
+    Args:
+        product: What is wished for; it has such a goal.
+        kind: Whose wish it is.
+        number: Which of them, from 0 to `count_goals` - 1.
+        draws: The price and its bound.
+    """
+    make = _synthetic_goal if kind == "synthetic" else _human_goal
+    return make(product, number, draws.bound(product, draws.price(product)))
+
+
+def _synthetic_goal(product: Product, number: int, bound: float) -> Goal:
+    assert product.synthetic is not None
+    chosen = _choice(product.options, number)
+    wanted = ", and ".join(f"{name}: {value}" for name, value in chosen)
+    return _goal(
+        product,
+        instruction=product.synthetic.text + (f" with {wanted}" if wanted else ""),
+        attributes=product.synthetic.attributes,
+        options=tuple(WantedOption(name, value) for name, value in chosen),
+        bound=bound,
+    )
+
+
+def _choice(options: Mapping[str, tuple[str, ...]], number: int) -> list[tuple[str, str]]:
+    """Return one choice of all options, sorted by name; from one number to the next, the last option changes first."""
+    chosen = []
+    for name in sorted(options, reverse=True):
+        number, place = divmod(number, len(options[name]))
+        chosen.append((name, options[name][place]))
+    return chosen[::-1]
+
+
+def _human_goal(product: Product, number: int, bound: float) -> Goal:
+    wish = [wish for wish in product.human if wish.attributes][number]
+    return _goal(
+        product,
+        instruction=wish.text.strip("."),
+        attributes=wish.attributes,
+        options=tuple(WantedOption(None, value) for value in wish.options),
+        bound=bound,
+    )
 
 
 def _goal(product: Product, *, instruction: str, attributes: tuple[str, ...], options: tuple[WantedOption, ...],

@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
+from typing import Literal
 
+Engine = Literal["bm25", "lucene"]
+"""What can search an index: the built-in engine, or that of the original WebShop."""
 HEADER = "index.json"
 
 
@@ -29,12 +32,8 @@ def new_index_folder(folder: Path, *, form: str, fingerprint: str) -> Iterator[P
         OSError: The folder cannot be written.
         SearchIndexError: Something else is there.
     """
-    if folder.exists() and not (folder / HEADER).is_file():
-        raise SearchIndexError(f"{folder} exists and is no index; name another folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = folder.with_name(f".{folder.name}.{token_hex(4)}.tmp")
+    unfinished = _unfinished_folder(folder)
     try:
-        unfinished.mkdir()
         yield unfinished
         header = json.dumps({"form": form, "fingerprint": fingerprint})
         (unfinished / HEADER).write_text(header, encoding="utf-8")
@@ -42,6 +41,26 @@ def new_index_folder(folder: Path, *, form: str, fingerprint: str) -> Iterator[P
         unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def check_place(folder: Path) -> None:
+    """Raise the error with which an index could not be written to a folder, before the index is made.
+
+    Raises:
+        OSError: The folder cannot be written.
+        SearchIndexError: Something else is there.
+    """
+    _unfinished_folder(folder).rmdir()
+
+
+def _unfinished_folder(folder: Path) -> Path:
+    """Make a folder beside the place of an index, to write it into."""
+    if folder.exists() and not (folder / HEADER).is_file():
+        raise SearchIndexError(f"{folder} exists and is no index; name another folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = folder.with_name(f".{folder.name}.{token_hex(4)}.tmp")
+    unfinished.mkdir()
+    return unfinished
 
 
 def check_index_folder(folder: Path, *, form: str, fingerprint: str | None) -> str:

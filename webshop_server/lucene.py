@@ -126,9 +126,8 @@ class _JavaThreads:
     def __init__(self, number: int) -> None:
         if number < 1:
             raise ValueError(f"threads must be at least 1, got {number}")
-        _start_java()
+        _check_process(_start_java())
         self._number = number
-        self._process = os.getpid()
         self._pool = ThreadPoolExecutor(number, thread_name_prefix="lucene")
 
     def run(self, function: Callable[[], _Result]) -> _Result:
@@ -137,8 +136,7 @@ class _JavaThreads:
         Raises:
             RuntimeError: The process has forked, and this is the child.
         """
-        if os.getpid() != self._process:
-            raise RuntimeError("Java does not survive a fork; load the index in the process that searches")
+        _check_process(_start_java())
         return self._pool.submit(function).result()
 
     def close(self) -> None:
@@ -154,6 +152,13 @@ class _JavaThreads:
         self.close()
 
 
+def _check_process(home: int) -> None:
+    """Raise an error where Java was started in another process than this one."""
+    if os.getpid() != home:
+        raise RuntimeError("Java does not survive a fork; load the index in the process that searches, or start that "
+                           'process anew, with AsyncVectorEnv(..., context="spawn")')  # fmt: skip
+
+
 def _leave_java(all_here: Barrier) -> None:
     """Detach this thread, once every thread of the pool has come here."""
     all_here.wait()
@@ -161,6 +166,7 @@ def _leave_java(all_here: Barrier) -> None:
 
 
 def _open(folder: Path) -> Any:
+    _hush()
     _java_class("org.apache.lucene.search.IndexSearcher").setMaxClauseCount(MAX_QUERY_TERMS)
     try:
         return _java_class("io.anserini.search.SimpleSearcher")(str(folder))
@@ -169,6 +175,7 @@ def _open(folder: Path) -> Any:
 
 
 def _write(documents: Iterable[tuple[str, str]], folder: Path) -> None:
+    _hush()
     document = _java_class("io.anserini.collection.JsonCollection$Document")
     indexer = _java_class("io.anserini.index.SimpleIndexer")(str(folder), False, 1)
     identifiers = set()
@@ -184,6 +191,16 @@ def _write(documents: Iterable[tuple[str, str]], folder: Path) -> None:
         raise ValueError("an index needs at least one document")
 
 
+@cache
+def _hush() -> Any:
+    """Let the libraries print warnings alone; Java keeps to it as long as what is returned exists."""
+    warn = _java_class("org.apache.logging.log4j.Level").WARN
+    _java_class("org.apache.logging.log4j.core.config.Configurator").setRootLevel(warn)
+    logger = _java_class("java.util.logging.Logger").getLogger("org.apache.lucene")
+    logger.setLevel(_java_class("java.util.logging.Level").WARNING)
+    return logger
+
+
 def _without_surrogates(text: str) -> str:
     """Return the text with question marks for lone surrogates, which pyjnius refuses."""
     return text.encode("utf-8", "replace").decode("utf-8")
@@ -195,8 +212,8 @@ def _java_class(name: str) -> Any:
 
 
 @cache
-def _start_java() -> None:
-    """Start Java in this process, where it does not run yet.
+def _start_java() -> int:
+    """Start Java in this process, unless it was started before, and return the process that has it.
 
     Raises:
         LuceneNotInstalledError: A package is missing.
@@ -208,6 +225,7 @@ def _start_java() -> None:
     settings.add_classpath(str(_anserini()))
     settings.add_options(*JAVA_OPTIONS)
     _package("jnius")
+    return os.getpid()
 
 
 def _anserini() -> Path:

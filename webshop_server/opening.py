@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
 
-from turngym.webshop_server.bm25 import BM25Index
-from turngym.webshop_server.catalogue import Product
-from turngym.webshop_server.catalogues import open_catalogue
+from turngym.webshop_server.catalogues import AnyCatalogue, goals_of, open_catalogue
+from turngym.webshop_server.engines import SearchIndex, open_index
 from turngym.webshop_server.faithful_shop import FaithfulShop
 from turngym.webshop_server.fixed_shop import FixedShop
-from turngym.webshop_server.goals import Goal, SeededDraws, human_goals, shuffled, synthetic_goals
+from turngym.webshop_server.goals import Goal, GoalKind, SeededDraws
+from turngym.webshop_server.index_folder import Engine
+from turngym.webshop_server.reward import Rule
 from turngym.webshop_server.shop import Shop
+from turngym.webshop_server.visits import LocalVisit, Split
 
-GoalKind = Literal["synthetic", "human"]
 Mode = Literal["fixed", "faithful"]
-Split = Literal["train", "validation", "test"]
 TEST_GOALS, VALIDATION_GOALS = 500, 1000
 """The most goals of the test and validation splits; fewer where they would be more than one and two tenths."""
 MIN_GOALS = 3
@@ -37,22 +37,44 @@ class ShopSettings:
     """"fixed", or "faithful" to the original."""
     seed: int = 0
     """Seeds the generated catalogue and draws within ranges of prices."""
+    engine: Engine = "bm25"
+    """What searches: "bm25", or "lucene", the original's, which needs packages of its own."""
+    index: str = ""
+    """A folder with the engine's saved index over this catalogue; a new index is built if empty."""
 
 
 @dataclass(frozen=True)
 class OpenedShop:
-    """A shop and the goals of its visitors."""
+    """A shop and the goals of its visitors; implements `Venue`."""
 
     shop: Shop
     goals: Sequence[Goal]
     """All goals in their fixed order."""
 
+    @property
+    def mode(self) -> Rule:
+        """Whether it is `faithful` to the original, or `fixed`."""
+        return self.shop.rule
+
+    def goal(self, number: int) -> Goal:
+        """Return a goal."""
+        return self.goals[number]
+
+    def search(self, query: str, limit: int) -> Sequence[str]:
+        """Return the asins that a query finds, best first, at most so many."""
+        return self.shop.search(query, limit)
+
+    def visit(self, number: int) -> LocalVisit:
+        """Begin a visit with a goal."""
+        return LocalVisit(self.shop, self.shop.open(self.goals[number], str(number)))
+
     def goal_number(self, split: Split, index: int) -> int:
         """Return the number of goal `index` of a split in the fixed order; beyond the last one they begin again."""
-        first, last = self._range(split)
-        return first + index % (last - first)
+        first, end = self.goal_range(split)
+        return first + index % (end - first)
 
-    def _range(self, split: Split) -> tuple[int, int]:
+    def goal_range(self, split: Split) -> tuple[int, int]:
+        """Return the number of the first goal of a split, and the number after its last."""
         total = len(self.goals)
         test = min(TEST_GOALS, max(1, total // 10))
         validation = test + min(VALIDATION_GOALS, max(1, total // 5))
@@ -66,22 +88,31 @@ def open_shop(settings: ShopSettings) -> OpenedShop:
     Raises:
         ValueError: A setting has no such value, or the catalogue has too few goals for three splits.
         CatalogueFileError: A file of the catalogue cannot be read.
+        LuceneNotInstalledError: Lucene is asked for, and a package is missing.
+        SearchIndexError: The index cannot be used, or is one of another engine or over another catalogue.
     """
-    for name, value, known in (("goals", settings.goals, get_args(GoalKind)), ("mode", settings.mode, get_args(Mode))):
+    for name, value, known in (("goals", settings.goals, get_args(GoalKind)), ("mode", settings.mode, get_args(Mode)),
+                               ("engine", settings.engine, get_args(Engine))):  # fmt: skip
         if value not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
-    catalogue, index = _stock(settings.catalogue, settings.num_products, settings.seed)
-    draws = SeededDraws(settings.seed)
-    goals = (synthetic_goals if settings.goals == "synthetic" else human_goals)(catalogue.values(), draws)
+    stock = (settings.catalogue, settings.num_products, settings.seed)
+    catalogue, draws = _catalogue(*stock), SeededDraws(settings.seed)
+    goals = goals_of(catalogue, settings.goals, draws)
     if len(goals) < MIN_GOALS:
         raise ValueError(f"the catalogue has {len(goals)} {settings.goals} goals, and the splits need at least "
                          f"{MIN_GOALS}; take more products")  # fmt: skip
+    index = _index(*stock, settings.engine, settings.index)
     kind = FaithfulShop if settings.mode == "faithful" else FixedShop
-    return OpenedShop(kind(catalogue, index.search, draws), shuffled(goals))
+    return OpenedShop(kind(catalogue, index.search, draws), goals)
 
 
 @lru_cache(maxsize=4)
-def _stock(path: str, num_products: int, seed: int) -> tuple[Mapping[str, Product], BM25Index]:
-    """Return a catalogue and the index over it, which shops of all modes and goals share."""
-    catalogue = open_catalogue(path, num_products=num_products or None, seed=seed)
-    return catalogue, BM25Index.build((asin, product.searchable_text) for asin, product in catalogue.items())
+def _catalogue(path: str, num_products: int, seed: int) -> AnyCatalogue:
+    """Return a catalogue, which shops of all modes, goals and engines share."""
+    return open_catalogue(path, num_products=num_products or None, seed=seed)
+
+
+@lru_cache(maxsize=4)
+def _index(path: str, num_products: int, seed: int, engine: Engine, folder: str) -> SearchIndex:
+    """Return an index over a catalogue, which shops of all modes and goals share."""
+    return open_index(engine, _catalogue(path, num_products, seed), folder)

@@ -89,6 +89,8 @@ class Part:
     """A piece of text on a page."""
 
     text: str
+    role: str = field(default="", kw_only=True)
+    """What it is, for the looks of a page: a class or identifier of the original's HTML, as far as that has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,12 @@ class Choice(Part):
 def plain_text(parts: Sequence[Part]) -> str:
     """Return the `text` observation."""
     return SEPARATOR.join(part.text.strip() for part in visible(parts))
+
+
+def quoted_text(parts: Sequence[Part]) -> str:
+    """Return the parts below the instruction, each in quotation marks."""
+    below = [part for part in visible(parts) if part.role not in {"logo", "instruction"}]
+    return SEPARATOR.join(f"'{part.text.strip()}'" for part in below)
 
 
 def rich_text(parts: Sequence[Part]) -> str:
@@ -162,3 +170,9 @@ def clickables(parts: Sequence[Part]) -> dict[str, Part]:
     Of several with the same text the last one counts, in the place of the first.
     """
     return {part.text.lower(): part for kind in (Button, Link, Choice) for part in parts if isinstance(part, kind)}
+
+
+def usable_actions(page: Page, parts: Sequence[Part]) -> list[str]:
+    """Return the actions that mean something on a page; `search[words]` stands for any search."""
+    clicks = [f"click[{text}]" for text in clickables(parts) if text != SEARCH.lower()]
+    return ["search[words]", *clicks] if page.kind is PageKind.START else clicks

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, get_args
 
 from turngym.webshop_server.catalogue import Product
 from turngym.webshop_server.goals import Draws, Goal
 from turngym.webshop_server.nouns import words_as_nouns
-from turngym.webshop_server.pages import Page, Part
+from turngym.webshop_server.pages import (
+    BACK_TO_SEARCH,
+    BUY,
+    NEXT,
+    PREVIOUS,
+    Button,
+    Choice,
+    Detail,
+    Link,
+    Page,
+    PageKind,
+    Part,
+)
 from turngym.webshop_server.reward import NounExtractor, Reward, Rule, reward_of
 
 MAX_RESULTS = 50
@@ -58,6 +70,49 @@ class Shop(ABC):
     @abstractmethod
     def act(self, page: Page, action: str) -> Move:
         """Return what `search[words]` or `click[text]` leads to."""
+
+    @abstractmethod
+    def look_for(self, page: Page, query: str) -> Move:
+        """Return what a search on a page leads to."""
+
+    def follow(self, page: Page, part: Part) -> Page:
+        """Return the page that a button, link or choice leads to; a purchase has its reward."""
+        target = self.target(page, part)
+        return replace(target, reward=self.reward(target).total) if target.kind is PageKind.DONE else target
+
+    def target(self, page: Page, part: Part) -> Page:
+        """Return the page that a button, link or choice leads to, before anything is bought there.
+
+        Raises:
+            ValueError: The part leads nowhere.
+        """
+        match part:
+            case Link(asin):
+                return replace(page, kind=PageKind.ITEM, asin=asin, chosen={}, visited=page.visited | {asin})
+            case Choice(_, option, value):
+                return replace(page, kind=PageKind.ITEM, chosen={**page.chosen, option: value})
+            case Button(text):
+                return self._pressed(page, text)
+        raise ValueError(f"{part.text!r} leads nowhere")
+
+    def _pressed(self, page: Page, button: str) -> Page:
+        """Return the page that a button leads to."""
+        if button == BACK_TO_SEARCH:
+            return replace(self.open(page.goal, page.session), visited=page.visited)
+        if button == BUY:
+            return replace(page, kind=PageKind.DONE)
+        if button == NEXT:
+            return replace(page, number=page.number + 1)
+        for detail in get_args(Detail):
+            if button == detail:
+                return replace(page, kind=PageKind.DETAIL, detail=detail)
+        if button != PREVIOUS:
+            raise ValueError(f"{button!r} leads nowhere")
+        if page.kind is PageKind.DETAIL:
+            return replace(page, kind=PageKind.ITEM, detail=None)
+        if page.kind is PageKind.ITEM:
+            return replace(page, kind=PageKind.RESULTS, asin="", chosen={})
+        return replace(page, number=page.number - 1)
 
     def reward(self, page: Page) -> Reward:
         """Return the reward, with all its parts, of buying the product of a page with what is chosen there.

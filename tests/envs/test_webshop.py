@@ -11,6 +11,9 @@ import pytest
 
 from turngym.envs.testing import check_text_env, oracle_player, play, random_player, text_env
 from turngym.envs.webshop import WebShopEnv
+from turngym.webshop_server.engines import documents_of, save_index
+from turngym.webshop_server.generated import generate_catalogue
+from turngym.webshop_server.opening import OpenedShop
 from turngym.webshop_server.pages import PageKind
 
 ID = "turngym/WebShop-v0"
@@ -20,6 +23,11 @@ def shop_env(**kwargs: Any) -> WebShopEnv:
     env = text_env(gym.make(ID, **kwargs))
     assert isinstance(env, WebShopEnv)
     return env
+
+
+def opened(env: WebShopEnv) -> OpenedShop:
+    assert isinstance(env.venue, OpenedShop)
+    return env.venue
 
 
 @pytest.mark.parametrize("kwargs", [
@@ -98,9 +106,11 @@ def test_reward_schemes(scheme: str, partial: float | None, full: float) -> None
     assert inside.reward_range == (0.0, full)
     assert play(env, oracle_player, index=1)[-1].reward == full
     env.reset(options={"split": "train", "index": 1})
-    while not inside.page.asin:
+    while not inside.visit.page.asin:
         env.step(inside.oracle_action())
-    inside.page = inside.page.__class__(session="x", goal=inside.goal, kind=PageKind.ITEM, asin=inside.goal.asin)
+    inside.visit.page = inside.visit.page.__class__(
+        session="x", goal=inside.goal, kind=PageKind.ITEM, asin=inside.goal.asin
+    )
     assert inside.goal.options, "the goal must want an option, for a purchase without it to be partial"
     reward = float(env.step("click[buy now]")[1])
     assert 0 < reward < 1 if partial is None else reward == partial
@@ -121,19 +131,19 @@ def test_the_goal_is_hidden() -> None:
 
 
 def test_one_shop_serves_all_environments() -> None:
-    assert shop_env().shop is shop_env(observation_mode="url").shop
-    assert shop_env().shop is not shop_env(num_products=50).shop
-    assert shop_env().shop.catalogue is shop_env(mode="faithful", goals="human").shop.catalogue
+    assert opened(shop_env()).shop is opened(shop_env(observation_mode="url")).shop
+    assert opened(shop_env()).shop is not opened(shop_env(num_products=50)).shop
+    assert opened(shop_env()).shop.catalogue is opened(shop_env(mode="faithful", goals="human")).shop.catalogue
 
 
 def test_splits_are_ranges_of_one_order() -> None:
     env = shop_env()
     ranges = {}
     for split in ("test", "validation", "train"):
-        numbers = {env.opened.goal_number(split, index) for index in range(10_000)}
+        numbers = {env.venue.goal_number(split, index) for index in range(10_000)}
         assert numbers == set(range(min(numbers), max(numbers) + 1))
         ranges[split] = (min(numbers), max(numbers) + 1)
-    total = len(env.opened.goals)
+    total = len(opened(env).goals)
     assert ranges == {"test": (0, 385), "validation": (385, 1155), "train": (1155, total)} and total == 3851
 
 
@@ -142,7 +152,8 @@ def test_splits_are_ranges_of_one_order() -> None:
     [
         ({"mode": "strict"}, "mode must be one of fixed, faithful, got 'strict'"),
         ({"goals": "mine"}, "goals must be one of synthetic, human"),
-        ({"observation_mode": "html"}, "observation_mode must be one of text, text_rich, url"),
+        ({"engine": "google"}, "engine must be one of bm25, lucene, got 'google'"),
+        ({"observation_mode": "audio"}, "observation_mode must be one of text, text_rich, quoted, html, url"),
         ({"reward_scheme": "x"}, "reward_scheme must be one of"),
         ({"history": -1}, "history must be at least 0"),
         ({"num_products": 9}, "num_products must be 10"),
@@ -151,6 +162,19 @@ def test_splits_are_ranges_of_one_order() -> None:
 def test_refuses_settings(kwargs: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         gym.make(ID, **kwargs)
+
+
+def test_searches_a_saved_index(tmp_path: Path) -> None:
+    env = shop_env(num_products=50)
+    catalogue = generate_catalogue(50)
+    save_index("bm25", documents_of(catalogue), tmp_path / "index", fingerprint=catalogue.fingerprint)
+    saved = shop_env(num_products=50, index=str(tmp_path / "index"))
+    for one in (env, saved):
+        one.reset(options={"split": "test", "index": 0})
+    action = f"search[{env.goal.instruction}]"
+    assert saved.step(action)[0] == env.step(action)[0]
+    with pytest.raises(ValueError, match="over another catalogue; make it anew"):
+        shop_env(num_products=51, index=str(tmp_path / "index"))
 
 
 def test_refuses_a_catalogue_that_is_not_there(tmp_path: Path) -> None:

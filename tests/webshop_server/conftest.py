@@ -74,6 +74,12 @@ def product(asin: str, title: str, **changes: Any) -> Product:
 
 
 @pytest.fixture(scope="session")
+def make_product() -> Callable[..., Product]:
+    """Make a shirt from its asin, its title and what is unlike other shirts."""
+    return product
+
+
+@pytest.fixture(scope="session")
 def shirts() -> Catalogue:
     """Three shirts with odd options, 12 plain ones to fill pages, and a lamp."""
     return Catalogue([

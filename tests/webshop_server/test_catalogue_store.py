@@ -261,7 +261,7 @@ def test_a_database_of_another_program_is_refused(changed: Any) -> None:
 
 
 def test_another_schema_is_refused(changed: Any) -> None:
-    with pytest.raises(CatalogueStoreError, match="has schema 99, this version reads 1"):
+    with pytest.raises(CatalogueStoreError, match="has schema 99, this version reads 2"):
         StoredCatalogue(changed("PRAGMA user_version = 99"))
 
 

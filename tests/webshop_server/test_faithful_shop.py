@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from turngym.webshop_server.catalogue import Catalogue
+from turngym.webshop_server.catalogues import goals_of
 from turngym.webshop_server.faithful_shop import FaithfulShop
-from turngym.webshop_server.goals import Goal, RecordedDraws, SeededDraws, human_goals, shuffled, synthetic_goals
+from turngym.webshop_server.goals import Goal, GoalKind, RecordedDraws, SeededDraws
 from turngym.webshop_server.pages import Page, PageKind, clickables, plain_text, rich_text
 
 Find = Callable[[str, int], list[str]]
@@ -144,11 +145,11 @@ def test_equals_the_original_at_every_step(
         nouns[original_catalogue[purchase["purchased_asin"]].title] = purchase["purchased_nouns"]
         nouns[purchase["goal"]["name"]] = purchase["goal_nouns"]
     shops, goals = {}, {}
-    for kind, make in (("synthetic", synthetic_goals), ("human", human_goals)):
+    for kind in get_args(GoalKind):
         bounds = {goal["asin"]: goal["price_upper"] for goal in recorded(f"golden/goals_{kind}.json")}
         draws = RecordedDraws(recorded(f"golden/product_prices_{kind}_env.json"), bounds)
         shops[kind] = FaithfulShop(original_catalogue, original_search, draws, nouns.__getitem__)
-        goals[kind] = shuffled(make(original_catalogue.values(), draws))
+        goals[kind] = goals_of(original_catalogue, kind, draws)
     episodes = recorded("golden/traces.jsonl")
     assert len(episodes) == 78
     for episode in episodes:

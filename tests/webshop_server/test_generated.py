@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from turngym.webshop_server import generated
 from turngym.webshop_server.catalogue import MAX_ASIN_CHARS, Catalogue, Product
+from turngym.webshop_server.catalogues import goals_of
 from turngym.webshop_server.generated import (
     FAMILY_SIZE,
     MAX_COMBINATIONS,
@@ -24,7 +25,7 @@ from turngym.webshop_server.generated import (
     records_of,
 )
 from turngym.webshop_server.generated_vocabulary import DEPARTMENTS, ROLES, Kind, kinds, wording
-from turngym.webshop_server.goals import SeededDraws, synthetic_goals
+from turngym.webshop_server.goals import SeededDraws
 from turngym.webshop_server.matching import color_word, matches
 from turngym.webshop_server.nouns import words_as_nouns
 from turngym.webshop_server.reward import reward_of
@@ -189,7 +190,7 @@ def test_buying_what_a_goal_was_made_from_is_a_success_and_a_competitor_seldom_i
     draws = SeededDraws()
     place = {product.asin: number for number, product in enumerate(products)}
     competitors = []
-    for goal in synthetic_goals(products, draws)[::20]:
+    for goal in goals_of(Catalogue(products), "synthetic", draws)[::20]:
         wanted = {option.name or "": option.value for option in goal.options}
         first = place[goal.asin] // FAMILY_SIZE * FAMILY_SIZE
         for product in products[first : first + FAMILY_SIZE]:
@@ -251,7 +252,7 @@ def test_sizes_out_of_range_are_refused_at_once(num_products: int) -> None:
 
 
 def test_the_smallest_catalogue_has_goals() -> None:
-    assert synthetic_goals(generate_catalogue(MIN_PRODUCTS).values(), SeededDraws())
+    assert goals_of(generate_catalogue(MIN_PRODUCTS), "synthetic", SeededDraws())
 
 
 @pytest.mark.parametrize("hash_seed", ["1", "2"])

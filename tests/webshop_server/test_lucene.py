@@ -91,19 +91,23 @@ def test_closed_threads_leave_java(folder: Path) -> None:
     assert java_threads() == before
 
 
-def answer_of_a_child(index: LuceneIndex, answers: Any) -> None:
+def answer_of_a_child(work: Callable[[], object], answers: Any) -> None:
     try:
-        index.search("lamp", 1)
+        work()
     except RuntimeError as error:
         answers.put(str(error))
 
 
 @needs_lucene
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_says_that_a_fork_cannot_search(index: LuceneIndex) -> None:
+@pytest.mark.parametrize("kept", [True, False])
+def test_says_that_a_fork_cannot_search(index: LuceneIndex, folder: Path, kept: bool) -> None:
+    def search() -> list[str]:
+        return (index if kept else LuceneIndex.load(folder)).search("lamp", 1)
+
     context = multiprocessing.get_context("fork")
     answers = context.SimpleQueue()
-    child = context.Process(target=answer_of_a_child, args=(index, answers))
+    child = context.Process(target=answer_of_a_child, args=(search, answers))
     child.start()
     assert "does not survive a fork" in answers.get()
     child.join()

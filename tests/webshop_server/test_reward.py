@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from turngym.webshop_server.catalogue import Catalogue, Product
-from turngym.webshop_server.goals import Goal, SeededDraws, WantedOption, human_goals, synthetic_goals
+from turngym.webshop_server.catalogues import goals_of
+from turngym.webshop_server.goals import Goal, SeededDraws, WantedOption
 from turngym.webshop_server.nouns import words_as_nouns
 from turngym.webshop_server.reward import Reward, RewardError, reward_of
 
@@ -148,7 +149,7 @@ def test_refuses_other_rules() -> None:
 def test_every_synthetic_goal_can_be_fulfilled_under_the_fixed_rule(original_catalogue: Catalogue) -> None:
     draws = SeededDraws()
     impossible = {"fixed": 0, "faithful": 0}
-    goals = synthetic_goals(original_catalogue.values(), draws)
+    goals = goals_of(original_catalogue, "synthetic", draws)
     for wanted in goals:
         product = original_catalogue[wanted.asin]
         chosen = {option.name: option.value for option in wanted.options if option.name}
@@ -157,4 +158,4 @@ def test_every_synthetic_goal_can_be_fulfilled_under_the_fixed_rule(original_cat
             impossible[rule] += reward.total < 1
     assert impossible["fixed"] == 0
     assert 0.05 < impossible["faithful"] / len(goals) < 0.1
-    assert len(human_goals(original_catalogue.values(), draws)) == 13
+    assert len(goals_of(original_catalogue, "human", draws)) == 13

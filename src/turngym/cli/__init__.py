@@ -15,7 +15,7 @@ COMMANDS = {
     "evaluate": "measure a player beside the random floor and the optimum",
     "rollout": "write episodes of any player to a JSONL file",
     "play": "play at the terminal, or watch a player",
-    "webshop": "generate, inspect and check the catalogues of the shop",
+    "webshop": "the shop as a site, and its catalogues: serve, index, generate, inspect, check",
     "doctor": "check that this installation works",
 }
 

@@ -24,7 +24,7 @@ from turngym.envs import env_ids
 
 CORE = ("numpy", "gymnasium", "tyro", "rich")
 OPTIONAL = {"torch": "train", "transformers": "train", "safetensors": "train", "regex": "webshop",
-            "rapidfuzz": "webshop", "matplotlib": "plot"}  # fmt: skip
+            "rapidfuzz": "webshop", "flask": "webshop", "waitress": "webshop", "matplotlib": "plot"}  # fmt: skip
 PARTS = ("envs", "agents", "trainers", "cli")
 
 

@@ -1,27 +1,32 @@
-"""`turngym webshop`: the catalogues of the shop, generated, looked into and checked."""
+"""`turngym webshop`: the catalogues of the shop, generated, looked into, checked and indexed."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional, arg
 
+from turngym.cli import serve
 from turngym.cli.errors import UsageError, nearest
 from turngym.cli.options import parse
 from turngym.cli.terminal import TerminalProgress, make_console, printable
 from turngym.trainers.progress import Progress
-from turngym.webshop_server.catalogue import Product, ProductRecords
+from turngym.webshop_server.catalogue import Product
 from turngym.webshop_server.catalogue_files import FileReport, check
 from turngym.webshop_server.catalogue_store import write_catalogue
-from turngym.webshop_server.catalogues import STORE_SUFFIX, open_catalogue
+from turngym.webshop_server.catalogues import STORE_SUFFIX, AnyCatalogue, open_catalogue
 from turngym.webshop_server.generated import MAX_PRODUCTS, MIN_PRODUCTS, generate_records
+from turngym.webshop_server.index_folder import Engine
+
+_Counted = TypeVar("_Counted")
 
 
 @dataclass(frozen=True)
@@ -56,10 +61,26 @@ class CheckOptions:
     """Products, attributes and instructions, in any order, plain or gzipped."""
 
 
+@dataclass(frozen=True)
+class IndexOptions:
+    """Save a search engine's index over a catalogue, with which a shop with many products opens in seconds."""
+
+    out: Annotated[Positional[Path], arg(metavar="FOLDER")]
+    """The folder to write; an older index there is replaced."""
+    catalogue: str = ""
+    """A catalogue in SQLite, a product file or a folder of the original WebShop; the generated one if not given."""
+    num_products: int | None = None
+    """How many products: of a generated catalogue (1000 if not given), or the first of a file."""
+    seed: int = 0
+    """Seeds a generated catalogue."""
+    engine: Engine = "bm25"
+    """The search engine: the built-in one, or Lucene, which needs packages of its own."""
+
+
 def run(words: Sequence[str]) -> int:
     """Run a part of the command and return its exit code."""
     parts: Mapping[str, Callable[[Sequence[str], Console], int]] = {
-        "generate": generate, "inspect": inspect, "check": check_files,
+        "serve": serve.run, "index": index, "generate": generate, "inspect": inspect, "check": check_files,
     }  # fmt: skip
     if not words or words[0] in ("-h", "--help"):
         print(f"usage: turngym webshop {{{','.join(parts)}}} [ARGUMENTS]; each has a --help of its own")
@@ -81,35 +102,41 @@ def generate(words: Sequence[str], console: Console) -> int:
     with TerminalProgress(console) as progress:
         progress.phase("products", options.num_products)
         try:
-            written = write_catalogue(options.out, counted(options, progress))
+            records = generate_records(options.num_products, options.seed)
+            written = write_catalogue(options.out, counted(records, progress))
         except OSError as error:
             raise UsageError(f"{options.out} cannot be written: {error.strerror}") from error
     console.print(f"{written:,} products in {options.out}. Look into it: turngym webshop inspect {options.out}")
     return 0
 
 
-def counted(options: GenerateOptions, progress: Progress) -> Iterator[ProductRecords]:
-    """Yield the generated records, and tell the progress about each."""
-    for records in generate_records(options.num_products, options.seed):
-        yield records
+def counted(items: Iterable[_Counted], progress: Progress) -> Iterator[_Counted]:
+    """Yield items, and tell the progress about each."""
+    for item in items:
+        yield item
         progress.advance()
 
 
 def inspect(words: Sequence[str], console: Console) -> int:
     """Print what a catalogue holds, and one product."""
     options = parse(InspectOptions, words, command="webshop inspect")
-    try:
-        catalogue = open_catalogue(options.catalogue, num_products=options.num_products)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    except OSError as error:
-        raise UsageError(f"{options.catalogue} cannot be read: {error.strerror}") from error
+    catalogue = opened(options.catalogue, options.num_products)
     asin = options.asin.upper() or next(iter(catalogue), "")
     if asin not in catalogue:
         raise UsageError(f"there is no product {asin!r} in this catalogue of {len(catalogue):,}")
     console.print(overview(catalogue))
     console.print(portrait(catalogue[asin]))
     return 0
+
+
+def opened(path: str, num_products: int | None, seed: int = 0) -> AnyCatalogue:
+    """Return a catalogue, or raise a `UsageError` that says why it cannot be used."""
+    try:
+        return open_catalogue(path, num_products=num_products, seed=seed)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def overview(catalogue: Mapping[str, Product]) -> Table:
@@ -176,3 +203,29 @@ def describe_file(file: FileReport, console: Console) -> None:
         console.print(f"  {printable(str(problem))}")
     for name, count in file.problem_counts.items():
         console.print(f"  in all: {count:,} {name}")
+
+
+def index(words: Sequence[str], console: Console) -> int:
+    """Save an index over a catalogue."""
+    options = parse(IndexOptions, words, command="webshop index")
+    try:
+        from turngym.webshop_server.engines import documents_of, save_index
+    except ModuleNotFoundError as error:
+        raise UsageError(f"webshop index needs {error.name}: pip install 'turngym[webshop]'") from error
+    catalogue = opened(options.catalogue, options.num_products, options.seed)
+    began = time.monotonic()
+    with TerminalProgress(console) as progress:
+        progress.phase("documents", len(catalogue))
+        documents = counted(documents_of(catalogue), progress)
+        try:
+            save_index(options.engine, documents, options.out, fingerprint=catalogue.fingerprint)
+        except (ValueError, ImportError) as error:
+            raise UsageError(str(error)) from error
+        except OSError as error:
+            raise UsageError(f"{options.out} cannot be written: {error.strerror}") from error
+    size = sum(path.stat().st_size for path in options.out.rglob("*"))
+    console.print(
+        f"{len(catalogue):,} documents in {time.monotonic() - began:.0f} s, {size / 2**20:,.1f} MB in {options.out}. "
+        f"Shops take it with engine={options.engine!r} and index={str(options.out)!r}."
+    )
+    return 0

@@ -1,0 +1,79 @@
+"""`turngym webshop serve`: the shop as a web site."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from rich.console import Console
+from rich.markup import escape
+
+from turngym.cli.errors import UsageError
+from turngym.cli.options import parse
+from turngym.webshop_server.opening import ShopSettings, open_shop
+from turngym.webshop_server.remote import KEY_VARIABLE
+from turngym.webshop_server.site.serving import LOOPBACK, log_requests, serve
+from turngym.webshop_server.site.state import SiteSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeOptions(ShopSettings):
+    """Run the shop as a web site, for people, for agents and for clients of the original WebShop.
+
+    The operator's key is taken from the environment variable TURNGYM_WEBSHOP_KEY, or drawn and printed.
+    """
+
+    host: str = "127.0.0.1"
+    """The address to listen on; the default is reached from this machine alone."""
+    port: int = 3000
+    """The port; 0 for any that is free."""
+    max_sessions: int = 4096
+    """Most visits at a time; a further one ends the one that was not used for longest."""
+    session_minutes: float = 60.0
+    """Minutes after its last use at which a visit ends."""
+    client_names: bool | None = None
+    """Whether clients may name their visits, as those of the original do; by default on this machine alone."""
+    log: bool = True
+    """Write a line of JSON to the standard error for every request."""
+
+
+def run(words: Sequence[str], console: Console) -> int:
+    """Serve until interrupted."""
+    options = parse(ServeOptions, words, command="webshop serve")
+    if not 0 <= options.port < 2**16:
+        raise UsageError(f"--port takes 0 to 65535, not {options.port}")
+    if options.max_sessions < 1 or options.session_minutes <= 0:
+        raise UsageError("--max-sessions takes at least 1, --session-minutes more than 0")
+    local = options.host in LOOPBACK
+    settings = SiteSettings(
+        max_sessions=options.max_sessions,
+        session_minutes=options.session_minutes,
+        client_names=local if options.client_names is None else options.client_names,
+        hosts=tuple(LOOPBACK.values()) if local else None,
+    )
+    if key := os.environ.get(KEY_VARIABLE):
+        settings = replace(settings, operator_key=key)
+    shop = ShopSettings(**{name: getattr(options, name) for name in ShopSettings.__dataclass_fields__})
+    try:
+        opened = open_shop(shop)
+    except (ValueError, OSError, ImportError) as error:
+        raise UsageError(str(error)) from error
+    if options.log:
+        log_requests()
+
+    def ready(address: str) -> None:
+        password = f"the one in {KEY_VARIABLE}" if key else escape(settings.operator_key)
+        console.print(
+            f"The shop is open at {address}/ ({opened.mode}, {len(opened.shop.catalogue):,} products, "
+            f"{len(opened.goals):,} goals). Ctrl-C closes it.\n"
+            f"Operator: {address}/operator/, name operator, password {password}",
+            soft_wrap=True,
+        )
+
+    try:
+        serve(opened, settings, host=options.host, port=options.port, ready=ready)
+    except OSError as error:
+        raise UsageError(f"{options.host}:{options.port} cannot be listened on: {error.strerror or error}") from error
+    console.print("The shop is closed.")
+    return 0

@@ -1,0 +1,151 @@
+"""The site in a browser: a person shops by mouse and keyboard, and an operator looks on."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from waitress.server import create_server
+
+from turngym.webshop_server.opening import ShopSettings, open_shop
+from turngym.webshop_server.site.app import create_app
+from turngym.webshop_server.site.state import SiteSettings
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+KEY = "key"
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """The address of a site."""
+    app = create_app(open_shop(ShopSettings(num_products=300)), SiteSettings(operator_key=KEY))
+    server = create_server(app, host="127.0.0.1", port=0, threads=2)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.effective_port}"
+    server.trigger.pull_trigger(server.close)
+    thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium, as Debian packages it."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("chromium is not installed")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A window; what its console says fails the test."""
+    window = browser.new_page(viewport={"width": 900, "height": 600})
+    window.set_default_timeout(10_000)
+    said: list[str] = []
+    window.on("console", lambda message: said.append(message.text))
+    window.on("pageerror", lambda error: said.append(str(error)))
+    yield window
+    window.close()
+    assert said == []
+
+
+def look_at_options(page: Any, address: str) -> None:
+    """Search, and open the first product that has options."""
+    page.goto(address)
+    page.fill("#search_input", "shirt")
+    page.click("text=Search")
+    page.wait_for_selector(".product-link")
+    for number in range(page.locator(".product-link").count()):
+        page.locator(".product-link").nth(number).click()
+        page.wait_for_selector(".purchase")
+        if page.locator("input[type=radio]").count() > 1:
+            return
+        page.go_back()
+    pytest.fail("no shirt has options")
+
+
+def test_a_person_buys_by_mouse(page: Any, address: str) -> None:
+    look_at_options(page, address)
+    label = page.locator(".radio-toolbar label").nth(1)
+    value = label.inner_text()
+    label.click()
+    page.wait_for_url(lambda url: "%22:" in url or "%22%3A" in url)
+    assert page.locator("input[type=radio]:checked").get_attribute("value") == value
+    page.click("text=Features")
+    page.wait_for_selector(".product-info")
+    page.click("text=< Prev")
+    assert page.locator("input[type=radio]:checked").get_attribute("value") == value
+    page.click("text=Buy Now")
+    page.wait_for_selector("#reward")
+    assert 0.0 <= float(page.inner_text("#reward pre")) <= 1.0
+    page.go_back()
+    page.wait_for_selector("#reward")  # the receipt is all there is after the purchase
+
+
+def test_a_person_buys_by_keyboard(page: Any, address: str) -> None:
+    page.goto(address)
+    page.keyboard.type("shirt")  # the search bar has the focus
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".product-link")
+    page.locator(".product-link").first.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".purchase")
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.className").endswith("purchase"):
+            break
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#reward")
+
+
+def test_arrow_keys_choose_and_keep_the_focus(page: Any, address: str) -> None:
+    look_at_options(page, address)
+    page.locator("input[type=radio]").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector("input[type=radio]:checked:focus")
+    assert page.evaluate("document.activeElement.id").endswith("1")
+
+
+@pytest.mark.parametrize("width", [360, 900])
+def test_the_instruction_stays_in_view_and_nothing_overflows(page: Any, address: str, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 400})
+    page.goto(address)
+    page.fill("#search_input", "shirt")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".product-link")
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    assert page.evaluate("scrollY") > 0
+    assert page.locator("#instruction-text").bounding_box()["y"] == 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_an_operator_replays_a_visit(page: Any, browser: Any, address: str) -> None:
+    look_at_options(page, address)
+    page.click("text=Buy Now")
+    page.wait_for_selector("#reward")
+    name = page.url.split("/")[4]
+    context = browser.new_context(http_credentials={"username": "operator", "password": KEY})
+    office = context.new_page()
+    office.set_default_timeout(10_000)
+    office.goto(f"{address}/operator/")
+    office.click(f"a[href='/operator/{name}']")
+    steps = office.locator(".steps li").all_inner_texts()
+    assert steps[:2] == ["arrived", "search[shirt]"] and steps[-1] == "click[Buy Now]"
+    for number in range(1, len(steps)):
+        office.keyboard.press("ArrowRight")
+        office.wait_for_url(f"**?step={number}")
+    assert office.inner_text("#worth dd") == f"{float(page.inner_text('#reward pre')):.3f}"
+    context.close()
+
+
+def test_no_page_asks_another_host(page: Any, address: str) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    look_at_options(page, address)
+    assert len(asked) > 3 and all(url.startswith((address, "data:")) for url in asked)

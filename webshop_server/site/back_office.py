@@ -1,0 +1,43 @@
+"""The operator's pages: who is in the shop, and any visit step by step, with what buying would have earned."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, abort, request
+
+from turngym.webshop_server.html import page_context, template
+from turngym.webshop_server.site.state import require_operator, session_or_404, site
+
+MAX_LISTED = 200
+"""How many sessions are listed."""
+
+back_office = Blueprint("back_office", __name__, url_prefix="/operator")
+back_office.before_request(require_operator)
+
+
+@back_office.get("/")
+def sessions() -> Response:
+    """List the sessions used last."""
+    listed = site().sessions.latest(MAX_LISTED)
+    return _answer(template("sessions.html").render(sessions=listed, total=len(site().sessions)))
+
+
+@back_office.get("/<name>")
+def replay(name: str) -> Response:
+    """Show a step of a session."""
+    session = session_or_404(name)
+    with session.lock:
+        steps = list(session.steps)
+    first = session.num_actions + 1 - len(steps)
+    number = request.args.get("step", first, type=int)
+    if not first <= number < first + len(steps):
+        abort(404, f"Steps {first} to {first + len(steps) - 1} of this visit are remembered.")
+    page = steps[number - first].page
+    reward = session.shop.reward(page) if page.asin else None
+    return _answer(template("replay.html").render(
+        session=session, steps=steps, first=first, number=number, step=steps[number - first], worth=reward,
+        **page_context(session.shop, page),
+    ))  # fmt: skip
+
+
+def _answer(html: str) -> Response:
+    return Response(html.encode("utf-8", "replace"), content_type="text/html; charset=utf-8")

@@ -1,0 +1,71 @@
+"""What the parts of the site share: its settings, its shop and its sessions."""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass, field
+from secrets import token_urlsafe
+
+from flask import abort, current_app, request
+from werkzeug.datastructures import WWWAuthenticate
+from werkzeug.exceptions import Unauthorized
+
+from turngym.webshop_server.opening import OpenedShop
+from turngym.webshop_server.site.sessions import Session, SessionStore
+
+EXTENSION = "turngym.webshop"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteSettings:
+    """How a site is run."""
+
+    operator_key: str = field(default_factory=lambda: token_urlsafe(16), repr=False)
+    """Opens the operator's pages and what is hidden from shoppers, as the password of HTTP's basic authentication."""
+    max_sessions: int = 4096
+    """Most sessions at a time; a further one takes the place of the one that was not used for longest."""
+    session_minutes: float = 60.0
+    """Minutes after its last use at which a session ends."""
+    client_names: bool = True
+    """Whether an unknown name in an address begins a session of that name, as clients of the original expect. A name
+    can be guessed by others, who then share the session."""
+    hosts: tuple[str, ...] | None = None
+    """The names under which the site may be addressed; None for any."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A site."""
+
+    opened: OpenedShop
+    settings: SiteSettings
+    sessions: SessionStore
+
+
+def site() -> Site:
+    """Return the site that is asked."""
+    found: Site = current_app.extensions[EXTENSION]
+    return found
+
+
+def session_or_404(name: str) -> Session:
+    """Return a session, or answer that there is none."""
+    session = site().sessions.get(name)
+    if session is None:
+        abort(404, "There is no such visit, or it has ended.")
+    return session
+
+
+def is_operator() -> bool:
+    """Return whether the request has the operator's key."""
+    given = request.authorization
+    password = given.password if given is not None and given.type == "basic" else None
+    return password is not None and hmac.compare_digest(password.encode(), site().settings.operator_key.encode())
+
+
+def require_operator() -> None:
+    """Answer with a request for the operator's key, if it is missing or wrong."""
+    if not is_operator():
+        raise Unauthorized(
+            "The operator's key is needed.", www_authenticate=WWWAuthenticate("basic", {"realm": "operator"})
+        )
