@@ -131,6 +131,8 @@ def test_an_index_of_lucene_says_how_to_install_it(
         (["webshop", "index", "x", "--engine", "google"], "--engine takes one of bm25, lucene, not 'google'"),
         (["webshop", "index", "x", "--num-products", "9"], "num_products must be 10 to 1,180,000, got 9"),
         (["webshop", "index", "x", "--catalogue", "no_such_file.sqlite"], "no_such_file.sqlite cannot be opened"),
+        (["webshop", "convert", "x.sqlite"], "needs FILES"),
+        (["webshop", "convert", "x.sqlite", "no_such_file.json"], "no_such_file.json"),
         (["webshop", "check"], "needs FILES"),
         (["webshop", "check", "no_such_file.json"], "there is no file no_such_file.json"),
     ],
@@ -146,7 +148,33 @@ def test_bad_input_is_answered_with_a_sentence(
 
 def test_says_what_its_parts_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["webshop"]) == 0
-    assert "index,generate,inspect,check" in said(capsys)
+    assert "{serve,generate,convert,index,inspect,check}" in said(capsys)
+
+
+def test_converts_files_of_the_original_form(
+    files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "shop.sqlite"
+    assert main(["webshop", "convert", str(path), *map(str, files)]) == 0
+    assert "10 products" in said(capsys)
+    with StoredCatalogue(path) as stored:
+        assert list(stored) == list(generate_catalogue(10))
+
+
+def test_damaged_files_are_not_converted(files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files[0].write_text(files[0].read_text()[:-30])
+    assert main(["webshop", "convert", str(tmp_path / "shop.sqlite"), *map(str, files)]) == 2
+    assert "record 10 is not JSON: the file is cut off there" in said(capsys)
+    assert sorted(tmp_path.iterdir()) == sorted(files)
+
+
+def test_the_site_says_what_it_needs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delitem(sys.modules, "turngym.cli.serve", raising=False)
+    for name in [name for name in sys.modules if name.startswith("turngym.webshop_server.site")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "flask", None)
+    assert main(["webshop", "serve"]) == 2
+    assert "webshop serve needs flask: pip install 'turngym[webshop]'" in said(capsys)
 
 
 def test_an_existing_file_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

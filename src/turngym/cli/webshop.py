@@ -1,4 +1,4 @@
-"""`turngym webshop`: the catalogues of the shop, generated, looked into, checked and indexed."""
+"""`turngym webshop`: the shop as a site, and its catalogues: generated, converted, indexed, looked into, checked."""
 
 from __future__ import annotations
 
@@ -14,13 +14,18 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional, arg
 
-from turngym.cli import serve
 from turngym.cli.errors import UsageError, nearest
 from turngym.cli.options import parse
 from turngym.cli.terminal import TerminalProgress, make_console, printable
 from turngym.trainers.progress import Progress
-from turngym.webshop_server.catalogue import Product
-from turngym.webshop_server.catalogue_files import FileReport, check
+from turngym.webshop_server.catalogue import Product, ProductRecords
+from turngym.webshop_server.catalogue_files import (
+    CatalogueFileError,
+    CatalogueFiles,
+    FileReport,
+    check,
+    read_records,
+)
 from turngym.webshop_server.catalogue_store import write_catalogue
 from turngym.webshop_server.catalogues import STORE_SUFFIX, AnyCatalogue, open_catalogue
 from turngym.webshop_server.generated import MAX_PRODUCTS, MIN_PRODUCTS, generate_records
@@ -39,6 +44,18 @@ class GenerateOptions:
     """How many products, 10 to 1,180,000; a larger catalogue begins with the smaller one."""
     seed: int = 0
     """Everything depends on it."""
+
+
+@dataclass(frozen=True)
+class ConvertOptions:
+    """Write files of the original WebShop as a catalogue in SQLite, which shops with many products need."""
+
+    out: Annotated[Positional[Path], arg(metavar="FILE")]
+    """The file to write, ending in .sqlite; it must not exist."""
+    files: Annotated[Positional[tuple[Path, ...]], arg(metavar="FILE...")]
+    """Products, attributes and instructions, in any order, plain or gzipped."""
+    num_products: int | None = None
+    """How many products, the first of the file; all if not given."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +97,8 @@ class IndexOptions:
 def run(words: Sequence[str]) -> int:
     """Run a part of the command and return its exit code."""
     parts: Mapping[str, Callable[[Sequence[str], Console], int]] = {
-        "serve": serve.run, "index": index, "generate": generate, "inspect": inspect, "check": check_files,
+        "serve": serve, "generate": generate, "convert": convert, "index": index, "inspect": inspect,
+        "check": check_files,
     }  # fmt: skip
     if not words or words[0] in ("-h", "--help"):
         print(f"usage: turngym webshop {{{','.join(parts)}}} [ARGUMENTS]; each has a --help of its own")
@@ -90,23 +108,48 @@ def run(words: Sequence[str]) -> int:
     return parts[words[0]](words[1:], make_console())
 
 
+def serve(words: Sequence[str], console: Console) -> int:
+    """Run the shop as a web site."""
+    try:
+        from turngym.cli import serve as site
+    except ModuleNotFoundError as error:
+        raise UsageError(f"webshop serve needs {error.name}: pip install 'turngym[webshop]'") from error
+    return site.run(words, console)
+
+
 def generate(words: Sequence[str], console: Console) -> int:
     """Write a generated catalogue."""
     options = parse(GenerateOptions, words, command="webshop generate")
-    if options.out.suffix != STORE_SUFFIX:
-        raise UsageError(f"{options.out} must end in {STORE_SUFFIX}, by which a catalogue is known")
-    if options.out.exists():
-        raise UsageError(f"{options.out} exists already; name another file")
     if not MIN_PRODUCTS <= options.num_products <= MAX_PRODUCTS:
         raise UsageError(f"--num-products takes {MIN_PRODUCTS} to {MAX_PRODUCTS:,}, not {options.num_products}")
+    return store(generate_records(options.num_products, options.seed), options.out, options.num_products, console)
+
+
+def convert(words: Sequence[str], console: Console) -> int:
+    """Write files of the original WebShop as a catalogue that need not fit into memory."""
+    options = parse(ConvertOptions, words, command="webshop convert")
+    if not options.files:
+        raise UsageError("webshop convert needs FILES; see turngym webshop convert --help")
+    try:
+        files = CatalogueFiles.recognize(options.files)
+        return store(read_records(files, num_products=options.num_products), options.out, options.num_products, console)
+    except CatalogueFileError as error:
+        raise UsageError(str(error)) from error
+
+
+def store(records: Iterable[ProductRecords], out: Path, total: int | None, console: Console) -> int:
+    """Write a catalogue in SQLite."""
+    if out.suffix != STORE_SUFFIX:
+        raise UsageError(f"{out} must end in {STORE_SUFFIX}, by which a catalogue is known")
+    if out.exists():
+        raise UsageError(f"{out} exists already; name another file")
     with TerminalProgress(console) as progress:
-        progress.phase("products", options.num_products)
+        progress.phase("products", total)
         try:
-            records = generate_records(options.num_products, options.seed)
-            written = write_catalogue(options.out, counted(records, progress))
+            written = write_catalogue(out, counted(records, progress))
         except OSError as error:
-            raise UsageError(f"{options.out} cannot be written: {error.strerror}") from error
-    console.print(f"{written:,} products in {options.out}. Look into it: turngym webshop inspect {options.out}")
+            raise UsageError(f"{out} cannot be written: {error.strerror or error}") from error
+    console.print(f"{written:,} products in {out}. Look into it: turngym webshop inspect {out}")
     return 0
 
 
