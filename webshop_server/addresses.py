@@ -59,7 +59,7 @@ def path_of(page: Page, session: str) -> str:
     parts: tuple[object, ...]
     match page.kind:
         case PageKind.START:
-            return "/" + quote(session, safe="")
+            return "/" + quote(session, safe="", errors="replace")
         case PageKind.RESULTS:
             parts = (keywords, page.number)
         case PageKind.ITEM:
@@ -68,7 +68,7 @@ def path_of(page: Page, session: str) -> str:
             parts = (page.asin, keywords, page.number, page.detail, chosen)
         case PageKind.DONE:
             parts = (page.asin, chosen)
-    return "/" + "/".join(quote(str(part), safe="") for part in (page.kind, session, *parts))
+    return "/" + "/".join(quote(str(part), safe="", errors="replace") for part in (page.kind, session, *parts))
 
 
 def _literal(value: object) -> str:
