@@ -108,7 +108,7 @@ def test_arrow_keys_choose_and_keep_the_focus(page: Any, address: str) -> None:
     look_at_options(page, address)
     page.locator("input[type=radio]").first.focus()
     page.keyboard.press("ArrowRight")
-    page.wait_for_selector("input[type=radio]:checked:focus")
+    page.wait_for_selector("input[type=radio]:checked:focus", state="attached")
     assert page.evaluate("document.activeElement.id").endswith("1")
 
 
