@@ -90,6 +90,8 @@ class WebShopEnv(TextEnv):
     * `shop_seed=0`: of the generated catalogue and of prices that are given as a range.
     * `engine="bm25"`: or "lucene", the original's search engine, which needs packages of its own. Both find the same.
       Lucene runs in Java, which does not survive a fork: `gymnasium.vector.AsyncVectorEnv` needs `context="spawn"`.
+    * `nouns=""`: an installed model of spaCy, such as the original's `en_core_web_sm`, that finds the nouns of titles for the
+      reward; a rule without data by default. It decides in which cases a purchase is of another kind than what was wanted.
     * `url=""`: a server's address with the operator's key, `http://operator:KEY@127.0.0.1:3000`; without the key it is
       taken from the environment variable `TURNGYM_WEBSHOP_KEY`. The shop is as the server has it: the other arguments
       about it must be left out. Play and its transcript are the same as in this process.
@@ -118,6 +120,7 @@ class WebShopEnv(TextEnv):
         shop_seed: int = 0,
         engine: Engine = "bm25",
         index: str = "",
+        nouns: str = "",
         url: str = "",
         split: Split = "train",
         reasoning: bool = False,
@@ -136,7 +139,7 @@ class WebShopEnv(TextEnv):
         self.show_actions = show_actions
         self.history = history
         settings = ShopSettings(num_products=num_products, catalogue=catalogue, goals=goals, mode=mode, seed=shop_seed,
-                                engine=engine, index=index)  # fmt: skip
+                                engine=engine, index=index, nouns=nouns)  # fmt: skip
         if url and settings != ShopSettings():
             raise ValueError("with url= the shop is as its server has it; give the arguments about it to the server")
         self.venue: Venue = RemoteShop(url) if url else open_shop(settings)

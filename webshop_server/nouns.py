@@ -19,7 +19,6 @@ there these they this those through to too under until up upon us very via was w
 will with within without would you your
 """
 FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
-SPACY_MODEL = "en_core_web_sm"
 
 
 @lru_cache(maxsize=1 << 16)
@@ -32,13 +31,13 @@ class SpacyNouns:
     """Nouns and proper nouns as a model of spaCy tags them; what the original does.
 
     Args:
-        model: Name of an installed model.
+        model: Name of an installed model; the original's is `en_core_web_sm`.
 
     Raises:
         ImportError: spaCy or the model is not installed.
     """
 
-    def __init__(self, model: str = SPACY_MODEL) -> None:
+    def __init__(self, model: str) -> None:
         try:
             import spacy
 

@@ -13,7 +13,8 @@ from turngym.webshop_server.faithful_shop import FaithfulShop
 from turngym.webshop_server.fixed_shop import FixedShop
 from turngym.webshop_server.goals import Goal, GoalKind, SeededDraws
 from turngym.webshop_server.index_folder import Engine
-from turngym.webshop_server.reward import Rule
+from turngym.webshop_server.nouns import SpacyNouns, words_as_nouns
+from turngym.webshop_server.reward import NounExtractor, Rule
 from turngym.webshop_server.shop import Shop
 from turngym.webshop_server.visits import LocalVisit, Split
 
@@ -41,6 +42,9 @@ class ShopSettings:
     """What searches: "bm25", or "lucene", the original's, which needs packages of its own."""
     index: str = ""
     """A folder with the engine's saved index over this catalogue; a new index is built if empty."""
+    nouns: str = ""
+    """A model of spaCy that finds the nouns of titles for the reward, as the original's `en_core_web_sm`; a built-in rule
+    if empty."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ def open_shop(settings: ShopSettings) -> OpenedShop:
     Raises:
         ValueError: A setting has no such value, or the catalogue has too few goals for three splits.
         CatalogueFileError: A file of the catalogue cannot be read.
+        ImportError: A model of spaCy is asked for, and it or spaCy is not installed.
         LuceneNotInstalledError: Lucene is asked for, and a package is missing.
         SearchIndexError: The index cannot be used, or is one of another engine or over another catalogue.
     """
@@ -103,7 +108,7 @@ def open_shop(settings: ShopSettings) -> OpenedShop:
                          f"{MIN_GOALS}; take more products")  # fmt: skip
     index = _index(*stock, settings.engine, settings.index)
     kind = FaithfulShop if settings.mode == "faithful" else FixedShop
-    return OpenedShop(kind(catalogue, index.search, draws), goals)
+    return OpenedShop(kind(catalogue, index.search, draws, _nouns(settings.nouns)), goals)
 
 
 @lru_cache(maxsize=4)
@@ -116,3 +121,9 @@ def _catalogue(path: str, num_products: int, seed: int) -> AnyCatalogue:
 def _index(path: str, num_products: int, seed: int, engine: Engine, folder: str) -> SearchIndex:
     """Return an index over a catalogue, which shops of all modes and goals share."""
     return open_index(engine, _catalogue(path, num_products, seed), folder)
+
+
+@lru_cache(maxsize=4)
+def _nouns(model: str) -> NounExtractor:
+    """Return what finds nouns, which shops share, since it remembers titles."""
+    return SpacyNouns(model) if model else words_as_nouns

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -110,3 +112,10 @@ def test_splits_share_the_goals(total: int, sizes: tuple[int, ...]) -> None:
         {opened.goal_number(split, index) for index in range(total)} for split in ("test", "validation", "train")
     ]
     assert tuple(map(len, numbers)) == sizes and set().union(*numbers) == set(range(total))
+
+
+def test_a_tagger_finds_the_nouns(monkeypatch: pytest.MonkeyPatch) -> None:
+    tagger = SimpleNamespace(load=lambda model, exclude: lambda title: [SimpleNamespace(text=model, pos_="NOUN")])
+    monkeypatch.setitem(sys.modules, "spacy", tagger)
+    assert open_shop(ShopSettings(num_products=20, nouns="a_model")).shop.nouns("Lamp") == ("a_model",)
+    assert open_shop(ShopSettings(num_products=20)).shop.nouns("Lamp") == ("lamp",)
