@@ -90,8 +90,8 @@ class WebShopEnv(TextEnv):
     * `shop_seed=0`: of the generated catalogue and of prices that are given as a range.
     * `engine="bm25"`: or "lucene", the original's search engine, which needs packages of its own. Both find the same.
       Lucene runs in Java, which does not survive a fork: `gymnasium.vector.AsyncVectorEnv` needs `context="spawn"`.
-    * `nouns=""`: an installed model of spaCy, such as the original's `en_core_web_sm`, that finds the nouns of titles for the
-      reward; a rule without data by default. It decides in which cases a purchase is of another kind than what was wanted.
+    * `nouns=""`: an installed model of spaCy, such as the original's `en_core_web_sm`, that finds the nouns of titles;
+      a rule without data by default. They decide whether a purchase is of another kind than what was wanted.
     * `url=""`: a server's address with the operator's key, `http://operator:KEY@127.0.0.1:3000`; without the key it is
       taken from the environment variable `TURNGYM_WEBSHOP_KEY`. The shop is as the server has it: the other arguments
       about it must be left out. Play and its transcript are the same as in this process.

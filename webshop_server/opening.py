@@ -43,8 +43,8 @@ class ShopSettings:
     index: str = ""
     """A folder with the engine's saved index over this catalogue; a new index is built if empty."""
     nouns: str = ""
-    """A model of spaCy that finds the nouns of titles for the reward, as the original's `en_core_web_sm`; a built-in rule
-    if empty."""
+    """A model of spaCy that finds the nouns of titles, such as the original's `en_core_web_sm`; a built-in
+    rule if empty."""
 
 
 @dataclass(frozen=True)
