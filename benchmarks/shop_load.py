@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -273,7 +274,7 @@ def report(options: Options) -> str:
     told = "".join(f"    {error}\n" for error in errors[:9])
     return (
         f"# The shop's site under load\n\nPython {platform.python_version()}{machine}. The visitors run on the same "
-        f"machine.\n\n    {' '.join(['python -m turngym.benchmarks.shop_load', *sys.argv[1:]])}\n\n"
+        f"machine.\n\n    {shlex.join(['python', '-m', 'turngym.benchmarks.shop_load', *sys.argv[1:]])}\n\n"
         f"{options.visitors} visitors at once, {options.rate:g} requests per second for {options.seconds:g} s:\n\n"
         f"{table(columns, waited)}\n\nThen short visits over {WORKERS} connections, half of them with pages:\n\n"
         f"{table(['visits', 'memory of the site, MB', 'seconds', 'visits/s'], rows)}\n\nErrors: {len(errors)}.\n{told}"

@@ -11,6 +11,10 @@ from transformers import PreTrainedTokenizerFast
 from turngym.agents.chat import ChatFormat
 from turngym.agents.scripted import HOSTILE_TEXTS
 from turngym.agents.small_model import train_tokenizer
+from turngym.webshop_server.catalogue import Catalogue, Product
+from turngym.webshop_server.fixed_shop import FixedShop
+from turngym.webshop_server.goals import Goal, SeededDraws
+from turngym.webshop_server.pages import PageKind, plain_text, rich_text
 
 CONTROLS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>")
 BUILT_IN = ("<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>")
@@ -82,6 +86,25 @@ def test_hostile_replies_of_scripted_players_end_once(name: str) -> None:
         ids = chat.reply(text)
         assert ids[-1] == chat.stop_ids[0] and not set(ids[:-1]) & set(chat.stop_ids)
     assert set(chat.stop_ids) <= controls
+
+
+@pytest.mark.parametrize("name", CHATS)
+def test_a_page_of_the_shop_writes_no_control_token(name: str) -> None:
+    chat, controls = CHATS[name]
+    text = " ".join((*CONTROLS, *BUILT_IN))
+    hostile = Product(asin="A", title=text, description=text, bullet_points=(text,), category=text, query=text,
+                      product_category=text, prices=(1.0,), options={text: ("red", text)}, option_images={}, image="",
+                      attributes=(text,), synthetic=None, human=())  # fmt: skip
+    shop = FixedShop(Catalogue([hostile]), lambda query, limit: ["A"], SeededDraws())
+    page = shop.open(Goal("A", text, text, text, text, text, (text,), (), 10.0), "0")
+    for action in ("search[x]", "click[a]", f"click[{text}]", "click[description]", "click[< prev]", "click[buy now]"):
+        page = shop.act(page, action).page
+        for observation in (plain_text(shop.layout(page)), rich_text(shop.layout(page))):
+            assert text in observation
+            assert not set(chat.content(observation)) & controls
+            told, silent = chat.continuation(observation), chat.continuation("")
+            assert [i for i in told if i in controls] == [i for i in silent if i in controls]
+    assert page.kind is PageKind.DONE
 
 
 def test_a_thought_in_a_reply_is_the_models_own_token_and_in_an_observation_it_is_text() -> None:

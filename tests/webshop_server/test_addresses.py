@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from urllib.parse import unquote
 
@@ -91,3 +92,13 @@ def test_whatever_is_written_is_read_or_refused(text: str) -> None:
     for read in (read_keywords, read_options):
         with suppress(AddressError):
             read(text)
+
+
+@pytest.mark.parametrize("text", ["['a'", "{'a'", "{'a': 'b'", "['", "[", "{'a':"])
+def test_the_longest_address_is_refused_at_once(text: str) -> None:
+    for filler in (" ", "\t", "\\", "'", "'a',", "'a':'b',", "["):
+        started = time.thread_time()
+        for read in (read_keywords, read_options):
+            with suppress(AddressError):
+                read(f"{text}{filler * 10_000}x")
+        assert time.thread_time() - started < 0.1

@@ -51,7 +51,7 @@ def create_app(opened: OpenedShop, settings: SiteSettings | None = None) -> Flas
     for part in (api, back_office, storefront):
         app.register_blueprint(part)
     app.before_request(_start_clock)
-    app.before_request(_check_host)
+    app.before_request(_check_address)
     app.after_request(_finish)
     app.register_error_handler(HTTPException, _explain)
     app.register_error_handler(Exception, _apologize)
@@ -62,8 +62,10 @@ def _start_clock() -> None:
     g.started = time.perf_counter()
 
 
-def _check_host() -> None:
-    """Refuse a name that the site does not have; Flask's own check knows no IPv6."""
+def _check_address() -> None:
+    """Refuse a name that the site does not have, as Flask does for all but IPv6, and a query that Flask cannot read."""
+    if not request.query_string.isascii():
+        abort(400, "What follows the question mark must be percent-encoded.")
     hosts = site().settings.hosts
     if hosts is not None and PORT.sub("", request.host.lower()) not in hosts:
         abort(400, "The site has another name.")

@@ -51,6 +51,7 @@ def serve(
         clear_untrusted_proxy_headers=True,
         ident=None,
     )
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns whenever a request waits for a thread
     before = signal.signal(signal.SIGTERM, _stop)
     try:
         if ready is not None:
