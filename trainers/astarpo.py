@@ -1,7 +1,8 @@
-"""Stage 2 of A*PO, top to bottom: choose prompts, play, compare with the reference, regress, step.
+"""Stage 2, top to bottom: choose prompts, play, compare with the reference and with each other, weigh, step.
 
-Everything random in a step is drawn from generators seeded by the run's seed and the number of the step, so a run that
-is stopped and resumed from a checkpoint continues bit for bit as if it had never stopped.
+The objective is A*PO or any other of the registry; all share this loop. Everything random in a step is drawn from
+generators seeded by the run's seed and the number of the step, so a run that is stopped and resumed from a checkpoint
+continues bit for bit as if it had never stopped.
 
 Reference: A*-PO, arXiv:2505.20686; the defaults are in `config.AstarpoConfig`.
 Shapes: B episodes, N sampled tokens, K turns.
@@ -11,8 +12,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,19 @@ from torch import Tensor
 from turngym.agents.episode import Episode, write_episodes
 from turngym.agents.language_model import LanguageModel, NonFiniteError
 from turngym.agents.rollout import Instance, make_env, text_env
-from turngym.trainers.batching import TokenBatch, sampled_logprobs, token_batches
+from turngym.trainers.batching import TokenBatch, sampled_logprobs, sampled_scores
 from turngym.trainers.config import TrainConfig
-from turngym.trainers.objectives import Objective, Samples, find_objective
+from turngym.trainers.objectives import (
+    FILTERS,
+    Objective,
+    Samples,
+    Settings,
+    chosen_objective,
+    group_size,
+    step_settings,
+)
 from turngym.trainers.play import model_player, play
+from turngym.trainers.samples import as_samples, split_batch, values_before_turns
 from turngym.trainers.tracker import ValueTracker
 
 STAGE_TWO_STREAM = 3
@@ -44,18 +55,29 @@ class Learner:
     reference: LanguageModel
     """The frozen model that the policy started from."""
     optimizer: torch.optim.Optimizer
-    """AdamW over the policy's parameters."""
+    """AdamW over the policy's parameters, and the critic's."""
     tracker: ValueTracker
     """The value of every instance: V* of stage 1, then followed through the soft returns that are seen."""
     pool: Sequence[int]
-    """The training instances that stage 1 has sampled."""
+    """The training instances that are played again and again; those that stage 1 has sampled, if it ran."""
+    critic: torch.nn.Linear | None = None
+    """The value head, for an objective that has one."""
     step: int = 0
-    """Optimizer steps taken."""
+    """Steps taken, each on a batch of its own."""
+    generated_tokens: int = 0
+    """Tokens sampled so far, in stage 1 and here."""
+
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """Return what is learned."""
+        return [*self.policy.model.parameters(), *(self.critic.parameters() if self.critic else ())]
 
 
-def make_optimizer(policy: LanguageModel, config: TrainConfig) -> torch.optim.Optimizer:
+def make_optimizer(
+    policy: LanguageModel, config: TrainConfig, critic: torch.nn.Linear | None = None
+) -> torch.optim.Optimizer:
     """Return AdamW without weight decay, which would pull towards zero instead of towards the reference."""
-    return torch.optim.AdamW(policy.model.parameters(), lr=config.astarpo.learning_rate, weight_decay=0.0)
+    parameters = [*policy.model.parameters(), *(critic.parameters() if critic else ())]
+    return torch.optim.AdamW(parameters, lr=config.astarpo.learning_rate, weight_decay=0.0)
 
 
 def learn(
@@ -70,15 +92,16 @@ def learn(
     Args:
         learner: Changed in place.
         config: The run.
-        on_step: Called after every optimizer step with its numbers and episodes; saves checkpoints and reports.
+        on_step: Called after every step with its numbers and episodes; saves checkpoints and reports.
         failure_file: Where the episodes of a step that is not finite are written before the run stops.
 
     Raises:
         NonFiniteError: Logits, loss or gradients are not finite; the optimizer step was not taken.
         RuntimeError: No episode of a step could be played.
+        ValueError: The objective is unknown, or the batch does not fit it.
     """
     stage = config.astarpo
-    objective = find_objective(stage.objective)
+    objective = chosen_objective(config)
     low, high = text_env(make_env(config.env.id, config.env.kwargs)).reward_range
     agent = model_player(learner.policy, config, slots=min(config.run.rollout_slots, stage.batch_size))
     while learner.step < stage.steps:
@@ -91,15 +114,17 @@ def learn(
             reason = next((episode.error for episode in played if episode.error), "the context is too short to reply")
             raise RuntimeError(f"no episode of step {learner.step} can be learned from: {reason}")
         rollout_seconds = time.perf_counter() - started
-        beta = scheduled_beta(config, learner.step) * (high - low)
+        learner.generated_tokens += sum(episode.num_sampled for episode in played)
+        settings = step_settings(config, scheduled_beta(config, learner.step), high - low)
         try:
-            numbers, log_ratio_B = update(learner, objective, episodes, config, beta=beta)
+            numbers, log_ratio_B = update(learner, objective, episodes, config, settings)
         except NonFiniteError:
             failure_file.unlink(missing_ok=True)
             write_episodes(failure_file, episodes)
             raise
         for episode, log_ratio in zip(episodes, log_ratio_B, strict=True):
-            learner.tracker.update(episode.index, episode.total_reward - beta * log_ratio, success=episode.success)
+            soft_return = episode.total_reward - settings.beta * log_ratio
+            learner.tracker.update(episode.index, soft_return, success=episode.success)
         learner.step += 1
         numbers |= {
             "step": learner.step,
@@ -108,8 +133,9 @@ def learn(
             "turns": float(np.mean([len(episode.turns) for episode in episodes])),
             "valid": float(np.mean([turn.valid for episode in episodes for turn in episode.turns])),
             "sampled_tokens": sum(episode.num_sampled for episode in episodes),
+            "generated_tokens": learner.generated_tokens,
             "errors": len(played) - len(episodes),
-            "beta": beta,
+            "beta": settings.beta,
             "rollout_seconds": rollout_seconds,
             "seconds": time.perf_counter() - started,
         }
@@ -117,7 +143,7 @@ def learn(
 
 
 def choose_instances(learner: Learner, config: TrainConfig) -> list[Instance]:
-    """Draw the training instances of a step, none twice: some fresh, the rest from the pool of stage 1.
+    """Draw the training instances of a step, each for one group: some fresh, the rest from the pool of stage 1.
 
     Those of the pool are drawn with weight sqrt(p (1 - p)) + 0.05, the predicted standard deviation of a binary return:
     instances that are always won or always lost teach nothing, and are known before they are played. Fresh ones have
@@ -125,12 +151,14 @@ def choose_instances(learner: Learner, config: TrainConfig) -> list[Instance]:
     """
     stage = config.astarpo
     rng = np.random.default_rng([config.run.seed, STAGE_TWO_STREAM, learner.step])
-    num_fresh = round(stage.fresh_share * stage.batch_size)
+    size = group_size(config)
+    num_prompts = stage.batch_size // size
+    num_fresh = round(stage.fresh_share * num_prompts)
     weights = learner.tracker.prompt_weights(learner.pool)
-    num_known = min(stage.batch_size - num_fresh, len(learner.pool))
+    num_known = min(num_prompts - num_fresh, len(learner.pool))
     known = rng.choice(learner.pool, size=num_known, replace=False, p=weights / weights.sum())
     first = FRESH_INSTANCES + learner.step * stage.batch_size
-    chosen = [*known.tolist(), *range(first, first + num_fresh)]
+    chosen = [index for index in (*known.tolist(), *range(first, first + num_fresh)) for _ in range(size)]
     seeds = rng.integers(2**31, size=len(chosen)).tolist()
     return [Instance(split="train", index=i, seed=seed) for i, seed in zip(chosen, seeds, strict=True)]
 
@@ -151,85 +179,137 @@ def scheduled_learning_rate(config: TrainConfig, step: int) -> float:
 
 
 def update(
-    learner: Learner, objective: Objective, episodes: Sequence[Episode], config: TrainConfig, *, beta: float
+    learner: Learner, objective: Objective, episodes: Sequence[Episode], config: TrainConfig, settings: Settings
 ) -> tuple[dict[str, Any], list[float]]:
-    """Take one optimizer step on a batch of on-policy episodes.
+    """Learn from a batch of on-policy episodes: filter, score, weigh, then one optimizer step per minibatch and pass.
 
-    The loss is the sum over episodes divided by the number of episodes in the batch, so gradients do not depend on how
-    the batch is split into micro-batches.
+    A loss is summed over the episodes of a minibatch and divided by their number, so gradients do not depend on how it
+    is split into micro-batches.
 
     Args:
-        learner: Its policy, optimizer and, of the tracker, the values are used; the tracker is not updated.
-        objective: The loss.
+        learner: Its policy, critic, optimizer and, of the tracker, the values are used; the tracker is not updated.
+        objective: What is minimised.
         episodes: At least one, each with a sampled token.
         config: The run.
-        beta: KL temperature, in units of reward per nat.
+        settings: The numbers of the step.
 
     Returns:
-        The numbers of the step, and the log-ratio of policy to reference of each episode before the step, nats.
+        The numbers of the step, and the log-ratio of policy to reference of each episode before it was learned from,
+        nats: 0 where the filter dropped the episode or the objective does without the reference.
+
+    Raises:
+        NonFiniteError: The loss or a gradient is not finite; that optimizer step is not taken.
+    """
+    stage = config.astarpo
+    log_ratio_B = [0.0] * len(episodes)
+    samples = as_samples(episodes, learner.policy)
+    samples = replace(samples, value_BK=values_before_turns(samples, learner.tracker, settings.baseline))
+    kept = FILTERS[settings.filter or objective.keep](samples, settings).nonzero()[:, 0].tolist()
+    numbers: dict[str, Any] = {
+        "loss": 0.0,
+        "grad_norm": 0.0,
+        "learning_rate": scheduled_learning_rate(config, learner.step),
+        "value": float(samples.value_BK[:, 0].double().mean()),
+        "kept": len(kept) / len(episodes),
+    }
+    if not kept:
+        return numbers, log_ratio_B
+    samples = samples.select(kept)
+    minibatches = split_batch([episodes[i] for i in kept], samples, objective, config, step=learner.step)
+    samples = score(learner, objective, samples, chain(*minibatches), config=config, settings=settings)
+    samples = weigh(samples, objective, settings)
+    passes, losses, grad_norms = [], [], []
+    for _ in range(stage.updates_per_batch):
+        logp_N = torch.empty_like(samples.logp_N)
+        for minibatch in minibatches:
+            losses.append(accumulate(learner, objective, samples, minibatch, logp_N, config=config, settings=settings))
+            grad_norms.append(take_step(learner, config, losses[-1]))
+        passes.append(logp_N)
+    numbers["loss"], numbers["grad_norm"] = float(np.mean(losses)), float(np.mean(grad_norms))
+    unmoved_N = torch.cat([samples.places(batch.members) for batch in minibatches[0]])
+    numbers["logprob_drift"] = float((passes[0] - samples.old_logp_N)[unmoved_N].abs().max())
+    if objective.reads_reference(settings):
+        ratios = samples.per_episode(passes[0] - samples.ref_logp_N).tolist()
+        numbers["kl"] = float(np.mean(ratios))
+        for place, ratio in zip(kept, ratios, strict=True):
+            log_ratio_B[place] = ratio
+    return numbers, log_ratio_B
+
+
+@torch.no_grad()
+def score(
+    learner: Learner,
+    objective: Objective,
+    samples: Samples,
+    batches: Iterable[TokenBatch],
+    *,
+    config: TrainConfig,
+    settings: Settings,
+) -> Samples:
+    """Fill in what reference and critic say of a batch before anything is learned from it."""
+    ref_logp_N, critic_N = torch.zeros_like(samples.logp_N), torch.zeros_like(samples.logp_N)
+    for batch in batches:
+        places_N = samples.places(batch.members)
+        if objective.reads_reference(settings):
+            ref_logp_N[places_N] = sampled_logprobs(learner.reference, batch, config.astarpo.temperature)
+        if learner.critic is not None:
+            scores = sampled_scores(learner.policy, batch, config.astarpo.temperature, critic=learner.critic)
+            critic_N[places_N] = scores[1]
+    return replace(samples, ref_logp_N=ref_logp_N, critic_N=critic_N)
+
+
+@torch.no_grad()
+def weigh(samples: Samples, objective: Objective, settings: Settings) -> Samples:
+    """Fill in the advantages of a batch and the critic's targets, where the objective has any."""
+    if objective.returns is not None:
+        samples = replace(samples, return_N=objective.returns(samples, settings))
+    if objective.advantages is not None:
+        samples = replace(samples, advantage_N=objective.advantages(samples, settings))
+    return samples
+
+
+def accumulate(
+    learner: Learner,
+    objective: Objective,
+    samples: Samples,
+    minibatch: Sequence[TokenBatch],
+    logp_N: Tensor,
+    *,
+    config: TrainConfig,
+    settings: Settings,
+) -> float:
+    """Add up the gradients of a minibatch, leave its log-probabilities in `logp_N`, and return the loss."""
+    learner.optimizer.zero_grad(set_to_none=True)
+    count = sum(len(batch.members) for batch in minibatch)
+    tokens = sum(len(batch.row_N) for batch in minibatch)
+    total_loss = 0.0
+    for batch in minibatch:
+        live_N, critic_N = sampled_scores(learner.policy, batch, config.astarpo.temperature, critic=learner.critic)
+        logp_N[samples.places(batch.members)] = live_N.detach()
+        part = replace(
+            samples.select(batch.members), logp_N=live_N, critic_N=critic_N, tokens_per_episode=tokens / count
+        )
+        loss = objective.loss(part, settings).sum() / count
+        loss.backward()  # type: ignore[no-untyped-call]
+        total_loss += float(loss.detach())
+    return total_loss
+
+
+def take_step(learner: Learner, config: TrainConfig, loss: float) -> float:
+    """Take an optimizer step with the gradients there are, scaled down where they are large; return their norm.
 
     Raises:
         NonFiniteError: The loss or a gradient is not finite; weights and optimizer are untouched.
     """
     stage = config.astarpo
-    values = {episode.index: learner.tracker.value(episode.index) for episode in episodes}
-    log_ratio_B = [0.0] * len(episodes)
-    total_loss, drift = 0.0, 0.0
-    learner.optimizer.zero_grad(set_to_none=True)
-    for batch in token_batches(episodes, stage.tokens_per_microbatch, learner.policy.device):
-        with torch.no_grad():
-            ref_logp_N = sampled_logprobs(learner.reference, batch, stage.temperature)
-        logp_N = sampled_logprobs(learner.policy, batch, stage.temperature)
-        samples = as_samples(batch, episodes, values, logp_N, ref_logp_N)
-        loss = objective.loss(samples, beta).sum() / len(episodes)
-        loss.backward()  # type: ignore[no-untyped-call]
-        total_loss += float(loss.detach())
-        ratios = samples.per_episode(logp_N.detach() - ref_logp_N).tolist()
-        for member, ratio in zip(batch.members, ratios, strict=True):
-            log_ratio_B[member] = ratio
-        drift = max(drift, float((logp_N.detach() - rollout_logprobs(batch, episodes)).abs().max()))
-    grad_norm = float(torch.nn.utils.clip_grad_norm_(learner.policy.model.parameters(), stage.max_grad_norm))
-    if not (math.isfinite(total_loss) and math.isfinite(grad_norm)):
+    grad_norm = float(torch.nn.utils.clip_grad_norm_(learner.parameters(), stage.max_grad_norm))
+    if not (math.isfinite(loss) and math.isfinite(grad_norm)):
         learner.optimizer.zero_grad(set_to_none=True)
         raise NonFiniteError(
-            f"step {learner.step}: loss {total_loss}, gradient norm {grad_norm}; nothing was updated and the last "
-            "checkpoint is intact. Start another run with a lower astarpo.learning_rate"
+            f"step {learner.step}: loss {loss}, gradient norm {grad_norm}; the optimizer step was not "
+            "taken and the last checkpoint is intact. Start another run with a lower astarpo.learning_rate"
         )
-    learning_rate = scheduled_learning_rate(config, learner.step)
     for group in learner.optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = scheduled_learning_rate(config, learner.step)
     learner.optimizer.step()
-    numbers = {
-        "loss": total_loss,
-        "grad_norm": grad_norm,
-        "learning_rate": learning_rate,
-        "kl": float(np.mean(log_ratio_B)),
-        "value": float(np.mean(list(values.values()))),
-        "logprob_drift": drift,
-    }
-    return numbers, log_ratio_B
-
-
-def as_samples(
-    batch: TokenBatch, episodes: Sequence[Episode], values: Mapping[int, float], logp_N: Tensor, ref_logp_N: Tensor
-) -> Samples:
-    """Collect what the objectives need about the episodes of a micro-batch."""
-    reward = np.zeros((len(batch.members), batch.num_turns))
-    for row, member in enumerate(batch.members):
-        turns = episodes[member].turns
-        reward[row, : len(turns)] = [turn.reward for turn in turns]
-    return Samples(
-        logp_N=logp_N,
-        ref_logp_N=ref_logp_N,
-        row_N=batch.row_N,
-        turn_N=batch.turn_N,
-        reward_BK=torch.as_tensor(reward, dtype=logp_N.dtype, device=logp_N.device),
-        value_B=torch.tensor([values[episodes[i].index] for i in batch.members], dtype=logp_N.dtype,
-                             device=logp_N.device),
-    )  # fmt: skip
-
-
-def rollout_logprobs(batch: TokenBatch, episodes: Sequence[Episode]) -> Tensor:
-    """Return the log-probabilities the sampler recorded, in the order of `sampled_logprobs`, `[N]`."""
-    recorded = [logprob for i in batch.members for turn in episodes[i].turns for logprob in turn.logprobs]
-    return torch.tensor(recorded, device=batch.ids_BT.device)
+    return grad_norm

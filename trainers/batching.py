@@ -5,7 +5,7 @@ Shapes: B episodes, T tokens (padded), V vocabulary, N sampled tokens of the bat
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,19 +37,32 @@ class TokenBatch:
     """K, the most turns of an episode here."""
 
 
-def token_batches(episodes: Sequence[Episode], max_tokens: int, device: torch.device) -> Iterator[TokenBatch]:
+def token_batches(
+    episodes: Sequence[Episode],
+    max_tokens: int,
+    device: torch.device,
+    units: Iterable[Sequence[int]] | None = None,
+) -> Iterator[TokenBatch]:
     """Split episodes into batches of similar length with at most `max_tokens` padded tokens each.
 
-    An episode longer than `max_tokens` has a batch to itself. Episodes without a sampled token are left out.
+    Args:
+        episodes: What is batched; those without a sampled token are left out.
+        max_tokens: Most padded tokens of a batch; a unit that needs more has a batch to itself.
+        device: Where the tensors go.
+        units: Positions of the episodes that must share a batch; what no unit names is left out. None for every episode
+            on its own.
     """
     length = {i: len(episode.token_ids) for i, episode in enumerate(episodes) if episode.num_sampled}
+    together = [[i] for i in length] if units is None else [[i for i in unit if i in length] for unit in units]
     members: list[int] = []
-    for i in sorted(length, key=length.__getitem__):
-        full = (len(members) + 1) * length[i] > max_tokens
-        if members and (full or length[i] > MAX_STRETCH * length[members[0]]):
+    shortest = 0
+    for width, unit in sorted((max(map(length.__getitem__, unit)), unit) for unit in together if unit):
+        full = (len(members) + len(unit)) * width > max_tokens
+        if members and (full or width > MAX_STRETCH * shortest):
             yield _pad(episodes, members, device)
             members = []
-        members.append(i)
+        shortest = shortest if members else width
+        members += unit
     if members:
         yield _pad(episodes, members, device)
 
@@ -82,10 +95,24 @@ def sampled_logprobs(model: LanguageModel, batch: TokenBatch, temperature: float
         batch: The episodes.
         temperature: The sampling temperature; the logits are divided by it, as they were when sampling.
     """
+    return sampled_scores(model, batch, temperature, critic=None)[0]
+
+
+def sampled_scores(
+    model: LanguageModel, batch: TokenBatch, temperature: float, *, critic: torch.nn.Linear | None
+) -> tuple[Tensor, Tensor]:
+    """Return `sampled_logprobs` and what the critic says before each of these tokens, both `[N]`.
+
+    Without a critic the second is empty.
+    """
     # Padding lies after every real token, so causal attention alone keeps it out: no attention mask is needed.
-    logits_BTV = model.model(input_ids=batch.ids_BT[:, :-1], use_cache=False).logits
+    output = model.model(input_ids=batch.ids_BT[:, :-1], use_cache=False, output_hidden_states=critic is not None)
     predicts_BT = batch.sampled_BT[:, 1:]
-    logits_NV = logits_BTV[predicts_BT]
+    logits_NV = output.logits[predicts_BT]
     precision = torch.promote_types(logits_NV.dtype, torch.float32)
     logp_NV = torch.log_softmax(logits_NV.to(precision) / temperature, dim=-1)
-    return logp_NV.gather(1, batch.ids_BT[:, 1:][predicts_BT][:, None])[:, 0]
+    logp_N = logp_NV.gather(1, batch.ids_BT[:, 1:][predicts_BT][:, None])[:, 0]
+    if critic is None:
+        return logp_N, logp_N.new_empty(0)
+    value_N: Tensor = critic(output.hidden_states[-1][predicts_BT])[:, 0]
+    return logp_N, value_N.to(precision)

@@ -97,14 +97,23 @@ class ValueConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AstarpoConfig:
-    """Stage 2: regression of the log-ratio on the advantage, over whole trajectories."""
+    """Stage 2: play a batch, learn from it, and again; by A*PO or by any other objective of the registry."""
 
     objective: str = "astarpo"
-    """Name in the registry of objectives: "astarpo" (whole trajectory) or "astarpo_turn" (reward-to-go, lambda = 1)."""
+    """Name in the registry of objectives: "astarpo" (whole trajectory), "astarpo_turn" (turn by turn), "oapl", "gvpo",
+    "rebel", "reinforce", "rloo", "grpo", "dr_grpo", "dapo", "starpo_s", "gigpo", "ppo", "awr", "weighted_sft" or
+    "raft"."""
     steps: int = 150
-    """Optimizer steps."""
+    """Steps, each on a batch of its own."""
     batch_size: int = 128
-    """Episodes per step, one per prompt."""
+    """Episodes per step, a multiple of the group size."""
+    group_size: int = 0
+    """Episodes of each prompt in a step; 0 leaves it to the objective: 4 for those that compare episodes of one prompt,
+    1 for the others."""
+    minibatches: int = 1
+    """Parts of a batch, each with an optimizer step of its own; groups stay together."""
+    updates_per_batch: int = 1
+    """How often a batch is gone through; more than once is for objectives that clip the ratio to the sampler."""
     fresh_share: float = 0.75
     """Share of the prompts that were never played before; the rest comes from the pool of stage 1."""
     beta: float = 0.05
@@ -125,6 +134,49 @@ class AstarpoConfig:
     """Padded tokens per forward pass."""
     tracker_memory: float = 0.9
     """Most that the value tracker remembers of an instance from one visit to the next."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectivesConfig:
+    """Numbers of the objectives; each reads its own and passes over the others."""
+
+    baseline: str = "tracker"
+    """Where the value of a prompt comes from in "astarpo", "astarpo_turn", "reinforce", "awr" and "weighted_sft":
+    "tracker" (stage 1, then the soft returns seen), "vstar" (stage 1), "batch" (mean of the others), "none" (0)."""
+    filter: str = ""
+    """Which episodes are learned from: "all", "success", "mixed" (groups whose returns differ), "top_std" (the share of
+    groups whose returns differ most) or "top_p" (the fewest that hold most of the spread); empty for the objective's
+    own."""
+    filter_share: float = 0.25
+    """Share of the groups that "top_std" keeps."""
+    filter_mass: float = 0.9
+    """Share of the sum of standard deviations that "top_p" keeps."""
+    turn_lambda: float = 1.0
+    """Eligibility of "astarpo_turn", in [0, 1]; below 1 it needs V* of the states, which learning does not have yet."""
+    clip_low: float = 0.2
+    """How far below 1 the ratio to the sampler counts in the clipped objectives."""
+    clip_high: float = 0.2
+    """How far above 1 it counts."""
+    clip_higher: float = 0.28
+    """How far above 1 it counts in "dapo" and "starpo_s"."""
+    kl_weight: float = 0.001
+    """Weight of the KL term in the loss of "grpo", "gigpo", "ppo", "awr" and "weighted_sft"; 0 spares the reference."""
+    state_weight: float = 1.0
+    """Weight of the advantage among equal states in "gigpo"."""
+    state_discount: float = 0.95
+    """Discount per turn of the reward-to-go that "gigpo" compares among equal states."""
+    gae_level: str = "token"
+    """What an action is in the advantages of "ppo": "token", "turn", or "bilevel" (turns, then the tokens of each)."""
+    gae_discount: float = 1.0
+    """Discount per token of "ppo"."""
+    gae_lambda: float = 1.0
+    """Decay of the advantages of "ppo"; 1 for whole returns."""
+    turn_discount: float = 0.95
+    """Discount per turn of "ppo" with turn-level and bi-level advantages."""
+    value_weight: float = 0.5
+    """Weight of the critic's squared error in the loss of "ppo"."""
+    weight_limit: float = 3.0
+    """Largest exponent of a weight in "awr", whose temperature is `values.beta_value`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,5 +220,6 @@ class TrainConfig:
     warm_start: WarmStartConfig = field(default_factory=WarmStartConfig)
     values: ValueConfig = field(default_factory=ValueConfig)
     astarpo: AstarpoConfig = field(default_factory=AstarpoConfig)
+    objectives: ObjectivesConfig = field(default_factory=ObjectivesConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     run: RunConfig = field(default_factory=RunConfig)

@@ -47,6 +47,10 @@ class Metrics:
         unfinished.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         unfinished.replace(self.path)
 
+    def total(self, phase: str, name: str) -> int:
+        """Return the sum of a count over the lines of a phase that have it."""
+        return sum(int(line.get(name, 0)) for line in self.lines() if line["phase"] == phase)
+
     def seconds(self, phase: str) -> float:
         """Return the time a phase took, without attempts that were cut off before they left anything to build on."""
         return float(sum(line["seconds"] for line in self.lines() if line["phase"] == phase))

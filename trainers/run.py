@@ -3,7 +3,7 @@
     runs/<name>/
         config.toml           the resolved configuration (written by the command line)
         base/                 the player before reinforcement learning: the reference policy
-        values.sqlite         its episodes, stage 1
+        values.sqlite         its episodes, stage 1; absent where the objective does without
         checkpoints/          step-000050/: policy, optimizer, tracker, a copy of the value store
         metrics.jsonl         one line per check, stage and optimizer step
         episodes/             those of the step before every checkpoint, and of the test
@@ -20,11 +20,12 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
+import numpy as np
 import torch
 
 from turngym.agents.base import Agent
@@ -36,18 +37,26 @@ from turngym.agents.small_model import build_decoder, train_tokenizer
 from turngym.trainers.astarpo import Learner, learn, make_optimizer
 from turngym.trainers.checkpoint import latest_checkpoint, load_checkpoint, prune, save_checkpoint
 from turngym.trainers.config import TrainConfig
+from turngym.trainers.critic import load_critic, make_critic, save_critic
 from turngym.trainers.metrics import Metrics
+from turngym.trainers.objectives import chosen_objective
 from turngym.trainers.play import model_player, play
 from turngym.trainers.progress import Progress, SuccessSoFar
 from turngym.trainers.reference import estimate, sample_reference, store_fingerprint
 from turngym.trainers.tracker import ValueTracker
 from turngym.trainers.value_store import ValueStore
+from turngym.trainers.values import ValueEstimates
 from turngym.trainers.warm_start import clone, validate
 
 VALUE_STORE = "values.sqlite"
 TOKENIZER_EPISODES = 500
 """Demonstrations whose text the built-in tokenizer is trained on."""
 CHECKPOINTS_KEPT = 2
+NO_ESTIMATES = ValueEstimates(
+    instances=np.empty(0, dtype=np.int64), values=np.empty(0), stds=np.empty(0), counts=np.empty(0, dtype=np.int64),
+    prior=0.0,
+)  # fmt: skip
+"""What is known where stage 1 is passed over."""
 
 
 def train(config: TrainConfig, folder: Path, progress: Progress, *, resume: bool = False) -> dict[str, Any]:
@@ -61,7 +70,7 @@ def train(config: TrainConfig, folder: Path, progress: Progress, *, resume: bool
         resume: Continue from what the folder holds.
 
     Returns:
-        What `result.json` holds: the scores by player, the optimum, and the seconds of each phase.
+        What `result.json` holds: the scores by player, the optimum, and the sampled tokens and seconds of the phases.
 
     Raises:
         WarmStartError: The base never reached its success band.
@@ -124,42 +133,77 @@ def load_or_build(config: TrainConfig) -> LanguageModel:
 def prepare_learner(
     base: LanguageModel, config: TrainConfig, folder: Path, metrics: Metrics, progress: Progress
 ) -> Learner:
-    """Run stage 1, and return the learner as the last checkpoint left it, or at its start.
+    """Run stage 1 if its values are of use, and return the learner as the last checkpoint left it, or at its start.
 
     A value store that is missing is taken from the last checkpoint.
     """
+    objective = chosen_objective(config)
     base.model.requires_grad_(False)
     last = latest_checkpoint(folder / "checkpoints")
-    values = folder / VALUE_STORE
-    if last is not None and not values.exists():
-        shutil.copyfile(last / VALUE_STORE, values)
-    with ValueStore(values, store_fingerprint(base, config)) as store:
-        for block in sample_reference(base, store, config, progress):
-            metrics.add("values", block)
-        estimates, success_rates = estimate(store, config), store.success_rates()
-    tracker = ValueTracker(estimates, success_rates, memory=config.astarpo.tracker_memory)
+    pool: Sequence[int]
+    if objective.reads_stage_one(config.objectives):
+        values = folder / VALUE_STORE
+        if last is not None and not values.exists():
+            shutil.copyfile(last / VALUE_STORE, values)
+        tracker, pool = run_stage_one(base, values, config, metrics, progress)
+    else:
+        tracker = ValueTracker(NO_ESTIMATES, {}, memory=config.astarpo.tracker_memory)
+        pool = range(config.values.instances)
     if last is None:
         policy = LanguageModel(copy.deepcopy(base.model), base.tokenizer, keep_thoughts=config.model.keep_thoughts)
     else:
         policy = LanguageModel.from_pretrained(last / "policy", keep_thoughts=config.model.keep_thoughts)
     policy.model.requires_grad_(True)
+    critic = make_critic(policy) if objective.returns else None
     learner = Learner(
-        policy=policy, reference=base, optimizer=make_optimizer(policy, config), tracker=tracker,
-        pool=estimates.instances.tolist(),
+        policy=policy, reference=base, optimizer=make_optimizer(policy, config, critic), tracker=tracker, pool=pool,
+        critic=critic, generated_tokens=metrics.total("values", "sampled_tokens"),
     )  # fmt: skip
     if last is not None:
         checkpoint = load_checkpoint(last)
         learner.optimizer.load_state_dict(checkpoint.optimizer_state)
         learner.tracker.load_state_dict(checkpoint.extra["tracker"])
+        learner.generated_tokens = checkpoint.extra.get("generated_tokens", 0)
         learner.step = checkpoint.step
+        if critic:
+            load_critic(critic, checkpoint.policy)
     return learner
+
+
+def run_stage_one(
+    base: LanguageModel, values: Path, config: TrainConfig, metrics: Metrics, progress: Progress
+) -> tuple[ValueTracker, list[int]]:
+    """Let the reference play the pool into the value store; return the tracker that starts from it, and the pool."""
+    with MeteredStore(values, store_fingerprint(base, config)) as store:
+        for block in sample_reference(base, store, config, progress):
+            metrics.add("values", {**block, "sampled_tokens": store.take_count()})
+        estimates, success_rates = estimate(store, config), store.success_rates()
+    tracker = ValueTracker(estimates, success_rates, memory=config.astarpo.tracker_memory)
+    return tracker, estimates.instances.tolist()
+
+
+class MeteredStore(ValueStore):
+    """A value store that counts the tokens that were sampled for what it is given."""
+
+    sampled_tokens = 0
+
+    def add(self, episodes: Iterable[Episode]) -> int:
+        """Add episodes and count their sampled tokens."""
+        episodes = list(episodes)
+        self.sampled_tokens += sum(episode.num_sampled for episode in episodes)
+        return super().add(episodes)
+
+    def take_count(self) -> int:
+        """Return the tokens counted since the last time."""
+        count, self.sampled_tokens = self.sampled_tokens, 0
+        return count
 
 
 def run_stage_two(learner: Learner, config: TrainConfig, folder: Path, metrics: Metrics, progress: Progress) -> None:
     """Learn, with a checkpoint every so many steps, at the end, and when the user interrupts."""
     stage = config.astarpo
     metrics.rewind(learner.step)
-    progress.phase("stage 2: A*PO", stage.steps)
+    progress.phase(f"stage 2: {stage.objective}", stage.steps)
     progress.advance(learner.step)
 
     def after_step(numbers: dict[str, Any], episodes: Sequence[Episode]) -> None:
@@ -167,7 +211,7 @@ def run_stage_two(learner: Learner, config: TrainConfig, folder: Path, metrics: 
         if every and learner.step % every == 0:
             numbers["validation"] = validate(learner.policy, config, config.evaluation.validation_episodes)
         metrics.add("astarpo", numbers)
-        progress.advance(success=numbers["success"], loss=numbers["loss"], kl=numbers["kl"])
+        progress.advance(**{name: numbers[name] for name in ("success", "loss", "kl") if name in numbers})
         due = learner.step % config.run.checkpoint_every == 0 or learner.step == stage.steps
         if due or interrupt.requested:
             record_episodes(folder / "episodes" / f"train_{learner.step:06d}.jsonl", episodes)
@@ -207,13 +251,20 @@ class DeferredInterrupt:
 
 def checkpoint_learner(learner: Learner, folder: Path) -> None:
     """Save everything that stage 2 changes, and the value store that it started from, which nobody writes by now."""
+
+    def save_policy(path: Path) -> None:
+        learner.policy.save_pretrained(path)
+        if learner.critic:
+            save_critic(learner.critic, path)
+
+    values = folder / VALUE_STORE
     save_checkpoint(
         folder / "checkpoints",
         learner.step,
-        save_policy=learner.policy.save_pretrained,
+        save_policy=save_policy,
         optimizer_state=learner.optimizer.state_dict(),
-        extra={"tracker": learner.tracker.state_dict()},
-        files={VALUE_STORE: folder / VALUE_STORE},
+        extra={"tracker": learner.tracker.state_dict(), "generated_tokens": learner.generated_tokens},
+        files={VALUE_STORE: values} if values.exists() else {},
     )
     prune(folder / "checkpoints", CHECKPOINTS_KEPT)
 
@@ -243,6 +294,8 @@ def measure(
         result[name] = score_episodes(episodes, time.perf_counter() - began).to_dict()
         if name.startswith("trained"):
             record_episodes(folder / "episodes" / f"test_{name}.jsonl", episodes)
+    stage_one = metrics.total("values", "sampled_tokens")
+    result["generated_tokens"] = {"values": stage_one, "astarpo": learner.generated_tokens - stage_one}
     result["seconds"] = {
         "warm_start": metrics.seconds("warm_start"),
         "values": metrics.seconds("values"),

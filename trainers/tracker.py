@@ -79,6 +79,12 @@ class ValueTracker:
             int(index): _Average(float(value), success_rates.get(int(index), pool_success), weight=float(count))
             for index, value, count in zip(estimates.instances, estimates.values, estimates.counts, strict=True)
         }
+        self._first = {index: average.value for index, average in self._instances.items()}
+        self._first_of_pool = estimates.prior
+
+    def first_value(self, index: int) -> float:
+        """Return V* of an instance as stage 1 estimated it, that of the pool where stage 1 did not sample it."""
+        return self._first.get(index, self._first_of_pool)
 
     def value(self, index: int) -> float:
         """Return the baseline of an instance, in the unit of the returns; the pool's level where it is unknown."""

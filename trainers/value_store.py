@@ -51,6 +51,27 @@ CREATE TABLE turns (
 ) WITHOUT ROWID;
 """
 
+_MERGE_EPISODES = """
+INSERT INTO episodes (split, instance, sample, seed, total_return, success, num_tokens, status)
+SELECT split, instance,
+    (SELECT COUNT(*) FROM main.episodes AS held WHERE held.split = new.split AND held.instance = new.instance)
+        + ROW_NUMBER() OVER (PARTITION BY split, instance ORDER BY sample) - 1,
+    seed, total_return, success, num_tokens, status
+FROM other.episodes AS new
+WHERE NOT EXISTS (SELECT 1 FROM main.episodes AS held
+    WHERE held.split = new.split AND held.instance = new.instance AND held.seed = new.seed)
+ORDER BY new.id
+"""
+_MERGE_TURNS = """
+INSERT INTO turns
+SELECT mine.id, turn, state_key, action, reward, task_reward, valid, potential
+FROM main.episodes AS mine
+JOIN other.episodes AS new
+    ON mine.split = new.split AND mine.instance = new.instance AND mine.seed = new.seed
+JOIN other.turns ON other.turns.episode = new.id
+WHERE mine.id > ?
+"""
+
 
 class ValueStoreError(ValueError):
     """The file cannot be used as a value store."""
@@ -64,6 +85,8 @@ class ValueStoreMismatch(ValueStoreError):
 class StoredTurn:
     """One turn of a reference episode."""
 
+    instance: int
+    """The instance that was played."""
     sample: int
     """Which of the instance's episodes, from 0."""
     turn: int
@@ -108,16 +131,17 @@ class ValueStore:
 
     Args:
         path: The SQLite file; it and its folder are created where absent.
-        fingerprint: Names and values of everything the samples depend on.
+        fingerprint: Names and values of everything the samples depend on; None takes a store as it is, and its own.
 
     Raises:
         ValueStoreMismatch: The file belongs to another set-up; the message names each difference.
-        ValueStoreError: The file is damaged, of another program or of another schema.
+        ValueStoreError: The file is damaged, of another program or of another schema; or absent, without a fingerprint.
     """
 
-    def __init__(self, path: str | Path, fingerprint: Mapping[str, str]) -> None:
+    def __init__(self, path: str | Path, fingerprint: Mapping[str, str] | None) -> None:
         self.path = Path(path)
-        self.fingerprint = dict(fingerprint)
+        if fingerprint is None and not self.path.is_file():
+            raise ValueStoreError(f"there is no value store {self.path}")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             # Autocommit: `_transaction` says where a transaction begins and ends.
@@ -125,7 +149,7 @@ class ValueStore:
         except sqlite3.Error as error:
             raise ValueStoreError(f"the value store {self.path} cannot be opened: {error}") from error
         try:
-            self._open()
+            self.fingerprint = self._open(fingerprint)
         except sqlite3.Error as error:
             self._database.close()
             raise ValueStoreError(
@@ -168,6 +192,35 @@ class ValueStore:
         with self._transaction():
             return sum(self._insert(episode) for episode in batch)
 
+    def merge(self, path: str | Path) -> int:
+        """Take over the episodes of another store of the same set-up, such as another process has filled.
+
+        Episodes held already, by split, instance and seed, are left as they are; the others are numbered on. All are
+        taken or, on an error, none.
+
+        Returns:
+            How many were new.
+
+        Raises:
+            ValueStoreMismatch: The other store belongs to another set-up; the message names each difference.
+            ValueStoreError: The other file is absent or unusable.
+        """
+        if not Path(path).is_file():
+            raise ValueStoreError(f"there is no value store {path} to merge")
+        if self.path.samefile(path):  # it would wait for its own lock
+            return 0
+        ValueStore(path, self.fingerprint).close()
+        self._database.execute("ATTACH DATABASE ? AS other", (str(path),))
+        try:
+            with self._transaction():
+                (last,) = self._database.execute("SELECT COALESCE(MAX(id), 0) FROM episodes").fetchone()
+                self._database.execute(_MERGE_EPISODES)
+                self._database.execute(_MERGE_TURNS, (last,))
+                (added,) = self._database.execute("SELECT COUNT(*) FROM episodes WHERE id > ?", (last,)).fetchone()
+        finally:
+            self._database.execute("DETACH DATABASE other")
+        return int(added)
+
     def returns(self, split: str = "train") -> dict[int, list[float]]:
         """Return the returns of every instance, in ascending order of instance and sample, to the last bit."""
         rows = self._database.execute(
@@ -188,15 +241,17 @@ class ValueStore:
         query = "SELECT instance, AVG(success) FROM episodes WHERE split = ? GROUP BY instance ORDER BY instance"
         return dict(self._database.execute(query, (split,)))
 
-    def turns(self, index: int, split: str = "train") -> Iterator[StoredTurn]:
-        """Yield the turns of an instance's episodes, in order of sample and turn."""
+    def turns(self, index: int | None = None, split: str = "train") -> Iterator[StoredTurn]:
+        """Yield the turns of an instance's episodes, or of all, in order of instance, sample and turn."""
         rows = self._database.execute(
-            "SELECT sample, turn, state_key, action, reward, task_reward, valid, potential "
-            "FROM turns JOIN episodes ON episode = id WHERE split = ? AND instance = ? ORDER BY sample, turn",
+            "SELECT instance, sample, turn, state_key, action, reward, task_reward, valid, potential "
+            "FROM turns JOIN episodes ON episode = id WHERE split = ? AND instance = COALESCE(?, instance) "
+            "ORDER BY instance, sample, turn",
             (split, index),
         )
-        for sample, turn, state_key, action, reward, task_reward, valid, potential in rows:
+        for instance, sample, turn, state_key, action, reward, task_reward, valid, potential in rows:
             yield StoredTurn(
+                instance=instance,
                 sample=sample,
                 turn=turn,
                 state_key=state_key,
@@ -226,24 +281,28 @@ class ValueStore:
             success_rate=math.nan if success_rate is None else success_rate,
         )
 
-    def _open(self) -> None:
+    def _open(self, fingerprint: Mapping[str, str] | None) -> dict[str, str]:
         """Create the tables in an empty file; otherwise make sure that the file is ours, whole and of this set-up."""
-        with self._transaction():
-            if self._database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone() == (0,):
-                self._create()
+        if fingerprint is not None:
+            with self._transaction():
+                if self._database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone() == (0,):
+                    self._create(fingerprint)
         self._check_file()
-        self._check_fingerprint()
+        stored = dict(self._database.execute("SELECT name, value FROM fingerprint"))
+        if fingerprint is not None:
+            self._check_fingerprint(stored, fingerprint)
         # A log beside the file keeps readers and a killed writer apart. Losing power may lose the last batches, never
         # the file, and a lost batch is simply sampled again; so the log need not reach the disk at every commit.
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = NORMAL")
+        return stored
 
-    def _create(self) -> None:
+    def _create(self, fingerprint: Mapping[str, str]) -> None:
         for statement in filter(str.strip, _TABLES.split(";")):
             self._database.execute(statement)
         self._database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         self._database.execute(f"PRAGMA user_version = {SCHEMA}")
-        self._database.executemany("INSERT INTO fingerprint VALUES (?, ?)", self.fingerprint.items())
+        self._database.executemany("INSERT INTO fingerprint VALUES (?, ?)", fingerprint.items())
 
     def _check_file(self) -> None:
         if self._pragma("application_id") != APPLICATION_ID:
@@ -257,12 +316,11 @@ class ValueStore:
         if verdict != "ok":
             raise ValueStoreError(f"the value store {self.path} is damaged ({verdict}); restore it from a checkpoint")
 
-    def _check_fingerprint(self) -> None:
-        stored = dict(self._database.execute("SELECT name, value FROM fingerprint"))
+    def _check_fingerprint(self, stored: Mapping[str, str], here: Mapping[str, str]) -> None:
         differences = [
-            f"{name} is {stored.get(name, '(absent)')!r} in the store, {self.fingerprint.get(name, '(absent)')!r} here"
-            for name in sorted(stored.keys() | self.fingerprint.keys())
-            if stored.get(name) != self.fingerprint.get(name)
+            f"{name} is {stored.get(name, '(absent)')!r} in the store, {here.get(name, '(absent)')!r} here"
+            for name in sorted(stored.keys() | here.keys())
+            if stored.get(name) != here.get(name)
         ]
         if differences:
             raise ValueStoreMismatch(

@@ -5,7 +5,7 @@
 `beta` has the unit of the returns. `beta = 0` means the largest return and `beta = inf` the mean, as modes of their
 own; between them `exp(1 / beta)` is never formed, so every positive `beta` is safe. All numbers are float64.
 
-Shapes: I instances, N samples of one instance, K extra samples.
+Shapes: I instances, N samples of one instance, K extra samples; P numbers in G groups.
 """
 
 from __future__ import annotations
@@ -34,6 +34,40 @@ def log_mean_exp(returns_N: ArrayLike, beta: float) -> float:
     """
     returns = _finite(returns_N)
     return float(_weighted_log_mean_exp(returns, np.ones_like(returns), _temperature(beta)))
+
+
+def grouped_log_mean_exp(
+    values_P: ArrayLike, weights_P: ArrayLike, group_P: ArrayLike, groups: int, beta: float
+) -> Floats:
+    """Return the weighted `log_mean_exp` of each of many groups of numbers.
+
+    Args:
+        values_P: The numbers of all groups, in any order.
+        weights_P: How often each number counts, above 0.
+        group_P: The group of each number, from 0 to `groups - 1`; every group has one.
+        groups: How many groups there are, G.
+        beta: Temperature, as in `log_mean_exp`.
+
+    Returns:
+        One value per group, shape [G].
+
+    Raises:
+        ValueError: `beta` is negative or no number.
+    """
+    values, weights, group = np.asarray(values_P, np.float64), np.asarray(weights_P, np.float64), np.asarray(group_P)
+    largest_G = np.full(groups, -np.inf)
+    np.maximum.at(largest_G, group, values)
+    if _temperature(beta) == 0.0:
+        return largest_G
+
+    def mean(x_P: Floats) -> Floats:
+        return np.bincount(group, x_P * weights, groups) / np.bincount(group, weights, groups)
+
+    if math.isinf(beta):
+        return mean(values)
+    with np.errstate(under="ignore", over="ignore"):
+        scaled_P = (values - largest_G[group]) / beta
+        return largest_G + beta * _log_of_mean(mean(np.exp(scaled_P)), mean(np.expm1(scaled_P)))
 
 
 def leave_one_out_log_mean_exp(returns_N: ArrayLike, beta: float) -> Floats:
@@ -111,7 +145,7 @@ def shrunk_value(returns_N: ArrayLike, beta: float, prior: float, strength: floa
     """
     count = np.size(returns_N)
     _temperature(beta)
-    _check_strength(strength)
+    check_strength(strength)
     if count == 0 and strength > 0:
         return float(prior)
     plain = np.array([log_mean_exp(returns_N, beta)])
@@ -134,7 +168,7 @@ def posterior_stds(returns_IN: ArrayLike, drawn_IN: ArrayLike, beta: float, stre
     Returns:
         Standard deviations in the unit of the returns, shape [I].
     """
-    _check_strength(strength)
+    check_strength(strength)
     drawn = np.asarray(drawn_IN, np.float64)
     returns = np.asarray(returns_IN, np.float64)
     best = returns[drawn > 0].max()
@@ -225,7 +259,7 @@ def estimate_values(
         ValueError: There are no returns, one is out of range, or an argument is.
     """
     _temperature(beta)
-    _check_strength(strength)
+    check_strength(strength)
     instances = sorted(returns)
     empty = [index for index in instances if len(returns[index]) == 0]
     if not instances or empty:
@@ -252,13 +286,21 @@ def _weighted_log_mean_exp(values: Floats, weights: Floats, beta: float) -> Floa
     total = weights.sum(axis=-1)
     if math.isinf(beta):
         return np.asarray((values * weights).sum(axis=-1) / total)
-    # The maximum is taken out, so nothing overflows. Each of the two forms of the logarithm is exact where the other
-    # loses digits: around 1, where beta is large, and near 0, where little weight lies on the maximum.
+    # The maximum is taken out, so nothing overflows.
     with np.errstate(under="ignore", over="ignore"):
         scaled = (values - largest[..., None]) / beta
         mean = (np.exp(scaled) * weights).sum(axis=-1) / total
         excess = (np.expm1(scaled) * weights).sum(axis=-1) / total
-    return np.asarray(largest + beta * np.where(mean > 0.5, np.log1p(np.maximum(excess, -0.75)), np.log(mean)))
+    return np.asarray(largest + beta * _log_of_mean(mean, excess))
+
+
+def _log_of_mean(mean: Floats, excess: Floats) -> Floats:
+    """Return the logarithm of a mean in (0, 1], of which `excess` is the distance to 1 with its digits.
+
+    Each of the two forms is exact where the other loses digits: around 1, where beta is large, and near 0, where little
+    weight lies on the maximum.
+    """
+    return np.where(mean > 0.5, np.log1p(np.maximum(excess, -0.75)), np.log(mean))
 
 
 def _shrink(plain_I: Floats, counts_I: Ints, prior: float, beta: float, strength: float) -> Floats:
@@ -291,7 +333,12 @@ def _temperature(beta: float) -> float:
     return beta
 
 
-def _check_strength(strength: float) -> None:
+def check_strength(strength: float) -> None:
+    """Refuse a number of pseudo-samples that cannot be used.
+
+    Raises:
+        ValueError: `strength` is negative or not finite.
+    """
     if not 0.0 <= strength < math.inf:
         raise ValueError(f"strength must be at least 0 and finite, got {strength}")
 

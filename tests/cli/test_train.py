@@ -128,6 +128,7 @@ def test_a_run_resumes_as_it_was_started(
     capsys.readouterr()
     for words, sentence in [
         (["--run.seed", "5"], "run.seed cannot change"),
+        (["--algorithm", "grpo"], "astarpo.objective cannot change"),
         (["FrozenLake"], "leave out ENV and --preset"),
         (["--preset", "frozen_lake"], "leave out ENV and --preset"),
     ]:
@@ -178,6 +179,17 @@ def test_a_dry_run_touches_nothing_and_prints_a_configuration(
     assert capsys.readouterr().out == text
 
 
+def test_an_algorithm_is_named_for_short(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "MultiplicationSteps", "--algorithm", "grpo", "--dry-run"]) == 0
+    short = capsys.readouterr().out
+    assert 'objective = "grpo"' in short and "runs/multiplication_steps-grpo-seed0" in short
+    assert "stage 1" not in short and "# 2. stage 2: 500 steps of 128 episodes, objective grpo" in short
+    assert main(["train", "MultiplicationSteps", "--astarpo.objective", "grpo", "--dry-run"]) == 0
+    assert capsys.readouterr().out == short
+    assert main(["train", "MultiplicationSteps", "--algorithm", "astarpo_turn", "--dry-run"]) == 0
+    assert "runs/multiplication_steps-seed0" in capsys.readouterr().out
+
+
 def test_a_preset_gives_way_to_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "FrozenLake8x8", "--preset", "frozen_lake_slippery", "--warm-start.success-low", "0.2",
                  "--dry-run"]) == 0  # fmt: skip
@@ -200,6 +212,11 @@ def test_presets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         (["FrozenLake", "--astarpo.batch-size", "0"], "--astarpo.batch-size must be at least 1"),
         (["FrozenLake", "--astarpo.beta", "tiny"], "--astarpo.beta takes a number, not 'tiny'"),
         (["FrozenLake", "--astarpo.objective", "astarp"], "did you mean 'astarpo'?"),
+        (["FrozenLake", "--algorithm", "grppo"], "did you mean 'grpo'?"),
+        (["FrozenLake", "--algorithm", "grpo", "--astarpo.objective", "ppo"], "the objective is named twice"),
+        (["FrozenLake", "--algorithm", "grpo", "--astarpo.group-size", "1"], "must be at least 2, or 0 for 4, got 1"),
+        (["FrozenLake", "--algorithm", "grpo", "--astarpo.batch-size", "10"], "a multiple of the group size 4, got 10"),
+        (["FrozenLake", "--objectives.filter", "top-p"], "did you mean 'top_p'?"),
         (["FrozenLake", "--env.id", "turngym/FrozenLakeWindy-v0"], "the environment is named twice"),
         (["FrozenLake", "--env.kwargs", '{"sise": 5}'], "did you mean 'size'?"),
         (["FrozenLake", "--env.kwargs", '{"action_budget": null}'], "env.kwargs holds None"),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from turngym.trainers.values import (
     binary_value,
+    grouped_log_mean_exp,
     jackknife_value,
     leave_one_out_log_mean_exp,
     log_mean_exp,
@@ -40,6 +41,22 @@ def test_equals_exact_arithmetic(returns: list[float], beta: float) -> None:
 @given(returns_lists, betas)
 def test_equals_exact_arithmetic_everywhere(returns: list[float], beta: float) -> None:
     assert log_mean_exp(returns, beta) == pytest.approx(exact(returns, beta), rel=1e-12, abs=1e-13)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.floats(-1, 1, allow_subnormal=False), st.floats(0.5, 9.0))), betas)
+def test_groups_equal_exact_arithmetic(drawn: list[tuple[int, float, float]], beta: float) -> None:
+    drawn = [*drawn, *((group, 0.25, 1.0) for group in range(4))]
+    groups, values, weights = zip(*drawn, strict=True)
+    for group, value in enumerate(grouped_log_mean_exp(values, weights, groups, 4, beta)):
+        own = [(v, w) for g, v, w in drawn if g == group]
+        assert value == pytest.approx(exact([v for v, _ in own], beta, [w for _, w in own]), rel=1e-12, abs=1e-13)
+
+
+def test_groups_in_the_limits() -> None:
+    values, weights, groups = [0.0, 1.0, 0.5, 0.25], [1.0, 3.0, 1.0, 1.0], [0, 0, 1, 1]
+    assert grouped_log_mean_exp(values, weights, groups, 2, 0.0).tolist() == [1.0, 0.5]
+    assert grouped_log_mean_exp(values, weights, groups, 2, math.inf).tolist() == [0.75, 0.375]
+    assert grouped_log_mean_exp([], [], np.zeros(0, np.int64), 0, 0.5).shape == (0,)
 
 
 @given(returns_lists, betas, st.floats(-100, 100))

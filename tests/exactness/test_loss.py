@@ -21,11 +21,12 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 from turngym.agents.episode import Episode
 from turngym.agents.language_model import LanguageModel, LanguageModelAgent
 from turngym.agents.rollout import Instance, collect_episodes
-from turngym.trainers.astarpo import Learner, as_samples, update
+from turngym.trainers.astarpo import Learner, update
 from turngym.trainers.batching import sampled_logprobs, token_batches
 from turngym.trainers.config import AstarpoConfig, EnvConfig, ModelConfig, TrainConfig
-from turngym.trainers.objectives import find_objective
+from turngym.trainers.objectives import Settings, find_objective
 from turngym.trainers.run import load_or_build
+from turngym.trainers.samples import as_samples, values_before_turns
 from turngym.trainers.tracker import ValueTracker
 from turngym.trainers.values import estimate_values
 
@@ -109,7 +110,7 @@ def step(
     optimizer = KeepGradient(list(policy.model.parameters()))
     tracker = tracker or values_of(episodes)
     learner = Learner(policy=policy, reference=reference, optimizer=optimizer, tracker=tracker, pool=[])
-    numbers, log_ratio_B = update(learner, find_objective(name), episodes, config, beta=BETA)
+    numbers, log_ratio_B = update(learner, find_objective(name), episodes, config, Settings(beta=BETA))
     return numbers["loss"], optimizer.gradient, numbers, log_ratio_B
 
 
@@ -213,20 +214,22 @@ def test_the_residuals_of_the_turns_telescope(
     policy: LanguageModel, reference: LanguageModel, episodes: list[Episode]
 ) -> None:
     """G_0 is the residual of the whole trajectory, and G_t - G_{t+1} is the soft Bellman residual of turn t."""
-    values = {episode.index: values_of(episodes).value(episode.index) for episode in episodes}
+    tracker = values_of(episodes)
     for batch in token_batches(episodes, 10**6, torch.device("cpu")):
         logp_N = sampled_logprobs(policy, batch, TEMPERATURE).detach().requires_grad_()
         with torch.no_grad():
             ref_logp_N = sampled_logprobs(reference, batch, TEMPERATURE)
-        samples = as_samples(batch, episodes, values, logp_N, ref_logp_N)
-        (g_N,) = torch.autograd.grad(find_objective("astarpo_turn").loss(samples, BETA).sum(), logp_N)
-        (whole_N,) = torch.autograd.grad(find_objective("astarpo").loss(samples, BETA).sum(), logp_N)
+        samples = as_samples([episodes[i] for i in batch.members], policy)
+        value_BK = values_before_turns(samples, tracker, "tracker")
+        samples = replace(samples, logp_N=logp_N, ref_logp_N=ref_logp_N, value_BK=value_BK)
+        (g_N,) = torch.autograd.grad(find_objective("astarpo_turn").loss(samples, Settings(beta=BETA)).sum(), logp_N)
+        (whole_N,) = torch.autograd.grad(find_objective("astarpo").loss(samples, Settings(beta=BETA)).sum(), logp_N)
         torch.testing.assert_close(g_N[batch.turn_N == 0], whole_N[batch.turn_N == 0], rtol=0, atol=1e-12)
         for row, member in enumerate(batch.members):
             ratios = numpy_log_ratios(policy, reference, episodes[member])
             own = batch.row_N == row
             g_K = [float(g_N[own & (batch.turn_N == k)][0]) for k in range(len(ratios))]
-            value = values[episodes[member].index]
+            value = tracker.value(episodes[member].index)
             for k, turn in enumerate(episodes[member].turns):
                 after = 0.0 if k + 1 == len(ratios) else value - turn.reward
                 following = 0.0 if k + 1 == len(ratios) else g_K[k + 1]
@@ -302,6 +305,6 @@ def test_the_step_reads_the_tracker_and_leaves_it_alone(
     optimizer = KeepGradient(list(policy.model.parameters()))
     learner = Learner(policy=policy, reference=reference, optimizer=optimizer, tracker=tracker, pool=[])
     before = tracker.state_dict()
-    numbers, _ = update(learner, find_objective("astarpo"), episodes, CONFIG, beta=BETA)
+    numbers, _ = update(learner, find_objective("astarpo"), episodes, CONFIG, Settings(beta=BETA))
     assert tracker.state_dict() == before
     assert numbers["value"] == pytest.approx(np.mean([tracker.value(episode.index) for episode in episodes]))

@@ -53,10 +53,10 @@ MOMENTS: list[tuple[str, int, int, int, str | None]] = [
     ("warm start", 25, KILL, -KILL, None),
     ("stage 1: values", 10, KILL, -KILL, None),  # within the first block
     ("stage 1: values", 50, KILL, -KILL, None),  # within a round of extra samples
-    ("stage 2: A*PO", 2, KILL, -KILL, None),  # before the first checkpoint
-    ("stage 2: A*PO", 5, KILL, -KILL, "step-000003"),  # between two
+    ("stage 2: astarpo", 2, KILL, -KILL, None),  # before the first checkpoint
+    ("stage 2: astarpo", 5, KILL, -KILL, "step-000003"),  # between two
     (WRITING, 0, KILL, -KILL, "step-000003"),
-    ("stage 2: A*PO", 5, INTERRUPT, 130, "step-000005"),
+    ("stage 2: astarpo", 5, INTERRUPT, 130, "step-000005"),
     ("test: trained, sampled", 7, KILL, -KILL, "step-000007"),
     ("never", 0, KILL, 0, "step-000007"),
 ]

@@ -48,6 +48,18 @@ def test_every_episode_with_replies_is_in_one_batch(episodes: list[Episode], max
         assert len(lengths) == 1 or (batch.ids_BT.numel() <= max_tokens and max(lengths) <= MAX_STRETCH * min(lengths))
 
 
+@given(episodes_lists, st.integers(1, 80), st.integers(1, 4))
+def test_units_share_a_batch_and_the_rest_is_left_out(episodes: list[Episode], max_tokens: int, size: int) -> None:
+    units = [list(range(start, min(start + size, len(episodes)))) for start in range(0, len(episodes), 2 * size)]
+    batches = list(token_batches(episodes, max_tokens, CPU, units))
+    said = [[i for i in unit if episodes[i].num_sampled] for unit in units]
+    assert sorted(i for batch in batches for i in batch.members) == sorted(chain.from_iterable(said))
+    for batch in batches:
+        held = [unit for unit in said if set(unit) & set(batch.members)]
+        assert all(set(unit) <= set(batch.members) for unit in held)
+        assert len(held) == 1 or batch.ids_BT.numel() <= max_tokens
+
+
 @given(episodes_lists)
 def test_the_mask_is_the_spans(episodes: list[Episode]) -> None:
     for batch in token_batches(episodes, 200, CPU):

@@ -21,7 +21,7 @@ from turngym.trainers.checkpoint import latest_checkpoint, load_checkpoint
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.fingerprint import fingerprint_of
 from turngym.trainers.metrics import Metrics
-from turngym.trainers.objectives import OBJECTIVES, Objective, Samples, astarpo
+from turngym.trainers.objectives import OBJECTIVES, Samples, Settings, astarpo
 from turngym.trainers.progress import SilentProgress
 from turngym.trainers.run import DeferredInterrupt, load_or_build, train
 
@@ -78,7 +78,7 @@ def test_a_run_ends_with_its_result(finished: Finished) -> None:
     folder, result, _ = finished
     written = json.loads((folder / "result.json").read_text())
     assert scores(written) == json.loads(json.dumps(scores(result)))
-    assert list(result) == ["env_id", "optimum", *ROWS, "seconds"]
+    assert list(result) == ["env_id", "optimum", *ROWS, "generated_tokens", "seconds"]
     assert result["env_id"] == "turngym/FrozenLake-v0"
     assert result["optimum"] == 1.0
     for row in ROWS:
@@ -87,6 +87,11 @@ def test_a_run_ends_with_its_result(finished: Finished) -> None:
         assert score.interval[0] <= score.rate <= score.interval[1]
     assert result["random"]["mean_tokens"] == 0 < result["base_sampled"]["mean_tokens"]
     assert all(seconds > 0 for seconds in result["seconds"].values())
+    lines = Metrics(folder / "metrics.jsonl").lines()
+    tokens = {phase: sum(line["sampled_tokens"] for line in lines if line["phase"] == phase)
+              for phase in ("values", "astarpo")}  # fmt: skip
+    assert result["generated_tokens"] == tokens and min(tokens.values()) > 100
+    assert lines[-1]["generated_tokens"] == sum(tokens.values())
     assert list(result["seconds"]) == ["warm_start", "values", "astarpo", "test"]
 
 
@@ -111,7 +116,7 @@ def test_a_run_leaves_a_folder_that_says_everything(finished: Finished) -> None:
 def test_progress_counts_what_it_announced(finished: Finished) -> None:
     _, _, progress = finished
     assert list(progress.work) == [
-        "warm start", "stage 1: values", "stage 2: A*PO", "test: random", "test: base, sampled",
+        "warm start", "stage 1: values", "stage 2: astarpo", "test: random", "test: base, sampled",
         "test: base, greedy", "test: trained, sampled", "test: trained, greedy",
     ]  # fmt: skip
     for name, total in progress.totals.items():
@@ -174,15 +179,15 @@ def test_learning_that_becomes_unstable_leaves_the_last_checkpoint(
     shutil.rmtree(folder / "checkpoints")
     calls = 0
 
-    def unstable(samples: Samples, beta: float) -> torch.Tensor:
+    def unstable(samples: Samples, settings: Settings) -> torch.Tensor:
         nonlocal calls
         calls += 1
-        return astarpo(samples, beta) * (torch.nan if calls > 30 else 1.0)
+        return astarpo(samples, settings) * (torch.nan if calls > 30 else 1.0)
 
     # One micro-batch an episode: the fourth step fails in its seventh micro-batch.
     config = replace(tiny, astarpo=replace(tiny.astarpo, tokens_per_microbatch=1))
     with monkeypatch.context() as patch:
-        patch.setitem(OBJECTIVES, "astarpo", Objective(name="astarpo", loss=unstable, source="this test"))
+        patch.setitem(OBJECTIVES, "astarpo", replace(OBJECTIVES["astarpo"], loss=unstable))
         with pytest.raises(NonFiniteError, match="step 3: loss nan"):
             train(config, folder, SilentProgress(), resume=True)
     last = latest_checkpoint(folder / "checkpoints")
@@ -212,6 +217,21 @@ def test_a_pretrained_model_is_the_base(tiny: TrainConfig, finished: Finished, t
     train(config, tmp_path, SilentProgress())
     assert policy(tmp_path) == policy(finished[0])
     assert {line["phase"] for line in Metrics(tmp_path / "metrics.jsonl").lines()} == {"values", "astarpo"}
+
+
+def test_without_values_there_is_no_stage_one(tiny: TrainConfig, finished: Finished, tmp_path: Path) -> None:
+    shutil.copytree(finished[0] / "base", tmp_path / "base")
+    progress = Phases()
+    config = replace(tiny, astarpo=replace(tiny.astarpo, objective="grpo", steps=2))
+    result = train(config, tmp_path, progress)
+    assert "stage 1: values" not in progress.work and progress.work["stage 2: grpo"] == 2
+    assert not (tmp_path / "values.sqlite").exists()
+    assert result["generated_tokens"]["values"] == 0 < result["generated_tokens"]["astarpo"]
+    assert result["seconds"]["values"] == 0.0
+    before = policy(tmp_path)
+    (tmp_path / "result.json").unlink()
+    train(config, tmp_path, SilentProgress(), resume=True)
+    assert policy(tmp_path) == before
 
 
 def test_validation_is_reported_when_it_is_due_and_changes_nothing(

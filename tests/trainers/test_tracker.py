@@ -37,6 +37,13 @@ def test_unknown_instances_get_the_level_of_the_pool() -> None:
     assert ValueTracker(ESTIMATES, {}).success(99) == 0.5
 
 
+def test_what_stage_one_said_stays_known() -> None:
+    learning = tracker()
+    learning.update(3, 9.0, success=True)
+    learning.load_state_dict(learning.state_dict())
+    assert [learning.first_value(index) for index in (3, 8, 99)] == [*ESTIMATES.values, ESTIMATES.prior]
+
+
 def test_the_pool_follows_the_policy() -> None:
     learning = tracker()
     for _ in range(300):

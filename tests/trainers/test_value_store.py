@@ -200,6 +200,60 @@ def test_two_writers_share_a_store(tmp_path: Path) -> None:
         assert {turn.sample for turn in two.turns(1)} == {0, 1, 2}
 
 
+def test_all_turns_come_in_order_of_instance(tmp_path: Path) -> None:
+    with ValueStore(tmp_path / "v", FINGERPRINT) as store:
+        store.add([episode(4, 8), episode(3, 8), episode(3, 9), episode(2, 1, split="test")])
+        order = [(turn.instance, turn.sample, turn.turn) for turn in store.turns()]
+        assert order == [(3, 0, 0), (3, 0, 1), (3, 1, 0), (3, 1, 1), (4, 0, 0), (4, 0, 1)]
+        assert [turn.instance for turn in store.turns(split="test")] == [2, 2]
+        assert list(store.turns(5)) == []
+
+
+def test_a_store_can_be_looked_at_without_its_fingerprint(tmp_path: Path) -> None:
+    with ValueStore(tmp_path / "v", FINGERPRINT) as store:
+        store.add([episode(1, 1)])
+    with ValueStore(tmp_path / "v", None) as store:
+        assert store.fingerprint == FINGERPRINT
+        assert store.counts() == {1: 1}
+    with pytest.raises(ValueStoreError, match="there is no value store"):
+        ValueStore(tmp_path / "absent" / "v", None)
+    (tmp_path / "empty").touch()
+    with pytest.raises(ValueStoreError, match="not a value store"):
+        ValueStore(tmp_path / "empty", None)
+    assert not (tmp_path / "absent").exists() and (tmp_path / "empty").read_bytes() == b""
+
+
+def test_merged_stores_hold_what_one_store_would(tmp_path: Path) -> None:
+    first = [episode(1, 10), episode(2, 20, 0.25), episode(1, 11, 0.0)]
+    second = [episode(1, 12, 0.5), episode(1, 11, 0.0), episode(3, 30), episode(1, 13), episode(1, 1, split="test")]
+    stores = {name: ValueStore(tmp_path / name, FINGERPRINT) for name in ("one", "two", "all")}
+    stores["one"].add(first)
+    stores["two"].add(second)
+    stores["all"].add(first + second)
+    assert stores["one"].merge(tmp_path / "two") == 4
+    for split in ("train", "test"):
+        assert stores["one"].returns(split) == stores["all"].returns(split)
+        assert list(stores["one"].turns(split=split)) == list(stores["all"].turns(split=split))
+        assert stores["one"].summary(split) == stores["all"].summary(split)
+    assert stores["one"].merge(tmp_path / "two") == stores["one"].merge(tmp_path / "one") == 0
+    assert stores["two"].counts() == {1: 3, 3: 1}  # the other store stays as it is
+    assert stores["one"].add([episode(1, 14)]) == 1
+    for store in stores.values():
+        store.close()
+
+
+def test_a_store_of_another_set_up_is_not_merged(tmp_path: Path) -> None:
+    with ValueStore(tmp_path / "other", {**FINGERPRINT, "temperature": "0.7"}) as other:
+        other.add([episode(1, 1)])
+    with ValueStore(tmp_path / "v", FINGERPRINT) as store:
+        with pytest.raises(ValueStoreMismatch, match=r"temperature is '0\.7' in the store, '1\.0' here"):
+            store.merge(tmp_path / "other")
+        with pytest.raises(ValueStoreError, match=r"there is no value store .*absent to merge"):
+            store.merge(tmp_path / "absent")
+        assert not (tmp_path / "absent").exists()
+        assert store.counts() == {}
+
+
 _KILLED_WRITER = """
 import os, signal, sys
 from turngym.trainers import value_store

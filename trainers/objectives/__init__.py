@@ -1,6 +1,26 @@
 """Objectives by name: plain functions from log-ratios, rewards and values to one loss per episode."""
 
+from turngym.trainers.objectives import clipped, imitation, policy_gradient, ppo, regression
 from turngym.trainers.objectives.astarpo import astarpo, astarpo_turn
-from turngym.trainers.objectives.registry import OBJECTIVES, Objective, Samples, find_objective
+from turngym.trainers.objectives.choice import chosen_objective, group_size, step_settings
+from turngym.trainers.objectives.filters import FILTERS
+from turngym.trainers.objectives.registry import OBJECTIVES, Objective, Samples, Settings, find_objective
 
-__all__ = ["OBJECTIVES", "Objective", "Samples", "astarpo", "astarpo_turn", "find_objective"]
+__all__ = [
+    "FILTERS",
+    "OBJECTIVES",
+    "Objective",
+    "Samples",
+    "Settings",
+    "astarpo",
+    "astarpo_turn",
+    "chosen_objective",
+    "clipped",
+    "find_objective",
+    "group_size",
+    "imitation",
+    "policy_gradient",
+    "ppo",
+    "regression",
+    "step_settings",
+]

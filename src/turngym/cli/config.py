@@ -26,8 +26,11 @@ Section = TypeVar("Section")
 CONFIG_FILE = "config.toml"
 AT_LEAST_ONE = ("batch_size", "threads", "rollout_slots", "episodes", "hidden_size", "layers", "heads", "steps",
                 "instances", "samples", "max_reply_tokens", "context_length", "tokens_per_microbatch",
-                "checkpoint_every", "course_steps", "check_episodes")  # fmt: skip
+                "checkpoint_every", "course_steps", "check_episodes", "minibatches", "updates_per_batch")  # fmt: skip
 """Counts that nothing works without; every other number may be 0 but not negative."""
+AT_MOST_ONE = ("turn_lambda", "filter_share", "filter_mass", "clip_low", "state_discount", "gae_discount", "gae_lambda",
+               "turn_discount")  # fmt: skip
+"""Shares, discounts and decays."""
 ABOVE_ZERO = ("beta", "beta_final", "temperature")
 """What is divided by, or moves geometrically."""
 MAY_BE_INFINITE = ("beta_value",)
@@ -262,6 +265,8 @@ def check_values(config: TrainConfig) -> None:
                 raise UsageError(f"{place} must be above 0")
             if value < 1 and field.name in AT_LEAST_ONE:
                 raise UsageError(f"{place} must be at least 1, got {value}")
+            if value > 1 and field.name in AT_MOST_ONE:
+                raise UsageError(f"{place} must be at most 1, got {value}")
 
 
 def changed_settings(before: TrainConfig, after: TrainConfig) -> list[str]:

@@ -50,6 +50,8 @@ class TrainOptions:
 
     game: Annotated[Positional[str], arg(metavar="ENV")] = ""
     """The environment, such as FrozenLake; its preset gives the settings that no option names."""
+    algorithm: str = ""
+    """Short for --astarpo.objective, such as grpo."""
     preset: str = ""
     """A preset of the package, or a configuration file."""
     list_presets: bool = False
@@ -102,14 +104,30 @@ def resolve_config(options: TrainOptions, words: Sequence[str]) -> TrainConfig:
     if base.env.id != env_id:  # arguments of another environment would not fit
         base = replace(base, env=replace(base.env, kwargs={}))
     base = replace(base, env=replace(base.env, id=env_id))
-    config = parse(TrainOptions, words, command="train", default=TrainOptions(config=base)).config
-    name = config.run.name or f"{Path(preset).stem if preset else short_name(env_id)}-seed{config.run.seed}"
+    config = with_algorithm(options, words, base)
+    own = "" if config.astarpo.objective == base.astarpo.objective else f"-{config.astarpo.objective}"
+    name = config.run.name or f"{Path(preset).stem if preset else short_name(env_id)}{own}-seed{config.run.seed}"
     config = replace(config, env=replace(config.env, id=env_id), run=replace(config.run, name=name))
     if config.model.path:
         config = replace(config, model=replace(config.model, path=str(model_folder(Path(config.model.path)))))
     check_values(config)
     check_env(env_id, config.env.kwargs)
     return config
+
+
+def with_algorithm(options: TrainOptions, words: Sequence[str], base: TrainConfig) -> TrainConfig:
+    """Return `base` with what the command line sets, by sections or by the short form for the objective.
+
+    Raises:
+        UsageError: The command line names two objectives.
+    """
+    config = parse(TrainOptions, words, command="train", default=TrainOptions(config=base)).config
+    if options.algorithm in {"", config.astarpo.objective}:
+        return config
+    if config.astarpo.objective != base.astarpo.objective:
+        raise UsageError(f"the objective is named twice: --algorithm {options.algorithm} and --astarpo.objective "
+                         f"{config.astarpo.objective}")  # fmt: skip
+    return replace(config, astarpo=replace(config.astarpo, objective=options.algorithm))
 
 
 def list_presets(console: Console) -> int:
@@ -122,13 +140,19 @@ def list_presets(console: Console) -> int:
 
 
 def dry_run(config: TrainConfig, folder: Path, console: Console) -> int:
-    """Print what would run."""
+    """Print what would run.
+
+    Raises:
+        UsageError: The objective is not there, or its packages.
+    """
+    reads_values = find_objective(config).reads_stage_one(config.objectives)
     stages = []
     if config.warm_start.enabled:
         stages.append(f"warm start until sampled success is between {config.warm_start.success_low:g} and "
                       f"{config.warm_start.success_high:g}")  # fmt: skip
-    stages.append(f"stage 1: {config.values.instances} instances, {config.values.samples} reference episodes each, "
-                  f"{config.values.extra_samples} more")  # fmt: skip
+    if reads_values:
+        stages.append(f"stage 1: {config.values.instances} instances, {config.values.samples} reference episodes each, "
+                      f"{config.values.extra_samples} more")  # fmt: skip
     stages.append(f"stage 2: {config.astarpo.steps} steps of {config.astarpo.batch_size} episodes, "
                   f"objective {config.astarpo.objective}")  # fmt: skip
     stages.append(f"measurement on {config.evaluation.episodes} test instances")
@@ -143,16 +167,25 @@ def check_learner(config: TrainConfig) -> None:
     """Refuse what could be refused only after minutes, or only once the run folder exists.
 
     Raises:
-        UsageError: The model, the objective or the packages they need are not there.
+        UsageError: The model, the objective or the packages they need are not there, or the batch does not fit them.
     """
     shape = config.model
     if not shape.path and shape.hidden_size % (2 * shape.heads):
         raise UsageError(f"--model.hidden-size must be a multiple of {2 * shape.heads}, twice the heads, "
                          f"got {shape.hidden_size}")  # fmt: skip
+    find_objective(config)
+
+
+def find_objective(config: TrainConfig) -> Any:
+    """Return the objective of a run.
+
+    Raises:
+        UsageError: There is none of this name, or the batch does not fit it.
+    """
     try:
-        import_trained("turngym.trainers.objectives").find_objective(config.astarpo.objective)
-    except (KeyError, ValueError) as error:
-        raise UsageError(str(error.args[0])) from error
+        return import_trained("turngym.trainers.objectives").chosen_objective(config)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def claim(folder: Path, config: TrainConfig) -> None:
@@ -189,7 +222,7 @@ def resume(options: TrainOptions, words: Sequence[str], console: Console) -> int
     if options.game or options.preset:
         raise UsageError("--resume continues a run as it was started: leave out ENV and --preset")
     config = read_config(folder / CONFIG_FILE)
-    wanted = parse(TrainOptions, words, command="train", default=TrainOptions(config=config)).config
+    wanted = with_algorithm(options, words, config)
     changed = changed_settings(config, wanted)
     if changed:
         raise UsageError(f"--resume continues a run as it was started: {changed[0]} cannot change")

@@ -1,0 +1,157 @@
+"""`turngym values`: what stage 1 of a run knows, how sure it is, and how much of the returns was luck."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from rich import box
+from rich.table import Table
+from tyro.conf import Positional, arg
+
+from turngym.agents.rollout import make_env, text_env
+from turngym.cli.config import CONFIG_FILE, check_env, read_config
+from turngym.cli.errors import UsageError
+from turngym.cli.options import parse
+from turngym.cli.terminal import make_console, printable
+from turngym.trainers.config import TrainConfig
+from turngym.trainers.luck import bracket, recommend, variance_split
+from turngym.trainers.soft_values import monte_carlo_values, read_transitions, soft_values
+from turngym.trainers.value_store import StoredTurn, ValueStore, ValueStoreError
+from turngym.trainers.values import estimate_values
+
+STORE_FILE = "values.sqlite"
+QUANTILES = {"least": 0.0, "10%": 0.1, "median": 0.5, "90%": 0.9, "most": 1.0}
+BRACKET = (
+    "The true V* lies between the true mean return and the true V^E, which counts luck as skill; without chance it is "
+    "V^E. Few samples put V^E too low, and V* here is shrunk towards the pool."
+)
+LONGEST_VALUE = 64
+"""Characters shown of a part of the fingerprint; those that are hashes have as many."""
+
+
+@dataclass(frozen=True)
+class ValuesOptions:
+    """Show what the value store of a run holds: the values of its instances, their certainty, and the part of luck."""
+
+    run: Annotated[Positional[str], arg(metavar="RUN")]
+    """A run folder whose stage 1 has begun."""
+    split: Literal["train", "validation", "test"] = "train"
+    """Which instances."""
+    beta_value: float | None = None
+    """Temperature of V*, in units of the reward range; the run's own unless given."""
+
+
+def run(words: Sequence[str]) -> int:
+    """Run the command and return its exit code."""
+    options = parse(ValuesOptions, words, command="values")
+    if options.beta_value is not None and not options.beta_value >= 0:
+        raise UsageError(f"--beta-value must be a number of at least 0, got {options.beta_value}")
+    config, path = find_store(Path(options.run))
+    console = make_console()
+    try:
+        with ValueStore(path, None) as store:
+            for part in describe_store(store, config, options):
+                console.print(part, soft_wrap=isinstance(part, str))
+    except ValueStoreError as error:
+        raise UsageError(str(error)) from error
+    return 0
+
+
+def find_store(folder: Path) -> tuple[TrainConfig, Path]:
+    """Return the configuration and the value store of a run.
+
+    Raises:
+        UsageError: The folder is no run, or its stage 1 has not begun.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {folder}")
+    if not (folder / CONFIG_FILE).is_file():
+        raise UsageError(f"{folder} is no run: it has no {CONFIG_FILE}")
+    if not (folder / STORE_FILE).is_file():
+        raise UsageError(f"the run {folder} has no {STORE_FILE}: its stage 1 has not begun; continue it with: "
+                         f"turngym train --resume {folder}")  # fmt: skip
+    return read_config(folder / CONFIG_FILE), folder / STORE_FILE
+
+
+def describe_store(store: ValueStore, config: TrainConfig, options: ValuesOptions) -> list[str | Table]:
+    """Return what there is to say of a store, in order.
+
+    Raises:
+        UsageError: The store has no episode of the split, the environment cannot be made, or the returns do not fit it.
+    """
+    summary = store.summary(options.split)
+    if not summary.episodes:
+        raise UsageError(f"{store.path} holds no episode of the {options.split} split")
+    check_env(config.env.id, config.env.kwargs)
+    env = text_env(make_env(config.env.id, config.env.kwargs))
+    low, high = env.reward_range
+    beta_value = config.values.beta_value if options.beta_value is None else options.beta_value
+    beta = beta_value * (high - low)
+    returns = store.returns(options.split)
+    try:
+        estimates = estimate_values(returns, beta, config.values.prior_strength, (low, high))
+    except ValueError as error:
+        raise UsageError(f"the values cannot be estimated: {error}") from error
+    lower_I, upper_I = bracket(returns, beta)
+    rows = {
+        "V*": estimates.values,
+        "its std": estimates.stds,
+        "mean return": lower_I,
+        "V^E": upper_I,
+        "V^E - mean": upper_I - lower_I,
+        "samples": estimates.counts.astype(np.float64),
+    }
+    held = (
+        f"{summary.episodes} episodes of {summary.instances} instances ({options.split} split), {summary.turns} turns, "
+        f"{summary.tokens} tokens; success {summary.success_rate:.3f}, mean return {summary.mean_return:.3f}."
+    )
+    return [
+        fingerprint_table(store.fingerprint),
+        held,
+        quantile_table(rows, f"Over instances, at temperature {beta:g}"),
+        BRACKET,
+        *describe_luck(store.turns(split=options.split), beta, reasoning=env.reasoning),
+    ]
+
+
+def describe_luck(turns: Iterable[StoredTurn], beta: float, *, reasoning: bool) -> list[str]:
+    """Return how much of the returns is luck, and which estimator of state values follows from that."""
+    try:
+        transitions = read_transitions(turns, reasoning=reasoning)
+    except ValueError as error:
+        return [f"States have no values: {printable(str(error))}."]
+    measured = variance_split(transitions)
+    # Without pseudo-visits, which would pull V* below V^E where there is no chance at all.
+    optimism_S = monte_carlo_values(transitions, beta) - soft_values(transitions, beta, strength=0.0)
+    index = round(float(optimism_S[transitions.starts].mean()), 4) + 0.0  # no -0.0000
+    share = f"chance {measured.environment_share:.1%}, the policy's choices the rest"
+    chosen = recommend(measured)
+    return [
+        f"Variance of the returns of an instance: {measured.returns:.4f}; of it the environment's {share}.",
+        f"Luck index (V^E less V* by soft value iteration, mean over starts): {index:.4f}.",
+        f"Values of states: use {chosen.estimator}. {chosen.reason}",
+    ]
+
+
+def fingerprint_table(fingerprint: dict[str, str]) -> Table:
+    """Return the set-up of a store as a table."""
+    table = Table(title="Made with", title_justify="left", box=None, show_header=False, pad_edge=False)
+    for name, value in sorted(fingerprint.items()):
+        table.add_row(printable(name), printable(value[:LONGEST_VALUE]))
+    return table
+
+
+def quantile_table(rows: dict[str, NDArray[np.float64]], title: str) -> Table:
+    """Return the mean and the quantiles of several quantities, one in each row."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in ("", "mean", *QUANTILES):
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
+    for name, values in rows.items():
+        numbers = [values.mean(), *np.quantile(values, list(QUANTILES.values()))]
+        table.add_row(name, *(f"{number:.3f}" for number in numbers))
+    return table

@@ -1,0 +1,104 @@
+"""`values`: what is said of a run's value store, and of what is no such run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from turngym.agents.evaluation import instance_range
+from turngym.agents.rollout import collect_episodes
+from turngym.agents.scripted import RandomAgent
+from turngym.cli import main
+from turngym.cli.config import CONFIG_FILE, write_toml
+from turngym.cli.values import STORE_FILE
+from turngym.trainers.config import EnvConfig, TrainConfig
+from turngym.trainers.value_store import ValueStore
+
+FINGERPRINT = {"reference weights": "ab" * 32, "environment": "lake", "seed": "\x1b[31m0"}
+
+
+def made_run(folder: Path, env_id: str = "turngym/FrozenLake-v0", *, samples: int = 12, **env_kwargs: Any) -> Path:
+    """Return the folder of a run whose reference played at random."""
+    config = replace(TrainConfig(), env=EnvConfig(id=env_id, kwargs=env_kwargs))
+    (folder / CONFIG_FILE).write_text(write_toml(config), encoding="utf-8")
+    with ValueStore(folder / STORE_FILE, FINGERPRINT) as store:
+        for seed in range(samples):
+            instances = instance_range("train", 4, seed=seed)
+            store.add(collect_episodes(RandomAgent(), env_id, instances, env_kwargs=env_kwargs))
+    return folder
+
+
+def table_row(out: str, name: str) -> list[float]:
+    """Return the numbers of a table's row."""
+    (line,) = [line for line in out.splitlines() if line.startswith(f"{name}  ")]
+    return [float(word) for word in line.removeprefix(name).split()]
+
+
+def test_a_game_of_skill(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = made_run(tmp_path, size=2, max_episode_steps=4)
+    assert main(["values", str(folder)]) == 0
+    captured = capsys.readouterr()
+    out = captured.out
+    assert captured.err == "" and "\x1b" not in out and "\\u{1b}[31m0" in out
+    assert "ab" * 32 in out and "environment" in out
+    assert "48 episodes of 4 instances (train split)" in out and "at temperature 0.5" in out
+    value, mean, optimistic = (np.array(table_row(out, name)) for name in ("V*", "mean return", "V^E"))
+    assert (mean <= optimistic).all() and mean[0] < value[0] <= 1
+    assert table_row(out, "samples") == [12.0] * 6
+    assert "chance 0.0%" in out
+    assert "mean over starts): 0.0000." in out
+    assert "Values of states: use log-mean-exp. All " in out and "the same outcome each time." in out
+
+
+def test_a_game_of_chance(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = made_run(tmp_path, "turngym/FrozenLakeSlippery-v0", size=2, frozen_probability=1.0, samples=40)
+    assert main(["values", str(folder), "--beta-value", "0.1"]) == 0
+    out = capsys.readouterr().out
+    assert "at temperature 0.1" in out
+    assert "Values of states: use soft value iteration. Chance makes " in out
+    index = float(out.partition("mean over starts): ")[2].splitlines()[0].rstrip("."))
+    assert 0.01 < index < 0.5
+
+
+def test_a_game_without_turn_limit_has_no_values_of_states(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = made_run(tmp_path, size=2, samples=1)
+    with ValueStore(folder / STORE_FILE, FINGERPRINT) as store:
+        (episode,) = collect_episodes(RandomAgent(), "turngym/FrozenLake-v0", instance_range("train", 1, seed=9))
+        episode.turns = [replace(episode.turns[0], state_key="s|inf"), replace(episode.turns[0], state_key="s|inf")]
+        store.add([episode])
+    assert main(["values", str(folder)]) == 0
+    assert "States have no values: the state 's|inf' occurs at turn 0 and at turn 1" in capsys.readouterr().out
+
+
+def test_what_is_no_run_with_values(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def said(*words: str) -> str:
+        assert main(["values", *words]) == 2
+        captured = capsys.readouterr()
+        assert captured.out == "" and captured.err.startswith("turngym: ") and captured.err.count("\n") == 1
+        return captured.err
+
+    assert "there is no folder" in said(str(tmp_path / "absent"))
+    assert "is no run: it has no config.toml" in said(str(tmp_path))
+    (tmp_path / CONFIG_FILE).write_text(write_toml(TrainConfig()), encoding="utf-8")
+    assert f"stage 1 has not begun; continue it with: turngym train --resume {tmp_path}" in said(str(tmp_path))
+    ValueStore(tmp_path / STORE_FILE, {}).close()
+    assert "holds no episode of the train split" in said(str(tmp_path))
+    assert "--beta-value must be a number of at least 0, got -1.0" in said(str(tmp_path), "--beta-value", "-1")
+    assert "--beta-value must be a number of at least 0, got nan" in said(str(tmp_path), "--beta-value", "nan")
+    (tmp_path / STORE_FILE).write_bytes(b"no database, but a text of some length" * 99)
+    assert "is not a usable value store" in said(str(tmp_path))
+    assert "values needs RUN" in said()
+
+
+def test_returns_beyond_the_reward_range_are_an_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = made_run(tmp_path, size=2, samples=1)
+    with ValueStore(folder / STORE_FILE, FINGERPRINT) as store:
+        (episode,) = collect_episodes(RandomAgent(), "turngym/FrozenLake-v0", instance_range("train", 1, seed=9))
+        episode.turns[0].reward = 7.0
+        store.add([episode])
+    assert main(["values", str(folder)]) == 2
+    assert "the values cannot be estimated: instance 0 has returns" in capsys.readouterr().err

@@ -1,0 +1,46 @@
+"""A*PO(lambda) on sampled episodes of the slippery lake: where it arrives, and what optimistic values do to it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tests.exactness.soft_mdp import Floats, SoftMDP, frozen_lake, logits_of
+
+from turngym.trainers.objectives.registry import Settings, find_objective
+
+
+def learn(turn_lambda: float, value_TS: Floats, lake: SoftMDP, *, steps: int = 150, episodes: int = 256) -> float:
+    """Learn on policy from sampled episodes with Adam, and return the exact J of the policy in units of V*."""
+    rng, logits_HSA = np.random.default_rng(0), logits_of(lake.reference_HSA)
+    optimizer = torch.optim.Adam([logits_HSA], lr=0.1)
+    settings, loss = Settings(beta=lake.beta, turn_lambda=turn_lambda), find_objective("astarpo_turn").loss
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = 0.1 * (1 - step / steps)
+        logp_HSA = logits_HSA.log_softmax(-1)
+        paths = lake.play(logp_HSA.detach().exp().numpy(), episodes, rng)
+        optimizer.zero_grad()
+        loss(paths.samples(logp_HSA, lake.reference_HSA, value_TS), settings).mean().backward()
+        optimizer.step()
+    return lake.objective(logits_HSA.detach().softmax(-1).numpy()) / lake.optimum().value_TS[0, 0]
+
+
+@pytest.mark.parametrize("turn_lambda", [0.0, 0.9, 1.0])
+def test_with_the_optimal_value_every_lambda_arrives_at_the_optimum(turn_lambda: float) -> None:
+    lake = frozen_lake(0.8, 0.1)
+    value_TS = lake.optimum().value_TS
+    reached = learn(turn_lambda, value_TS, lake, steps=400, episodes=512)
+    assert (1 - reached) * value_TS[0, 0] < 0.003
+
+
+def test_optimistic_values_lead_lambda_zero_astray_and_lambda_one_not() -> None:
+    """Where lambda = 0 arrives is known: the policy that is soft-greedy in its values, at 0.5623 of the optimum."""
+    lake = frozen_lake(0.8, 0.1)
+    optimistic_TS = lake.entropic().value_TS
+    q_HSA = (lake.moves_SAN * (lake.reward_SAN + optimistic_TS[1:, None, None, :])).sum(-1)
+    greedy_HSA = lake.reference_HSA * np.exp(q_HSA / lake.beta)
+    greedy_HSA /= greedy_HSA.sum(-1, keepdims=True)
+    fixed_point = lake.objective(greedy_HSA) / lake.optimum().value_TS[0, 0]
+    assert fixed_point == pytest.approx(0.5623, abs=1e-4)
+    assert learn(0.0, optimistic_TS, lake) == pytest.approx(fixed_point, abs=0.05)
+    assert learn(1.0, optimistic_TS, lake) > 0.75

@@ -1,0 +1,95 @@
+"""Where objectives must agree with each other: on policy, without a clip, at equal references."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from turngym.trainers.astarpo import weigh
+from turngym.trainers.objectives import OBJECTIVES, Samples, Settings
+from turngym.trainers.objectives.groups import turn_values
+
+SETTINGS = Settings(beta=0.3, kl_weight=0.0)
+
+
+def score_weights(samples: Samples, name: str, settings: Settings = SETTINGS) -> Tensor:
+    """Return the gradient of a batch's loss in the log-probability of each token."""
+    objective = OBJECTIVES[name]
+    loss = objective.loss(weigh(samples, objective, settings), settings).sum()
+    (gradient_N,) = torch.autograd.grad(loss, samples.logp_N)
+    return gradient_N
+
+
+@pytest.fixture
+def on_policy(samples: Samples) -> Samples:
+    """The batch before anything was learned from it: the policy is the sampler."""
+    return replace(samples, logp_N=samples.old_logp_N.clone().requires_grad_())
+
+
+def test_reinforce_is_the_turn_form_of_astarpo_on_policy(on_policy: Samples) -> None:
+    one, other = score_weights(on_policy, "reinforce"), score_weights(on_policy, "astarpo_turn")
+    torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+    assert one.abs().max() > 0.5
+
+
+def test_rloo_is_gvpo_on_policy(on_policy: Samples) -> None:
+    torch.testing.assert_close(score_weights(on_policy, "rloo"), score_weights(on_policy, "gvpo"), rtol=0, atol=1e-12)
+
+
+def test_rebel_is_gvpo_with_the_sampler_as_reference(samples: Samples) -> None:
+    """Over all pairs of a group, the mean squared difference is that of the centred residuals, off policy too."""
+    lagged = replace(samples, ref_logp_N=samples.old_logp_N)
+    torch.testing.assert_close(score_weights(lagged, "rebel"), score_weights(lagged, "gvpo"), rtol=0, atol=1e-12)
+    sums = [OBJECTIVES[name].loss(lagged, SETTINGS).sum() for name in ("rebel", "gvpo")]
+    torch.testing.assert_close(*sums, rtol=0, atol=1e-12)
+
+
+def test_oapl_is_astarpo_with_the_sampler_as_reference(samples: Samples) -> None:
+    objective = OBJECTIVES["oapl"]
+    advantage_N = weigh(samples, objective, SETTINGS).advantage_N
+    first = [int((samples.row_N == row).nonzero()[0, 0]) for row in range(6)]
+    start_B = samples.reward_BK.sum(1) - advantage_N[first]
+    lagged = replace(samples, ref_logp_N=samples.old_logp_N, value_BK=turn_values(start_B, samples.reward_BK))
+    torch.testing.assert_close(score_weights(samples, "oapl"), score_weights(lagged, "astarpo"), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["grpo", "dr_grpo", "dapo", "starpo_s", "gigpo"])
+def test_the_clip_is_idle_on_policy(on_policy: Samples, name: str) -> None:
+    gradient_N = score_weights(on_policy, name)
+    advantage_N = weigh(on_policy, OBJECTIVES[name], SETTINGS).advantage_N
+    scale_N = gradient_N / -advantage_N
+    divisor_N = {"grpo": on_policy.lengths()[on_policy.row_N], "dr_grpo": torch.ones(20).double()}.get(
+        name, torch.full((20,), on_policy.tokens_per_episode, dtype=torch.float64)
+    )
+    alone_N = advantage_N == 0  # the group of one
+    torch.testing.assert_close(scale_N[~alone_N], 1 / divisor_N[~alone_N], rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(("name", "high"), [("grpo", 0.2), ("dr_grpo", 0.2), ("gigpo", 0.2), ("dapo", 0.28),
+                                            ("starpo_s", 0.28), ("ppo", 0.2)])  # fmt: skip
+def test_what_has_moved_beyond_the_clip_is_left_alone(samples: Samples, name: str, high: float) -> None:
+    objective = OBJECTIVES[name]
+    advantage_N = weigh(samples, objective, SETTINGS).advantage_N
+    for ratio, idle_N in [(1 + high + 0.01, advantage_N > 0), (1 + high - 0.01, torch.zeros(20, dtype=torch.bool)),
+                          (0.79, advantage_N < 0), (0.81, torch.zeros(20, dtype=torch.bool))]:  # fmt: skip
+        logp_N = (samples.old_logp_N + torch.tensor(ratio).double().log()).requires_grad_()
+        gradient_N = score_weights(replace(samples, logp_N=logp_N), name)
+        assert torch.equal(gradient_N == 0, idle_N | (advantage_N == 0))
+
+
+@pytest.mark.parametrize("name", ["grpo", "gigpo", "ppo", "awr", "weighted_sft"])
+def test_without_a_kl_weight_the_reference_is_not_read(samples: Samples, name: str) -> None:
+    blind = replace(samples, ref_logp_N=torch.full_like(samples.ref_logp_N, torch.nan))
+    assert torch.equal(score_weights(blind, name), score_weights(samples, name))
+    assert score_weights(blind, name, replace(SETTINGS, kl_weight=0.1)).isnan().any()
+
+
+def test_weights_of_imitation_are_bounded(samples: Samples) -> None:
+    samples = replace(samples, reward_BK=samples.reward_BK * torch.tensor([1e3, 1, 1, 1, 1, -1e3])[:, None])
+    awr_N = weigh(samples, OBJECTIVES["awr"], SETTINGS).advantage_N
+    sft_N = weigh(samples, OBJECTIVES["weighted_sft"], SETTINGS).advantage_N
+    assert float(awr_N.max()) <= torch.tensor(3.0).double().exp() and float(awr_N.min()) >= 0
+    assert 0.1 <= float(sft_N.min()) < float(sft_N.max()) <= 5.0

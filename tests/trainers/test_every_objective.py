@@ -1,0 +1,389 @@
+"""Every objective in the loop: exact gradients, micro-batches that do not matter, runs that resume, and a bandit."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
+
+from turngym.agents.episode import Episode
+from turngym.agents.language_model import LanguageModel
+from turngym.agents.rollout import Instance
+from turngym.trainers import astarpo
+from turngym.trainers.astarpo import Learner, accumulate, learn, make_optimizer, score, update, weigh
+from turngym.trainers.checkpoint import latest_checkpoint
+from turngym.trainers.config import TrainConfig
+from turngym.trainers.critic import make_critic
+from turngym.trainers.fingerprint import fingerprint_of
+from turngym.trainers.metrics import Metrics
+from turngym.trainers.objectives import FILTERS, OBJECTIVES, Samples, Settings, find_objective, step_settings
+from turngym.trainers.play import model_player, play
+from turngym.trainers.progress import SilentProgress
+from turngym.trainers.run import prepare_learner, run_stage_two
+from turngym.trainers.samples import as_samples, split_batch, values_before_turns
+from turngym.trainers.tracker import ValueTracker
+from turngym.trainers.values import estimate_values
+
+NAMES = list(OBJECTIVES)
+SETTINGS = Settings(beta=0.05, kl_weight=0.1, turn_lambda=0.9)
+
+
+def stage(config: TrainConfig, **settings: Any) -> TrainConfig:
+    return replace(config, astarpo=replace(config.astarpo, **settings))
+
+
+def make_learner(player: LanguageModel, config: TrainConfig, name: str) -> Learner:
+    reference = LanguageModel(copy.deepcopy(player.model), player.tokenizer)
+    reference.model.requires_grad_(False)
+    returns = {i: [1.0] * i + [0.0] * (11 - i) for i in range(12)}
+    tracker = ValueTracker(estimate_values(returns, 0.5, 1.0, (0.0, 1.0)), {i: i / 11 for i in range(12)})
+    critic = make_critic(player) if find_objective(name).returns else None
+    return Learner(policy=player, reference=reference, optimizer=make_optimizer(player, config, critic),
+                   tracker=tracker, pool=range(12), critic=critic)  # fmt: skip
+
+
+# One step, in float64 -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def exact(player: LanguageModel) -> Iterator[LanguageModel]:
+    """A model that is float64 throughout: the library's norm would go through float32."""
+
+    def norm(self: Any, x_BTD: Tensor) -> Tensor:
+        return torch.nn.functional.rms_norm(x_BTD, self.weight.shape, self.weight, self.variance_epsilon)
+
+    player.model.double()
+    player.model.get_input_embeddings().padding_idx = None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Qwen2RMSNorm, "forward", norm)
+        yield player
+
+
+@pytest.fixture
+def episodes(exact: LanguageModel, tiny: TrainConfig) -> list[Episode]:
+    """Two groups of three and one of one, played by the model before it moves, with drawn rewards."""
+    instances = [Instance(split="train", index=i, seed=seed) for seed, i in enumerate([3, 3, 5, 3, 5, 5, 8])]
+    played = play(model_player(exact, tiny), instances, tiny)
+    rng = np.random.default_rng(3)
+    for number, episode in enumerate(played):
+        episode.success = number % 2 == 0
+        for turn in episode.turns:
+            turn.reward = float(rng.normal())
+    return played
+
+
+@pytest.fixture
+def moved(exact: LanguageModel, episodes: list[Episode]) -> LanguageModel:
+    """The model a few steps later, so that ratios to sampler and reference are not 1."""
+    generator = torch.Generator().manual_seed(7)
+    for parameter in exact.model.parameters():
+        parameter.data += 0.003 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+    return exact
+
+
+class Step:
+    """One optimizer step without its end: the loss and its gradient, with the advantages of the start."""
+
+    def __init__(self, moved: LanguageModel, reference: LanguageModel, episodes: Sequence[Episode], name: str,
+                 config: TrainConfig) -> None:  # fmt: skip
+        self.objective, self.config = find_objective(name), config
+        self.learner = make_learner(moved, config, name)
+        self.learner.reference = reference
+        if self.learner.critic:
+            torch.nn.init.constant_(self.learner.critic.weight, 0.05)
+        samples = as_samples(episodes, moved)
+        samples = replace(samples, value_BK=values_before_turns(samples, self.learner.tracker, "tracker"))
+        (self.minibatch,) = split_batch(episodes, samples, self.objective, config, step=0)
+        samples = score(self.learner, self.objective, samples, self.minibatch, config=config, settings=SETTINGS)
+        self.samples = weigh(samples, self.objective, SETTINGS)
+
+    def loss(self) -> float:
+        logp_N = torch.empty_like(self.samples.logp_N)
+        return accumulate(
+            self.learner, self.objective, self.samples, self.minibatch, logp_N, config=self.config, settings=SETTINGS
+        )
+
+    def gradient(self) -> Tensor:
+        return torch.cat([p.grad.flatten() for p in self.learner.parameters() if p.grad is not None])
+
+
+@pytest.fixture
+def step(moved: LanguageModel, episodes: list[Episode], tiny: TrainConfig) -> Callable[..., Step]:
+    reference = LanguageModel(copy.deepcopy(moved.model), moved.tokenizer)
+    for parameter in reference.model.requires_grad_(False).parameters():
+        parameter.data *= 0.99
+
+    def make(name: str, tokens: int = 10**6) -> Step:
+        return Step(moved, reference, episodes, name, stage(tiny, tokens_per_microbatch=tokens, group_size=1))
+
+    return make
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "astarpo_turn"])
+def test_the_gradient_equals_finite_differences(step: Callable[..., Step], name: str) -> None:
+    """Along random directions through the weights of the transformer; the advantages of the batch are held fixed."""
+    one = step(name)
+    one.loss()
+    gradient, parameters = one.gradient(), one.learner.parameters()
+    weights = parameters_to_vector(parameters).detach().clone()
+    for seed in range(2):
+        generator = torch.Generator().manual_seed(seed)
+        direction = torch.nn.functional.normalize(torch.randn(gradient.shape, generator=generator).double(), dim=0)
+        sides = []
+        for distance in (1e-5, -1e-5):
+            vector_to_parameters(weights + distance * direction, parameters)
+            sides.append(one.loss())
+        vector_to_parameters(weights, parameters)
+        assert (sides[0] - sides[1]) / 2e-5 == pytest.approx(float(gradient @ direction), rel=1e-5, abs=1e-8)
+    assert gradient.norm() > 1e-3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_micro_batches_do_not_change_the_step(step: Callable[..., Step], name: str) -> None:
+    results, counts = [], set()
+    for tokens in (1, 700, 10**6):
+        one = step(name, tokens)
+        results.append((one.loss(), one.gradient()))
+        counts.add(len(one.minibatch))
+    (loss, gradient), *others = results
+    assert len(counts) > 1
+    for other_loss, other_gradient in others:
+        assert other_loss == pytest.approx(loss, rel=1e-12)
+        assert float((other_gradient - gradient).abs().max() / gradient.abs().max()) < 1e-12
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_logits_where_nothing_was_sampled_do_not_matter(step: Callable[..., Step], name: str) -> None:
+    one = step(name)
+    before = one.loss(), one.gradient()
+
+    def disturb(_: object, arguments: Any, settings: Any, output: Any) -> None:
+        (batch,) = (batch for batch in one.minibatch if torch.equal(batch.ids_BT[:, :-1], settings["input_ids"]))
+        noise_BTV = 100 * torch.randn_like(output.logits)
+        output.logits = output.logits + noise_BTV.where(~batch.sampled_BT[:, 1:, None], 0.0)
+
+    with one.learner.policy.model.register_forward_hook(disturb, with_kwargs=True):
+        after = one.loss(), one.gradient()
+    assert after[0] == before[0] and torch.equal(after[1], before[1])
+
+
+def test_groups_stay_together_where_their_losses_are_joined(step: Callable[..., Step]) -> None:
+    for name, together in [("gvpo", True), ("rebel", True), ("rloo", False), ("astarpo", False)]:
+        groups = step(name, 1).samples.group_B
+        parts = [set(groups[batch.members].tolist()) for batch in step(name, 1).minibatch]
+        assert len(parts) == (3 if together else 7) and all(len(part) == 1 for part in parts)
+
+
+# The loop -------------------------------------------------------------------------------------------------------
+
+
+def run(learner: Learner, config: TrainConfig, folder: Path) -> list[dict[str, Any]]:
+    numbers: list[dict[str, Any]] = []
+    learn(learner, config, on_step=lambda step, _: numbers.append(step), failure_file=folder / "failed.jsonl")
+    return numbers
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_objective_learns_several_times_from_a_batch(
+    player: LanguageModel, tiny: TrainConfig, tmp_path: Path, name: str
+) -> None:
+    config = stage(tiny, objective=name, steps=2, updates_per_batch=2, minibatches=2)
+    learner = make_learner(player, config, name)
+    before = fingerprint_of(learner.reference.model.state_dict())
+    numbers = run(learner, config, tmp_path)
+    assert all(np.isfinite(step["loss"]) and step["logprob_drift"] < 1e-4 for step in numbers if step["kept"])
+    assert fingerprint_of(learner.reference.model.state_dict()) == before
+    assert fingerprint_of(learner.policy.model.state_dict()) != before
+    assert [step["generated_tokens"] for step in numbers] == list(
+        np.cumsum([step["sampled_tokens"] for step in numbers])
+    )
+    assert all(("kl" in step) == find_objective(name).reads_reference(config.objectives) for step in numbers)
+    steps_taken = {int(state["step"]) for state in learner.optimizer.state.values()}
+    assert max(steps_taken) == 8 or find_objective(name).keep != "all"
+
+
+@pytest.mark.parametrize("name", ["oapl", "rebel", "dr_grpo", "raft"])
+def test_a_reference_that_is_not_needed_is_not_asked(
+    player: LanguageModel, tiny: TrainConfig, tmp_path: Path, name: str
+) -> None:
+    config = stage(tiny, objective=name, steps=1)
+    learner = make_learner(player, config, name)
+    learner.reference.model = None  # to call it would raise
+    (numbers,) = run(learner, config, tmp_path)
+    assert "kl" not in numbers
+
+
+def test_groups_play_one_prompt_each(player: LanguageModel, tiny: TrainConfig) -> None:
+    config = stage(tiny, objective="grpo", batch_size=16)
+    instances = astarpo.choose_instances(make_learner(player, config, "grpo"), config)
+    indices = [instance.index for instance in instances]
+    assert indices == [index for index in indices[::4] for _ in range(4)] and len(set(indices)) == 4
+    assert len({instance.seed for instance in instances}) == 16
+    assert sum(index < astarpo.FRESH_INSTANCES for index in indices) == 8
+
+
+def test_a_step_that_keeps_nothing_changes_nothing(
+    player: LanguageModel, tiny: TrainConfig, episodes: list[Episode]
+) -> None:
+    player.model.float()
+    for episode in episodes:
+        episode.turns = episode.turns[:1]
+        episode.turns[0].reward = 1.0
+    learner = make_learner(player, tiny, "dapo")
+    before = fingerprint_of(learner.policy.model.state_dict())
+    numbers, log_ratio_B = update(learner, find_objective("dapo"), episodes, tiny, SETTINGS)
+    assert numbers["kept"] == numbers["loss"] == numbers["grad_norm"] == 0.0
+    assert log_ratio_B == [0.0] * 7
+    assert fingerprint_of(learner.policy.model.state_dict()) == before and not learner.optimizer.state
+
+
+def test_what_a_filter_drops_does_not_weigh(player: LanguageModel, tiny: TrainConfig, episodes: list[Episode]) -> None:
+    """A step on a batch is the step on what the filter keeps of it."""
+    results = []
+    keep = [episode for episode in episodes if episode.index == 3]
+    for batch, settings in [(episodes, replace(SETTINGS, filter="top_std", filter_share=0.4)), (keep, SETTINGS)]:
+        for episode in batch:
+            episode.turns[0].reward *= 10 if episode.index == 3 else 0.01
+        learner = make_learner(LanguageModel(copy.deepcopy(player.model), player.tokenizer), tiny, "astarpo")
+        numbers, log_ratio_B = update(learner, find_objective("astarpo"), batch, tiny, settings)
+        results.append(fingerprint_of(learner.policy.model.state_dict()))
+        for episode in batch:
+            episode.turns[0].reward /= 10 if episode.index == 3 else 0.01
+        assert numbers["kept"] == len(keep) / len(batch) and len(log_ratio_B) == len(batch)
+    assert results[0] == results[1]
+
+
+def test_minibatches_keep_groups_whole_and_change_with_the_step(
+    player: LanguageModel, tiny: TrainConfig, episodes: list[Episode]
+) -> None:
+    samples = as_samples(episodes, player)
+    config = stage(tiny, minibatches=2)
+
+    def members(step: int) -> list[list[int]]:
+        parts = split_batch(episodes, samples, find_objective("grpo"), config, step=step)
+        return [sorted(chain.from_iterable(batch.members for batch in part)) for part in parts]
+
+    drawn = [members(step) for step in range(8)]
+    assert drawn[0] == members(0) and len({str(parts) for parts in drawn}) > 1
+    for parts in drawn:
+        assert sorted(chain(*parts)) == list(range(7))
+        groups = [{episodes[row].index for row in part} for part in parts]
+        assert not groups[0] & groups[1]
+    crowded = split_batch(episodes, samples, find_objective("grpo"), stage(tiny, minibatches=9), step=0)
+    assert len(crowded) == 3
+
+
+def test_where_values_come_from(player: LanguageModel, tiny: TrainConfig, episodes: list[Episode]) -> None:
+    tracker = make_learner(player, tiny, "astarpo").tracker
+    samples = as_samples(episodes, player)
+    stage_one = tracker.value(3), tracker.first_value(3)
+    tracker.update(3, 5.0, success=True)
+    total_B = samples.reward_BK.sum(1)
+    starts = {name: values_before_turns(samples, tracker, name)[:, 0] for name in ("tracker", "vstar", "batch")}
+    assert float(starts["tracker"][0]) == tracker.value(3) > stage_one[0]
+    assert float(starts["vstar"][0]) == tracker.first_value(3) == stage_one[1]
+    assert float(starts["batch"][2]) == pytest.approx(float((total_B.sum() - total_B[2]) / 6))
+    assert not values_before_turns(samples, tracker, "none").any()
+    second = values_before_turns(samples, tracker, "vstar")[:, 1]
+    torch.testing.assert_close(second, starts["vstar"] - samples.reward_BK[:, 0])
+
+
+# A whole stage 2 ------------------------------------------------------------------------------------------------
+
+
+class Halted(SilentProgress):
+    """Ends the process, as it were, in the third step."""
+
+    done = 0
+
+    def advance(self, n: int = 1, **numbers: float) -> None:
+        self.done += "loss" in numbers
+        if self.done == 3:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("name", ["ppo", "grpo", "reinforce"])
+def test_several_updates_a_batch_resume_bit_for_bit(
+    player: LanguageModel, tiny: TrainConfig, tmp_path: Path, name: str
+) -> None:
+    config = stage(tiny, objective=name, steps=4, updates_per_batch=2, minibatches=2)
+
+    def stage_two(folder: Path, progress: SilentProgress) -> Learner:
+        base, metrics = LanguageModel(copy.deepcopy(player.model), player.tokenizer), Metrics(folder / "metrics.jsonl")
+        learner = prepare_learner(base, config, folder, metrics, SilentProgress())
+        run_stage_two(learner, config, folder, metrics, progress)
+        return learner
+
+    ends = []
+    for folder in (tmp_path / "alone", tmp_path / "halted"):
+        folder.mkdir()
+        if folder.name == "halted":
+            with pytest.raises(KeyboardInterrupt):
+                stage_two(folder, Halted())
+        learner = stage_two(folder, SilentProgress())
+        last = latest_checkpoint(folder / "checkpoints")
+        assert last is not None
+        files = [*last.rglob("*.safetensors"), last / "optimizer.json", last / "state.json"]
+        lines = [{key: value for key, value in line.items() if "seconds" not in key}
+                 for line in Metrics(folder / "metrics.jsonl").lines()]  # fmt: skip
+        ends.append(({str(path.relative_to(last)): path.read_bytes() for path in files}, lines))
+        if name == "ppo":
+            assert learner.critic is not None and learner.critic.weight.abs().max() > 0
+        assert (folder / "values.sqlite").exists() == (last / "values.sqlite").exists() == (name == "reinforce")
+    assert ends[0] == ends[1]
+    assert ("policy/critic.safetensors" in ends[0][0]) == (name == "ppo")
+
+
+def test_tokens_of_stage_one_are_counted(player: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
+    metrics = Metrics(tmp_path / "metrics.jsonl")
+    learner = prepare_learner(player, stage(tiny, steps=1), tmp_path, metrics, SilentProgress())
+    stage_one = metrics.total("values", "sampled_tokens")
+    assert learner.generated_tokens == stage_one > 64
+    (numbers,) = run(learner, stage(tiny, steps=1), tmp_path)
+    assert numbers["generated_tokens"] == stage_one + numbers["sampled_tokens"]
+
+
+# A bandit -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_objective_solves_a_bandit(name: str) -> None:
+    """Two turns of three arms; an episode pays when both are right. Groups of eight, 60 steps of Adam."""
+    objective = find_objective(name)
+    config = TrainConfig()
+    settings = replace(step_settings(config, 0.05, 1.0), kl_weight=0.001)
+    logits_KA = torch.zeros(2, 3, dtype=torch.float64, requires_grad=True)
+    critic_K = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.Adam([logits_KA, critic_K], lr=0.1)
+    generator = torch.Generator().manual_seed(0)
+    row_N, turn_N = torch.arange(64).repeat_interleave(2), torch.arange(2).repeat(64)
+    for _ in range(60):
+        logp_KA = logits_KA.log_softmax(-1)
+        arm_BK = torch.multinomial(logp_KA.detach().exp(), 64, replacement=True, generator=generator).T
+        success_B = (arm_BK == torch.tensor([2, 0])).all(1)
+        logp_N = logp_KA[turn_N, arm_BK.flatten()]
+        samples = Samples(
+            logp_N=logp_N, old_logp_N=logp_N.detach(), ref_logp_N=torch.full_like(logp_N, 1 / 3).log(),
+            row_N=row_N, turn_N=turn_N, critic_N=critic_K[turn_N], success_B=success_B, tokens_per_episode=2.0,
+            reward_BK=torch.stack([torch.zeros(64), success_B], dim=1).double(),
+            value_BK=torch.full((64, 2), 0.3, dtype=torch.float64), group_B=torch.arange(64) // 8,
+            state_BK=torch.arange(128).view(64, 2) // 16 * 2 + torch.arange(2),
+        )  # fmt: skip
+        kept = FILTERS[objective.keep](samples, settings).nonzero()[:, 0].tolist()
+        if kept:
+            weighed = weigh(samples.select(kept), objective, settings)
+            optimizer.zero_grad()
+            objective.loss(weighed, settings).mean().backward()
+            optimizer.step()
+    solved = logits_KA.detach().softmax(-1)[[0, 1], [2, 0]].prod()
+    assert float(solved) > 0.5  # from 1 / 9

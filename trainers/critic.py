@@ -1,0 +1,31 @@
+"""The critic of PPO: a linear layer on the policy's last hidden states, kept beside the policy's weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from turngym.agents.language_model import LanguageModel
+from turngym.trainers.tensor_tree import read_tensors, write_tensors
+
+CRITIC_FILE = "critic.safetensors"
+
+
+def make_critic(policy: LanguageModel) -> torch.nn.Linear:
+    """Return a critic that values everything at 0, where the policy's weights lie."""
+    width = int(policy.model.config.get_text_config().hidden_size)
+    critic = torch.nn.Linear(width, 1, device=policy.device, dtype=policy.model.dtype)
+    torch.nn.init.zeros_(critic.weight)
+    torch.nn.init.zeros_(critic.bias)
+    return critic
+
+
+def save_critic(critic: torch.nn.Linear, folder: Path) -> None:
+    """Write the critic into a folder of the policy."""
+    write_tensors(folder / CRITIC_FILE, critic.state_dict())
+
+
+def load_critic(critic: torch.nn.Linear, folder: Path) -> None:
+    """Give a critic the weights of one that was saved."""
+    critic.load_state_dict(read_tensors(folder / CRITIC_FILE))

@@ -1,0 +1,68 @@
+"""What a run's configuration makes of the registry: the objective, its groups, and the numbers of a step."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from turngym.trainers.config import TrainConfig
+from turngym.trainers.objectives.filters import FILTERS, GROUP_FILTERS
+from turngym.trainers.objectives.ppo import GAE_LEVELS
+from turngym.trainers.objectives.registry import Objective, Settings, find_objective
+
+BASELINES = ("tracker", "vstar", "batch", "none")
+"""Where values may come from."""
+GROUP_SIZE = 4
+"""Episodes of each prompt where an objective compares them and the configuration leaves their number open."""
+
+
+def chosen_objective(config: TrainConfig) -> Objective:
+    """Return the objective of a run.
+
+    Raises:
+        ValueError: A name is unknown, a number cannot be used yet, or group size and batch size do not fit the
+            objective.
+    """
+    stage, numbers = config.astarpo, config.objectives
+    objective = find_objective(stage.objective)
+    _check_name("objectives.baseline", numbers.baseline, BASELINES)
+    _check_name("objectives.filter", numbers.filter, ["", *FILTERS])
+    _check_name("objectives.gae_level", numbers.gae_level, GAE_LEVELS)
+    if numbers.turn_lambda < 1.0 and objective.name == "astarpo_turn":
+        raise ValueError("objectives.turn_lambda below 1 needs V* of every state, and learning has it of the starts "
+                         "alone so far: leave it at 1")  # fmt: skip
+    size = group_size(config)
+    if objective.groups and size < 2:
+        raise ValueError(f"{objective.name} compares episodes of one prompt: astarpo.group_size must be at least 2, "
+                         f"or 0 for {GROUP_SIZE}, got {size}")  # fmt: skip
+    keep = numbers.filter or objective.keep
+    if keep in GROUP_FILTERS and size < 2:
+        raise ValueError(
+            f"objectives.filter {keep} compares episodes of one prompt: astarpo.group_size must be at least 2"
+        )
+    if stage.batch_size % size:
+        raise ValueError(f"astarpo.batch_size must be a multiple of the group size {size}, got {stage.batch_size}")
+    return objective
+
+
+def group_size(config: TrainConfig) -> int:
+    """Return how many episodes of each prompt a step plays."""
+    return config.astarpo.group_size or (GROUP_SIZE if find_objective(config.astarpo.objective).groups else 1)
+
+
+def step_settings(config: TrainConfig, beta: float, reward_span: float) -> Settings:
+    """Return the numbers of a step.
+
+    Args:
+        config: The run.
+        beta: KL temperature of the step, in units of the reward range.
+        reward_span: Width of the reward range.
+    """
+    numbers = vars(config.objectives)
+    return Settings(**numbers, beta=beta * reward_span, beta_value=config.values.beta_value * reward_span)
+
+
+def _check_name(setting: str, name: str, known: Iterable[str]) -> None:
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+        raise ValueError(f"{setting} {name!r} is unknown; did you mean {near!r}?")

@@ -1,0 +1,126 @@
+"""Clipped policy gradients with baselines from groups: GRPO and what was made of it.
+
+All share one surrogate per token and differ in the advantage, in what divides the sum over tokens, in the upper clip
+and in the filter.
+
+Shapes: B episodes, N sampled tokens, K turns.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from turngym.trainers.objectives.groups import group_means, group_scores, sums_to_go
+from turngym.trainers.objectives.registry import Samples, Settings, objective
+
+
+def clipped_surrogate(samples: Samples, low: float, high: float) -> Tensor:
+    """Return -min(ratio * A, clip(ratio, 1 - low, 1 + high) * A) of each token, `[N]` (PPO, arXiv:1707.06347, eq. 7).
+
+    The ratio is that of the policy to the one that sampled the token.
+    """
+    ratio_N = (samples.logp_N - samples.old_logp_N).exp()
+    clipped_N = ratio_N.clamp(1 - low, 1 + high)
+    return -torch.minimum(ratio_N * samples.advantage_N, clipped_N * samples.advantage_N)
+
+
+def kl_penalty(samples: Samples, settings: Settings) -> Tensor:
+    """Return `kl_weight` * (exp(-d) - 1 + d) of each token with d = log pi - log pi_ref, `[N]`.
+
+    On policy an unbiased estimate of KL(pi || pi_ref), never negative (GRPO, arXiv:2402.03300, eq. 4). Where the weight
+    is 0 the reference is not asked.
+    """
+    if not settings.kl_weight > 0:
+        return torch.zeros_like(samples.logp_N)
+    gap_N = samples.logp_N - samples.ref_logp_N
+    return settings.kl_weight * (torch.expm1(-gap_N) + gap_N)
+
+
+def grpo_advantages(samples: Samples, _: Settings) -> Tensor:
+    """Return the return of each token's episode in standard deviations from the mean of its group, `[N]`."""
+    return group_scores(samples.reward_BK.sum(1), samples.group_B)[samples.row_N]
+
+
+def dr_grpo_advantages(samples: Samples, _: Settings) -> Tensor:
+    """Return the return of each token's episode less the mean of its group, `[N]`."""
+    return_B = samples.reward_BK.sum(1)
+    return (return_B - group_means(return_B, samples.group_B))[samples.row_N]
+
+
+def gigpo_advantages(samples: Samples, settings: Settings) -> Tensor:
+    """Return the episode's advantage plus `state_weight` times that of the turn, of each token, `[N]`.
+
+    The turn's compares its discounted reward-to-go with that of all turns of the group that began in the same state,
+    and is 0 where there is no other.
+    """
+    played_BK = samples.played()
+    to_go_BK = sums_to_go(samples.reward_BK, settings.state_discount)
+    of_state_BK = torch.zeros_like(to_go_BK)
+    of_state_BK[played_BK] = group_scores(to_go_BK[played_BK], samples.state_BK[played_BK])
+    return grpo_advantages(samples, settings) + settings.state_weight * samples.of_turns(of_state_BK)
+
+
+@objective(
+    "grpo",
+    source="GRPO, arXiv:2402.03300, eq. 3: mean over the tokens of each episode",
+    advantages=grpo_advantages,
+    groups=True,
+    kl_term=True,
+)
+def grpo(samples: Samples, settings: Settings) -> Tensor:
+    """Return the mean over an episode's tokens of the clipped surrogate and the KL penalty, `[B]`."""
+    cost_N = clipped_surrogate(samples, settings.clip_low, settings.clip_high) + kl_penalty(samples, settings)
+    return samples.per_episode(cost_N) / samples.lengths().clamp(min=1)
+
+
+@objective(
+    "dr_grpo",
+    source="Dr. GRPO, arXiv:2503.20783, section 3: neither lengths nor standard deviations divide, and no KL",
+    advantages=dr_grpo_advantages,
+    groups=True,
+)
+def dr_grpo(samples: Samples, settings: Settings) -> Tensor:
+    """Return the sum over an episode's tokens of the clipped surrogate, `[B]`."""
+    return samples.per_episode(clipped_surrogate(samples, settings.clip_low, settings.clip_high))
+
+
+@objective(
+    "dapo",
+    source="DAPO, arXiv:2503.14476, eq. 8: clip-higher, token mean, groups that differ in reward, no KL",
+    advantages=grpo_advantages,
+    groups=True,
+    keep="mixed",
+)
+def dapo(samples: Samples, settings: Settings) -> Tensor:
+    """Return the clipped surrogate summed over an episode's tokens, so that the step's mean is over tokens, `[B]`."""
+    cost_N = clipped_surrogate(samples, settings.clip_low, settings.clip_higher)
+    return samples.per_episode(cost_N) / samples.tokens_per_episode
+
+
+@objective(
+    "starpo_s",
+    source="StarPO-S, arXiv:2504.20073, on GRPO: the groups of largest reward std, clip-higher, no KL",
+    advantages=grpo_advantages,
+    groups=True,
+    keep="top_std",
+)
+def starpo_s(samples: Samples, settings: Settings) -> Tensor:
+    """Return what `dapo` returns; the two differ in the filter, `[B]`."""
+    return dapo(samples, settings)
+
+
+@objective(
+    "gigpo",
+    source="GiGPO, arXiv:2505.10978, section 4: advantages of episodes and of turns from the same state",
+    advantages=gigpo_advantages,
+    groups=True,
+    kl_term=True,
+)
+def gigpo(samples: Samples, settings: Settings) -> Tensor:
+    """Return the clipped surrogate and the KL penalty summed over an episode's tokens; the step's mean is over tokens.
+
+    Shape `[B]`.
+    """
+    cost_N = clipped_surrogate(samples, settings.clip_low, settings.clip_high) + kl_penalty(samples, settings)
+    return samples.per_episode(cost_N) / samples.tokens_per_episode

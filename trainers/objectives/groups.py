@@ -1,0 +1,69 @@
+"""Sums over turns and statistics within groups: what the objectives share.
+
+Shapes: B episodes, K turns, M members (episodes, or turns of episodes) that are compared within their G groups.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+EPSILON = 1e-6
+"""Added to standard deviations that are divided by, and the least that counts as more than rounding."""
+
+
+def sums_to_go(x_BK: Tensor, decay: float = 1.0) -> Tensor:
+    """Return sum_{k >= t} decay^(k - t) * x_k for every turn t, `[B, K]`."""
+    total_B = torch.zeros_like(x_BK[:, 0])
+    columns = []
+    for x_B in reversed(x_BK.unbind(1)):
+        total_B = x_B + decay * total_B
+        columns.append(total_B)
+    return torch.stack(columns[::-1], dim=1)
+
+
+def turn_values(start_B: Tensor, reward_BK: Tensor) -> Tensor:
+    """Return the value before each turn where only that of the start is known: less what was earned since, `[B, K]`."""
+    return start_B[:, None] - (reward_BK.cumsum(1) - reward_BK)
+
+
+def group_sizes(group_M: Tensor) -> Tensor:
+    """Return how many members the group of each member has, `[M]`."""
+    number_M, count_G = _numbered(group_M)
+    return count_G[number_M]
+
+
+def group_means(x_M: Tensor, group_M: Tensor) -> Tensor:
+    """Return the mean of each member's group, `[M]`."""
+    number_M, count_G = _numbered(group_M)
+    return (x_M.new_zeros(len(count_G)).index_add(0, number_M, x_M) / count_G)[number_M]
+
+
+def group_stds(x_M: Tensor, group_M: Tensor) -> Tensor:
+    """Return the sample standard deviation of each member's group, 0 for a member on its own, `[M]`."""
+    sizes_M = group_sizes(group_M)
+    squares_M = (x_M - group_means(x_M, group_M)) ** 2
+    return (group_means(squares_M, group_M) * sizes_M / (sizes_M - 1).clamp(min=1)).sqrt()
+
+
+def lead_over_others(x_M: Tensor, group_M: Tensor) -> Tensor:
+    """Return x less the mean of the others of the group, 0 for a member on its own, `[M]`."""
+    sizes_M = group_sizes(group_M)
+    return (x_M - group_means(x_M, group_M)) * sizes_M / (sizes_M - 1).clamp(min=1)
+
+
+def group_scores(x_M: Tensor, group_M: Tensor) -> Tensor:
+    """Return x in standard deviations from the mean of its group, 0 where all are equal, `[M]`."""
+    return (x_M - group_means(x_M, group_M)) / (group_stds(x_M, group_M) + EPSILON)
+
+
+def whitened(x_M: Tensor) -> Tensor:
+    """Return x with mean 0 and standard deviation 1, as far as it differs at all, `[M]`."""
+    everyone_M = torch.zeros_like(x_M, dtype=torch.long)
+    return group_scores(x_M, everyone_M)
+
+
+def _numbered(group_M: Tensor) -> tuple[Tensor, Tensor]:
+    """Number the groups from 0; return the number of each member's group, `[M]`, and the sizes, `[G]`."""
+    _, number_M, count_G = torch.unique(group_M, return_inverse=True, return_counts=True)
+    return number_M, count_G

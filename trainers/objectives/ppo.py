@@ -1,0 +1,110 @@
+"""PPO with a value head: advantages by GAE over tokens, over turns, or on both levels.
+
+Shapes: B episodes, N sampled tokens, T tokens of one episode, K turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from turngym.trainers.objectives.clipped import clipped_surrogate, kl_penalty
+from turngym.trainers.objectives.groups import whitened
+from turngym.trainers.objectives.registry import Samples, Settings, objective
+
+
+def gae(rewards: Sequence[float], values: Sequence[float], discount: float, decay: float) -> list[float]:
+    """Return sum_k (discount * decay)^k * delta_{t+k}, delta_t = r_t + discount * V_{t+1} - V_t, V = 0 after the end.
+
+    Reference: arXiv:1506.02438, eq. 16.
+    """
+    advantages: list[float] = []
+    following = advantage = 0.0
+    for reward, value in zip(reversed(rewards), reversed(values), strict=True):
+        advantage = reward + discount * following - value + discount * decay * advantage
+        following = value
+        advantages.append(advantage)
+    return advantages[::-1]
+
+
+def token_gae(spans: Sequence[tuple[int, int]], rewards: Sequence[float], values: Sequence[float],
+              settings: Settings) -> list[float]:  # fmt: skip
+    """Return the advantage of every token: one chain over all of an episode, a turn's reward on its last token."""
+    of_tokens = [0.0] * len(values)
+    for (_, stop), reward in zip(spans, rewards, strict=True):
+        of_tokens[stop - 1] += reward
+    return gae(of_tokens, values, settings.gae_discount, settings.gae_lambda)
+
+
+def turn_gae(spans: Sequence[tuple[int, int]], rewards: Sequence[float], values: Sequence[float],
+             settings: Settings) -> list[float]:  # fmt: skip
+    """Return for every token the advantage of its turn: a turn is one action, valued where its first token is due."""
+    starts = [values[start] for start, _ in spans]
+    advantages = gae(rewards, starts, settings.turn_discount, settings.gae_lambda)
+    return [advantage for (start, stop), advantage in zip(spans, advantages, strict=True) for _ in range(start, stop)]
+
+
+def bilevel_gae(spans: Sequence[tuple[int, int]], rewards: Sequence[float], values: Sequence[float],
+                settings: Settings) -> list[float]:  # fmt: skip
+    """Return the advantage of every token, first over turns, then over the tokens of each turn.
+
+    The turns are valued at their last tokens and discounted by `turn_discount`; the return so found is the reward at
+    the end of the turn's own chain of tokens (RAGEN, arXiv:2504.20073, and its code).
+    """
+    ends = [values[stop - 1] for _, stop in spans]
+    over_turns = gae(rewards, ends, settings.turn_discount, settings.gae_lambda)
+    advantages: list[float] = []
+    for (start, stop), end, advantage in zip(spans, ends, over_turns, strict=True):
+        inner = [0.0] * (stop - start - 1) + [advantage + end]
+        advantages += gae(inner, values[start:stop], settings.gae_discount, settings.gae_lambda)
+    return advantages
+
+
+GAE_LEVELS = {"token": token_gae, "turn": turn_gae, "bilevel": bilevel_gae}
+"""The ways to spread rewards over tokens, by the name a configuration gives them."""
+
+
+def gae_advantages(samples: Samples, settings: Settings) -> Tensor:
+    """Return the advantage of each token under the critic's values, not yet whitened, `[N]`.
+
+    Turns without a sampled token (the context was full) hand their reward to the last turn that has one.
+    """
+    spread = GAE_LEVELS[settings.gae_level]
+    advantage_N = torch.zeros_like(samples.critic_N)
+    for row, reward_K in enumerate(samples.reward_BK.tolist()):
+        own_N = samples.row_N == row
+        lengths = torch.bincount(samples.turn_N[own_N])
+        stops = lengths.cumsum(0).tolist()
+        spans = list(zip([0, *stops[:-1]], stops, strict=True))
+        rewards = [*reward_K[: len(spans) - 1], sum(reward_K[len(spans) - 1 :])]
+        advantage_N[own_N] = advantage_N.new_tensor(spread(spans, rewards, samples.critic_N[own_N].tolist(), settings))
+    return advantage_N
+
+
+def ppo_advantages(samples: Samples, settings: Settings) -> Tensor:
+    """Return the advantage of each token, whitened over the batch, `[N]`."""
+    return whitened(gae_advantages(samples, settings))
+
+
+def ppo_returns(samples: Samples, settings: Settings) -> Tensor:
+    """Return what the critic should have said before each token, `[N]`."""
+    return gae_advantages(samples, settings) + samples.critic_N
+
+
+@objective(
+    "ppo",
+    source="PPO, arXiv:1707.06347, eq. 9 without entropy; bi-level GAE: RAGEN, arXiv:2504.20073",
+    advantages=ppo_advantages,
+    returns=ppo_returns,
+    kl_term=True,
+)
+def ppo(samples: Samples, settings: Settings) -> Tensor:
+    """Return the clipped surrogate, the KL penalty and the critic's squared error summed over tokens, `[B]`.
+
+    The step's mean is over tokens. The critic learns what it should have said before each of them.
+    """
+    error_N = settings.value_weight * 0.5 * (samples.critic_N - samples.return_N) ** 2
+    cost_N = clipped_surrogate(samples, settings.clip_low, settings.clip_high) + kl_penalty(samples, settings) + error_N
+    return samples.per_episode(cost_N) / samples.tokens_per_episode

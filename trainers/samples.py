@@ -1,0 +1,97 @@
+"""From played episodes to what an objective reads, and to the parts in which a batch is learned from.
+
+Shapes: B episodes, N sampled tokens, K turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from turngym.agents.episode import Episode
+from turngym.agents.language_model import LanguageModel
+from turngym.trainers.batching import TokenBatch, token_batches
+from turngym.trainers.config import TrainConfig
+from turngym.trainers.objectives import Objective, Samples
+from turngym.trainers.objectives.groups import lead_over_others, turn_values
+from turngym.trainers.tracker import ValueTracker
+
+MINIBATCH_STREAM = 5
+"""Keeps the seeds of the parts of a batch apart from others."""
+
+
+def as_samples(episodes: Sequence[Episode], policy: LanguageModel) -> Samples:
+    """Collect what the episodes themselves tell, with the policy's precision (at least float32) and on its device.
+
+    Args:
+        episodes: At least one, recorded by a player that samples tokens.
+        policy: Who learns from them.
+    """
+    shape = len(episodes), max(len(episode.turns) for episode in episodes)
+    reward, state, tokens = np.zeros(shape), np.full(shape, -1), np.zeros(shape, dtype=np.int64)
+    numbers: dict[tuple[int, str], int] = {}
+    for row, episode in enumerate(episodes):
+        for place, turn in enumerate(episode.turns):
+            reward[row, place] = turn.reward
+            state[row, place] = numbers.setdefault((episode.index, turn.state_key), len(numbers))
+            tokens[row, place] = turn.span[1] - turn.span[0]
+    rows, places = np.indices(shape)
+    recorded = [logprob for episode in episodes for turn in episode.turns for logprob in turn.logprobs]
+    dtype = torch.promote_types(policy.model.dtype, torch.float32)
+    old_logp_N = torch.tensor(recorded, dtype=dtype, device=policy.device)
+    return Samples(
+        logp_N=old_logp_N,
+        old_logp_N=old_logp_N,
+        row_N=torch.from_numpy(np.repeat(rows.ravel(), tokens.ravel())).to(policy.device),
+        turn_N=torch.from_numpy(np.repeat(places.ravel(), tokens.ravel())).to(policy.device),
+        reward_BK=torch.from_numpy(reward).to(policy.device, dtype),
+        group_B=torch.tensor([episode.index for episode in episodes], device=policy.device),
+        state_BK=torch.from_numpy(state).to(policy.device),
+        success_B=torch.tensor([episode.success for episode in episodes], device=policy.device),
+    )
+
+
+def values_before_turns(samples: Samples, tracker: ValueTracker, baseline: str) -> Tensor:
+    """Return the value before each turn, from where `objectives.baseline` says, `[B, K]`.
+
+    A value that is known for the start alone is carried on by what was earned since.
+
+    Args:
+        samples: A whole batch.
+        tracker: The values of the instances, read and not updated.
+        baseline: "tracker", "vstar", "batch" or "none".
+    """
+    reward_BK = samples.reward_BK
+    if baseline == "none":
+        return torch.zeros_like(reward_BK)
+    if baseline == "batch":
+        return_B = reward_BK.sum(1)
+        return turn_values(return_B - lead_over_others(return_B, torch.zeros_like(samples.group_B)), reward_BK)
+    value = tracker.value if baseline == "tracker" else tracker.first_value
+    return turn_values(reward_BK.new_tensor([value(index) for index in samples.group_B.tolist()]), reward_BK)
+
+
+def split_batch(
+    episodes: Sequence[Episode], samples: Samples, objective: Objective, config: TrainConfig, *, step: int
+) -> list[list[TokenBatch]]:
+    """Return the micro-batches of each minibatch of a step.
+
+    The episodes of a group share a minibatch, and a micro-batch where the objective pairs them. Which groups meet in a
+    minibatch is drawn anew in every step, and stays for all passes over its batch.
+    """
+    stage = config.astarpo
+    groups: dict[int, list[int]] = {}
+    for row, group in enumerate(samples.group_B.tolist()):
+        groups.setdefault(group, []).append(row)
+    units = list(groups.values())
+    if stage.minibatches > 1:
+        rng = np.random.default_rng([config.run.seed, MINIBATCH_STREAM, step])
+        units = [units[place] for place in rng.permutation(len(units))]
+    parts = [units[part :: stage.minibatches] for part in range(min(stage.minibatches, len(units)))]
+    if not objective.paired:
+        parts = [[[row] for unit in part for row in unit] for part in parts]
+    device = samples.logp_N.device
+    return [list(token_batches(episodes, stage.tokens_per_microbatch, device, part)) for part in parts]
