@@ -52,14 +52,16 @@ def serve(
         ident=None,
     )
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns whenever a request waits for a thread
-    before = signal.signal(signal.SIGTERM, _stop)
+    # Programs in the background of a shell are started deaf to SIGINT; asked for by name, it is heard.
+    before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         if ready is not None:
             ready(f"http://{LOOPBACK.get(host, host)}:{server.effective_port}")
-        server.run()  # ends with SystemExit and KeyboardInterrupt alike, after what is in progress
+        server.run()  # ends with SystemExit, after what is in progress
     finally:
         server.close()
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def log_requests() -> None:
