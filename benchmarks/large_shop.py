@@ -21,7 +21,8 @@ from typing import Annotated, TypeVar
 import tyro
 from tyro.conf import Positional, arg
 
-from turngym.benchmarks.shop import peak_memory, shop_by_script, table
+from turngym.benchmarks.page import kept, table
+from turngym.benchmarks.shop import peak_memory, shop_by_script
 from turngym.webshop_server.catalogue_store import write_catalogue
 from turngym.webshop_server.catalogues import open_catalogue
 from turngym.webshop_server.engines import documents_of, save_index
@@ -148,11 +149,7 @@ def report(options: Options) -> str:
 
 def main(options: Options) -> str:
     """Measure, write the page if a file is named, and return it."""
-    page = report(options)
-    if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(page, encoding="utf-8")
-    return page
+    return kept(report(options), options.out)
 
 
 if __name__ == "__main__":

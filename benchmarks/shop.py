@@ -18,6 +18,7 @@ from pathlib import Path
 
 import tyro
 
+from turngym.benchmarks.page import kept, table
 from turngym.webshop_server.opening import Mode, OpenedShop, ShopSettings, open_shop
 from turngym.webshop_server.pages import Choice, Page, PageKind, plain_text
 from turngym.webshop_server.shop import MAX_RESULTS
@@ -96,11 +97,6 @@ def measure(options: Options, mode: Mode) -> list[str]:
             f"{reward:.3f}"]  # fmt: skip
 
 
-def table(columns: list[str], rows: list[list[str]]) -> str:
-    """Return a table in Markdown."""
-    return "\n".join(f"| {' | '.join(row)} |" for row in (columns, ["---"] * len(columns), *rows))
-
-
 def peak_memory() -> float:
     """Return the most memory that this process has had, in MB."""
     megabyte = 1 << (20 if sys.platform == "darwin" else 10)  # counted in bytes there, in kilobytes elsewhere
@@ -121,11 +117,7 @@ def report(options: Options) -> str:
 
 def main(options: Options) -> str:
     """Measure, write the page if a file is named, and return it."""
-    page = report(options)
-    if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(page, encoding="utf-8")
-    return page
+    return kept(report(options), options.out)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from urllib.parse import urlencode
 
 import tyro
 
-from turngym.benchmarks.shop import table
+from turngym.benchmarks.page import kept, table
 
 WORKERS = 8
 """How many connections the short visits use."""
@@ -283,11 +283,7 @@ def report(options: Options) -> str:
 
 def main(options: Options) -> str:
     """Measure, write the page if a file is named, and return it."""
-    page = report(options)
-    if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(page, encoding="utf-8")
-    return page
+    return kept(report(options), options.out)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +13,6 @@ from turngym.webshop_server.opening import ShopSettings, open_shop
 from turngym.webshop_server.site.app import create_app
 from turngym.webshop_server.site.state import SiteSettings
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 KEY = "key"
 
 
@@ -28,18 +26,6 @@ def address() -> Iterator[str]:
     yield f"http://127.0.0.1:{server.effective_port}"
     server.trigger.pull_trigger(server.close)
     thread.join(10)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Headless Chromium, as Debian packages it."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("chromium is not installed")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture
