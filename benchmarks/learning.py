@@ -20,6 +20,7 @@ from statistics import fmean
 from typing import Any
 
 from turngym.agents.evaluation import Score
+from turngym.benchmarks.page import kept
 
 PLAYERS = ("random", "base_sampled", "base_greedy", "trained_sampled", "trained_greedy")
 GROUP_HEAD = (
@@ -133,9 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     print(text, end="")
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(text, encoding="utf-8")
+    kept(text, options.out)
     return 0
 
 

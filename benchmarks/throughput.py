@@ -30,6 +30,7 @@ from turngym.agents.rollout import collect_episodes
 from turngym.agents.scripted import OracleAgent
 from turngym.agents.small_model import build_decoder, train_tokenizer
 from turngym.benchmarks import night_watch
+from turngym.benchmarks.page import kept
 from turngym.envs.core import TextEnv
 from turngym.trainers.config import EnvConfig, TrainConfig, WarmStartConfig
 from turngym.trainers.warm_start import cloning_optimizers, cloning_step, demonstrations
@@ -223,10 +224,7 @@ def main(options: Options) -> str:
         model = prepare_model(env_id, options.cloning_steps)
         device = model.device
         measurements += measure(env_id, model, options)
-    page = report(measurements, options, device)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(page, encoding="utf-8")
-    return page
+    return kept(report(measurements, options, device), options.out)
 
 
 if __name__ == "__main__":

@@ -156,9 +156,8 @@ class WebShopEnv(TextEnv):
 
     def _begin(self, split: Split, index: int) -> None:
         self.close()
-        number = self.venue.goal_number(split, index)
-        self.goal = self.venue.goal(number)
-        self.visit = self.venue.visit(number)
+        self.visit = self.venue.visit(self.venue.goal_number(split, index))
+        self.goal = self.visit.page.goal
         self._actions: list[str] = []
 
     def _play(self, action: str) -> tuple[float, bool, str]:

@@ -68,8 +68,8 @@ def sample_reference(
         progress: Told about every episode.
 
     Yields:
-        The numbers of each block that was stored: its seconds and errors; and of all that is stored: episodes, success
-        rate and mean V*.
+        The numbers of each block that was stored: its seconds, errors and sampled tokens; and of all that is stored:
+        episodes, success rate and mean V*.
 
     Raises:
         RuntimeError: No episode at all could be played.
@@ -93,7 +93,8 @@ def sample_reference(
             raise RuntimeError(f"every reference episode ended in an error, the first with {episodes[0].error}")
         value = float(np.mean(estimate(store, config).values))
         return {"seconds": time.perf_counter() - started, "errors": len(episodes) - len(usable),
-                "episodes": summary.episodes, "success": summary.success_rate, "value": value}  # fmt: skip
+                "episodes": summary.episodes, "success": summary.success_rate, "value": value,
+                "sampled_tokens": sum(episode.num_sampled for episode in usable)}  # fmt: skip
 
     missing = [(i, k) for i in range(stage.instances) for k in range(held.get(i, 0), stage.samples)]
     for start in range(0, len(missing), BLOCK):

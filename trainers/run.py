@@ -20,7 +20,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
@@ -174,29 +174,12 @@ def run_stage_one(
     base: LanguageModel, values: Path, config: TrainConfig, metrics: Metrics, progress: Progress
 ) -> tuple[ValueTracker, list[int]]:
     """Let the reference play the pool into the value store; return the tracker that starts from it, and the pool."""
-    with MeteredStore(values, store_fingerprint(base, config)) as store:
+    with ValueStore(values, store_fingerprint(base, config)) as store:
         for block in sample_reference(base, store, config, progress):
-            metrics.add("values", {**block, "sampled_tokens": store.take_count()})
+            metrics.add("values", block)
         estimates, success_rates = estimate(store, config), store.success_rates()
     tracker = ValueTracker(estimates, success_rates, memory=config.astarpo.tracker_memory)
     return tracker, estimates.instances.tolist()
-
-
-class MeteredStore(ValueStore):
-    """A value store that counts the tokens that were sampled for what it is given."""
-
-    sampled_tokens = 0
-
-    def add(self, episodes: Iterable[Episode]) -> int:
-        """Add episodes and count their sampled tokens."""
-        episodes = list(episodes)
-        self.sampled_tokens += sum(episode.num_sampled for episode in episodes)
-        return super().add(episodes)
-
-    def take_count(self) -> int:
-        """Return the tokens counted since the last time."""
-        count, self.sampled_tokens = self.sampled_tokens, 0
-        return count
 
 
 def run_stage_two(learner: Learner, config: TrainConfig, folder: Path, metrics: Metrics, progress: Progress) -> None:

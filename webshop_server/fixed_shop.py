@@ -31,7 +31,7 @@ from turngym.webshop_server.pages import (
     clickables,
 )
 from turngym.webshop_server.reward import Rule
-from turngym.webshop_server.shop import MAX_RESULTS, Move, Shop
+from turngym.webshop_server.shop import ENDED, MAX_RESULTS, Move, Shop
 
 DETAILS: tuple[Detail, ...] = ("Description", "Features")
 """There are no reviews in any catalogue."""
@@ -52,7 +52,7 @@ class FixedShop(Shop):
         """Return what `search[words]` or `click[text]` leads to; letter case and space around them do not matter."""
         matched = re.fullmatch(r"(search|click)\[([^\n]*)\]", action.strip(), re.IGNORECASE)
         if page.kind is PageKind.DONE:
-            return Move(page, "the purchase has ended the visit")
+            return Move(page, ENDED)
         if matched is None:
             return Move(page, "write search[words] or click[text]")
         name, argument = matched[1].lower(), " ".join(matched[2].lower().split())

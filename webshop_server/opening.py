@@ -60,10 +60,6 @@ class OpenedShop:
         """Whether it is `faithful` to the original, or `fixed`."""
         return self.shop.rule
 
-    def goal(self, number: int) -> Goal:
-        """Return a goal."""
-        return self.goals[number]
-
     def search(self, query: str, limit: int) -> Sequence[str]:
         """Return the asins that a query finds, best first, at most so many."""
         return self.shop.search(query, limit)

@@ -50,12 +50,6 @@ class RemoteShop:
         first, end = self._splits[split]
         return first + index % (end - first)
 
-    def goal(self, number: int) -> Goal:
-        """Return a goal."""
-        told = self._server.ask("GET", f"/api/goals/{number}")
-        options = tuple(WantedOption(**option) for option in told.pop("options"))
-        return Goal(**{**told, "attributes": tuple(told["attributes"])}, options=options)
-
     def search(self, query: str, limit: int) -> list[str]:
         """Return the asins that a query finds, best first, at most so many."""
         found: list[str] = self._server.ask("GET", f"/api/search?{urlencode({'query': query, 'limit': limit})}")[
@@ -65,7 +59,14 @@ class RemoteShop:
 
     def visit(self, number: int) -> RemoteVisit:
         """Begin a visit with a goal."""
-        return RemoteVisit(self._server, self.goal(number), self._server.ask("POST", "/api/sessions", {"goal": number}))
+        return RemoteVisit(
+            self._server, self._goal(number), self._server.ask("POST", "/api/sessions", {"goal": number})
+        )
+
+    def _goal(self, number: int) -> Goal:
+        told = self._server.ask("GET", f"/api/goals/{number}")
+        options = tuple(WantedOption(**option) for option in told.pop("options"))
+        return Goal(**{**told, "attributes": tuple(told["attributes"])}, options=options)
 
 
 class RemoteVisit:

@@ -27,6 +27,8 @@ from turngym.webshop_server.reward import NounExtractor, Reward, Rule, reward_of
 
 MAX_RESULTS = 50
 """How many products a search finds at most."""
+ENDED = "the purchase has ended the visit"
+"""Why nothing is possible after it."""
 
 Search = Callable[[str, int], Sequence[str]]
 """Gives the asins that a query finds, best first, at most so many."""
@@ -123,3 +125,7 @@ class Shop(ABC):
         """
         product = self.catalogue[page.asin]
         return reward_of(product, self.draws.price(product), page.chosen, page.goal, nouns=self.nouns, rule=self.rule)
+
+    def potential(self, page: Page) -> float:
+        """Return what buying the product of a page as it is chosen would be worth, in [0, 1]; 0 where there is none."""
+        return self.reward(page).total if page.asin else 0.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
-from turngym.webshop_server.goals import Goal
 from turngym.webshop_server.html import page_html
 from turngym.webshop_server.pages import Page, Part
 from turngym.webshop_server.reward import Rule
@@ -50,9 +49,6 @@ class Venue(Protocol):
     def goal_number(self, split: Split, index: int) -> int:
         """Return the number of goal `index` of a split in the fixed order."""
 
-    def goal(self, number: int) -> Goal:
-        """Return a goal."""
-
     def search(self, query: str, limit: int) -> Sequence[str]:
         """Return the asins that a query finds, best first, at most so many."""
 
@@ -88,7 +84,7 @@ class LocalVisit:
     @property
     def potential(self) -> float:
         """What buying the product of the page as it is chosen would be worth, in [0, 1]; 0 where there is none."""
-        return self.shop.reward(self.page).total if self.page.asin else 0.0
+        return self.shop.potential(self.page)
 
     def act(self, action: str) -> str:
         """Do `search[words]` or `click[text]`; return why it means nothing here, or nothing."""

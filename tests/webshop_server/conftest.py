@@ -17,6 +17,7 @@ import pytest
 
 from turngym.webshop_server.bm25 import BM25Index
 from turngym.webshop_server.catalogue import Catalogue, Product, build_product
+from turngym.webshop_server.engines import documents_of
 from turngym.webshop_server.goals import Goal, WantedOption
 
 ROOT = Path(__file__).parents[2]
@@ -144,4 +145,4 @@ def recorded_goal() -> Callable[[dict[str, Any]], Goal]:
 @pytest.fixture(scope="session")
 def original_search(original_catalogue: Catalogue) -> Callable[[str, int], list[str]]:
     """The built-in search engine over the original's catalogue."""
-    return BM25Index.build((asin, product.searchable_text) for asin, product in original_catalogue.items()).search
+    return BM25Index.build(documents_of(original_catalogue)).search

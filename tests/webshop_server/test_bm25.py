@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from turngym.webshop_server.analysis import analyze
 from turngym.webshop_server.bm25 import BM25Index, rounded_length
 from turngym.webshop_server.catalogue import Catalogue
+from turngym.webshop_server.engines import documents_of
 from turngym.webshop_server.index_folder import SearchIndexError
 
 DOCUMENTS = [
@@ -152,7 +153,7 @@ def test_what_is_no_index_is_not_overwritten(index: BM25Index, tmp_path: Path) -
 
 
 def test_ranks_as_lucene_does(original_catalogue: Catalogue, recorded: Callable[[str], Any]) -> None:
-    index = BM25Index.build((asin, product.searchable_text) for asin, product in original_catalogue.items())
+    index = BM25Index.build(documents_of(original_catalogue))
     queries = recorded("golden/search.jsonl")
     assert len(queries) == 750
     same = 0

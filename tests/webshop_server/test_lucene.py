@@ -19,6 +19,7 @@ from turngym.webshop_server import lucene
 from turngym.webshop_server.analysis import analyze
 from turngym.webshop_server.bm25 import BM25Index
 from turngym.webshop_server.catalogue import Catalogue
+from turngym.webshop_server.engines import documents_of
 from turngym.webshop_server.index_folder import SearchIndexError
 from turngym.webshop_server.lucene import LuceneIndex, LuceneNotInstalledError
 
@@ -145,7 +146,7 @@ def test_appears_complete_or_not_at_all(tmp_path: Path) -> None:
 
 @needs_lucene
 def test_ranks_as_recorded(original_catalogue: Catalogue, recorded: Callable[[str], Any], tmp_path: Path) -> None:
-    pairs = ((asin, product.searchable_text) for asin, product in original_catalogue.items())
+    pairs = documents_of(original_catalogue)
     LuceneIndex.build(pairs, tmp_path / "index")
     with LuceneIndex.load(tmp_path / "index") as index:
         for query in recorded("golden/search.jsonl"):

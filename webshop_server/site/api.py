@@ -165,7 +165,7 @@ def _state(session: Session, problem: str = "") -> dict[str, Any]:
                 "reward": page.reward,
             },
             "parts": [{"is": type(part).__name__.lower(), **asdict(part)} for part in parts],
-            "potential": session.shop.reward(page).total if page.asin else 0.0,
+            "potential": session.shop.potential(page),
             "html": page_html(session.shop, page) if "html" in request.args else None,
         }
     return state

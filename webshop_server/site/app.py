@@ -18,7 +18,7 @@ from turngym.webshop_server.opening import OpenedShop
 from turngym.webshop_server.site.api import api
 from turngym.webshop_server.site.back_office import back_office
 from turngym.webshop_server.site.sessions import SessionStore
-from turngym.webshop_server.site.state import EXTENSION, Site, SiteSettings, site
+from turngym.webshop_server.site.state import EXTENSION, Site, SiteSettings, html_answer, site
 from turngym.webshop_server.site.storefront import storefront
 
 MAX_BODY_BYTES = 64 * 1024
@@ -98,7 +98,7 @@ def _explain(error: HTTPException) -> AnyResponse:
         response = jsonify(error=error.description)
     else:
         page = template("error.html").render(title=HTTPStatus(code).phrase, problem=error.description)
-        response = Response(page.encode("utf-8", "replace"), content_type="text/html; charset=utf-8")
+        response = html_answer(page)
     response.status_code = code
     for header, value in error.get_headers():
         if header in {"Allow", "Location", "Retry-After", "WWW-Authenticate"}:

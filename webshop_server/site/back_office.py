@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, abort, request
 
 from turngym.webshop_server.html import page_context, template
-from turngym.webshop_server.site.state import require_operator, session_or_404, site
+from turngym.webshop_server.site.state import html_answer, require_operator, session_or_404, site
 
 MAX_LISTED = 200
 """How many sessions are listed."""
@@ -18,7 +18,7 @@ back_office.before_request(require_operator)
 def sessions() -> Response:
     """List the sessions used last."""
     listed = site().sessions.latest(MAX_LISTED)
-    return _answer(template("sessions.html").render(sessions=listed, total=len(site().sessions)))
+    return html_answer(template("sessions.html").render(sessions=listed, total=len(site().sessions)))
 
 
 @back_office.get("/<name>")
@@ -33,11 +33,7 @@ def replay(name: str) -> Response:
         abort(404, f"Steps {first} to {first + len(steps) - 1} of this visit are remembered.")
     page = steps[number - first].page
     reward = session.shop.reward(page) if page.asin else None
-    return _answer(template("replay.html").render(
+    return html_answer(template("replay.html").render(
         session=session, steps=steps, first=first, number=number, step=steps[number - first], worth=reward,
         **page_context(session.shop, page),
     ))  # fmt: skip
-
-
-def _answer(html: str) -> Response:
-    return Response(html.encode("utf-8", "replace"), content_type="text/html; charset=utf-8")

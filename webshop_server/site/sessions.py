@@ -14,12 +14,11 @@ from typing import TypeVar
 from turngym.webshop_server.addresses import Address, address_of
 from turngym.webshop_server.opening import OpenedShop
 from turngym.webshop_server.pages import Button, Choice, Link, Page, PageKind, Part
-from turngym.webshop_server.shop import Move
+from turngym.webshop_server.shop import ENDED, Move
 
 ID_BYTES = 16
 """128 bits: nobody guesses the session of another."""
 GO_BACK = "go back"
-ENDED = "the purchase has ended the visit"
 MAX_STEPS = 200
 """How many of the last steps a session remembers."""
 MAX_LINKS = 1_000

@@ -6,7 +6,7 @@ import hmac
 from dataclasses import dataclass, field
 from secrets import token_urlsafe
 
-from flask import abort, current_app, request
+from flask import Response, abort, current_app, request
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
@@ -54,6 +54,11 @@ def session_or_404(name: str) -> Session:
     if session is None:
         abort(404, "There is no such visit, or it has ended.")
     return session
+
+
+def html_answer(html: str) -> Response:
+    """Return the answer that shows a page; half surrogates, which UTF-8 does not have, become question marks."""
+    return Response(html.encode("utf-8", "replace"), content_type="text/html; charset=utf-8")
 
 
 def is_operator() -> bool:

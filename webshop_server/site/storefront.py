@@ -19,12 +19,12 @@ from turngym.webshop_server.addresses import (
     read_number,
     read_options,
 )
+from turngym.webshop_server.fixed_shop import MAX_QUERY_CHARS
 from turngym.webshop_server.html import page_html
 from turngym.webshop_server.pages import Detail, PageKind
 from turngym.webshop_server.site.sessions import Session
-from turngym.webshop_server.site.state import session_or_404, site
+from turngym.webshop_server.site.state import html_answer, session_or_404, site
 
-MAX_QUERY_CHARS = 500
 SESSION_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 GOAL_IN_NAME = re.compile(r".*fixed.*_([0-9]{1,9})")
 """A session that a client calls so has that goal, such as `fixed_12`."""
@@ -154,4 +154,4 @@ def _answer(session: Session) -> AnyResponse:
         return _to_page(session)
     reward = session.shop.reward(page) if session.bought else None
     html = page_html(session.shop, page, session=session.name, reward=reward)
-    return Response(html.encode("utf-8", "replace"), content_type="text/html; charset=utf-8")
+    return html_answer(html)
