@@ -13,6 +13,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 SCHEMA = 1
 
 
@@ -118,7 +120,7 @@ class Episode:
     def to_json(self) -> str:
         """Return the episode as one line of JSON with its schema number and chat messages."""
         # ASCII escapes: an unpaired surrogate, which a player may write, has no UTF-8 form.
-        return json.dumps({"schema": SCHEMA, **asdict(self), "messages": self.messages()})
+        return json.dumps({"schema": SCHEMA, **asdict(self), "messages": self.messages()}, default=np.generic.item)
 
     @classmethod
     def from_json(cls, line: str | bytes) -> Episode:

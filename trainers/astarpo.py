@@ -37,7 +37,9 @@ from turngym.trainers.objectives import (
     step_settings,
 )
 from turngym.trainers.play import model_player, play
-from turngym.trainers.samples import as_samples, split_batch, values_before_turns
+from turngym.trainers.samples import as_samples, split_batch, values_before_turns, values_of_states
+from turngym.trainers.soft_values import Transitions
+from turngym.trainers.state_values import StateValues, stage_one_states
 from turngym.trainers.tracker import ValueTracker
 
 STAGE_TWO_STREAM = 3
@@ -60,10 +62,18 @@ class Learner:
     """The value of every instance: V* of stage 1, then followed through the soft returns that are seen."""
     pool: Sequence[int]
     """The training instances that are played again and again; those that stage 1 has sampled, if it ran."""
+    reference_episodes: Sequence[Episode] = ()
+    """The episodes of stage 1, for steps that learn from them."""
+    transitions: Transitions | None = None
+    """The turns of stage 1, for a baseline that knows states."""
+    states: StateValues | None = None
+    """The values of states, for such a baseline."""
     critic: torch.nn.Linear | None = None
     """The value head, for an objective that has one."""
     step: int = 0
     """Steps taken, each on a batch of its own."""
+    stage_one_tokens: int = 0
+    """Tokens sampled in stage 1."""
     generated_tokens: int = 0
     """Tokens sampled so far, in stage 1 and here."""
 
@@ -104,27 +114,31 @@ def learn(
     objective = chosen_objective(config)
     low, high = text_env(make_env(config.env.id, config.env.kwargs)).reward_range
     agent = model_player(learner.policy, config, slots=min(config.run.rollout_slots, stage.batch_size))
-    while learner.step < stage.steps:
+    while not finished(learner, config):
         started = time.perf_counter()
         agent.policy_version = learner.step
-        instances = choose_instances(learner, config)
-        played = play(agent, instances, config)
+        reused = learner.step < stage.reference_steps
+        played = reference_batch(learner, config) if reused else play(agent, choose_instances(learner, config), config)
         episodes = [episode for episode in played if not episode.status.is_error() and episode.num_sampled]
         if not episodes:
             reason = next((episode.error for episode in played if episode.error), "the context is too short to reply")
             raise RuntimeError(f"no episode of step {learner.step} can be learned from: {reason}")
         rollout_seconds = time.perf_counter() - started
-        learner.generated_tokens += sum(episode.num_sampled for episode in played)
-        settings = step_settings(config, scheduled_beta(config, learner.step), high - low)
+        if not reused:
+            learner.generated_tokens += sum(episode.num_sampled for episode in played)
+        settings = step_settings(config, scheduled_beta(config, position(learner, config)), high - low)
+        value_states(learner, config, settings)
         try:
-            numbers, log_ratio_B = update(learner, objective, episodes, config, settings)
+            numbers, log_ratio_BK = update(learner, objective, episodes, config, settings)
         except NonFiniteError:
             failure_file.unlink(missing_ok=True)
             write_episodes(failure_file, episodes)
             raise
-        for episode, log_ratio in zip(episodes, log_ratio_B, strict=True):
-            soft_return = episode.total_reward - settings.beta * log_ratio
+        for episode, log_ratio_K in zip(() if reused else episodes, () if reused else log_ratio_BK, strict=True):
+            soft_return = episode.total_reward - settings.beta * sum(log_ratio_K)
             learner.tracker.update(episode.index, soft_return, success=episode.success)
+            if learner.states is not None:
+                learner.states.follow(episode, [settings.beta * log_ratio for log_ratio in log_ratio_K])
         learner.step += 1
         numbers |= {
             "step": learner.step,
@@ -163,24 +177,54 @@ def choose_instances(learner: Learner, config: TrainConfig) -> list[Instance]:
     return [Instance(split="train", index=i, seed=seed) for i, seed in zip(chosen, seeds, strict=True)]
 
 
-def scheduled_beta(config: TrainConfig, step: int) -> float:
-    """Return the KL temperature of a step, in units of the reward range: geometrically from `beta` to `beta_final`."""
+def reference_batch(learner: Learner, config: TrainConfig) -> list[Episode]:
+    """Return the episodes of stage 1 that a step learns from; each is used once."""
+    rng = np.random.default_rng([config.run.seed, STAGE_TWO_STREAM])
+    order = rng.permutation(len(learner.reference_episodes))
+    first = learner.step * config.astarpo.batch_size
+    return [learner.reference_episodes[place] for place in order[first : first + config.astarpo.batch_size]]
+
+
+def value_states(learner: Learner, config: TrainConfig, settings: Settings) -> None:
+    """Estimate V* of the states at the temperature of the step; a baseline that follows the policy only begins so."""
+    reused = learner.step < config.astarpo.reference_steps
+    began = learner.states is not None and learner.step != config.astarpo.reference_steps
+    if learner.transitions is not None and (settings.baseline == "state_vstar" or reused or not began):
+        learner.states = stage_one_states(learner.transitions, settings.beta, config.values, single=not reused)
+
+
+def finished(learner: Learner, config: TrainConfig) -> bool:
+    """Whether all steps are taken, or the tokens that may be generated are spent."""
     stage = config.astarpo
-    done = step / max(1, stage.steps - 1)
+    return learner.step >= stage.steps or 0 < stage.max_tokens <= learner.generated_tokens
+
+
+def position(learner: Learner, config: TrainConfig) -> float:
+    """Return where the schedules stand, from 0 to 1: in steps, or in tokens if these will be spent first."""
+    stage = config.astarpo
+    position = learner.step / max(1, stage.steps - 1)
+    if stage.max_tokens:
+        spent = learner.generated_tokens - learner.stage_one_tokens
+        position = max(position, spent / (stage.max_tokens - learner.stage_one_tokens))
+    return position
+
+
+def scheduled_beta(config: TrainConfig, done: float) -> float:
+    """Return the KL temperature in units of the reward range: geometrically from `beta` to `beta_final`."""
+    stage = config.astarpo
     return math.exp((1 - done) * math.log(stage.beta) + done * math.log(stage.beta_final))
 
 
-def scheduled_learning_rate(config: TrainConfig, step: int) -> float:
+def scheduled_learning_rate(config: TrainConfig, step: int, done: float) -> float:
     """Return the learning rate of a step: linear warm-up, then a linear fall to `final_learning_rate`."""
     stage = config.astarpo
     warmup = min(1.0, (step + 1) / max(1, stage.warmup_steps))
-    done = step / max(1, stage.steps - 1)
     return warmup * ((1 - done) * stage.learning_rate + done * stage.final_learning_rate)
 
 
 def update(
     learner: Learner, objective: Objective, episodes: Sequence[Episode], config: TrainConfig, settings: Settings
-) -> tuple[dict[str, Any], list[float]]:
+) -> tuple[dict[str, Any], list[list[float]]]:
     """Learn from a batch of on-policy episodes: filter, score, weigh, then one optimizer step per minibatch and pass.
 
     A loss is summed over the episodes of a minibatch and divided by their number, so gradients do not depend on how it
@@ -194,26 +238,30 @@ def update(
         settings: The numbers of the step.
 
     Returns:
-        The numbers of the step, and the log-ratio of policy to reference of each episode before it was learned from,
-        nats: 0 where the filter dropped the episode or the objective does without the reference.
+        The numbers of the step, and the log-ratio of policy to reference of each turn of each episode before it was
+        learned from, nats: 0 where the filter dropped the episode or the objective does without the reference.
 
     Raises:
         NonFiniteError: The loss or a gradient is not finite; that optimizer step is not taken.
     """
     stage = config.astarpo
-    log_ratio_B = [0.0] * len(episodes)
     samples = as_samples(episodes, learner.policy)
-    samples = replace(samples, value_BK=values_before_turns(samples, learner.tracker, settings.baseline))
+    log_ratio_BK = torch.zeros_like(samples.reward_BK).tolist()
+    if learner.states is not None:
+        value_BK = values_of_states(samples, episodes, learner.states)
+    else:
+        value_BK = values_before_turns(samples, learner.tracker, settings.baseline)
+    samples = replace(samples, value_BK=value_BK)
     kept = FILTERS[settings.filter or objective.keep](samples, settings).nonzero()[:, 0].tolist()
     numbers: dict[str, Any] = {
         "loss": 0.0,
         "grad_norm": 0.0,
-        "learning_rate": scheduled_learning_rate(config, learner.step),
+        "learning_rate": scheduled_learning_rate(config, learner.step, position(learner, config)),
         "value": float(samples.value_BK[:, 0].double().mean()),
         "kept": len(kept) / len(episodes),
     }
     if not kept:
-        return numbers, log_ratio_B
+        return numbers, log_ratio_BK
     samples = samples.select(kept)
     minibatches = split_batch([episodes[i] for i in kept], samples, objective, config, step=learner.step)
     samples = score(learner, objective, samples, chain(*minibatches), config=config, settings=settings)
@@ -229,11 +277,11 @@ def update(
     unmoved_N = torch.cat([samples.places(batch.members) for batch in minibatches[0]])
     numbers["logprob_drift"] = float((passes[0] - samples.old_logp_N)[unmoved_N].abs().max())
     if objective.reads_reference(settings):
-        ratios = samples.per_episode(passes[0] - samples.ref_logp_N).tolist()
-        numbers["kl"] = float(np.mean(ratios))
-        for place, ratio in zip(kept, ratios, strict=True):
-            log_ratio_B[place] = ratio
-    return numbers, log_ratio_B
+        ratio_BK = samples.per_turn(passes[0] - samples.ref_logp_N)
+        numbers["kl"] = float(ratio_BK.sum(1).mean())
+        for place, ratio_K in zip(kept, ratio_BK.tolist(), strict=True):
+            log_ratio_BK[place] = ratio_K
+    return numbers, log_ratio_BK
 
 
 @torch.no_grad()
@@ -289,7 +337,10 @@ def accumulate(
         part = replace(
             samples.select(batch.members), logp_N=live_N, critic_N=critic_N, tokens_per_episode=tokens / count
         )
-        loss = objective.loss(part, settings).sum() / count
+        loss_B = objective.loss(part, settings)
+        if learner.step < config.astarpo.reference_steps:
+            loss_B = loss_B * part.per_episode(live_N.detach() - part.old_logp_N).exp().clamp(max=1.0)
+        loss = loss_B.sum() / count
         loss.backward()  # type: ignore[no-untyped-call]
         total_loss += float(loss.detach())
     return total_loss
@@ -310,6 +361,6 @@ def take_step(learner: Learner, config: TrainConfig, loss: float) -> float:
             "taken and the last checkpoint is intact. Start another run with a lower astarpo.learning_rate"
         )
     for group in learner.optimizer.param_groups:
-        group["lr"] = scheduled_learning_rate(config, learner.step)
+        group["lr"] = scheduled_learning_rate(config, learner.step, position(learner, config))
     learner.optimizer.step()
     return grad_norm

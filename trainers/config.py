@@ -93,6 +93,11 @@ class ValueConfig:
     """Temperature of V*, in units of the reward range."""
     prior_strength: float = 1.0
     """Pseudo-samples by which an instance's mean of exp(R/beta) is shrunk towards the pool's."""
+    state_estimator: str = "measured"
+    """How states are valued: "soft_values" (soft value iteration, right with chance), "log_mean_exp" (of the returns
+    that followed, right without), or "measured" for the one that fits how far chance decides the returns."""
+    state_strength: float = 1.0
+    """Pseudo-visits by which soft value iteration shrinks each action of a state towards the state's mean."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +110,9 @@ class AstarpoConfig:
     "raft"."""
     steps: int = 150
     """Steps, each on a batch of its own."""
+    max_tokens: int = 0
+    """Most tokens to generate, those of stage 1 included. Learning ends when they are spent or after `steps`, whichever
+    comes first, and the schedules move along; 0 counts steps alone."""
     batch_size: int = 128
     """Episodes per step, a multiple of the group size."""
     group_size: int = 0
@@ -114,6 +122,9 @@ class AstarpoConfig:
     """Parts of a batch, each with an optimizer step of its own; groups stay together."""
     updates_per_batch: int = 1
     """How often a batch is gone through; more than once is for objectives that clip the ratio to the sampler."""
+    reference_steps: int = 0
+    """First steps that learn from episodes of stage 1 and play none. The first of them is exactly on-policy, the others
+    are weighted by the truncated likelihood ratio of policy to reference."""
     fresh_share: float = 0.75
     """Share of the prompts that were never played before; the rest comes from the pool of stage 1."""
     beta: float = 0.05
@@ -142,7 +153,8 @@ class ObjectivesConfig:
 
     baseline: str = "tracker"
     """Where the value of a prompt comes from in "astarpo", "astarpo_turn", "reinforce", "awr" and "weighted_sft":
-    "tracker" (stage 1, then the soft returns seen), "vstar" (stage 1), "batch" (mean of the others), "none" (0)."""
+    "tracker" (stage 1, then the soft returns seen), "vstar" (stage 1), "state_tracker" and "state_vstar" (the same for
+    every state instead of the start alone), "batch" (mean of the others), "none" (0)."""
     filter: str = ""
     """Which episodes are learned from: "all", "success", "mixed" (groups whose returns differ), "top_std" (the share of
     groups whose returns differ most) or "top_p" (the fewest that hold most of the spread); empty for the objective's
@@ -152,7 +164,7 @@ class ObjectivesConfig:
     filter_mass: float = 0.9
     """Share of the sum of standard deviations that "top_p" keeps."""
     turn_lambda: float = 1.0
-    """Eligibility of "astarpo_turn", in [0, 1]; below 1 it needs V* of the states, which learning does not have yet."""
+    """Eligibility of "astarpo_turn", in [0, 1]; below 1 it needs a baseline that knows the states."""
     clip_low: float = 0.2
     """How far below 1 the ratio to the sampler counts in the clipped objectives."""
     clip_high: float = 0.2

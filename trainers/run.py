@@ -21,6 +21,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
@@ -34,15 +35,17 @@ from turngym.agents.evaluation import instance_range, optimal_rate, score_episod
 from turngym.agents.language_model import LanguageModel
 from turngym.agents.scripted import DemonstrationAgent, RandomAgent
 from turngym.agents.small_model import build_decoder, train_tokenizer
-from turngym.trainers.astarpo import Learner, learn, make_optimizer
+from turngym.trainers.astarpo import Learner, finished, learn, make_optimizer
 from turngym.trainers.checkpoint import latest_checkpoint, load_checkpoint, prune, save_checkpoint
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.critic import load_critic, make_critic, save_critic
 from turngym.trainers.metrics import Metrics
-from turngym.trainers.objectives import chosen_objective
+from turngym.trainers.objectives import STATE_BASELINES, chosen_objective
 from turngym.trainers.play import model_player, play
 from turngym.trainers.progress import Progress, SuccessSoFar
 from turngym.trainers.reference import estimate, sample_reference, store_fingerprint
+from turngym.trainers.soft_values import Transitions, read_transitions
+from turngym.trainers.state_values import StateValues
 from turngym.trainers.tracker import ValueTracker
 from turngym.trainers.value_store import ValueStore
 from turngym.trainers.values import ValueEstimates
@@ -127,6 +130,20 @@ def load_or_build(config: TrainConfig) -> LanguageModel:
     return LanguageModel(decoder, tokenizer)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageOne:
+    """What stage 1 leaves to stage 2."""
+
+    tracker: ValueTracker
+    """Starts from the values of the instances."""
+    pool: Sequence[int]
+    """The instances."""
+    episodes: Sequence[Episode] = ()
+    """What was played, where stage 2 learns from it."""
+    transitions: Transitions | None = None
+    """The turns, where stage 2 asks for values of states."""
+
+
 # Stages 1 and 2 -------------------------------------------------------------------------------------------------
 
 
@@ -140,24 +157,25 @@ def prepare_learner(
     objective = chosen_objective(config)
     base.model.requires_grad_(False)
     last = latest_checkpoint(folder / "checkpoints")
-    pool: Sequence[int]
     if objective.reads_stage_one(config.objectives):
         values = folder / VALUE_STORE
         if last is not None and not values.exists():
             shutil.copyfile(last / VALUE_STORE, values)
-        tracker, pool = run_stage_one(base, values, config, metrics, progress)
+        known = run_stage_one(base, values, config, metrics, progress)
     else:
         tracker = ValueTracker(NO_ESTIMATES, {}, memory=config.astarpo.tracker_memory)
-        pool = range(config.values.instances)
+        known = StageOne(tracker=tracker, pool=range(config.values.instances))
     if last is None:
         policy = LanguageModel(copy.deepcopy(base.model), base.tokenizer, keep_thoughts=config.model.keep_thoughts)
     else:
         policy = LanguageModel.from_pretrained(last / "policy", keep_thoughts=config.model.keep_thoughts)
     policy.model.requires_grad_(True)
     critic = make_critic(policy) if objective.returns else None
+    stage_one_tokens = metrics.total("values", "sampled_tokens")
     learner = Learner(
-        policy=policy, reference=base, optimizer=make_optimizer(policy, config, critic), tracker=tracker, pool=pool,
-        critic=critic, generated_tokens=metrics.total("values", "sampled_tokens"),
+        policy=policy, reference=base, optimizer=make_optimizer(policy, config, critic), tracker=known.tracker,
+        pool=known.pool, reference_episodes=known.episodes, transitions=known.transitions, critic=critic,
+        stage_one_tokens=stage_one_tokens, generated_tokens=stage_one_tokens,
     )  # fmt: skip
     if last is not None:
         checkpoint = load_checkpoint(last)
@@ -165,6 +183,9 @@ def prepare_learner(
         learner.tracker.load_state_dict(checkpoint.extra["tracker"])
         learner.generated_tokens = checkpoint.extra.get("generated_tokens", 0)
         learner.step = checkpoint.step
+        if "states" in checkpoint.extra:
+            learner.states = StateValues()
+            learner.states.load_state_dict(checkpoint.extra["states"])
         if critic:
             load_critic(critic, checkpoint.policy)
     return learner
@@ -172,14 +193,22 @@ def prepare_learner(
 
 def run_stage_one(
     base: LanguageModel, values: Path, config: TrainConfig, metrics: Metrics, progress: Progress
-) -> tuple[ValueTracker, list[int]]:
-    """Let the reference play the pool into the value store; return the tracker that starts from it, and the pool."""
+) -> StageOne:
+    """Let the reference play the pool into the value store, and read what the configured stage 2 needs of it."""
     with ValueStore(values, store_fingerprint(base, config)) as store:
         for block in sample_reference(base, store, config, progress):
             metrics.add("values", block)
         estimates, success_rates = estimate(store, config), store.success_rates()
-    tracker = ValueTracker(estimates, success_rates, memory=config.astarpo.tracker_memory)
-    return tracker, estimates.instances.tolist()
+        episodes = list(store.episodes()) if config.astarpo.reference_steps else []
+        transitions = None
+        if config.objectives.baseline in STATE_BASELINES:
+            transitions = read_transitions(store.turns(), reasoning=config.env.kwargs.get("reasoning", False))
+    return StageOne(
+        tracker=ValueTracker(estimates, success_rates, memory=config.astarpo.tracker_memory),
+        pool=estimates.instances.tolist(),
+        episodes=episodes,
+        transitions=transitions,
+    )
 
 
 def run_stage_two(learner: Learner, config: TrainConfig, folder: Path, metrics: Metrics, progress: Progress) -> None:
@@ -195,7 +224,7 @@ def run_stage_two(learner: Learner, config: TrainConfig, folder: Path, metrics: 
             numbers["validation"] = validate(learner.policy, config, config.evaluation.validation_episodes)
         metrics.add("astarpo", numbers)
         progress.advance(**{name: numbers[name] for name in ("success", "loss", "kl") if name in numbers})
-        due = learner.step % config.run.checkpoint_every == 0 or learner.step == stage.steps
+        due = learner.step % config.run.checkpoint_every == 0 or finished(learner, config)
         if due or interrupt.requested:
             record_episodes(folder / "episodes" / f"train_{learner.step:06d}.jsonl", episodes)
             checkpoint_learner(learner, folder)
@@ -241,12 +270,15 @@ def checkpoint_learner(learner: Learner, folder: Path) -> None:
             save_critic(learner.critic, path)
 
     values = folder / VALUE_STORE
+    extra = {"tracker": learner.tracker.state_dict(), "generated_tokens": learner.generated_tokens}
+    if learner.states is not None:
+        extra["states"] = learner.states.state_dict()
     save_checkpoint(
         folder / "checkpoints",
         learner.step,
         save_policy=save_policy,
         optimizer_state=learner.optimizer.state_dict(),
-        extra={"tracker": learner.tracker.state_dict(), "generated_tokens": learner.generated_tokens},
+        extra=extra,
         files={VALUE_STORE: values} if values.exists() else {},
     )
     prune(folder / "checkpoints", CHECKPOINTS_KEPT)
@@ -277,7 +309,7 @@ def measure(
         result[name] = score_episodes(episodes, time.perf_counter() - began).to_dict()
         if name.startswith("trained"):
             record_episodes(folder / "episodes" / f"test_{name}.jsonl", episodes)
-    stage_one = metrics.total("values", "sampled_tokens")
+    stage_one = learner.stage_one_tokens
     result["generated_tokens"] = {"values": stage_one, "astarpo": learner.generated_tokens - stage_one}
     result["seconds"] = {
         "warm_start": metrics.seconds("warm_start"),

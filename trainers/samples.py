@@ -17,6 +17,7 @@ from turngym.trainers.batching import TokenBatch, token_batches
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.objectives import Objective, Samples
 from turngym.trainers.objectives.groups import lead_over_others, turn_values
+from turngym.trainers.state_values import StateValues
 from turngym.trainers.tracker import ValueTracker
 
 MINIBATCH_STREAM = 5
@@ -62,7 +63,7 @@ def values_before_turns(samples: Samples, tracker: ValueTracker, baseline: str) 
     Args:
         samples: A whole batch.
         tracker: The values of the instances, read and not updated.
-        baseline: "tracker", "vstar", "batch" or "none".
+        baseline: "tracker", "vstar", "batch" or "none"; those of `STATE_BASELINES` are for `values_of_states`.
     """
     reward_BK = samples.reward_BK
     if baseline == "none":
@@ -72,6 +73,18 @@ def values_before_turns(samples: Samples, tracker: ValueTracker, baseline: str) 
         return turn_values(return_B - lead_over_others(return_B, torch.zeros_like(samples.group_B)), reward_BK)
     value = tracker.value if baseline == "tracker" else tracker.first_value
     return turn_values(reward_BK.new_tensor([value(index) for index in samples.group_B.tolist()]), reward_BK)
+
+
+def values_of_states(samples: Samples, episodes: Sequence[Episode], states: StateValues) -> Tensor:
+    """Return the value of the state before each turn, `[B, K]`.
+
+    Args:
+        samples: A whole batch.
+        episodes: The same as they were played.
+        states: The values of states, read and not updated.
+    """
+    rows = [samples.reward_BK.new_tensor(states.before_turns(episode)) for episode in episodes]
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
 
 
 def split_batch(

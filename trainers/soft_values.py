@@ -49,6 +49,8 @@ class Transitions:
     """The states, in order of first appearance."""
     turn_S: Ints
     """The turn of an episode that each state belongs to, from 0."""
+    potential_S: Floats
+    """The environment's potential in each state."""
     pair_state_P: Ints
     """The state of each pair of a state and an action."""
     state_M: Ints
@@ -100,8 +102,8 @@ def read_transitions(turns: Iterable[StoredTurn], *, reasoning: bool = False) ->
     actions = [played_action(turn, reasoning=reasoning) for turn in stored]
     pair_M = [pairs.setdefault(pair, len(pairs)) for pair in zip(state_M, actions, strict=True)]
     number_M = np.array([turn.turn for turn in stored])
-    turn_S = np.zeros(len(states), np.int64)
-    turn_S[state_M] = number_M
+    turn_S, potential_S = np.zeros(len(states), np.int64), np.zeros(len(states))
+    turn_S[state_M], potential_S[state_M] = number_M, [turn.potential for turn in stored]
     loose = np.flatnonzero(turn_S[state_M] != number_M)
     if loose.size:
         turn = stored[loose[0]]
@@ -118,6 +120,7 @@ def read_transitions(turns: Iterable[StoredTurn], *, reasoning: bool = False) ->
     return Transitions(
         keys=list(states),
         turn_S=turn_S,
+        potential_S=potential_S,
         pair_state_P=np.array([state for state, _ in pairs]),
         state_M=np.array(state_M),
         pair_M=np.array(pair_M),

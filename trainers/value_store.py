@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from typing import Any, Self
 
 from turngym.agents.episode import Episode
 
-SCHEMA = 1
+SCHEMA = 2
 APPLICATION_ID = 0x74676D76
 """Written into the file's header ("tgmv"), so that a database of another program is recognised."""
 
@@ -35,6 +36,7 @@ CREATE TABLE episodes (
     success INTEGER NOT NULL,
     num_tokens INTEGER NOT NULL,
     status TEXT NOT NULL,
+    record BLOB NOT NULL,
     UNIQUE (split, instance, seed),
     UNIQUE (split, instance, sample)
 );
@@ -52,11 +54,11 @@ CREATE TABLE turns (
 """
 
 _MERGE_EPISODES = """
-INSERT INTO episodes (split, instance, sample, seed, total_return, success, num_tokens, status)
+INSERT INTO episodes (split, instance, sample, seed, total_return, success, num_tokens, status, record)
 SELECT split, instance,
     (SELECT COUNT(*) FROM main.episodes AS held WHERE held.split = new.split AND held.instance = new.instance)
         + ROW_NUMBER() OVER (PARTITION BY split, instance ORDER BY sample) - 1,
-    seed, total_return, success, num_tokens, status
+    seed, total_return, success, num_tokens, status, record
 FROM other.episodes AS new
 WHERE NOT EXISTS (SELECT 1 FROM main.episodes AS held
     WHERE held.split = new.split AND held.instance = new.instance AND held.seed = new.seed)
@@ -262,6 +264,12 @@ class ValueStore:
                 potential=potential,
             )
 
+    def episodes(self, split: str = "train") -> Iterator[Episode]:
+        """Yield the episodes as they were played, tokens and all, in order of instance and sample."""
+        rows = self._database.execute("SELECT record FROM episodes WHERE split = ? ORDER BY instance, sample", (split,))
+        for (record,) in rows:
+            yield Episode.from_json(zlib.decompress(record))
+
     def summary(self, split: str = "train") -> StoreSummary:
         """Return what the store holds of a split, for a table or a log."""
         episodes, instances, tokens, mean_return, success_rate = self._database.execute(
@@ -334,8 +342,8 @@ class ValueStore:
             "SELECT COUNT(*) FROM episodes WHERE split = ? AND instance = ?", (episode.split, int(episode.index))
         ).fetchone()
         cursor = self._database.execute(
-            "INSERT INTO episodes (split, instance, sample, seed, total_return, success, num_tokens, status) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (split, instance, seed) DO NOTHING",
+            "INSERT INTO episodes (split, instance, sample, seed, total_return, success, num_tokens, status, record) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (split, instance, seed) DO NOTHING",
             (
                 episode.split,
                 int(episode.index),
@@ -345,6 +353,7 @@ class ValueStore:
                 bool(episode.success),
                 len(episode.token_ids),
                 str(episode.status),
+                zlib.compress(episode.to_json().encode("ascii")),
             ),
         )
         if cursor.rowcount == 0:

@@ -105,13 +105,13 @@ def step(
     name: str,
     config: TrainConfig = CONFIG,
     tracker: ValueTracker | None = None,
-) -> tuple[float, Tensor, dict[str, Any], list[float]]:
-    """Take a step; return its loss, its gradient, its numbers, and the log-ratio of every episode."""
+) -> tuple[float, Tensor, dict[str, Any], list[list[float]]]:
+    """Take a step; return its loss, its gradient, its numbers, and the log-ratio of every turn."""
     optimizer = KeepGradient(list(policy.model.parameters()))
     tracker = tracker or values_of(episodes)
     learner = Learner(policy=policy, reference=reference, optimizer=optimizer, tracker=tracker, pool=[])
-    numbers, log_ratio_B = update(learner, find_objective(name), episodes, config, Settings(beta=BETA))
-    return numbers["loss"], optimizer.gradient, numbers, log_ratio_B
+    numbers, log_ratio_BK = update(learner, find_objective(name), episodes, config, Settings(beta=BETA))
+    return numbers["loss"], optimizer.gradient, numbers, log_ratio_BK
 
 
 def numpy_log_ratios(policy: LanguageModel, reference: LanguageModel, episode: Episode) -> list[float]:
@@ -149,9 +149,9 @@ def test_the_loss_equals_numpy(
         squares = residuals[0] ** 2 if name == "astarpo" else sum(residual**2 for residual in residuals)
         expected += squares / (2 * BETA) / len(episodes)
         ratios.append(sum(log_ratios))
-    loss, _, numbers, log_ratio_B = step(policy, reference, episodes, name)
+    loss, _, numbers, log_ratio_BK = step(policy, reference, episodes, name)
     assert loss == pytest.approx(expected, rel=1e-12)
-    assert log_ratio_B == pytest.approx(ratios, rel=0, abs=1e-12)
+    assert [sum(log_ratio_K) for log_ratio_K in log_ratio_BK] == pytest.approx(ratios, rel=0, abs=1e-12)
     assert numbers["kl"] == pytest.approx(np.mean(ratios), abs=1e-12)
     assert max(map(abs, ratios)) > 0.1
 
@@ -197,8 +197,8 @@ def test_at_the_first_step_the_log_ratio_is_zero_and_the_gradient_is_that_of_the
     policy.model.requires_grad_(True)
     tracker = values_of(episodes)
     advantage_B = np.array([episode.total_reward - tracker.value(episode.index) for episode in episodes])
-    loss, gradient, numbers, log_ratio_B = step(policy, reference, episodes, "astarpo")
-    assert log_ratio_B == [0.0] * len(episodes)
+    loss, gradient, numbers, log_ratio_BK = step(policy, reference, episodes, "astarpo")
+    assert not np.any(log_ratio_BK)
     assert numbers["kl"] == 0.0
     assert loss == pytest.approx((advantage_B**2).mean() / (2 * BETA), rel=1e-14)
     expected = torch.zeros_like(gradient)
@@ -281,7 +281,7 @@ def test_micro_batches_do_not_change_the_step(
         assert float(residual.max()) < 100 * precision
         assert float(residual.mean()) < 2 * precision
         assert other_loss == pytest.approx(loss, rel=100 * precision)
-        assert other_ratios == pytest.approx(ratios, abs=1000 * precision)
+        np.testing.assert_allclose(other_ratios, ratios, rtol=0, atol=1000 * precision)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)

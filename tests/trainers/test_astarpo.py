@@ -304,15 +304,15 @@ def test_schedules() -> None:
             steps=101, beta=0.1, beta_final=0.001, learning_rate=1.0, final_learning_rate=0.2, warmup_steps=4
         )
     )
-    betas = [scheduled_beta(config, step) for step in range(101)]
+    betas = [scheduled_beta(config, step / 100) for step in range(101)]
     assert betas[0] == pytest.approx(0.1) and betas[50] == pytest.approx(0.01) and betas[100] == pytest.approx(0.001)
     np.testing.assert_allclose(np.diff(np.log(betas)), np.log(0.01) / 100)
-    rates = [scheduled_learning_rate(config, step) for step in range(101)]
+    rates = [scheduled_learning_rate(config, step, step / 100) for step in range(101)]
     assert rates[:4] == pytest.approx([0.25 * 1.0, 0.5 * 0.992, 0.75 * 0.984, 0.976])
     assert rates[50] == pytest.approx(0.6) and rates[100] == pytest.approx(0.2)
     single = replace(config, astarpo=replace(config.astarpo, steps=1, warmup_steps=0))
     assert scheduled_beta(single, 0) == pytest.approx(0.1)
-    assert scheduled_learning_rate(single, 0) == 1.0
+    assert scheduled_learning_rate(single, 0, 0.0) == 1.0
 
 
 def test_the_optimizer_uses_the_scheduled_rate_and_never_decays_weights(
@@ -320,7 +320,8 @@ def test_the_optimizer_uses_the_scheduled_rate_and_never_decays_weights(
 ) -> None:
     learner = make_learner(player, tiny)
     numbers, _ = run(learner, tiny, tmp_path)
-    assert [step["learning_rate"] for step in numbers] == [scheduled_learning_rate(tiny, step) for step in range(6)]
+    expected = [scheduled_learning_rate(tiny, step, step / 5) for step in range(6)]
+    assert [step["learning_rate"] for step in numbers] == expected
     (group,) = learner.optimizer.param_groups
     assert group["lr"] == numbers[-1]["learning_rate"]
     assert group["weight_decay"] == 0.0

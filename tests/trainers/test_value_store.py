@@ -173,7 +173,7 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "v") as database:
         database.execute("PRAGMA user_version = 99")
     database.close()
-    with pytest.raises(ValueStoreError, match="schema 99, this version reads 1"):
+    with pytest.raises(ValueStoreError, match="schema 99, this version reads 2"):
         ValueStore(tmp_path / "v", FINGERPRINT)
 
 

@@ -2,13 +2,14 @@
 
 from turngym.trainers.objectives import clipped, imitation, policy_gradient, ppo, regression
 from turngym.trainers.objectives.astarpo import astarpo, astarpo_turn
-from turngym.trainers.objectives.choice import chosen_objective, group_size, step_settings
+from turngym.trainers.objectives.choice import STATE_BASELINES, chosen_objective, group_size, step_settings
 from turngym.trainers.objectives.filters import FILTERS
 from turngym.trainers.objectives.registry import OBJECTIVES, Objective, Samples, Settings, find_objective
 
 __all__ = [
     "FILTERS",
     "OBJECTIVES",
+    "STATE_BASELINES",
     "Objective",
     "Samples",
     "Settings",

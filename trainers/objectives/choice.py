@@ -10,7 +10,9 @@ from turngym.trainers.objectives.filters import FILTERS, GROUP_FILTERS
 from turngym.trainers.objectives.ppo import GAE_LEVELS
 from turngym.trainers.objectives.registry import Objective, Settings, find_objective
 
-BASELINES = ("tracker", "vstar", "batch", "none")
+STATE_BASELINES = ("state_tracker", "state_vstar")
+"""Where the values of every state come from."""
+BASELINES = ("tracker", "vstar", *STATE_BASELINES, "batch", "none")
 """Where values may come from."""
 GROUP_SIZE = 4
 """Episodes of each prompt where an objective compares them and the configuration leaves their number open."""
@@ -28,9 +30,11 @@ def chosen_objective(config: TrainConfig) -> Objective:
     _check_name("objectives.baseline", numbers.baseline, BASELINES)
     _check_name("objectives.filter", numbers.filter, ["", *FILTERS])
     _check_name("objectives.gae_level", numbers.gae_level, GAE_LEVELS)
-    if numbers.turn_lambda < 1.0 and objective.name == "astarpo_turn":
-        raise ValueError("objectives.turn_lambda below 1 needs V* of every state, and learning has it of the starts "
-                         "alone so far: leave it at 1")  # fmt: skip
+    if numbers.turn_lambda < 1.0 and objective.name == "astarpo_turn" and numbers.baseline not in STATE_BASELINES:
+        raise ValueError("objectives.turn_lambda below 1 trusts the value of every state, and baseline "
+                         f"{numbers.baseline!r} knows those of the starts alone: set objectives.baseline to "
+                         f"{' or '.join(STATE_BASELINES)}, or leave it at 1")  # fmt: skip
+    _check_reference_steps(objective, config)
     size = group_size(config)
     if objective.groups and size < 2:
         raise ValueError(f"{objective.name} compares episodes of one prompt: astarpo.group_size must be at least 2, "
@@ -60,6 +64,18 @@ def step_settings(config: TrainConfig, beta: float, reward_span: float) -> Setti
     """
     numbers = vars(config.objectives)
     return Settings(**numbers, beta=beta * reward_span, beta_value=config.values.beta_value * reward_span)
+
+
+def _check_reference_steps(objective: Objective, config: TrainConfig) -> None:
+    steps = config.astarpo.reference_steps
+    if steps and not (objective.values and config.objectives.baseline in STATE_BASELINES):
+        raise ValueError("astarpo.reference_steps learns from stage 1, and the value of a start would rest on "
+                         "the very episode it judges: take an objective with values and set objectives.baseline to "
+                         f"{' or '.join(STATE_BASELINES)}, or leave it at 0")  # fmt: skip
+    stored = config.values.instances * config.values.samples + config.values.extra_samples
+    if steps * config.astarpo.batch_size > stored:
+        raise ValueError(f"{steps} astarpo.reference_steps of {config.astarpo.batch_size} episodes need more than the "
+                         f"{stored} of stage 1: take at most {stored // config.astarpo.batch_size}")  # fmt: skip
 
 
 def _check_name(setting: str, name: str, known: Iterable[str]) -> None:

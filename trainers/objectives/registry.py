@@ -148,7 +148,7 @@ class Objective:
 
     def reads_stage_one(self, config: ObjectivesConfig) -> bool:
         """Whether the values of stage 1 are of any use to it."""
-        return self.values and config.baseline in {"tracker", "vstar"}
+        return self.values and config.baseline not in {"batch", "none"}
 
 
 OBJECTIVES: dict[str, Objective] = {}

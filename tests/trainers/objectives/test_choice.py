@@ -36,7 +36,7 @@ def test_every_objective_runs_with_the_defaults(name: str) -> None:
             config({"filter": "top_std"}),
             "filter top_std compares episodes of one prompt: .*group_size must be at least 2",
         ),
-        (config({"turn_lambda": 0.9}, objective="astarpo_turn"), r"turn_lambda below 1 needs V\* of every state"),
+        (config({"turn_lambda": 0.9}, objective="astarpo_turn"), "turn_lambda below 1 trusts the value of every state"),
         (config(objective="grppo"), "unknown objective 'grppo'; did you mean 'grpo'"),
         (config({"baseline": "trakcer"}), "objectives.baseline 'trakcer' is unknown; did you mean 'tracker'"),
         (config({"filter": "top-p"}), "objectives.filter 'top-p' is unknown; did you mean 'top_p'"),
