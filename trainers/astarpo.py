@@ -108,11 +108,14 @@ def learn(
     Raises:
         NonFiniteError: Logits, loss or gradients are not finite; the optimizer step was not taken.
         RuntimeError: No episode of a step could be played.
-        ValueError: The objective is unknown, or the batch does not fit it.
+        ValueError: The objective is unknown, the batch does not fit it, or stage 1 has spent all tokens.
     """
     stage = config.astarpo
     objective = chosen_objective(config)
     low, high = text_env(make_env(config.env.id, config.env.kwargs)).reward_range
+    if 0 < stage.max_tokens <= learner.stage_one_tokens:
+        raise ValueError(f"stage 1 alone generated {learner.stage_one_tokens} tokens of the {stage.max_tokens} allowed:"
+                         " raise astarpo.max_tokens, or lower values.instances or values.samples")  # fmt: skip
     agent = model_player(learner.policy, config, slots=min(config.run.rollout_slots, stage.batch_size))
     while not finished(learner, config):
         started = time.perf_counter()
@@ -124,8 +127,6 @@ def learn(
             reason = next((episode.error for episode in played if episode.error), "the context is too short to reply")
             raise RuntimeError(f"no episode of step {learner.step} can be learned from: {reason}")
         rollout_seconds = time.perf_counter() - started
-        if not reused:
-            learner.generated_tokens += sum(episode.num_sampled for episode in played)
         settings = step_settings(config, scheduled_beta(config, position(learner, config)), high - low)
         value_states(learner, config, settings)
         try:
@@ -140,6 +141,7 @@ def learn(
             if learner.states is not None:
                 learner.states.follow(episode, [settings.beta * log_ratio for log_ratio in log_ratio_K])
         learner.step += 1
+        learner.generated_tokens += 0 if reused else sum(episode.num_sampled for episode in played)
         numbers |= {
             "step": learner.step,
             "success": float(np.mean([episode.success for episode in episodes])),

@@ -315,6 +315,22 @@ def test_schedules() -> None:
     assert scheduled_learning_rate(single, 0, 0.0) == 1.0
 
 
+def test_a_budget_of_tokens_ends_learning_and_moves_the_schedules(
+    player: LanguageModel, tiny: TrainConfig, tmp_path: Path
+) -> None:
+    config = replace(tiny, astarpo=replace(tiny.astarpo, steps=10**6, max_tokens=400, warmup_steps=0))
+    learner = make_learner(player, config)
+    learner.stage_one_tokens = learner.generated_tokens = 100
+    numbers, _ = run(learner, config, tmp_path)
+    spent = [step["generated_tokens"] for step in numbers]
+    assert spent[-2] < 400 <= spent[-1] and len(numbers) > 3
+    shares = [(tokens - 100) / 300 for tokens in [100, *spent[:-1]]]
+    assert [step["beta"] for step in numbers] == pytest.approx([scheduled_beta(config, share) for share in shares])
+    learner.stage_one_tokens = 400
+    with pytest.raises(ValueError, match="stage 1 alone generated 400 tokens of the 400 allowed"):
+        run(learner, config, tmp_path)
+
+
 def test_the_optimizer_uses_the_scheduled_rate_and_never_decays_weights(
     player: LanguageModel, tiny: TrainConfig, tmp_path: Path
 ) -> None:

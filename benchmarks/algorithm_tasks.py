@@ -1,0 +1,140 @@
+"""The tasks on which objectives are compared, and the settings with which each of them is run.
+
+All share the harness, the base of a seed, the batch size, the temperatures and the budget of generated tokens, stage 1
+included. An objective has its own learning rate, chosen on validation instances (see `algorithms.tune`), and what its
+paper says of clipping, filters and weights, which are the defaults of `ObjectivesConfig`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from turngym.trainers.config import (
+    AstarpoConfig,
+    EnvConfig,
+    EvaluationConfig,
+    ModelConfig,
+    RunConfig,
+    TrainConfig,
+    ValueConfig,
+    WarmStartConfig,
+)
+from turngym.trainers.objectives import OBJECTIVES
+
+BATCH_SIZE = 64
+STAGE_ONE = ValueConfig(instances=192, samples=4, extra_samples=256, max_samples=32)
+"""1,024 reference episodes: four of each instance, the rest where the value is uncertain."""
+LEARNING_RATES = (3e-4, 6e-4, 1.2e-3)
+"""What every objective is tried with."""
+Overrides = Mapping[str, Mapping[str, Any]]
+"""Settings by section, as on the command line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is learned."""
+
+    env_id: str
+    """A registered environment."""
+    env_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Its arguments."""
+    model: ModelConfig
+    """Who plays."""
+    warm_start: WarmStartConfig
+    """What makes the base mediocre."""
+    max_tokens: int
+    """Generated tokens of a run, stage 1 included."""
+    slip: float | None = None
+    """Probability that a move does not go where it was meant to, on a lake."""
+
+
+def _lake(name: str, slip: float, max_tokens: int, **warm_start: Any) -> Task:
+    return Task(
+        env_id=f"turngym/{name}-v0", model=ModelConfig(max_reply_tokens=4), max_tokens=max_tokens, slip=slip,
+        warm_start=WarmStartConfig(**warm_start),
+    )  # fmt: skip
+
+
+TASKS = {
+    "FrozenLake": _lake("FrozenLake", 0.0, 25_000, mistake_rate=0.55, course_steps=1200, flawless_share=0.85),
+    "FrozenLakeWindy": _lake("FrozenLakeWindy", 0.2, 40_000, mistake_rate=0.65, course_steps=700, flawless_share=0.8),
+    "FrozenLakeSlippery": _lake("FrozenLakeSlippery", 2 / 3, 50_000, mistake_rate=0.65, course_steps=500,
+                                flawless_share=0.8, success_low=0.2),
+    "CountdownSteps": Task(
+        env_id="turngym/CountdownSteps-v0",
+        model=ModelConfig(digits_per_token=3, vocabulary_size=1024, max_reply_tokens=10),
+        warm_start=WarmStartConfig(weight_decay=0.3, mistake_rate=0.3, course_steps=7000, flawless_share=0.75),
+        max_tokens=80_000,
+    ),
+    "MultiplicationSteps": Task(
+        env_id="turngym/MultiplicationSteps-v0",
+        env_kwargs={"digit_order": "least_first"},
+        model=ModelConfig(max_reply_tokens=8),
+        warm_start=WarmStartConfig(mistake_rate=0.14, course_steps=2300, flawless_share=0.8),
+        max_tokens=70_000,
+    ),
+}  # fmt: skip
+
+TURNS: Overrides = {"objectives": {"turn_lambda": 0.5, "baseline": "state_tracker"}}
+CONTESTANTS: dict[str, tuple[str, Overrides]] = {
+    "astarpo_lambda": (
+        "astarpo_turn",
+        {**TURNS, "astarpo": {"reference_steps": 1024 // BATCH_SIZE}},
+    ),
+    **{name: (name, {}) for name in OBJECTIVES},
+}
+"""By name: the objective and its settings. `astarpo_lambda` is A*PO turn by turn with everything that belongs to it:
+soft returns tracked per state, bootstrapping, and stage 1 learned from; the others are the plain objectives."""
+ABLATIONS: dict[str, tuple[str, Overrides]] = {
+    "without stage-1 reuse": ("astarpo_turn", TURNS),
+    "lambda 1": ("astarpo_turn", {"objectives": {"baseline": "state_tracker"}}),
+    "lambda 0": ("astarpo_turn", {"objectives": {"baseline": "state_tracker", "turn_lambda": 0.0}}),
+    "V* by soft value iteration": (
+        "astarpo_turn",
+        {"objectives": {"baseline": "state_vstar", "turn_lambda": 0.5}, "values": {"state_estimator": "soft_values"}},
+    ),
+    "V* by log-mean-exp": (
+        "astarpo_turn",
+        {"objectives": {"baseline": "state_vstar", "turn_lambda": 0.5}, "values": {"state_estimator": "log_mean_exp"}},
+    ),
+}
+"""What `astarpo_lambda` is worth without one of its parts, or with another source of values."""
+
+
+def base_config(task: Task, seed: int) -> TrainConfig:
+    """Return the configuration that makes the base of a seed."""
+    return TrainConfig(
+        env=EnvConfig(id=task.env_id, kwargs=dict(task.env_kwargs)),
+        model=task.model,
+        warm_start=task.warm_start,
+        values=STAGE_ONE,
+        astarpo=AstarpoConfig(steps=10**6, batch_size=BATCH_SIZE, beta=0.02, beta_final=0.005),
+        evaluation=EvaluationConfig(episodes=512),
+        run=RunConfig(seed=seed, threads=1, checkpoint_every=10**6),
+    )
+
+
+def run_config(
+    task: Task, objective: str, overrides: Overrides, *, seed: int, learning_rate: float, share: float = 1.0
+) -> TrainConfig:
+    """Return the configuration of one run.
+
+    Args:
+        task: What is learned.
+        objective: Name in the registry.
+        overrides: Settings beyond the shared ones.
+        seed: Of the base and of everything after.
+        learning_rate: At the peak; it falls to a fifth of it.
+        share: Of the task's budget of tokens.
+    """
+    config = base_config(task, seed)
+    stage = replace(
+        config.astarpo, objective=objective, learning_rate=learning_rate, final_learning_rate=learning_rate / 5,
+        max_tokens=round(share * task.max_tokens),
+    )  # fmt: skip
+    config = replace(config, astarpo=stage)
+    for section, values in overrides.items():
+        config = replace(config, **{section: replace(getattr(config, section), **values)})
+    return config

@@ -1,0 +1,220 @@
+"""What the contest of objectives came to: tables with intervals and paired differences, and pictures.
+
+    python -m turngym.benchmarks.algorithms_report
+
+reads `benchmarks/results/algorithms.csv` and writes `algorithms.md` and the pictures beside it.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+
+import tyro
+
+from turngym.benchmarks.algorithm_tasks import ABLATIONS, CONTESTANTS, TASKS
+from turngym.benchmarks.algorithms import CONTEST, RESULTS, Row, read_rows
+from turngym.benchmarks.page import kept, table
+
+HERO = "astarpo_lambda"
+"""Whom the others are compared with."""
+SWEEP = (HERO, "V* by log-mean-exp", "awr", "rloo", "grpo", "gigpo", "ppo")
+"""Who is drawn over the slip of the ice."""
+STUDENT_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+"""The 97.5% quantile of Student's t for 1 to 10 degrees of freedom."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Write the tables and pictures of the contest."""
+
+    rows: Path = CONTEST
+    """The result file of `algorithms run`."""
+    out: Path = RESULTS / "algorithms.md"
+    """The page to write; pictures go beside it."""
+    pictures: bool = True
+    """Whether to draw; needs matplotlib."""
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return the mean of one value per seed, and half the width of its 95% interval by Student's t (nan for one)."""
+    if len(values) < 2:
+        return fmean(values), math.nan
+    spread = STUDENT_975[min(len(values) - 1, len(STUDENT_975)) - 1] * stdev(values) / math.sqrt(len(values))
+    return fmean(values), spread
+
+
+def by_seed(rows: Sequence[Row], task: str, algorithm: str) -> dict[int, Row]:
+    """Return the runs of a contestant on a task by seed."""
+    return {row.seed: row for row in rows if (row.task, row.algorithm) == (task, algorithm)}
+
+
+def paired(first: dict[int, Row], second: dict[int, Row]) -> list[float]:
+    """Return how much more the first solved than the second, on every seed that both have."""
+    return [first[seed].success - second[seed].success for seed in sorted(first.keys() & second.keys())]
+
+
+def shown(mean: float, half: float, *, sign: bool = False) -> str:
+    """Return a mean with the half width of its interval."""
+    number = f"{mean:+.3f}" if sign else f"{mean:.3f}"
+    return number if math.isnan(half) else f"{number} ± {half:.3f}"
+
+
+def present(rows: Sequence[Row], task: str, names: Sequence[str]) -> list[str]:
+    """Return who of some contestants has runs on a task, best first."""
+    means = {name: fmean(row.success for row in runs.values())
+             for name in names if (runs := by_seed(rows, task, name))}  # fmt: skip
+    return sorted(means, key=lambda name: -means[name])
+
+
+def task_table(rows: Sequence[Row], task: str, names: Sequence[str]) -> str:
+    """Return the results of some contestants on a task, best first."""
+    hero, base = by_seed(rows, task, HERO), by_seed(rows, task, "base")
+    lines = []
+    for name in present(rows, task, names):
+        runs = by_seed(rows, task, name)
+        behind = paired(hero, runs)
+        some = next(iter(runs.values()))
+        lines.append([
+            name,
+            f"{some.learning_rate:g}",
+            str(len(runs)),
+            shown(*interval([row.success for row in runs.values()])),
+            shown(*interval(paired(runs, base)), sign=True),
+            "" if name == HERO or not behind else shown(*interval(behind), sign=True),
+            f"{fmean(row.tokens for row in runs.values()):,.0f}",
+            f"{fmean(row.stage_one_tokens for row in runs.values()):,.0f}",
+            f"{fmean(row.seconds for row in runs.values()):.0f}",
+        ])  # fmt: skip
+    columns = ["algorithm", "learning rate", "seeds", "success", "over the base", f"{HERO} is ahead by", "tokens",
+               "in stage 1", "s"]  # fmt: skip
+    return table(columns, lines)
+
+
+def frame(rows: Sequence[Row], task: str) -> str:
+    """Return between what a task is to be read: random play, the base and the optimum."""
+    parts = []
+    for name in ("random", "base", "optimum"):
+        runs = by_seed(rows, task, name)
+        if runs:
+            parts.append(f"{name} {shown(*interval([row.success for row in runs.values()]))}")
+    return ", ".join(parts)
+
+
+def share_of_optimum(rows: Sequence[Row], task: str, name: str) -> list[float]:
+    """Return, for every seed, how far a contestant came from the base (0) to the optimum (1)."""
+    runs, base, best = (by_seed(rows, task, player) for player in (name, "base", "optimum"))
+    return [(runs[seed].success - base[seed].success) / (best[seed].success - base[seed].success)
+            for seed in sorted(runs.keys() & base.keys() & best.keys())]  # fmt: skip
+
+
+def sweep_table(rows: Sequence[Row]) -> str:
+    """Return how far the contestants came on ever more slippery ice."""
+    lakes = [name for name, task in TASKS.items() if task.slip is not None]
+    names = [name for name in dict.fromkeys((HERO, *ABLATIONS, *CONTESTANTS))
+             if any(by_seed(rows, lake, name) for lake in lakes)]  # fmt: skip
+    lines = []
+    for name in names:
+        cells = [share_of_optimum(rows, lake, name) for lake in lakes]
+        lines.append([name, *(shown(*interval(cell)) if cell else "" for cell in cells)])
+    return table(["algorithm", *(f"slip {TASKS[lake].slip:.2f}" for lake in lakes)], lines)
+
+
+def page(rows: Sequence[Row]) -> str:
+    """Return the whole page."""
+    parts = [
+        HEAD,
+        "## From the base to the optimum, on ever more slippery ice\n",
+        "0 is the base, 1 the optimum of the same test instances; means over seeds with 95% intervals.\n",
+        "![Slip of the ice](algorithms_slip.png)\n",
+        sweep_table(rows) + "\n",
+    ]
+    for task in TASKS:
+        if by_seed(rows, task, "base"):
+            parts += [f"## {task}\n", f"{frame(rows, task)}; {TASKS[task].max_tokens:,} tokens.\n",
+                      task_table(rows, task, list(CONTESTANTS)) + "\n"]  # fmt: skip
+            if present(rows, task, list(ABLATIONS)):
+                parts += ["Its parts:\n", task_table(rows, task, [HERO, *ABLATIONS]) + "\n"]
+    parts += ["## On the way\n", "Success on training episodes over the budget of tokens, means over seeds.\n",
+              "![Learning curves](algorithms_curves.png)\n"]  # fmt: skip
+    return "\n".join(parts)
+
+
+HEAD = """# Objectives compared
+
+    python -m turngym.benchmarks.algorithms tune
+    python -m turngym.benchmarks.algorithms run
+    python -m turngym.benchmarks.algorithms_report
+
+Every objective has the same harness, the same bases (one per seed), the same batches of 64 episodes and the same budget
+of generated tokens, those of stage 1 included; its learning rate is the one of three that did best on validation
+instances with a seed of its own. Success is on 512 test instances, sampled at temperature 1. Intervals are of 95%, by
+Student's t over seeds; differences are paired by seed. Seconds are of one thread, while another run kept the second
+core busy.
+"""
+
+
+def draw(rows: Sequence[Row], folder: Path) -> None:
+    """Draw the pictures of the page.
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    lakes = [name for name, task in TASKS.items() if task.slip is not None]
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for place, name in enumerate(SWEEP):
+        points = [(TASKS[lake].slip or 0.0, *interval(shares)) for lake in lakes
+                  if (shares := share_of_optimum(rows, lake, name))]  # fmt: skip
+        if points:
+            shifted = [slip + 0.006 * (place - len(SWEEP) / 2) for slip, _, _ in points]
+            errors = [0.0 if math.isnan(half) else half for _, _, half in points]
+            axes.errorbar(shifted, [mean for _, mean, _ in points], yerr=errors, capsize=2, marker="o",
+                          linewidth=2.4 if name == HERO else 1.2, label=name)  # fmt: skip
+    axes.set_xlabel("probability that a move goes elsewhere")
+    axes.set_ylabel("from the base (0) to the optimum (1)")
+    axes.axhline(0.0, color="grey", linewidth=0.6)
+    axes.legend(fontsize=8)
+    figure.savefig(folder / "algorithms_slip.png", dpi=130)
+
+    tasks = [task for task in TASKS if present(rows, task, list(CONTESTANTS))]
+    figure = Figure(figsize=(4.2 * max(1, len(tasks)), 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    for place, task in enumerate(tasks, start=1):
+        axes = figure.add_subplot(1, len(tasks), place)
+        for name in present(rows, task, list(CONTESTANTS)):
+            curves = [[float(point) for point in row.curve.split()] for row in by_seed(rows, task, name).values()]
+            means = [fmean(points) for points in zip(*curves, strict=True)]
+            tokens = [TASKS[task].max_tokens * (part + 0.5) / len(means) for part in range(len(means))]
+            hero = name == HERO
+            axes.plot(tokens, means, linewidth=2.4 if hero else 0.9, zorder=3 if hero else 2, label=name)
+        axes.set_title(task, fontsize=10)
+        axes.set_xlabel("generated tokens")
+        axes.legend(fontsize=5)
+    figure.savefig(folder / "algorithms_curves.png", dpi=130)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the page, and the pictures unless told otherwise."""
+    options = tyro.cli(Options, args=arguments)
+    rows = read_rows(options.rows)
+    if not rows:
+        print(f"{options.rows} holds no results: run `python -m turngym.benchmarks.algorithms run` first",
+              file=sys.stderr)  # fmt: skip
+        return 2
+    print(kept(page(rows), options.out), end="")
+    if options.pictures:
+        draw(rows, options.out.parent)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

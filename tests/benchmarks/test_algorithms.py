@@ -1,0 +1,127 @@
+"""The contest of objectives: what is run, what is kept, what is said of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from turngym.benchmarks import algorithm_tasks, algorithms, algorithms_report
+from turngym.benchmarks.algorithm_tasks import ABLATIONS, CONTESTANTS, TASKS, Task, run_config
+from turngym.benchmarks.algorithms import Job, Row, append_rows, curve, do_all, read_rows, run_job, tuned_rate
+from turngym.benchmarks.algorithms_report import interval, page, share_of_optimum, task_table
+from turngym.trainers.config import ModelConfig, ValueConfig, WarmStartConfig
+from turngym.trainers.objectives import OBJECTIVES, chosen_objective
+
+ROW = Row(task="FrozenLake", algorithm="rloo", seed=0, learning_rate=3e-4, episodes=512, success=0.5, tokens=100,
+          stage_one_tokens=0, steps=2, seconds=1.5, curve="0.100 0.200")  # fmt: skip
+
+
+def rows_of(algorithm: str, successes: list[float], **changes: object) -> list[Row]:
+    return [replace(ROW, algorithm=algorithm, seed=seed, success=success, **changes)  # type: ignore[arg-type]
+            for seed, success in enumerate(successes)]  # fmt: skip
+
+
+@pytest.mark.parametrize("task", list(TASKS))
+@pytest.mark.parametrize("name", [*CONTESTANTS, *ABLATIONS])
+def test_every_run_is_possible_and_only_the_objective_differs(task: str, name: str) -> None:
+    objective, overrides = algorithms.recipe(name)
+    config = run_config(TASKS[task], objective, overrides, seed=3, learning_rate=1e-3, share=0.5)
+    assert chosen_objective(config).name == objective
+    assert config.astarpo.max_tokens == TASKS[task].max_tokens // 2
+    plain = run_config(TASKS[task], "rloo", {}, seed=3, learning_rate=1e-3, share=0.5)
+    for section in ("env", "model", "warm_start", "evaluation", "run"):
+        assert getattr(config, section) == getattr(plain, section)
+    assert config.astarpo.batch_size == plain.astarpo.batch_size
+
+
+def test_every_objective_takes_part() -> None:
+    assert {objective for objective, _ in CONTESTANTS.values()} == set(OBJECTIVES)
+
+
+def test_rows_survive_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "rows.csv"
+    assert read_rows(path) == []
+    append_rows(path, [ROW])
+    append_rows(path, [replace(ROW, seed=1)])
+    assert read_rows(path) == [ROW, replace(ROW, seed=1)]
+
+
+def test_the_best_learning_rate_over_all_tasks_is_taken() -> None:
+    rows = [
+        replace(ROW, task=task, algorithm="astarpo_lambda", learning_rate=rate, success=success)
+        for task, rate, success in [("a", 1e-4, 0.9), ("b", 1e-4, 0.1), ("a", 1e-3, 0.6), ("b", 1e-3, 0.6)]
+    ]
+    assert tuned_rate(rows, "astarpo_lambda") == tuned_rate(rows, "lambda 1") == 1e-3
+    with pytest.raises(ValueError, match="rloo is not tuned yet"):
+        tuned_rate(rows, "rloo")
+
+
+def test_curves_are_means_over_equal_parts_of_the_budget() -> None:
+    config = run_config(TASKS["FrozenLake"], "rloo", {}, seed=0, learning_rate=1e-3)
+    config = replace(config, astarpo=replace(config.astarpo, max_tokens=12 * 10))
+    steps = [{"generated_tokens": tokens, "success": success} for tokens, success in [(5, 0.0), (9, 1.0), (40, 0.25)]]
+    assert list(curve(steps, config)) == [0.5, 0.5, 0.5] + [0.25] * 9
+
+
+def test_intervals_are_students() -> None:
+    mean, half = interval([0.1, 0.2, 0.3, 0.4, 0.5])
+    assert mean == pytest.approx(0.3) and half == pytest.approx(2.776 * 0.1581139 / 5**0.5, rel=1e-6)
+
+
+def test_differences_are_paired_by_seed() -> None:
+    """Seeds may differ widely as long as the two contestants differ by the same on each."""
+    rows = [*rows_of("astarpo_lambda", [0.2, 0.5, 0.8]), *rows_of("rloo", [0.1, 0.4, 0.7]),
+            *rows_of("base", [0.0, 0.3, 0.6]), *rows_of("optimum", [1.0, 1.0, 1.0])]  # fmt: skip
+    lines = task_table(rows, "FrozenLake", list(CONTESTANTS)).splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| astarpo_lambda", "| rloo"]
+    assert "+0.200 ± 0.000 |  |" in lines[2] and "+0.100 ± 0.000 | +0.100 ± 0.000" in lines[3]
+    assert share_of_optimum(rows, "FrozenLake", "rloo") == pytest.approx([0.1, 1 / 7, 0.25])
+    assert "base 0.300" in page(rows) and "optimum 1.000" in page(rows)
+
+
+TINY = Task(
+    env_id="turngym/FrozenLake-v0",
+    env_kwargs={"size": 2},
+    model=ModelConfig(hidden_size=16, layers=1, heads=2, feedforward_size=16, max_reply_tokens=3),
+    warm_start=WarmStartConfig(course_steps=2, batch_size=4, success_low=0.0, success_high=1.0, check_episodes=4),
+    max_tokens=3000,
+    slip=0.0,
+)
+
+
+def test_a_contest_goes_on_where_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(TASKS, "FrozenLake", TINY)
+    monkeypatch.setattr(algorithm_tasks, "STAGE_ONE", ValueConfig(instances=8, samples=8, extra_samples=0))
+    monkeypatch.setitem(CONTESTANTS, "astarpo_lambda", (
+        "astarpo_turn", {**algorithm_tasks.TURNS, "astarpo": {"reference_steps": 1}}))  # fmt: skip
+    rows = algorithms.make_base(tmp_path, "FrozenLake", 0, "test")
+    assert [row.algorithm for row in rows] == ["random", "base", "optimum"]
+    job = Job(task="FrozenLake", algorithm="astarpo_lambda", seed=0, learning_rate=1e-3, share=1.0, split="test",
+              folder=tmp_path)  # fmt: skip
+    row = run_job(job)
+    assert 0 < row.stage_one_tokens < 3000 <= row.tokens and row.steps > 1 and len(row.curve.split()) == 12
+    out = tmp_path / "rows.csv"
+    append_rows(out, [*rows, row])
+    before = out.read_text()
+    do_all([job], out, 1)  # a worker would not know of this test's task
+    assert out.read_text() == before
+    assert algorithms_report.main(["--rows", str(out), "--out", str(tmp_path / "page.md"), "--no-pictures"]) == 0
+    assert "astarpo_lambda" in (tmp_path / "page.md").read_text() and capsys.readouterr().out
+
+
+def test_pictures_are_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    rows = [*rows_of("astarpo_lambda", [0.2, 0.5]), *rows_of("rloo", [0.1, 0.4]), *rows_of("base", [0.0, 0.3]),
+            *rows_of("optimum", [1.0, 1.0])]  # fmt: skip
+    algorithms_report.draw(rows, tmp_path)
+    for name in ("algorithms_slip.png", "algorithms_curves.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_no_results_no_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert algorithms_report.main(["--rows", str(tmp_path / "none.csv")]) == 2
+    assert "run `python -m turngym.benchmarks.algorithms run` first" in capsys.readouterr().err
