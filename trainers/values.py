@@ -1,6 +1,6 @@
 """Stage 1: the optimal value of each instance, estimated from returns of the frozen reference policy.
 
-    V*(x) = beta * log E_ref[exp(R / beta)]        Reference: arXiv:2505.20686, section 3 (beta is its beta_1)
+    V*(x) = beta * log E_ref[exp(R / beta)]        Reference: arXiv:2505.20686, stage 1 (beta is its beta_1)
 
 `beta` has the unit of the returns. `beta = 0` means the largest return and `beta = inf` the mean, as modes of their
 own; between them `exp(1 / beta)` is never formed, so every positive `beta` is safe. All numbers are float64.

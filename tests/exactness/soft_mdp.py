@@ -133,6 +133,12 @@ class SoftMDP:
             lambda ahead_SAN: self.beta * np.logaddexp.reduce(log_moves_SAN + ahead_SAN / self.beta, axis=-1)
         )
 
+    def greedy(self, value_TS: Floats) -> Floats:
+        """Return the policy ref * exp(Q_V / beta) that is soft-greedy in values V, `[H, S, A]`; pi* where V is V*."""
+        q_HSA = np.einsum("san,hsan->hsa", self.moves_SAN, self.reward_SAN + value_TS[1:, None, None, :])
+        logits_HSA = np.log(self.reference_HSA) + q_HSA / self.beta
+        return np.exp(logits_HSA - np.logaddexp.reduce(logits_HSA, axis=-1, keepdims=True))
+
     def values_of(self, policy_HSA: Floats, beta: float) -> Solution:
         """Return the values of a policy that pays `beta` for each nat of its KL; for the reference that is its mean."""
         value_TS, q_HSA = self._empty()

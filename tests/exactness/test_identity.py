@@ -47,8 +47,7 @@ def test_lambda_zero_moves_towards_the_soft_greedy_policy_of_its_values() -> Non
     mdp = random_mdp()
     policy_HSA = random_policy(mdp)
     for value_TS in values_to_try(mdp).values():
-        q_HSA = np.einsum("san,hsan->hsa", mdp.moves_SAN, mdp.reward_SAN + value_TS[1:, None, None, :])
-        greedy_HSA = torch.from_numpy(np.log(mdp.reference_HSA) + q_HSA / mdp.beta).log_softmax(-1)
+        greedy_HSA = torch.from_numpy(np.log(mdp.greedy(value_TS)))
         logits_HSA = logits_of(policy_HSA)
         logp_HSA = logits_HSA.log_softmax(-1)
         kl_HS = (logp_HSA.exp() * (logp_HSA - greedy_HSA)).sum(-1)

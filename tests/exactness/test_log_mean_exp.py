@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import mpmath
 import numpy as np
@@ -121,14 +122,51 @@ def test_jackknife_equals_the_formula_by_hand() -> None:
     assert jackknife_value([1.0, 0.0], 1e-3) == 1.0  # 1.998 before the cut
 
 
-def test_jackknife_has_less_bias_than_the_plain_estimate() -> None:
-    p, beta, count = 0.3, 0.5, 8
+def error(estimate: Callable[[list[float], float], float], p: float, beta: float, count: int) -> tuple[float, float]:
+    """Return bias and root mean square error of an estimate from so many binary returns, over all outcomes."""
     odds = [math.comb(count, wins) * p**wins * (1 - p) ** (count - wins) for wins in range(count + 1)]
-    samples = [[1.0] * wins + [0.0] * (count - wins) for wins in range(count + 1)]
-    plain = sum(odd * log_mean_exp(sample, beta) for odd, sample in zip(odds, samples, strict=True))
-    jackknife = sum(odd * jackknife_value(sample, beta) for odd, sample in zip(odds, samples, strict=True))
-    assert plain - binary_value(p, beta) == pytest.approx(-0.035, abs=5e-4)
-    assert jackknife - binary_value(p, beta) == pytest.approx(0.004, abs=5e-4)
+    errors = np.array([estimate([1.0] * wins + [0.0] * (count - wins), beta) for wins in range(count + 1)])
+    errors -= binary_value(p, beta)
+    return float(odds @ errors), float(np.sqrt(odds @ errors**2))
+
+
+def shrunk(returns: list[float], beta: float) -> float:
+    """Return the value under the prior Beta(1/2, 1/2) of the success rate."""
+    return shrunk_value(returns, beta, binary_value(0.5, beta), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("beta", "p", "plain", "jackknife", "beta_prior"),
+    [
+        (0.5, 0.02, (-0.014, 0.112), (-0.004, 0.134), (0.125, 0.148)),
+        (0.5, 0.1, (-0.040, 0.201), (-0.006, 0.222), (0.057, 0.159)),
+        (0.5, 0.3, (-0.035, 0.199), (0.004, 0.190), (0.000, 0.160)),
+        (0.5, 0.5, (-0.020, 0.151), (0.003, 0.137), (-0.016, 0.130)),
+        (0.5, 0.9, (-0.003, 0.054), (0.000, 0.050), (-0.024, 0.055)),
+        (0.1, 0.02, (-0.490, 0.566), (-0.461, 0.581), (0.119, 0.126)),
+        (0.1, 0.1, (-0.304, 0.507), (-0.220, 0.528), (0.015, 0.069)),
+        (0.1, 0.3, (-0.056, 0.217), (-0.002, 0.221), (-0.006, 0.056)),
+        (0.1, 0.5, (-0.011, 0.071), (0.005, 0.065), (-0.006, 0.038)),
+    ],
+)
+def test_errors_of_the_estimators(
+    beta: float, p: float, plain: tuple[float, float], jackknife: tuple[float, float], beta_prior: tuple[float, float]
+) -> None:
+    """Golden values for eight returns: bias, and root mean square error."""
+    found = [error(estimate, p, beta, 8) for estimate in (log_mean_exp, jackknife_value, shrunk)]
+    np.testing.assert_allclose(found, [plain, jackknife, beta_prior], rtol=0, atol=6e-4)
+
+
+def test_two_returns_are_too_few() -> None:
+    assert error(log_mean_exp, 0.3, 0.5, 2) == pytest.approx((-0.144, 0.417), abs=5e-4)
+
+
+def test_the_bias_of_many_returns_is_that_of_the_curvature() -> None:
+    p, beta, count = 0.3, 0.5, 500
+    odds = math.expm1(1 / beta)
+    leading = -beta / (2 * count) * p * (1 - p) * odds**2 / (1 + p * odds) ** 2
+    assert error(log_mean_exp, p, beta, count)[0] == pytest.approx(leading, rel=0.01)
+    assert abs(error(jackknife_value, p, beta, count)[0]) < abs(leading) / 100
 
 
 @pytest.mark.parametrize("wins", [0, 1, 4])

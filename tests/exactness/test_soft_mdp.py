@@ -49,6 +49,8 @@ def test_the_optimum_reaches_its_value_and_no_other_policy_does(seed: int, termi
     best = mdp.optimum()
     assert mdp.objective(best.policy_HSA) == pytest.approx(mdp.start_S @ best.value_TS[0], abs=1e-12)
     assert best.policy_HSA.sum(-1) == pytest.approx(1.0)
+    live_S = ~mdp.terminal_S
+    np.testing.assert_allclose(mdp.greedy(best.value_TS)[:, live_S], best.policy_HSA[:, live_S], rtol=0, atol=1e-13)
     for policy_HSA in (mdp.reference_HSA, random_policy(mdp), mdp.entropic().policy_HSA):
         assert mdp.objective(policy_HSA) < mdp.start_S @ best.value_TS[0] - 1e-4
 
@@ -156,3 +158,10 @@ def test_on_slippery_ice_the_risk_seeking_policy_falls_in() -> None:
     lake = frozen_lake(0.8, 0.02)
     assert success(lake.optimum().policy_HSA, 0.8) == pytest.approx(0.739, abs=2e-3)
     assert success(lake.entropic().policy_HSA, 0.8) == pytest.approx(0.276, abs=2e-3)
+
+
+def test_the_most_that_can_be_won_on_slippery_ice() -> None:
+    """Without a KL cost; a cost of beta per nat gives some of it up."""
+    assert frozen_lake(0.8, 1e-5).optimum().value_TS[0, 0] == pytest.approx(0.7844, abs=5e-4)
+    rates = [success(frozen_lake(0.8, beta).optimum().policy_HSA, 0.8) for beta in (0.02, 0.1, 0.25)]
+    assert rates == sorted(rates, reverse=True) and rates[0] < 0.78

@@ -43,6 +43,21 @@ def test_soft_value_iteration_tends_to_the_optimal_value_and_log_mean_exp_does_n
     assert mean < best - 0.1
 
 
+def test_bootstrapping_from_log_mean_exp_loses_what_soft_value_iteration_keeps() -> None:
+    """J of the policy that is soft-greedy in estimated values, which is where lambda = 0 arrives."""
+    lake = mediocre_lake(0.8)
+    for seed in range(2):
+        transitions = played(lake, 2048, seed)
+        reached = []
+        for values_S in (soft_values(transitions, BETA, 1.0), monte_carlo_values(transitions, BETA)):
+            value_TS = np.zeros_like(lake.optimum().value_TS)
+            for key, value in zip(transitions.keys, values_S, strict=True):
+                state, left = map(int, key.split("|"))
+                value_TS[len(lake.reference_HSA) - left, state] = value
+            reached.append(lake.objective(lake.greedy(value_TS)) / lake.optimum().value_TS[0, 0])
+        assert reached[0] > 0.95 and reached[1] < 0.88
+
+
 def test_pseudo_visits_take_away_the_optimism_of_few_episodes() -> None:
     lake = mediocre_lake(0.8)
     best = lake.optimum().value_TS[0, 0]

@@ -145,4 +145,5 @@ def test_every_stop_token_that_was_sampled_counts_once(player: LanguageModel, ti
     assert sum(int((b.ids_BT[b.sampled_BT] == stop).sum()) for b in batches) == sum(ids.count(stop) for ids in sampled)
     # A reply that was cut off gets its stop token from the chat format, and that one is not learned from.
     cut = [one for one in episodes for turn in one.turns[:-1] if one.token_ids[turn.span[1] - 1] != stop]
+    assert cut and sum(ids.count(stop) for ids in sampled) > 0
     assert sum(int((b.ids_BT == stop).sum()) for b in batches) == sum(ids.count(stop) for ids in sampled) + len(cut)

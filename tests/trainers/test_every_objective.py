@@ -21,6 +21,7 @@ from turngym.agents.language_model import LanguageModel
 from turngym.agents.rollout import Instance
 from turngym.trainers import astarpo
 from turngym.trainers.astarpo import Learner, accumulate, learn, make_optimizer, score, update, weigh
+from turngym.trainers.batching import sampled_scores, token_batches
 from turngym.trainers.checkpoint import latest_checkpoint
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.critic import make_critic
@@ -96,7 +97,7 @@ class Step:
 
     def __init__(self, moved: LanguageModel, reference: LanguageModel, episodes: Sequence[Episode], name: str,
                  config: TrainConfig) -> None:  # fmt: skip
-        self.objective, self.config = find_objective(name), config
+        self.objective, self.config, self.episodes = find_objective(name), config, episodes
         self.learner = make_learner(moved, config, name)
         self.learner.reference = reference
         if self.learner.critic:
@@ -160,6 +161,27 @@ def test_micro_batches_do_not_change_the_step(step: Callable[..., Step], name: s
     for other_loss, other_gradient in others:
         assert other_loss == pytest.approx(loss, rel=1e-12)
         assert float((other_gradient - gradient).abs().max() / gradient.abs().max()) < 1e-12
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_processes_that_share_a_batch_add_up_to_its_step(step: Callable[..., Step], name: str) -> None:
+    """Each has some of the groups and the constants of the whole batch, and the mean of their gradients is taken."""
+    one = step(name)
+    one.loss()
+    whole, count = one.gradient(), len(one.samples.reward_BK)
+    tokens_per_episode = len(one.samples.logp_N) / count
+    shares, mean = ([0, 1, 3], [2, 4, 5, 6]), torch.zeros_like(whole)
+    for share in shares:
+        one.learner.optimizer.zero_grad()
+        for batch in token_batches(one.episodes, 10**6, torch.device("cpu"), [share]):
+            logp_N, critic_N = sampled_scores(
+                one.learner.policy, batch, one.config.astarpo.temperature, critic=one.learner.critic
+            )
+            part = replace(one.samples.select(batch.members), logp_N=logp_N, critic_N=critic_N,
+                           tokens_per_episode=tokens_per_episode)  # fmt: skip
+            (one.objective.loss(part, SETTINGS).sum() * len(shares) / count).backward()
+        mean += one.gradient() / len(shares)
+    assert float((mean - whole).abs().max() / whole.abs().max()) < 1e-12
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -4,7 +4,7 @@ The optimum of KL-regularised reward maximisation obeys beta * log(pi*/pi_ref)(t
 residual of that identity is squared. Losses are divided by 2 * beta, which makes gradients residual * grad log pi, of
 order one, whatever beta is. Sums over tokens, never means; advantages are never whitened.
 
-Reference: A*-PO, arXiv:2505.20686, section 3; the per-turn form is the soft Bellman residual with eligibility lambda.
+Reference: A*-PO, arXiv:2505.20686, stage 2; the per-turn form is the soft Bellman residual with eligibility lambda.
 Shapes: B episodes, N sampled tokens, K turns.
 """
 

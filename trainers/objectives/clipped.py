@@ -76,7 +76,7 @@ def grpo(samples: Samples, settings: Settings) -> Tensor:
 
 @objective(
     "dr_grpo",
-    source="Dr. GRPO, arXiv:2503.20783, section 3: neither lengths nor standard deviations divide, and no KL",
+    source="Dr. GRPO, arXiv:2503.20783: neither lengths nor standard deviations divide, and no KL",
     advantages=dr_grpo_advantages,
     groups=True,
 )
@@ -87,7 +87,7 @@ def dr_grpo(samples: Samples, settings: Settings) -> Tensor:
 
 @objective(
     "dapo",
-    source="DAPO, arXiv:2503.14476, eq. 8: clip-higher, token mean, groups that differ in reward, no KL",
+    source="DAPO, arXiv:2503.14476: clip-higher, token mean, groups that differ in reward, no KL",
     advantages=grpo_advantages,
     groups=True,
     keep="mixed",
@@ -112,7 +112,7 @@ def starpo_s(samples: Samples, settings: Settings) -> Tensor:
 
 @objective(
     "gigpo",
-    source="GiGPO, arXiv:2505.10978, section 4: advantages of episodes and of turns from the same state",
+    source="GiGPO, arXiv:2505.10978: advantages of episodes and of turns from the same state",
     advantages=gigpo_advantages,
     groups=True,
     kl_term=True,

@@ -31,7 +31,7 @@ def keep_success(samples: Samples, _: Settings) -> Tensor:
 
 
 def keep_mixed(samples: Samples, _: Settings) -> Tensor:
-    """Keep the groups whose returns differ (DAPO, arXiv:2503.14476, eq. 11; what is dropped is not replaced)."""
+    """Keep the groups whose returns differ (DAPO, arXiv:2503.14476, dynamic sampling; none replaces a dropped one)."""
     return group_stds(samples.reward_BK.sum(1), samples.group_B) > EPSILON
 
 

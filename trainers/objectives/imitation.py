@@ -70,9 +70,7 @@ def weighted_sft(samples: Samples, settings: Settings) -> Tensor:
     return samples.per_episode(cost_N) / samples.lengths().clamp(min=1)
 
 
-@objective(
-    "raft", source="RAFT, arXiv:2304.06767, Algorithm 1: fine-tuning on the episodes that succeeded", keep="success"
-)
+@objective("raft", source="RAFT, arXiv:2304.06767: fine-tuning on the episodes that succeeded", keep="success")
 def raft(samples: Samples, _: Settings) -> Tensor:
     """Return the cross-entropy summed over an episode's tokens, so that the step's mean is over tokens, `[B]`."""
     return -samples.per_episode(samples.logp_N) / samples.tokens_per_episode

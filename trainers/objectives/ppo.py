@@ -18,7 +18,7 @@ from turngym.trainers.objectives.registry import Samples, Settings, objective
 def gae(rewards: Sequence[float], values: Sequence[float], discount: float, decay: float) -> list[float]:
     """Return sum_k (discount * decay)^k * delta_{t+k}, delta_t = r_t + discount * V_{t+1} - V_t, V = 0 after the end.
 
-    Reference: arXiv:1506.02438, eq. 16.
+    Reference: GAE, arXiv:1506.02438.
     """
     advantages: list[float] = []
     following = advantage = 0.0

@@ -124,7 +124,7 @@ class Objective:
     loss: Loss
     """The loss function."""
     source: str
-    """Paper and equation."""
+    """Paper, and what of it."""
     advantages: PerToken | None = None
     """Fills `advantage_N`; None for a loss that needs the live log-ratios alone."""
     returns: PerToken | None = None

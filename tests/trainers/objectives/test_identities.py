@@ -87,6 +87,13 @@ def test_without_a_kl_weight_the_reference_is_not_read(samples: Samples, name: s
     assert score_weights(blind, name, replace(SETTINGS, kl_weight=0.1)).isnan().any()
 
 
+@pytest.mark.parametrize("name", ["dr_grpo", "dapo", "starpo_s", "raft", "oapl", "rebel"])
+def test_without_a_kl_term_the_reference_is_never_read(samples: Samples, name: str) -> None:
+    weighty = replace(SETTINGS, kl_weight=9.0)
+    blind = replace(samples, ref_logp_N=torch.full_like(samples.ref_logp_N, torch.nan))
+    assert torch.equal(score_weights(blind, name, weighty), score_weights(samples, name))
+
+
 def test_weights_of_imitation_are_bounded(samples: Samples) -> None:
     samples = replace(samples, reward_BK=samples.reward_BK * torch.tensor([1e3, 1, 1, 1, 1, -1e3])[:, None])
     awr_N = weigh(samples, OBJECTIVES["awr"], SETTINGS).advantage_N
