@@ -38,6 +38,7 @@ from turngym.trainers.objectives import (
 )
 from turngym.trainers.play import model_player, play
 from turngym.trainers.samples import as_samples, split_batch, values_before_turns
+from turngym.trainers.shaping import is_shaped, shaping_means
 from turngym.trainers.tracker import ValueTracker
 
 STAGE_TWO_STREAM = 3
@@ -108,7 +109,7 @@ def learn(
         started = time.perf_counter()
         agent.policy_version = learner.step
         instances = choose_instances(learner, config)
-        played = play(agent, instances, config)
+        played = play(agent, instances, config, shaped=True)
         episodes = [episode for episode in played if not episode.status.is_error() and episode.num_sampled]
         if not episodes:
             reason = next((episode.error for episode in played if episode.error), "the context is too short to reply")
@@ -139,6 +140,8 @@ def learn(
             "rollout_seconds": rollout_seconds,
             "seconds": time.perf_counter() - started,
         }
+        if is_shaped(config):
+            numbers |= shaping_means(episodes, config.shaping)
         on_step(numbers, episodes)
 
 
