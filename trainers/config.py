@@ -20,8 +20,7 @@ class EnvConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ShapingConfig:
-    """What is added to the rewards that are learned from, in units of reward; success and task return, which are
-    reported, stay without."""
+    """What is added to the rewards that are learned from, in units of reward; what is reported stays without."""
 
     potential_weight: float = 0.0
     """Weight of the environment's potential: a turn earns this times the potential's rise, and the last one gives the
