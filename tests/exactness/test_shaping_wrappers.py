@@ -46,7 +46,7 @@ class Played:
     infos: list[dict[str, Any]]
     """Of each state, `[S]`; those after the end are empty."""
 
-    def charge_TS(self) -> Floats:
+    def charges(self) -> Floats:
         """Return weight * Phi of each state at each moment: 0 after the end."""
         return np.tile([WEIGHT * height(info) if info else 0.0 for info in self.infos], (TURNS + 1, 1))
 
@@ -73,7 +73,7 @@ def play_out(env: gym.Env[str, str]) -> Played:
             _, reward, terminated, truncated, info = env.step(REPLIES[int(action)])
             over, turn = terminated or truncated, turn + 1
             after = ("solved" if info["success"] else "failed") if over else info["state_key"]
-            assert paid.setdefault((before, int(action), after, draw), reward) == reward
+            assert paid.setdefault((before, int(action), after, draw), float(reward)) == reward
     return Played(as_process(list(infos), paid), list(infos.values()))
 
 
@@ -122,7 +122,7 @@ def test_what_is_played_out_is_the_whole_game(game: Played) -> None:
 
 
 def test_a_potential_changes_no_optimal_policy(game: Played, shaped: Played) -> None:
-    charge_TS = game.charge_TS()
+    charge_TS = game.charges()
     reached_HS = game.mdp.visits(game.mdp.reference_HSA) > 0
     plain, moved = game.mdp.optimum(), shaped.mdp.optimum()
     np.testing.assert_allclose(moved.policy_HSA[reached_HS], plain.policy_HSA[reached_HS], rtol=0, atol=1e-12)
@@ -137,7 +137,7 @@ def test_a_potential_changes_no_optimal_policy(game: Played, shaped: Played) -> 
 def test_no_loss_of_any_trajectory_changes_when_values_fall_by_the_potential(
     game: Played, shaped: Played, name: str, turn_lambda: float
 ) -> None:
-    charge_TS = game.charge_TS()
+    charge_TS = game.charges()
     policy_HSA = random_policy(game.mdp)
     value_TS = np.random.default_rng(4).normal(size=charge_TS.shape) * ~game.mdp.terminal_S
     value_TS[-1] = 0.0
