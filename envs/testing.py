@@ -8,6 +8,7 @@ Example:
 
 from __future__ import annotations
 
+import math
 import random
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from gymnasium.utils.env_checker import check_env
 
 from turngym.envs.core import TextEnv, TurnInfo
 from turngym.envs.parsing import CLOSE, OPEN
+from turngym.envs.shaping import PLAIN_KEY, POTENTIAL_KEY
 from turngym.envs.splits import SPLITS, Split
 
 MAX_TURNS = 200
@@ -141,7 +143,7 @@ def check_text_env(env: gym.Env[str, str], *, instances: int = 10, seed: int = 0
     for split in SPLITS:
         for index in range(instances):
             for player in (oracle_player, random_player(seed + index)):
-                check_episode(inside, play(env, player, seed=seed, split=split, index=index), usable=True)
+                check_episode(env, play(env, player, seed=seed, split=split, index=index), usable=True)
     check_splits(inside, instances)
     check_hostile(env, replies=100 * instances, seed=seed)
     assert _global_generators() == before, (
@@ -211,23 +213,24 @@ def check_resets(env: gym.Env[str, str], *, seed: int) -> None:
         raise AssertionError(f"reset must refuse the options {options} with a ValueError")
 
 
-def check_episode(env: TextEnv, episode: list[Moment], *, usable: bool = False) -> None:
+def check_episode(env: gym.Env[str, str], episode: list[Moment], *, usable: bool = False) -> None:
     """Check one played episode.
 
     Args:
-        env: The environment that it was played in.
+        env: The environment that it was played in, with its wrappers.
         episode: What `play` returned.
         usable: Whether every reply was a usable action.
     """
-    low, high = env.reward_range
+    inside = text_env(env)
+    low, high = env.get_wrapper_attr("reward_range")
     total = sum(moment.reward for moment in episode)
     assert low - 1e-9 <= total <= high + 1e-9, f"the return {total} is outside of reward_range {low, high}"
     for moment in episode:
-        check_moment(env, moment)
+        check_moment(inside, moment)
         assert moment.info["valid"] or not usable, f"the environment refused its own action: {moment.observation!r}"
     for moment in episode[:-1]:
         assert not moment.info["success"], "an episode must end once its task is solved"
-    limit = env.turn_limit
+    limit = inside.turn_limit
     assert limit is None or len(episode) <= limit + 1, "the episode outlived its turn limit"
     assert not episode[-1].truncated or len(episode) - 1 == limit, "only the turn limit truncates"
 
@@ -236,15 +239,18 @@ def check_moment(env: TextEnv, moment: Moment) -> None:
     """Check one observation with its reward and information."""
     info = moment.info
     assert moment.observation in env.observation_space, "an observation is outside of its space"
-    assert set(info) == set(TurnInfo.__annotations__), f"info must have the keys of TurnInfo, got {sorted(info)}"
+    shaping = {key: info[key] for key in (POTENTIAL_KEY, PLAIN_KEY) if key in info}
+    keys = set(info) - set(shaping)
+    assert keys == set(TurnInfo.__annotations__), f"info must have the keys of TurnInfo, got {sorted(info)}"
     for key, kind in (("success", bool), ("valid", bool), ("state_key", str), ("potential", float)):
         assert type(info[key]) is kind, f"info[{key!r}] must be of type {kind.__name__}, got {type(info[key]).__name__}"
-    assert info["task_reward"] == moment.reward, "task_reward must be the unshaped reward of the turn"
+    unshaped = math.isclose(info["task_reward"], moment.reward - sum(shaping.values()), rel_tol=1e-9, abs_tol=1e-9)
+    assert unshaped, "task_reward must be the unshaped reward of the turn"
     assert 0.0 <= info["potential"] <= 1.0, f"the potential {info['potential']} is outside of [0, 1]"
     assert info["state_key"].startswith(env.instance_key), "the state key must begin with the instance"
     assert info["potential"] == 0.0 or not moment.terminated, "the potential of a terminated game is zero"
     if not info["valid"]:
-        nothing_else = moment.reward == 0.0 and not moment.terminated
+        nothing_else = info["task_reward"] == 0.0 and not moment.terminated
         assert nothing_else, "an unusable reply costs its turn and nothing else"
         explained = "Invalid action" in moment.observation or not env.explains_refusals
         assert explained, "the observation must say why the reply was refused"

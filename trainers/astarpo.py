@@ -38,6 +38,7 @@ from turngym.trainers.objectives import (
 )
 from turngym.trainers.play import model_player, play
 from turngym.trainers.samples import as_samples, split_batch, values_before_turns, values_of_states
+from turngym.trainers.shaping import is_shaped, shaping_means
 from turngym.trainers.soft_values import Transitions
 from turngym.trainers.state_values import StateValues, stage_one_states
 from turngym.trainers.tracker import ValueTracker
@@ -121,7 +122,10 @@ def learn(
         started = time.perf_counter()
         agent.policy_version = learner.step
         reused = learner.step < stage.reference_steps
-        played = reference_batch(learner, config) if reused else play(agent, choose_instances(learner, config), config)
+        if reused:
+            played = reference_batch(learner, config)
+        else:
+            played = play(agent, choose_instances(learner, config), config, shaped=True)
         episodes = [episode for episode in played if not episode.status.is_error() and episode.num_sampled]
         if not episodes:
             reason = next((episode.error for episode in played if episode.error), "the context is too short to reply")
@@ -155,6 +159,8 @@ def learn(
             "rollout_seconds": rollout_seconds,
             "seconds": time.perf_counter() - started,
         }
+        if is_shaped(config):
+            numbers |= shaping_means(episodes, config.shaping)
         on_step(numbers, episodes)
 
 

@@ -19,6 +19,19 @@ class EnvConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShapingConfig:
+    """What is added to the rewards that are learned from, in units of reward; what is reported stays without."""
+
+    potential_weight: float = 0.0
+    """Weight of the environment's potential: a turn earns this times the potential's rise, and the last one gives the
+    rest back. Changes no optimal policy."""
+    invalid_penalty: float = 0.0
+    """Reward taken for an unusable reply. Changes the optimum."""
+    step_cost: float = 0.0
+    """Reward taken for every turn. Changes the optimum."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """Who plays: a checkpoint folder, or a small decoder built on the spot."""
 
@@ -228,6 +241,7 @@ class TrainConfig:
     """A whole training run."""
 
     env: EnvConfig = field(default_factory=EnvConfig)
+    shaping: ShapingConfig = field(default_factory=ShapingConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     warm_start: WarmStartConfig = field(default_factory=WarmStartConfig)
     values: ValueConfig = field(default_factory=ValueConfig)

@@ -9,6 +9,7 @@ from turngym.agents.episode import Episode
 from turngym.agents.language_model import LanguageModel, LanguageModelAgent
 from turngym.agents.rollout import Instance, collect_episodes
 from turngym.trainers.config import TrainConfig
+from turngym.trainers.shaping import is_shaped, shape_rewards
 
 
 def model_player(
@@ -36,6 +37,7 @@ def play(
     instances: Sequence[Instance],
     config: TrainConfig,
     *,
+    shaped: bool = False,
     slots: int | None = None,
     on_episode: Callable[[Episode], None] | None = None,
 ) -> list[Episode]:
@@ -45,10 +47,12 @@ def play(
         agent: The player.
         instances: What is played.
         config: The run.
+        shaped: Whether to shape the rewards as the run is configured: for what is learned from, not for what is
+            measured.
         slots: Episodes at once; None for `run.rollout_slots`.
-        on_episode: Called with every episode as it ends.
+        on_episode: Called with every episode as it ends, before its rewards are shaped.
     """
-    return collect_episodes(
+    episodes = collect_episodes(
         agent,
         config.env.id,
         instances,
@@ -57,3 +61,7 @@ def play(
         step_timeout=config.env.step_timeout or None,
         on_episode=on_episode,
     )
+    if shaped and is_shaped(config):
+        for episode in episodes:
+            shape_rewards(episode, config.shaping)
+    return episodes

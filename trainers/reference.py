@@ -20,6 +20,7 @@ from turngym.trainers.config import TrainConfig
 from turngym.trainers.fingerprint import fingerprint_of
 from turngym.trainers.play import model_player, play
 from turngym.trainers.progress import Progress, SuccessSoFar
+from turngym.trainers.shaping import return_range
 from turngym.trainers.value_store import ValueStore
 from turngym.trainers.values import ValueEstimates, estimate_values, next_instances
 
@@ -34,6 +35,7 @@ ROUNDS = 4
 def store_fingerprint(reference: LanguageModel, config: TrainConfig) -> dict[str, str]:
     """Name everything the reference episodes depend on."""
     env = text_env(make_env(config.env.id, config.env.kwargs))
+    shaping = ", ".join(f"{name}={value!r}" for name, value in vars(config.shaping).items() if value)
     return {
         "reference weights": fingerprint_of(reference.model.state_dict()),
         "tokenizer": fingerprint_text(reference.tokenizer.backend_tokenizer.to_str()),
@@ -45,6 +47,7 @@ def store_fingerprint(reference: LanguageModel, config: TrainConfig) -> dict[str
         "environment arguments": repr(sorted(config.env.kwargs.items())),
         "turn limit": str(env.turn_limit),
         "seed": str(config.run.seed),
+        **({"reward shaping": shaping} if shaping else {}),
     }
 
 
@@ -85,7 +88,7 @@ def sample_reference(
     def sample(pairs: Sequence[tuple[int, int]]) -> dict[str, float]:
         started = time.perf_counter()
         instances = [Instance(split="train", index=i, seed=sample_seed(config.run.seed, i, k)) for i, k in pairs]
-        episodes = play(agent, instances, config, on_episode=count)
+        episodes = play(agent, instances, config, shaped=True, on_episode=count)
         usable = [episode for episode in episodes if not episode.status.is_error()]
         store.add(usable)
         summary = store.summary()
@@ -109,10 +112,11 @@ def sample_reference(
 
 
 def estimate(store: ValueStore, config: TrainConfig) -> ValueEstimates:
-    """Estimate V* of every instance in the store."""
+    """Estimate V* of every instance in the store, shaping included."""
     low, high = text_env(make_env(config.env.id, config.env.kwargs)).reward_range
     stage = config.values
-    return estimate_values(store.returns(), stage.beta_value * (high - low), stage.prior_strength, (low, high))
+    beta = stage.beta_value * (high - low)
+    return estimate_values(store.returns(), beta, stage.prior_strength, return_range(config))
 
 
 def plan_extra_samples(store: ValueStore, config: TrainConfig, count: int) -> list[tuple[int, int]]:

@@ -153,7 +153,8 @@ def test_a_configuration_survives_toml(kwargs: dict[str, Any], name: str, beta: 
 
 def test_toml_names_every_setting() -> None:
     tables = tomllib.loads(write_toml(TrainConfig()))
-    assert set(tables) == {"env", "model", "warm_start", "values", "astarpo", "objectives", "evaluation", "run"}
+    sections = {"env", "shaping", "model", "warm_start", "values", "astarpo", "objectives", "evaluation", "run"}
+    assert set(tables) == sections
     assert tables["run"]["rollout_slots"] == TrainConfig().run.rollout_slots
 
 
@@ -171,6 +172,7 @@ def test_a_null_has_no_place_in_a_configuration() -> None:
         ("astarpo", {"learning_rate": float("inf")}, "--astarpo.learning-rate must be a number"),
         ("astarpo", {"batch_size": 0}, "--astarpo.batch-size must be at least 1"),
         ("astarpo", {"minibatches": 0}, "--astarpo.minibatches must be at least 1"),
+        ("shaping", {"step_cost": -0.1}, "--shaping.step-cost must be a number of at least 0"),
         ("objectives", {"turn_lambda": 1.5}, "--objectives.turn-lambda must be at most 1"),
         ("objectives", {"clip_high": -0.1}, "--objectives.clip-high must be a number of at least 0"),
         ("run", {"seed": -1}, "--run.seed must be a number of at least 0"),

@@ -13,9 +13,10 @@ from turngym.agents.evaluation import instance_range
 from turngym.agents.rollout import collect_episodes
 from turngym.agents.scripted import RandomAgent
 from turngym.cli import main
-from turngym.cli.config import CONFIG_FILE, write_toml
+from turngym.cli.config import CONFIG_FILE, read_config, write_toml
 from turngym.cli.values import STORE_FILE
-from turngym.trainers.config import EnvConfig, TrainConfig
+from turngym.trainers.config import EnvConfig, ShapingConfig, TrainConfig
+from turngym.trainers.play import play
 from turngym.trainers.value_store import ValueStore
 
 FINGERPRINT = {"reference weights": "ab" * 32, "environment": "lake", "seed": "\x1b[31m0"}
@@ -52,6 +53,18 @@ def test_a_game_of_skill(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "chance 0.0%" in out
     assert "mean over starts): 0.0000." in out
     assert "Values of states: use log-mean-exp. All " in out and "the same outcome each time." in out
+
+
+def test_a_store_of_shaped_returns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = made_run(tmp_path, size=2, max_episode_steps=4, samples=0)
+    config = replace(read_config(folder / CONFIG_FILE), shaping=ShapingConfig(step_cost=0.5))
+    (folder / CONFIG_FILE).write_text(write_toml(config), encoding="utf-8")
+    with ValueStore(folder / STORE_FILE, FINGERPRINT) as store:
+        store.add(play(RandomAgent(), instance_range("train", 20), config, shaped=True))
+    assert main(["values", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert table_row(out, "mean return")[1] < 0, "returns below the range of the game itself"
+    assert "at temperature 0.5" in out, "its unit is the unshaped range"
 
 
 def test_a_game_of_chance(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

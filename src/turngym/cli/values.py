@@ -20,6 +20,7 @@ from turngym.cli.options import parse
 from turngym.cli.terminal import make_console, printable
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.luck import bracket, recommend, variance_split
+from turngym.trainers.shaping import return_range
 from turngym.trainers.soft_values import monte_carlo_values, read_transitions, soft_values
 from turngym.trainers.value_store import StoredTurn, ValueStore, ValueStoreError
 from turngym.trainers.values import estimate_values
@@ -94,7 +95,7 @@ def describe_store(store: ValueStore, config: TrainConfig, options: ValuesOption
     beta = beta_value * (high - low)
     returns = store.returns(options.split)
     try:
-        estimates = estimate_values(returns, beta, config.values.prior_strength, (low, high))
+        estimates = estimate_values(returns, beta, config.values.prior_strength, return_range(config))
     except ValueError as error:
         raise UsageError(f"the values cannot be estimated: {error}") from error
     lower_I, upper_I = bracket(returns, beta)

@@ -1,0 +1,204 @@
+"""Shaping in training: the same terms as the wrappers', wherever an episode ends, and never in what is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.envs.registration import WrapperSpec
+from tests.trainers.test_astarpo import make_learner, run, stage
+from tests.trainers.test_reference import fill
+
+from turngym.agents.episode import Episode, Status, Turn, read_episodes
+from turngym.agents.evaluation import instance_range
+from turngym.agents.language_model import LanguageModel
+from turngym.agents.scripted import HostileAgent, RandomAgent
+from turngym.trainers.config import ShapingConfig, TrainConfig, ValueConfig
+from turngym.trainers.metrics import Metrics
+from turngym.trainers.play import play
+from turngym.trainers.progress import SilentProgress
+from turngym.trainers.reference import estimate, sample_reference, store_fingerprint
+from turngym.trainers.run import train
+from turngym.trainers.shaping import is_shaped, return_range, shape_rewards, shaping_means, shaping_terms
+from turngym.trainers.value_store import ValueStore, ValueStoreMismatch
+
+SHAPING = ShapingConfig(potential_weight=0.7, invalid_penalty=0.11, step_cost=0.013)
+SHAPED_LAKE = "test/ShapedLake-v0"
+INSTANCES = instance_range("train", 12)
+
+
+@pytest.fixture
+def shaped(tiny: TrainConfig) -> TrainConfig:
+    return replace(tiny, shaping=SHAPING)
+
+
+@pytest.fixture
+def shaped_lake() -> Iterator[str]:
+    """The lake of the tests with the wrappers around it, under an id of its own."""
+    lake = gym.spec("turngym/FrozenLake-v0")
+    wrappers = (
+        ("PotentialShaping", {"potential": None, "weight": SHAPING.potential_weight, "potential_range": (0.0, 1.0)}),
+        ("PlainShaping", {"invalid_penalty": SHAPING.invalid_penalty, "step_cost": SHAPING.step_cost}),
+    )
+    layers = tuple(WrapperSpec(name, f"turngym.envs.shaping:{name}", dict(kwargs)) for name, kwargs in wrappers)
+    gym.register(SHAPED_LAKE, entry_point=lake.entry_point, max_episode_steps=lake.max_episode_steps,
+                 additional_wrappers=(*lake.additional_wrappers, *layers))  # fmt: skip
+    yield SHAPED_LAKE
+    del gym.registry[SHAPED_LAKE]
+
+
+def walk(potentials: Sequence[float], *, valid: bool = True, status: Status = Status.COMPLETED) -> Episode:
+    turns = [
+        Turn(
+            observation="", action="up", reward=0.25, task_reward=0.25, state_key="s", potential=potential, valid=valid
+        )
+        for potential in potentials
+    ]
+    return Episode(env_id="x", split="train", index=0, seed=0, turns=turns, status=status)
+
+
+# What is added --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("agent", [RandomAgent, HostileAgent])
+def test_the_terms_are_those_of_the_wrappers(
+    shaped: TrainConfig, tiny: TrainConfig, shaped_lake: str, agent: Any
+) -> None:
+    wrapped = replace(tiny, env=replace(tiny.env, id=shaped_lake))
+    expected = [[turn.reward for turn in episode.turns] for episode in play(agent(), INSTANCES, wrapped)]
+    episodes = play(agent(), INSTANCES, shaped, shaped=True)
+    assert [[turn.reward for turn in episode.turns] for episode in episodes] == expected
+    assert {episode.status for episode in episodes} >= {Status.TRUNCATED_TURNS}
+    assert any(not turn.valid for episode in episodes for turn in episode.turns) or agent is RandomAgent
+    assert return_range(shaped) == return_range(wrapped) == pytest.approx((-0.7 - 10 * 0.123, 1.0))
+    for episode in episodes:
+        assert return_range(shaped)[0] <= episode.total_reward <= 1.0
+
+
+@pytest.mark.parametrize("status", [Status.COMPLETED, Status.TRUNCATED_TURNS, Status.TRUNCATED_LENGTH])
+def test_the_last_potential_is_paid_back_however_an_episode_ends(status: Status) -> None:
+    episode = walk([0.5, 0.75, 0.25], status=status)
+    shape_rewards(episode, ShapingConfig(potential_weight=2.0))
+    assert [turn.reward for turn in episode.turns] == [0.75, -0.75, -0.25]
+    assert [turn.task_reward for turn in episode.turns] == [0.25] * 3
+    assert episode.total_reward == episode.task_return - 2.0 * 0.5
+
+
+def test_the_kinds_are_kept_apart() -> None:
+    shaping = ShapingConfig(potential_weight=2.0, invalid_penalty=0.5, step_cost=0.125)
+    assert shaping_terms(walk([0.5, 0.75], valid=False), shaping) == ([0.5, -1.5], [-0.625, -0.625])
+    assert shaping_terms(walk([]), shaping) == ([], [])
+    means = shaping_means([walk([0.5, 0.75], valid=False), walk([0.25])], shaping)
+    assert means == {"potential_shaping": -0.75, "plain_shaping": -0.6875}
+
+
+@pytest.mark.parametrize("section", [{"potential_weight": 0.1}, {"invalid_penalty": 0.1}, {"step_cost": 0.1}])
+def test_only_what_is_asked_for_is_shaped(tiny: TrainConfig, section: dict[str, float]) -> None:
+    config = replace(tiny, shaping=ShapingConfig(**section))
+    assert is_shaped(config) and not is_shaped(tiny)
+    plain = play(HostileAgent(), INSTANCES, tiny)
+    assert play(HostileAgent(), INSTANCES, tiny, shaped=True) == plain == play(HostileAgent(), INSTANCES, config)
+    assert play(HostileAgent(), INSTANCES, config, shaped=True) != plain
+    assert return_range(tiny) == (0.0, 1.0)
+
+
+def test_an_environment_that_is_shaped_already_says_its_own_range(tiny: TrainConfig, shaped_lake: str) -> None:
+    config = replace(tiny, env=replace(tiny.env, id=shaped_lake), shaping=ShapingConfig(step_cost=0.1))
+    assert return_range(config) == pytest.approx((-0.7 - 10 * 0.223, 1.0))
+
+
+# Stage 1 --------------------------------------------------------------------------------------------------------------
+
+
+def test_stage_one_stores_shaped_rewards_beside_the_task_rewards(
+    player: LanguageModel, shaped: TrainConfig, tmp_path: Path
+) -> None:
+    config = replace(shaped, shaping=ShapingConfig(potential_weight=0.7, step_cost=0.1))
+    blocks, rows = fill(tmp_path / "values.sqlite", player, config)
+    with ValueStore(tmp_path / "values.sqlite", store_fingerprint(player, config)) as store:
+        turns = list(store.turns())
+        starts = {turn.instance: turn.potential for turn in turns if turn.turn == 0}
+        totals = [(row[2], row[5]) for row in rows["episodes"]]
+        values = estimate(store, config).values
+    assert min(total for _, total in totals) < -0.5, "returns must leave the unshaped range"
+    earned = {(turn.instance, turn.sample): 0.0 for turn in turns}
+    for turn in turns:
+        earned[turn.instance, turn.sample] += turn.task_reward - 0.1
+    expected = sorted((instance, value - 0.7 * starts[instance]) for (instance, _), value in earned.items())
+    np.testing.assert_allclose(sorted(totals), expected, rtol=0, atol=1e-12)
+    assert blocks[-1]["value"] == pytest.approx(values.mean())
+    assert values.min() < 0 and 0 < blocks[-1]["success"] < 1, "success is that of the task"
+
+
+def test_values_fall_by_the_potential_of_the_start(player: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
+    """Where no instance borrows from the pool, and at one temperature: its unit is the unshaped range."""
+    plain = replace(tiny, values=ValueConfig(instances=24, samples=2, extra_samples=0, prior_strength=0.0))
+    found, starts = [], {}
+    for config in (plain, replace(plain, shaping=ShapingConfig(potential_weight=0.7))):
+        with ValueStore(tmp_path / f"{is_shaped(config)}.sqlite", store_fingerprint(player, config)) as store:
+            assert len(list(sample_reference(player, store, config, SilentProgress()))) == 1
+            found.append(estimate(store, config).values)
+            starts = {turn.instance: turn.potential for turn in store.turns() if turn.turn == 0}
+    potential_I = np.array([starts[instance] for instance in sorted(starts)])
+    assert potential_I.std() > 0.1
+    np.testing.assert_allclose(found[1], found[0] - 0.7 * potential_I, rtol=0, atol=1e-12)
+
+
+def test_a_store_of_other_shaping_is_refused_by_name(
+    player: LanguageModel, tiny: TrainConfig, shaped: TrainConfig, tmp_path: Path
+) -> None:
+    assert "reward shaping" not in store_fingerprint(player, tiny), "stores without shaping stay as they are"
+    ValueStore(tmp_path / "plain.sqlite", store_fingerprint(player, tiny)).close()
+    ValueStore(tmp_path / "shaped.sqlite", store_fingerprint(player, shaped)).close()
+    heavier = replace(shaped, shaping=replace(SHAPING, potential_weight=0.8))
+    for name, config in (("plain", shaped), ("shaped", tiny), ("shaped", heavier)):
+        with pytest.raises(ValueStoreMismatch, match="another set-up: reward shaping is ") as refused:
+            ValueStore(tmp_path / f"{name}.sqlite", store_fingerprint(player, config))
+        assert str(refused.value).count(" in the store") == 1
+    ValueStore(tmp_path / "shaped.sqlite", store_fingerprint(player, shaped)).close()
+
+
+# Stage 2 and measurement ----------------------------------------------------------------------------------------------
+
+
+def test_a_shaped_run_learns_from_shaped_rewards_and_reports_those_of_the_task(
+    player: LanguageModel, shaped: TrainConfig, tmp_path: Path
+) -> None:
+    player.save_pretrained(tmp_path / "base")
+    result = train(shaped, tmp_path, SilentProgress())
+    learned_from = list(read_episodes(tmp_path / "episodes" / "train_000006.jsonl"))
+    for episode in learned_from:
+        added = sum(turn.reward - turn.task_reward for turn in episode.turns)
+        assert added == pytest.approx(sum(map(sum, shaping_terms(episode, SHAPING))), abs=1e-12)
+        assert added < 0
+    lines = [line for line in Metrics(tmp_path / "metrics.jsonl").lines() if line["phase"] == "astarpo"]
+    means = shaping_means(learned_from, SHAPING)
+    assert {key: lines[-1][key] for key in means} == means
+    assert lines[-1]["task_return"] == np.mean([episode.success for episode in learned_from]) == lines[-1]["success"]
+    assert lines[0]["beta"] == pytest.approx(shaped.astarpo.beta), "its unit is the unshaped reward range"
+    tested = list(read_episodes(tmp_path / "episodes" / "test_trained_sampled.jsonl"))
+    assert all(turn.reward == turn.task_reward for episode in tested for turn in episode.turns)
+    assert result["trained_sampled"]["mean_return"] == np.mean([episode.success for episode in tested])
+
+
+def test_the_tracker_follows_the_shaped_return(
+    player: LanguageModel, shaped: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = make_learner(player, shaped)
+    told: list[float] = []
+    monkeypatch.setattr(learner.tracker, "update", lambda index, soft_return, *, success: told.append(soft_return))
+    numbers, (episodes,) = run(learner, stage(shaped, steps=1), tmp_path)
+    assert told == [episode.total_reward for episode in episodes]
+    assert np.mean(told) == pytest.approx(
+        numbers[0]["task_return"] + numbers[0]["potential_shaping"] + numbers[0]["plain_shaping"], abs=1e-12
+    )
+
+
+def test_without_shaping_nothing_is_said_of_it(player: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
+    numbers, _ = run(make_learner(player, tiny), stage(tiny, steps=1), tmp_path)
+    assert not {"potential_shaping", "plain_shaping"} & set(numbers[0])
