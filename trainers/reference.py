@@ -19,9 +19,9 @@ from turngym.agents.rollout import Instance, make_env, text_env
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.fingerprint import fingerprint_of
 from turngym.trainers.play import model_player, play
+from turngym.trainers.pool import ValueEstimates, estimate_values, next_instances
 from turngym.trainers.progress import Progress, SuccessSoFar
 from turngym.trainers.value_store import ValueStore
-from turngym.trainers.values import ValueEstimates, estimate_values, next_instances
 
 STAGE_ONE_STREAM = 4
 """Keeps the seeds of this stage apart from those of the others."""

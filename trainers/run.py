@@ -41,11 +41,11 @@ from turngym.trainers.critic import load_critic, make_critic, save_critic
 from turngym.trainers.metrics import Metrics
 from turngym.trainers.objectives import chosen_objective
 from turngym.trainers.play import model_player, play
+from turngym.trainers.pool import ValueEstimates
 from turngym.trainers.progress import Progress, SuccessSoFar
 from turngym.trainers.reference import estimate, sample_reference, store_fingerprint
 from turngym.trainers.tracker import ValueTracker
 from turngym.trainers.value_store import ValueStore
-from turngym.trainers.values import ValueEstimates
 from turngym.trainers.warm_start import clone, validate
 
 VALUE_STORE = "values.sqlite"

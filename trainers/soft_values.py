@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from turngym.envs.parsing import extract_action
-from turngym.trainers.value_store import StoredTurn
+from turngym.trainers.value_rows import StoredTurn
 from turngym.trainers.values import Floats, Ints, check_strength, grouped_log_mean_exp
 
 END = -1

@@ -31,9 +31,9 @@ from turngym.trainers.astarpo import (
 from turngym.trainers.config import AstarpoConfig, TrainConfig
 from turngym.trainers.fingerprint import fingerprint_of
 from turngym.trainers.play import play
+from turngym.trainers.pool import estimate_values
 from turngym.trainers.tensor_tree import to_json
 from turngym.trainers.tracker import ValueTracker
-from turngym.trainers.values import estimate_values
 
 
 def make_learner(player: LanguageModel, config: TrainConfig) -> Learner:

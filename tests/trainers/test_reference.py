@@ -18,10 +18,10 @@ from turngym.agents.language_model import LanguageModel
 from turngym.envs.frozen_lake import FrozenLakeEnv
 from turngym.trainers import reference
 from turngym.trainers.config import TrainConfig, ValueConfig
+from turngym.trainers.pool import estimate_values, next_instances
 from turngym.trainers.progress import SilentProgress
 from turngym.trainers.reference import estimate, plan_extra_samples, sample_reference, sample_seed, store_fingerprint
 from turngym.trainers.value_store import ValueStore, ValueStoreMismatch
-from turngym.trainers.values import estimate_values, next_instances
 
 EXTRA = 16
 

@@ -20,9 +20,10 @@ from turngym.cli.options import parse
 from turngym.cli.terminal import make_console, printable
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.luck import bracket, recommend, variance_split
+from turngym.trainers.pool import estimate_values
 from turngym.trainers.soft_values import monte_carlo_values, read_transitions, soft_values
-from turngym.trainers.value_store import StoredTurn, ValueStore, ValueStoreError
-from turngym.trainers.values import estimate_values
+from turngym.trainers.value_rows import StoredTurn
+from turngym.trainers.value_store import ValueStore, ValueStoreError
 
 STORE_FILE = "values.sqlite"
 QUANTILES = {"least": 0.0, "10%": 0.1, "median": 0.5, "90%": 0.9, "most": 1.0}
