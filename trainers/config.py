@@ -89,6 +89,11 @@ class ValueConfig:
     """Further reference episodes, given one by one to the instances whose value is least certain."""
     max_samples: int = 16
     """Most reference episodes of one instance."""
+    explorer_temperatures: list[float] = field(default_factory=list)
+    """Temperatures at which the reference plays the pool once more, to see what its rarer replies lead to; above
+    `astarpo.temperature` is of use. The values of states learn from these episodes, those of instances do not."""
+    explorer_samples: int = 2
+    """Episodes of every instance at each of these temperatures."""
     beta_value: float = 0.5
     """Temperature of V*, in units of the reward range."""
     prior_strength: float = 1.0

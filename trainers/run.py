@@ -38,6 +38,7 @@ from turngym.trainers.astarpo import Learner, learn, make_optimizer
 from turngym.trainers.checkpoint import latest_checkpoint, load_checkpoint, prune, save_checkpoint
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.critic import load_critic, make_critic, save_critic
+from turngym.trainers.exploration import explore
 from turngym.trainers.metrics import Metrics
 from turngym.trainers.objectives import chosen_objective
 from turngym.trainers.play import model_player, play
@@ -176,6 +177,8 @@ def run_stage_one(
     """Let the reference play the pool into the value store; return the tracker that starts from it, and the pool."""
     with ValueStore(values, store_fingerprint(base, config)) as store:
         for block in sample_reference(base, store, config, progress):
+            metrics.add("values", block)
+        for block in explore(base, store, config, progress):
             metrics.add("values", block)
         estimates, success_rates = estimate(store, config), store.success_rates()
     tracker = ValueTracker(estimates, success_rates, memory=config.astarpo.tracker_memory)

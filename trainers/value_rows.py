@@ -1,10 +1,13 @@
-"""What a value store is made of: its tables, the rows of an episode, and what is read back from them."""
+"""What a value store is made of: its tables, the rows of an episode, what is read back from them, and transactions."""
 
 from __future__ import annotations
 
 import math
+import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from turngym.agents.episode import Episode
 
@@ -36,6 +39,11 @@ CREATE TABLE turns (
 ) WITHOUT ROWID;
 """
 
+REFERENCE = "reference"
+"""The behaviour of the reference at its own temperature."""
+STORED_TURN = "instance, sample, turn, state_key, action, reward, task_reward, valid, potential"
+"""The columns that `stored_turn` reads, in its order."""
+
 MERGE_EPISODES = """
 INSERT INTO episodes (split, instance, sample, seed, total_return, success, num_tokens, status)
 SELECT split, instance,
@@ -60,12 +68,12 @@ WHERE mine.id > ?
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredTurn:
-    """One turn of a reference episode."""
+    """One turn of a stored episode."""
 
     instance: int
     """The instance that was played."""
     sample: int
-    """Which of the instance's episodes, from 0."""
+    """Which of the instance's episodes by the same behaviour, from 0."""
     turn: int
     """Which turn of the episode, from 0."""
     state_key: str
@@ -80,6 +88,10 @@ class StoredTurn:
     """Whether the environment could use the reply."""
     potential: float
     """The environment's potential before the reply."""
+    behaviour: str = REFERENCE
+    """Who played."""
+    log_ratio: float = 0.0
+    """Log-probability of the reply under the reference at its own temperature, less that under who gave it, nats."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,3 +149,36 @@ def turn_rows(episode_id: int | None, episode: Episode) -> Iterator[tuple[object
 def _storable(text: str) -> str:
     """Write lone surrogates, which UTF-8 has no bytes for, as escapes."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def stored_turn(row: tuple[Any, ...]) -> StoredTurn:
+    """Return a turn from the columns `STORED_TURN`, and of an explorer's turn its behaviour and log-ratio."""
+    instance, sample, turn, state_key, action, reward, task_reward, valid, potential, *of_explorer = row
+    behaviour, log_ratio = of_explorer or (REFERENCE, 0.0)
+    return StoredTurn(
+        instance=instance,
+        sample=sample,
+        turn=turn,
+        state_key=state_key,
+        action=action,
+        reward=reward,
+        task_reward=task_reward,
+        valid=bool(valid),
+        potential=potential,
+        behaviour=behaviour,
+        log_ratio=log_ratio,
+    )
+
+
+@contextmanager
+def transaction(database: sqlite3.Connection) -> Iterator[None]:
+    """Keep all changes or, on an error, none."""
+    # IMMEDIATE takes the write lock at once, so that sample numbers are counted and used under one lock.
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        if database.in_transaction:  # a full disk has already rolled back
+            database.execute("ROLLBACK")
+        raise
+    database.execute("COMMIT")

@@ -11,19 +11,22 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from turngym.agents.episode import Episode
+from turngym.trainers.explorer_store import ExplorerEpisodes
 from turngym.trainers.value_rows import (
     MERGE_EPISODES,
     MERGE_TURNS,
+    STORED_TURN,
     TABLES,
     StoredTurn,
     StoreSummary,
     check_episode,
+    stored_turn,
+    transaction,
     turn_rows,
 )
 
@@ -61,10 +64,12 @@ class ValueStore:
             raise ValueStoreError(f"there is no value store {self.path}")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            # Autocommit: `_transaction` says where a transaction begins and ends.
+            # Autocommit: `transaction` says where a transaction begins and ends.
             self._database = sqlite3.connect(self.path, timeout=30.0, isolation_level=None)
         except sqlite3.Error as error:
             raise ValueStoreError(f"the value store {self.path} cannot be opened: {error}") from error
+        self.explorers = ExplorerEpisodes(self._database)
+        """The episodes of other behaviours, which no other method but `merge` reads."""
         try:
             self.fingerprint = self._open(fingerprint)
         except sqlite3.Error as error:
@@ -106,14 +111,14 @@ class ValueStore:
         batch = list(episodes)
         for episode in batch:
             check_episode(episode)
-        with self._transaction():
+        with transaction(self._database):
             return sum(self._insert(episode) for episode in batch)
 
     def merge(self, path: str | Path) -> int:
         """Take over the episodes of another store of the same set-up, such as another process has filled.
 
-        Episodes held already, by split, instance and seed, are left as they are; the others are numbered on. All are
-        taken or, on an error, none.
+        Episodes held already, by split, instance and seed, are left as they are; the others are numbered on. Explorers'
+        episodes come along. All are taken or, on an error, none.
 
         Returns:
             How many were new.
@@ -129,14 +134,15 @@ class ValueStore:
         ValueStore(path, self.fingerprint).close()
         self._database.execute("ATTACH DATABASE ? AS other", (str(path),))
         try:
-            with self._transaction():
+            with transaction(self._database):
                 (last,) = self._database.execute("SELECT COALESCE(MAX(id), 0) FROM episodes").fetchone()
                 self._database.execute(MERGE_EPISODES)
                 self._database.execute(MERGE_TURNS, (last,))
                 (added,) = self._database.execute("SELECT COUNT(*) FROM episodes WHERE id > ?", (last,)).fetchone()
+                explored = self.explorers.merge_attached()
         finally:
             self._database.execute("DETACH DATABASE other")
-        return int(added)
+        return int(added) + explored
 
     def returns(self, split: str = "train") -> dict[int, list[float]]:
         """Return the returns of every instance, in ascending order of instance and sample, to the last bit."""
@@ -161,23 +167,11 @@ class ValueStore:
     def turns(self, index: int | None = None, split: str = "train") -> Iterator[StoredTurn]:
         """Yield the turns of an instance's episodes, or of all, in order of instance, sample and turn."""
         rows = self._database.execute(
-            "SELECT instance, sample, turn, state_key, action, reward, task_reward, valid, potential "
-            "FROM turns JOIN episodes ON episode = id WHERE split = ? AND instance = COALESCE(?, instance) "
-            "ORDER BY instance, sample, turn",
+            f"SELECT {STORED_TURN} FROM turns JOIN episodes ON episode = id "  # noqa: S608 - names of columns
+            "WHERE split = ? AND instance = COALESCE(?, instance) ORDER BY instance, sample, turn",
             (split, index),
         )
-        for instance, sample, turn, state_key, action, reward, task_reward, valid, potential in rows:
-            yield StoredTurn(
-                instance=instance,
-                sample=sample,
-                turn=turn,
-                state_key=state_key,
-                action=action,
-                reward=reward,
-                task_reward=task_reward,
-                valid=bool(valid),
-                potential=potential,
-            )
+        yield from map(stored_turn, rows)
 
     def summary(self, split: str = "train") -> StoreSummary:
         """Return what the store holds of a split, for a table or a log."""
@@ -201,7 +195,7 @@ class ValueStore:
     def _open(self, fingerprint: Mapping[str, str] | None) -> dict[str, str]:
         """Create the tables in an empty file; otherwise make sure that the file is ours, whole and of this set-up."""
         if fingerprint is not None:
-            with self._transaction():
+            with transaction(self._database):
                 if self._database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone() == (0,):
                     self._create(fingerprint)
         self._check_file()
@@ -273,15 +267,3 @@ class ValueStore:
 
     def _pragma(self, name: str) -> Any:
         return self._database.execute(f"PRAGMA {name}").fetchone()[0]
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        # IMMEDIATE takes the write lock at once, so that sample numbers are counted and used under one lock.
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            if self._database.in_transaction:  # a full disk has already rolled back
-                self._database.execute("ROLLBACK")
-            raise
-        self._database.execute("COMMIT")
