@@ -86,7 +86,8 @@ class ValueConfig:
     samples: int = 2
     """Reference episodes of every instance."""
     extra_samples: int = 512
-    """Further reference episodes, given one by one to the instances whose value is least certain."""
+    """Further reference episodes, given one by one to the instances whose value is least certain; fewer where all have
+    their most, which for an instance that was always won is twice `samples`."""
     max_samples: int = 16
     """Most reference episodes of one instance."""
     explorer_temperatures: list[float] = field(default_factory=list)

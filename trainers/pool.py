@@ -66,7 +66,7 @@ def posterior_stds(returns_IN: ArrayLike, drawn_IN: ArrayLike, beta: float, stre
     return np.asarray(np.divide(beta * std_I, 1.0 + mean_I, out=np.zeros_like(std_I), where=mean_I > -1.0))
 
 
-def next_instances(counts_I: ArrayLike, stds_I: ArrayLike, k: int, max_samples: int) -> Ints:
+def next_instances(counts_I: ArrayLike, stds_I: ArrayLike, k: int, max_samples: ArrayLike) -> Ints:
     """Choose which instances to sample next: greedily the widest posterior, ties to the least sampled.
 
     A planned sample counts at once: it is expected to narrow the posterior by `sqrt((n + 1) / (n + 2))`, so one call
@@ -76,7 +76,7 @@ def next_instances(counts_I: ArrayLike, stds_I: ArrayLike, k: int, max_samples: 
         counts_I: Samples so far.
         stds_I: Posterior standard deviations.
         k: How many samples to hand out.
-        max_samples: Most samples of one instance, those of `counts_I` included.
+        max_samples: Most samples of an instance, those of `counts_I` included: one number, or one for each.
 
     Returns:
         Positions in `counts_I`, in the order chosen, shape [K]; shorter than `k` where all instances are full.
@@ -85,13 +85,14 @@ def next_instances(counts_I: ArrayLike, stds_I: ArrayLike, k: int, max_samples: 
     stds = np.asarray(stds_I, np.float64)
     if counts.shape != stds.shape or not np.isfinite(stds).all():
         raise ValueError("counts and stds must have the same shape, and every std must be finite")
-    heap = [(-float(stds[i]), int(counts[i]), int(i)) for i in np.flatnonzero(counts < max_samples)]
+    most = np.broadcast_to(np.asarray(max_samples, np.int64), counts.shape)
+    heap = [(-float(stds[i]), int(counts[i]), int(i)) for i in np.flatnonzero(counts < most)]
     heapq.heapify(heap)
     chosen: list[int] = []
     while heap and len(chosen) < k:
         width, count, position = heap[0]
         chosen.append(position)
-        if count + 1 < max_samples:
+        if count + 1 < most[position]:
             heapq.heapreplace(heap, (width * math.sqrt((count + 1) / (count + 2)), count + 1, position))
         else:
             heapq.heappop(heap)

@@ -91,6 +91,7 @@ def test_the_widest_posterior_is_sampled_next() -> None:
 def test_no_instance_exceeds_the_most_samples() -> None:
     chosen = next_instances([2, 4, 9], [0.1, 0.3, 0.9], 100, 4)
     assert chosen.tolist() == [0, 0]
+    assert next_instances([2, 4, 9], [0.1, 0.3, 0.9], 100, [3, 6, 9]).tolist() == [1, 1, 0]
     assert next_instances([], [], 3, 4).tolist() == []
     with pytest.raises(ValueError, match="same shape"):
         next_instances([1, 2], [0.1], 3, 4)
