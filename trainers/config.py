@@ -135,7 +135,10 @@ class AstarpoConfig:
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this norm."""
     temperature: float = 1.0
-    """Sampling temperature, the same in every log-probability."""
+    """Sampling temperature, the same in every log-probability; that of stage 1 and of the first step."""
+    temperature_final: float = 0.0
+    """Sampling temperature of the last step and of the test; it moves linearly from `temperature`. 0 keeps that one. V*
+    is of the reference at `temperature`, so with another one it is only a baseline, which any number may be."""
     tokens_per_microbatch: int = 4096
     """Padded tokens per forward pass."""
     tracker_memory: float = 0.9

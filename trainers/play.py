@@ -11,6 +11,11 @@ from turngym.agents.rollout import Instance, collect_episodes
 from turngym.trainers.config import TrainConfig
 
 
+def final_temperature(config: TrainConfig) -> float:
+    """Return the sampling temperature of the last step, at which the result is measured."""
+    return config.astarpo.temperature_final or config.astarpo.temperature
+
+
 def model_player(
     model: LanguageModel,
     config: TrainConfig,

@@ -41,7 +41,7 @@ from turngym.trainers.critic import load_critic, make_critic, save_critic
 from turngym.trainers.exploration import explore
 from turngym.trainers.metrics import Metrics
 from turngym.trainers.objectives import chosen_objective
-from turngym.trainers.play import model_player, play
+from turngym.trainers.play import final_temperature, model_player, play
 from turngym.trainers.pool import ValueEstimates
 from turngym.trainers.progress import Progress, SuccessSoFar
 from turngym.trainers.reference import estimate, sample_reference, store_fingerprint
@@ -195,7 +195,9 @@ def run_stage_two(learner: Learner, config: TrainConfig, folder: Path, metrics: 
     def after_step(numbers: dict[str, Any], episodes: Sequence[Episode]) -> None:
         every = config.evaluation.validate_every
         if every and learner.step % every == 0:
-            numbers["validation"] = validate(learner.policy, config, config.evaluation.validation_episodes)
+            numbers["validation"] = validate(
+                learner.policy, config, config.evaluation.validation_episodes, temperature=final_temperature(config)
+            )
         metrics.add("astarpo", numbers)
         progress.advance(**{name: numbers[name] for name in ("success", "loss", "kl") if name in numbers})
         due = learner.step % config.run.checkpoint_every == 0 or learner.step == stage.steps
@@ -296,8 +298,9 @@ def measure(
 
 def measured_players(learner: Learner, config: TrainConfig) -> Iterator[tuple[str, Agent]]:
     """Yield the players to measure by their names in the result; one at a time, since each holds a cache."""
+    temperature = final_temperature(config)
     yield "random", RandomAgent()
-    yield "base_sampled", model_player(learner.reference, config)
+    yield "base_sampled", model_player(learner.reference, config, temperature=temperature)
     yield "base_greedy", model_player(learner.reference, config, greedy=True)
-    yield "trained_sampled", model_player(learner.policy, config)
+    yield "trained_sampled", model_player(learner.policy, config, temperature=temperature)
     yield "trained_greedy", model_player(learner.policy, config, greedy=True)

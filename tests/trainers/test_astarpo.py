@@ -27,6 +27,7 @@ from turngym.trainers.astarpo import (
     make_optimizer,
     scheduled_beta,
     scheduled_learning_rate,
+    scheduled_temperature,
 )
 from turngym.trainers.config import AstarpoConfig, TrainConfig
 from turngym.trainers.fingerprint import fingerprint_of
@@ -310,9 +311,28 @@ def test_schedules() -> None:
     rates = [scheduled_learning_rate(config, step) for step in range(101)]
     assert rates[:4] == pytest.approx([0.25 * 1.0, 0.5 * 0.992, 0.75 * 0.984, 0.976])
     assert rates[50] == pytest.approx(0.6) and rates[100] == pytest.approx(0.2)
+    temperatures = [scheduled_temperature(stage(config, temperature=1.3, temperature_final=0.3), s) for s in range(101)]
+    np.testing.assert_allclose(temperatures, np.linspace(1.3, 0.3, 101), rtol=1e-12)
+    assert {scheduled_temperature(stage(config, temperature=1.3), step) for step in range(101)} == {1.3}
     single = replace(config, astarpo=replace(config.astarpo, steps=1, warmup_steps=0))
     assert scheduled_beta(single, 0) == pytest.approx(0.1)
     assert scheduled_learning_rate(single, 0) == 1.0
+    assert scheduled_temperature(single, 0) == 1.0
+
+
+def test_a_moving_temperature_leaves_every_step_on_policy(
+    player: LanguageModel, tiny: TrainConfig, tmp_path: Path
+) -> None:
+    """Sampler, policy and reference share the temperature of the step: equal models have a log-ratio of 0."""
+    cooling = stage(tiny, temperature=1.5, temperature_final=0.5, steps=4)
+    numbers, _ = run(make_learner(player, cooling), cooling, tmp_path)
+    assert all(step["logprob_drift"] < 1e-4 for step in numbers) and numbers[-1]["kl"] != 0.0
+    still = stage(cooling, learning_rate=0.0, final_learning_rate=0.0)
+    numbers, played = run(make_learner(player, still), still, tmp_path)
+    assert [step["kl"] for step in numbers] == [0.0] * 4
+    surprise = [-np.mean([logp for episode in episodes for turn in episode.turns for logp in turn.logprobs])
+                for episodes in played]  # fmt: skip
+    assert surprise[0] > 1.5 * surprise[-1]
 
 
 def test_the_optimizer_uses_the_scheduled_rate_and_never_decays_weights(
