@@ -35,7 +35,7 @@ def mixture_value(mdp: SoftMDP, own: int, explored: dict[float, int]) -> float:
     """Return V* of the policy that the mixed episodes show, which is what mixing them estimates."""
     policies = [mdp.reference_HSA, *(at_temperature(mdp.reference_HSA, temperature) for temperature in explored)]
     shares = zip(policies, (own, *explored.values()), strict=True)
-    visits_HSA = sum(count * mdp.visits(policy)[..., None] * policy for policy, count in shares)
+    visits_HSA = np.sum([count * mdp.visits(policy)[..., None] * policy for policy, count in shares], axis=0)
     total_HS1 = visits_HSA.sum(-1, keepdims=True)
     mixture_HSA = np.where(total_HS1 > 0, visits_HSA / np.maximum(total_HS1, 1e-300), mdp.reference_HSA)
     return float(replace(mdp, reference_HSA=mixture_HSA).optimum().value_TS[0, 0])

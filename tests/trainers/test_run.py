@@ -257,8 +257,13 @@ def test_what_is_measured_is_sampled_at_the_last_temperature(
     for config, expected in ((cooling, 0.5), (tiny, 1.0)):
         players = dict(measured_players(learner, config))
         assert [players[name].temperature for name in ("base_sampled", "trained_sampled")] == [expected] * 2  # type: ignore[attr-defined]
-    asked: list[Any] = []
-    monkeypatch.setattr(run, "validate", lambda *_, temperature: asked.append(temperature) or 0.0)
+    asked: list[float] = []
+
+    def validate(*_: object, temperature: float) -> float:
+        asked.append(temperature)
+        return 0.0
+
+    monkeypatch.setattr(run, "validate", validate)
     shutil.rmtree(folder / "checkpoints")
     config = replace(cooling, evaluation=replace(tiny.evaluation, validate_every=3))
     train(config, folder, SilentProgress(), resume=True)
