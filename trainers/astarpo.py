@@ -36,7 +36,7 @@ from turngym.trainers.objectives import (
     group_size,
     step_settings,
 )
-from turngym.trainers.play import model_player, play
+from turngym.trainers.play import final_temperature, model_player, play
 from turngym.trainers.samples import as_samples, split_batch, values_before_turns, values_of_states
 from turngym.trainers.shaping import is_shaped, shaping_means
 from turngym.trainers.soft_values import Transitions
@@ -120,7 +120,8 @@ def learn(
     agent = model_player(learner.policy, config, slots=min(config.run.rollout_slots, stage.batch_size))
     while not finished(learner, config):
         started = time.perf_counter()
-        agent.policy_version = learner.step
+        temperature = scheduled_temperature(config, position(learner, config))
+        agent.policy_version, agent.temperature = learner.step, temperature
         reused = learner.step < stage.reference_steps
         if reused:
             played = reference_batch(learner, config)
@@ -223,6 +224,15 @@ def scheduled_beta(config: TrainConfig, done: float) -> float:
     return math.exp((1 - done) * math.log(stage.beta) + done * math.log(stage.beta_final))
 
 
+def scheduled_temperature(config: TrainConfig, done: float) -> float:
+    """Return the sampling temperature of a step: linearly from `temperature` to `temperature_final`.
+
+    A step plays, learns and asks the reference at one temperature, so what it has sampled is on-policy.
+    """
+    first = config.astarpo.temperature
+    return first + done * (final_temperature(config) - first)
+
+
 def scheduled_learning_rate(config: TrainConfig, step: int, done: float) -> float:
     """Return the learning rate of a step: linear warm-up, then a linear fall to `final_learning_rate`."""
     stage = config.astarpo
@@ -304,12 +314,13 @@ def score(
 ) -> Samples:
     """Fill in what reference and critic say of a batch before anything is learned from it."""
     ref_logp_N, critic_N = torch.zeros_like(samples.logp_N), torch.zeros_like(samples.logp_N)
+    temperature = scheduled_temperature(config, position(learner, config))
     for batch in batches:
         places_N = samples.places(batch.members)
         if objective.reads_reference(settings):
-            ref_logp_N[places_N] = sampled_logprobs(learner.reference, batch, config.astarpo.temperature)
+            ref_logp_N[places_N] = sampled_logprobs(learner.reference, batch, temperature)
         if learner.critic is not None:
-            scores = sampled_scores(learner.policy, batch, config.astarpo.temperature, critic=learner.critic)
+            scores = sampled_scores(learner.policy, batch, temperature, critic=learner.critic)
             critic_N[places_N] = scores[1]
     return replace(samples, ref_logp_N=ref_logp_N, critic_N=critic_N)
 
@@ -338,9 +349,9 @@ def accumulate(
     learner.optimizer.zero_grad(set_to_none=True)
     count = sum(len(batch.members) for batch in minibatch)
     tokens = sum(len(batch.row_N) for batch in minibatch)
-    total_loss = 0.0
+    total_loss, temperature = 0.0, scheduled_temperature(config, position(learner, config))
     for batch in minibatch:
-        live_N, critic_N = sampled_scores(learner.policy, batch, config.astarpo.temperature, critic=learner.critic)
+        live_N, critic_N = sampled_scores(learner.policy, batch, temperature, critic=learner.critic)
         logp_N[samples.places(batch.members)] = live_N.detach()
         part = replace(
             samples.select(batch.members), logp_N=live_N, critic_N=critic_N, tokens_per_episode=tokens / count

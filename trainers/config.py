@@ -99,9 +99,15 @@ class ValueConfig:
     samples: int = 2
     """Reference episodes of every instance."""
     extra_samples: int = 512
-    """Further reference episodes, given one by one to the instances whose value is least certain."""
+    """Further reference episodes, given one by one to the instances whose value is least certain; fewer where all have
+    their most, which for an instance that was always won is twice `samples`."""
     max_samples: int = 16
     """Most reference episodes of one instance."""
+    explorer_temperatures: list[float] = field(default_factory=list)
+    """Temperatures at which the reference plays the pool once more, to see what its rarer replies lead to; above
+    `astarpo.temperature` is of use. The values of states learn from these episodes, those of instances do not."""
+    explorer_samples: int = 2
+    """Episodes of every instance at each of these temperatures."""
     beta_value: float = 0.5
     """Temperature of V*, in units of the reward range."""
     prior_strength: float = 1.0
@@ -153,7 +159,10 @@ class AstarpoConfig:
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this norm."""
     temperature: float = 1.0
-    """Sampling temperature, the same in every log-probability."""
+    """Sampling temperature, the same in every log-probability; that of stage 1 and of the first step."""
+    temperature_final: float = 0.0
+    """Sampling temperature of the last step and of the test; it moves linearly from `temperature`. 0 keeps that one. V*
+    is of the reference at `temperature`, so with another one it is only a baseline, which any number may be."""
     tokens_per_microbatch: int = 4096
     """Padded tokens per forward pass."""
     tracker_memory: float = 0.9

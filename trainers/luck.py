@@ -68,11 +68,13 @@ def variance_split(transitions: Transitions) -> VarianceSplit:
 
     The return is a sum of uncorrelated surprises, one for each choice and one for each outcome of a choice. Those of
     the outcomes are measured on replies given at least twice in a state: the variance of what followed the reply, less
-    that of what followed one and the same outcome. A turn whose replies were all given once counts nothing.
+    that of what followed one and the same outcome. A turn whose replies were all given once counts nothing. Explorers
+    have other choices and other returns, so the reference's own turns alone are used.
 
     Args:
         transitions: The stored turns.
     """
+    transitions = transitions.of_reference()
     turn_M = transitions.turn_S[transitions.state_M]
     to_go_M = transitions.to_go_M
     outcomes = np.stack([transitions.pair_M, transitions.next_M, transitions.reward_M])

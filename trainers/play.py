@@ -12,20 +12,31 @@ from turngym.trainers.config import TrainConfig
 from turngym.trainers.shaping import is_shaped, shape_rewards
 
 
+def final_temperature(config: TrainConfig) -> float:
+    """Return the sampling temperature of the last step, at which the result is measured."""
+    return config.astarpo.temperature_final or config.astarpo.temperature
+
+
 def model_player(
-    model: LanguageModel, config: TrainConfig, *, greedy: bool = False, slots: int | None = None
+    model: LanguageModel,
+    config: TrainConfig,
+    *,
+    temperature: float | None = None,
+    greedy: bool = False,
+    slots: int | None = None,
 ) -> LanguageModelAgent:
-    """Return a player that samples from `model` at the run's temperature, or takes the likeliest tokens.
+    """Return a player that samples from `model`, or takes the likeliest tokens.
 
     Args:
         model: Who plays.
         config: The run.
+        temperature: Sampling temperature; None for `astarpo.temperature`.
         greedy: Take the likeliest token instead of sampling.
         slots: Most episodes at once; None for `run.rollout_slots`.
     """
     return LanguageModelAgent(
         model,
-        temperature=config.astarpo.temperature,
+        temperature=config.astarpo.temperature if temperature is None else temperature,
         greedy=greedy,
         slots=config.run.rollout_slots if slots is None else slots,
         max_reply_tokens=config.model.max_reply_tokens,

@@ -19,10 +19,10 @@ from turngym.agents.rollout import Instance, make_env, text_env
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.fingerprint import fingerprint_of
 from turngym.trainers.play import model_player, play
+from turngym.trainers.pool import ValueEstimates, estimate_values, next_instances
 from turngym.trainers.progress import Progress, SuccessSoFar
 from turngym.trainers.shaping import return_range
 from turngym.trainers.value_store import ValueStore
-from turngym.trainers.values import ValueEstimates, estimate_values, next_instances
 
 STAGE_ONE_STREAM = 4
 """Keeps the seeds of this stage apart from those of the others."""
@@ -61,8 +61,8 @@ def sample_reference(
 ) -> Iterator[dict[str, float]]:
     """Play the pool with the reference until the store holds what the configuration asks for.
 
-    First every instance gets `values.samples` episodes. Then `values.extra_samples` more go, in a few rounds, to the
-    instances whose value is least certain. Episodes that ended in an error say nothing and are not stored.
+    First every instance gets `values.samples` episodes. Then up to `values.extra_samples` more go, in a few rounds, to
+    the instances whose value is least certain. Episodes that ended in an error say nothing and are not stored.
 
     Args:
         reference: The frozen policy.
@@ -120,9 +120,17 @@ def estimate(store: ValueStore, config: TrainConfig) -> ValueEstimates:
 
 
 def plan_extra_samples(store: ValueStore, config: TrainConfig, count: int) -> list[tuple[int, int]]:
-    """Return `count` pairs of instance and sample number, the widest posterior first."""
+    """Return `count` pairs of instance and sample number, the widest posterior first.
+
+    An instance that was always won, in its first `values.samples` episodes and in as many again, gets no more. One that
+    was never won may go on to `values.max_samples`: a first win would change its value most. Where all are served,
+    fewer are returned.
+    """
+    stage = config.values
     estimates = estimate(store, config)
-    positions = next_instances(estimates.counts, estimates.stds, count, config.values.max_samples)
+    won_I = np.array(list(store.success_rates().values())) == 1.0
+    most_I = np.where(won_I, min(2 * stage.samples, stage.max_samples), stage.max_samples)
+    positions = next_instances(estimates.counts, estimates.stds, count, most_I)
     taken = dict(zip(estimates.instances.tolist(), estimates.counts.tolist(), strict=True))
     pairs = []
     for instance in estimates.instances[positions].tolist():

@@ -39,16 +39,17 @@ from turngym.trainers.astarpo import Learner, finished, learn, make_optimizer
 from turngym.trainers.checkpoint import latest_checkpoint, load_checkpoint, prune, save_checkpoint
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.critic import load_critic, make_critic, save_critic
+from turngym.trainers.exploration import explore
 from turngym.trainers.metrics import Metrics
 from turngym.trainers.objectives import STATE_BASELINES, chosen_objective
-from turngym.trainers.play import model_player, play
+from turngym.trainers.play import final_temperature, model_player, play
+from turngym.trainers.pool import ValueEstimates
 from turngym.trainers.progress import Progress, SuccessSoFar
 from turngym.trainers.reference import estimate, sample_reference, store_fingerprint
 from turngym.trainers.soft_values import Transitions, read_transitions
 from turngym.trainers.state_values import StateValues
 from turngym.trainers.tracker import ValueTracker
 from turngym.trainers.value_store import ValueStore
-from turngym.trainers.values import ValueEstimates
 from turngym.trainers.warm_start import clone, validate
 
 VALUE_STORE = "values.sqlite"
@@ -198,11 +199,14 @@ def run_stage_one(
     with ValueStore(values, store_fingerprint(base, config)) as store:
         for block in sample_reference(base, store, config, progress):
             metrics.add("values", block)
+        for block in explore(base, store, config, progress):
+            metrics.add("values", block)
         estimates, success_rates = estimate(store, config), store.success_rates()
         episodes = list(store.episodes()) if config.astarpo.reference_steps else []
         transitions = None
         if config.objectives.baseline in STATE_BASELINES:
-            transitions = read_transitions(store.turns(), reasoning=config.env.kwargs.get("reasoning", False))
+            turns = [*store.turns(), *store.explorers.turns()]
+            transitions = read_transitions(turns, reasoning=config.env.kwargs.get("reasoning", False))
     return StageOne(
         tracker=ValueTracker(estimates, success_rates, memory=config.astarpo.tracker_memory),
         pool=estimates.instances.tolist(),
@@ -221,7 +225,9 @@ def run_stage_two(learner: Learner, config: TrainConfig, folder: Path, metrics: 
     def after_step(numbers: dict[str, Any], episodes: Sequence[Episode]) -> None:
         every = config.evaluation.validate_every
         if every and learner.step % every == 0:
-            numbers["validation"] = validate(learner.policy, config, config.evaluation.validation_episodes)
+            numbers["validation"] = validate(
+                learner.policy, config, config.evaluation.validation_episodes, temperature=final_temperature(config)
+            )
         metrics.add("astarpo", numbers)
         progress.advance(**{name: numbers[name] for name in ("success", "loss", "kl") if name in numbers})
         due = learner.step % config.run.checkpoint_every == 0 or finished(learner, config)
@@ -325,8 +331,9 @@ def measure(
 
 def measured_players(learner: Learner, config: TrainConfig) -> Iterator[tuple[str, Agent]]:
     """Yield the players to measure by their names in the result; one at a time, since each holds a cache."""
+    temperature = final_temperature(config)
     yield "random", RandomAgent()
-    yield "base_sampled", model_player(learner.reference, config)
+    yield "base_sampled", model_player(learner.reference, config, temperature=temperature)
     yield "base_greedy", model_player(learner.reference, config, greedy=True)
-    yield "trained_sampled", model_player(learner.policy, config)
+    yield "trained_sampled", model_player(learner.policy, config, temperature=temperature)
     yield "trained_greedy", model_player(learner.policy, config, greedy=True)

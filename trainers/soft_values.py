@@ -1,4 +1,4 @@
-"""What every state is worth, from the stored turns of the reference: by soft value iteration or by Monte Carlo.
+"""What every state is worth to the reference, from stored turns: by soft value iteration or by Monte Carlo.
 
     V*(s) = beta * log E_{u ~ ref}[exp(Q*(s, u) / beta)],    Q*(s, u) = E[r + V*(next state)]
 
@@ -16,13 +16,14 @@ turn of an episode, and the values are computed from the last turn back.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from turngym.envs.parsing import extract_action
-from turngym.trainers.value_store import StoredTurn
-from turngym.trainers.values import Floats, Ints, check_strength, grouped_log_mean_exp
+from turngym.trainers.importance import turn_weights
+from turngym.trainers.value_rows import REFERENCE, StoredTurn
+from turngym.trainers.values import Bools, Floats, Ints, check_strength, grouped_log_mean_exp
 
 END = -1
 """Stands for the state after an episode."""
@@ -43,7 +44,7 @@ def played_action(turn: StoredTurn, *, reasoning: bool = False) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transitions:
-    """Stored turns as arrays, in order of instance, sample and turn."""
+    """Stored turns as arrays, episode by episode."""
 
     keys: list[str]  # [S]
     """The states, in order of first appearance."""
@@ -63,11 +64,20 @@ class Transitions:
     """Its reward."""
     to_go_M: Floats
     """The rewards from it on to the end of the episode."""
+    own_M: Bools
+    """Whether the reference played it, and not an explorer."""
+    weight_M: Floats
+    """How much it counts in the odds of the replies to its state, in [0, 1]."""
 
     @property
     def visits(self) -> Ints:
         """How many turns were played in each state, `[S]`."""
-        return np.bincount(self.state_M)
+        return np.bincount(self.state_M, minlength=len(self.keys))
+
+    def of_reference(self) -> Transitions:
+        """Return the same states and pairs with the turns of the reference alone."""
+        names = ("state_M", "pair_M", "next_M", "reward_M", "to_go_M", "own_M", "weight_M")
+        return replace(self, **{name: getattr(self, name)[self.own_M] for name in names})
 
     @property
     def starts(self) -> Ints:
@@ -86,7 +96,8 @@ def read_transitions(turns: Iterable[StoredTurn], *, reasoning: bool = False) ->
     is tried more rarely.
 
     Args:
-        turns: In order of instance, sample and turn, as `ValueStore.turns` yields them.
+        turns: Whole episodes one after the other, as `ValueStore.turns` yields them, and if the explorers' turns are to
+            be used, those of `ValueStore.explorers.turns`.
         reasoning: As in `played_action`.
 
     Raises:
@@ -101,6 +112,8 @@ def read_transitions(turns: Iterable[StoredTurn], *, reasoning: bool = False) ->
     state_M = [states.setdefault(turn.state_key, len(states)) for turn in stored]
     actions = [played_action(turn, reasoning=reasoning) for turn in stored]
     pair_M = [pairs.setdefault(pair, len(pairs)) for pair in zip(state_M, actions, strict=True)]
+    names: dict[str, int] = {}
+    behaviour_M = [names.setdefault(turn.behaviour, len(names)) for turn in stored]
     number_M = np.array([turn.turn for turn in stored])
     turn_S, potential_S = np.zeros(len(states), np.int64), np.zeros(len(states))
     turn_S[state_M], potential_S[state_M] = number_M, [turn.potential for turn in stored]
@@ -127,6 +140,8 @@ def read_transitions(turns: Iterable[StoredTurn], *, reasoning: bool = False) ->
         next_M=np.where(ends_M, END, np.append(state_M[1:], END)),
         reward_M=reward_M,
         to_go_M=to_go_M,
+        own_M=np.array([turn.behaviour == REFERENCE for turn in stored]),
+        weight_M=turn_weights([turn.log_ratio for turn in stored], behaviour_M, state_M),
     )
 
 
@@ -134,23 +149,29 @@ def monte_carlo_values(transitions: Transitions, beta: float) -> Floats:
     """Return the log-mean-exp of the returns that followed each state, `[S]`.
 
     Without chance it tends to V*; with chance to the larger V^E. Infinite `beta` gives the mean return of the
-    reference, which is at most V*.
+    reference, which is at most V*. What follows depends on who plays on, so the reference's own turns alone are used; a
+    state that only explorers reached has nan.
 
     Args:
         transitions: The stored turns.
         beta: Temperature, as in `log_mean_exp`.
     """
-    ones_M = np.ones_like(transitions.to_go_M)
-    return grouped_log_mean_exp(transitions.to_go_M, ones_M, transitions.state_M, len(transitions.keys), beta)
+    own, values_S = transitions.of_reference(), np.full(len(transitions.keys), np.nan)
+    states, state_M = np.unique(own.state_M, return_inverse=True)
+    values_S[states] = grouped_log_mean_exp(own.to_go_M, np.ones_like(own.to_go_M), state_M, len(states), beta)
+    return values_S
 
 
 def soft_values(transitions: Transitions, beta: float, strength: float) -> Floats:
     """Return V* of every state by empirical soft value iteration, `[S]`.
 
-    Consistent with chance as without. A reply tried once took its luck for what it always brings, and the soft maximum
-    prefers the lucky ones; so each Q(s, u) is averaged with `strength` pseudo-visits that earned the mean of its state.
-    That leads from the plain estimate, at 0, to the mean return, as `strength` grows. Where nothing was tried twice,
-    the plain estimate is the log-mean-exp of the returns.
+    Consistent with chance as without. What comes of a reply is the mean over all who tried it, explorers included;
+    its odds are the reference's, by the weights of the turns (`importance`); where these vanish, it is left out.
+
+    A reply tried once took its luck for what it always brings, and the soft maximum prefers the lucky ones; so each
+    Q(s, u) is averaged with `strength` pseudo-visits that earned the reference's mean in its state. That leads from the
+    plain estimate, at 0, to the mean return, as `strength` grows. Where nothing was tried twice, and by the reference
+    alone, the plain estimate is the log-mean-exp of the returns.
 
     Args:
         transitions: The stored turns.
@@ -170,8 +191,10 @@ def soft_values(transitions: Transitions, beta: float, strength: float) -> Float
         pairs, pair_M = np.unique(transitions.pair_M[now_M], return_inverse=True)
         state_P = np.searchsorted(states, transitions.pair_state_P[pairs])
         target_M = transitions.followed_by(values_S)[now_M]
-        visits_P = np.bincount(pair_M)
-        pooled_S = np.bincount(state_M, target_M) / np.bincount(state_M)
+        weight_M = transitions.weight_M[now_M]
+        visits_P, weight_P = np.bincount(pair_M), np.bincount(pair_M, weight_M)
+        pooled_S = np.bincount(state_M, weight_M * target_M) / np.bincount(state_M, weight_M)
         q_P = (np.bincount(pair_M, target_M) + strength * pooled_S[state_P]) / (visits_P + strength)
-        values_S[states] = grouped_log_mean_exp(q_P, visits_P, state_P, len(states), beta)
+        given_P = weight_P > 0
+        values_S[states] = grouped_log_mean_exp(q_P[given_P], weight_P[given_P], state_P[given_P], len(states), beta)
     return values_S

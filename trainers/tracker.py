@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from turngym.trainers.values import ValueEstimates
+from turngym.trainers.pool import ValueEstimates
 
 POOL_MEMORY = 0.995
 """The level of the pool averages the last `1 / (1 - POOL_MEMORY)` = 200 episodes."""

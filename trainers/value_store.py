@@ -12,67 +12,28 @@ import math
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from turngym.agents.episode import Episode
+from turngym.trainers.explorer_store import ExplorerEpisodes
+from turngym.trainers.value_rows import (
+    MERGE_EPISODES,
+    MERGE_TURNS,
+    STORED_TURN,
+    TABLES,
+    StoredTurn,
+    StoreSummary,
+    check_episode,
+    stored_turn,
+    transaction,
+    turn_rows,
+)
 
 SCHEMA = 2
 APPLICATION_ID = 0x74676D76
 """Written into the file's header ("tgmv"), so that a database of another program is recognised."""
-
-_TABLES = """
-CREATE TABLE fingerprint (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE episodes (
-    id INTEGER PRIMARY KEY,
-    split TEXT NOT NULL,
-    instance INTEGER NOT NULL,
-    sample INTEGER NOT NULL,
-    seed INTEGER NOT NULL,
-    total_return REAL NOT NULL,
-    success INTEGER NOT NULL,
-    num_tokens INTEGER NOT NULL,
-    status TEXT NOT NULL,
-    record BLOB NOT NULL,
-    UNIQUE (split, instance, seed),
-    UNIQUE (split, instance, sample)
-);
-CREATE TABLE turns (
-    episode INTEGER NOT NULL REFERENCES episodes (id),
-    turn INTEGER NOT NULL,
-    state_key TEXT NOT NULL,
-    action TEXT NOT NULL,
-    reward REAL NOT NULL,
-    task_reward REAL NOT NULL,
-    valid INTEGER NOT NULL,
-    potential REAL NOT NULL,
-    PRIMARY KEY (episode, turn)
-) WITHOUT ROWID;
-"""
-
-_MERGE_EPISODES = """
-INSERT INTO episodes (split, instance, sample, seed, total_return, success, num_tokens, status, record)
-SELECT split, instance,
-    (SELECT COUNT(*) FROM main.episodes AS held WHERE held.split = new.split AND held.instance = new.instance)
-        + ROW_NUMBER() OVER (PARTITION BY split, instance ORDER BY sample) - 1,
-    seed, total_return, success, num_tokens, status, record
-FROM other.episodes AS new
-WHERE NOT EXISTS (SELECT 1 FROM main.episodes AS held
-    WHERE held.split = new.split AND held.instance = new.instance AND held.seed = new.seed)
-ORDER BY new.id
-"""
-_MERGE_TURNS = """
-INSERT INTO turns
-SELECT mine.id, turn, state_key, action, reward, task_reward, valid, potential
-FROM main.episodes AS mine
-JOIN other.episodes AS new
-    ON mine.split = new.split AND mine.instance = new.instance AND mine.seed = new.seed
-JOIN other.turns ON other.turns.episode = new.id
-WHERE mine.id > ?
-"""
 
 
 class ValueStoreError(ValueError):
@@ -81,48 +42,6 @@ class ValueStoreError(ValueError):
 
 class ValueStoreMismatch(ValueStoreError):
     """The store holds samples of another set-up."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredTurn:
-    """One turn of a reference episode."""
-
-    instance: int
-    """The instance that was played."""
-    sample: int
-    """Which of the instance's episodes, from 0."""
-    turn: int
-    """Which turn of the episode, from 0."""
-    state_key: str
-    """The Markov state before the reply."""
-    action: str
-    """The reply."""
-    reward: float
-    """The reward, shaping included."""
-    task_reward: float
-    """The unshaped reward."""
-    valid: bool
-    """Whether the environment could use the reply."""
-    potential: float
-    """The environment's potential before the reply."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoreSummary:
-    """What a store holds of one split."""
-
-    episodes: int
-    """Reference episodes."""
-    instances: int
-    """Different instances among them."""
-    turns: int
-    """Turns of all episodes."""
-    tokens: int
-    """Token ids of all episodes, those of the environment included."""
-    mean_return: float
-    """Mean return of an episode, shaping included; nan without episodes."""
-    success_rate: float
-    """Share of episodes that solved their task; nan without episodes."""
 
 
 class ValueStore:
@@ -146,10 +65,12 @@ class ValueStore:
             raise ValueStoreError(f"there is no value store {self.path}")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            # Autocommit: `_transaction` says where a transaction begins and ends.
+            # Autocommit: `transaction` says where a transaction begins and ends.
             self._database = sqlite3.connect(self.path, timeout=30.0, isolation_level=None)
         except sqlite3.Error as error:
             raise ValueStoreError(f"the value store {self.path} cannot be opened: {error}") from error
+        self.explorers = ExplorerEpisodes(self._database)
+        """The episodes of other behaviours, which no other method but `merge` reads."""
         try:
             self.fingerprint = self._open(fingerprint)
         except sqlite3.Error as error:
@@ -190,15 +111,15 @@ class ValueStore:
         """
         batch = list(episodes)
         for episode in batch:
-            _check(episode)
-        with self._transaction():
+            check_episode(episode)
+        with transaction(self._database):
             return sum(self._insert(episode) for episode in batch)
 
     def merge(self, path: str | Path) -> int:
         """Take over the episodes of another store of the same set-up, such as another process has filled.
 
-        Episodes held already, by split, instance and seed, are left as they are; the others are numbered on. All are
-        taken or, on an error, none.
+        Episodes held already, by split, instance and seed, are left as they are; the others are numbered on. Explorers'
+        episodes come along. All are taken or, on an error, none.
 
         Returns:
             How many were new.
@@ -214,14 +135,15 @@ class ValueStore:
         ValueStore(path, self.fingerprint).close()
         self._database.execute("ATTACH DATABASE ? AS other", (str(path),))
         try:
-            with self._transaction():
+            with transaction(self._database):
                 (last,) = self._database.execute("SELECT COALESCE(MAX(id), 0) FROM episodes").fetchone()
-                self._database.execute(_MERGE_EPISODES)
-                self._database.execute(_MERGE_TURNS, (last,))
+                self._database.execute(MERGE_EPISODES)
+                self._database.execute(MERGE_TURNS, (last,))
                 (added,) = self._database.execute("SELECT COUNT(*) FROM episodes WHERE id > ?", (last,)).fetchone()
+                explored = self.explorers.merge_attached()
         finally:
             self._database.execute("DETACH DATABASE other")
-        return int(added)
+        return int(added) + explored
 
     def returns(self, split: str = "train") -> dict[int, list[float]]:
         """Return the returns of every instance, in ascending order of instance and sample, to the last bit."""
@@ -246,23 +168,11 @@ class ValueStore:
     def turns(self, index: int | None = None, split: str = "train") -> Iterator[StoredTurn]:
         """Yield the turns of an instance's episodes, or of all, in order of instance, sample and turn."""
         rows = self._database.execute(
-            "SELECT instance, sample, turn, state_key, action, reward, task_reward, valid, potential "
-            "FROM turns JOIN episodes ON episode = id WHERE split = ? AND instance = COALESCE(?, instance) "
-            "ORDER BY instance, sample, turn",
+            f"SELECT {STORED_TURN} FROM turns JOIN episodes ON episode = id "  # noqa: S608 - names of columns
+            "WHERE split = ? AND instance = COALESCE(?, instance) ORDER BY instance, sample, turn",
             (split, index),
         )
-        for instance, sample, turn, state_key, action, reward, task_reward, valid, potential in rows:
-            yield StoredTurn(
-                instance=instance,
-                sample=sample,
-                turn=turn,
-                state_key=state_key,
-                action=action,
-                reward=reward,
-                task_reward=task_reward,
-                valid=bool(valid),
-                potential=potential,
-            )
+        yield from map(stored_turn, rows)
 
     def episodes(self, split: str = "train") -> Iterator[Episode]:
         """Yield the episodes as they were played, tokens and all, in order of instance and sample."""
@@ -292,7 +202,7 @@ class ValueStore:
     def _open(self, fingerprint: Mapping[str, str] | None) -> dict[str, str]:
         """Create the tables in an empty file; otherwise make sure that the file is ours, whole and of this set-up."""
         if fingerprint is not None:
-            with self._transaction():
+            with transaction(self._database):
                 if self._database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone() == (0,):
                     self._create(fingerprint)
         self._check_file()
@@ -306,7 +216,7 @@ class ValueStore:
         return stored
 
     def _create(self, fingerprint: Mapping[str, str]) -> None:
-        for statement in filter(str.strip, _TABLES.split(";")):
+        for statement in filter(str.strip, TABLES.split(";")):
             self._database.execute(statement)
         self._database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         self._database.execute(f"PRAGMA user_version = {SCHEMA}")
@@ -359,54 +269,9 @@ class ValueStore:
         if cursor.rowcount == 0:
             return False
         self._database.executemany(
-            "INSERT INTO turns VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _turn_rows(cursor.lastrowid, episode)
+            "INSERT INTO turns VALUES (?, ?, ?, ?, ?, ?, ?, ?)", turn_rows(cursor.lastrowid, episode)
         )
         return True
 
     def _pragma(self, name: str) -> Any:
         return self._database.execute(f"PRAGMA {name}").fetchone()[0]
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        # IMMEDIATE takes the write lock at once, so that sample numbers are counted and used under one lock.
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            if self._database.in_transaction:  # a full disk has already rolled back
-                self._database.execute("ROLLBACK")
-            raise
-        self._database.execute("COMMIT")
-
-
-def _check(episode: Episode) -> None:
-    name = f"episode of instance {episode.index} ({episode.split}) with seed {episode.seed}"
-    if episode.status.is_error():
-        raise ValueError(
-            f"{name} ended in {episode.status}: {episode.error or 'no reason given'}; "
-            "it is no failure of the policy and cannot be stored, leave it out"
-        )
-    rewards = [number for turn in episode.turns for number in (turn.reward, turn.task_reward, turn.potential)]
-    if not all(math.isfinite(number) for number in rewards):
-        raise ValueError(f"{name} has a reward or potential that is not finite")
-    if not 0 <= episode.seed < 2**63:
-        raise ValueError(f"{name}: a seed must lie in [0, 2**63)")
-
-
-def _turn_rows(episode_id: int | None, episode: Episode) -> Iterator[tuple[object, ...]]:
-    for number, turn in enumerate(episode.turns):
-        yield (
-            episode_id,
-            number,
-            _storable(turn.state_key),
-            _storable(turn.action),
-            float(turn.reward),
-            float(turn.task_reward),
-            bool(turn.valid),
-            float(turn.potential),
-        )
-
-
-def _storable(text: str) -> str:
-    """Write lone surrogates, which UTF-8 has no bytes for, as escapes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -150,7 +150,7 @@ def cloning_step(model: LanguageModel, optimizers: list[torch.optim.Optimizer], 
     return total
 
 
-def validate(model: LanguageModel, config: TrainConfig, episodes: int) -> float:
-    """Return the sampled success rate on the first `episodes` validation instances."""
-    played = play(model_player(model, config), instance_range("validation", episodes), config)
+def validate(model: LanguageModel, config: TrainConfig, episodes: int, *, temperature: float | None = None) -> float:
+    """Return the success rate on the first `episodes` validation instances, sampled as by `model_player`."""
+    played = play(model_player(model, config, temperature=temperature), instance_range("validation", episodes), config)
     return score_episodes(played, 0.0).rate

@@ -111,6 +111,8 @@ def test_a_preset_may_be_a_file(tmp_path: Path) -> None:
         ("[astarpo]\nbeta = 'low'", "astarpo.beta must be a number, not 'low'"),
         ("[astarpo]\nbeta = false", "astarpo.beta must be a number, not False"),
         ("[warm_start]\nenabled = 1", "warm_start.enabled must be true or false, not 1"),
+        ("[values]\nexplorer_temperatures = 2.0", "explorer_temperatures must be a list of numbers, not 2.0"),
+        ("[values]\nexplorer_temperatures = [2, 'hot']", "explorer_temperatures must be a number, not 'hot'"),
         ("[env]\nkwargs = 3", "env.kwargs must be a table, not 3"),
         ("run = 3", "run is a section, not the value 3"),
     ],

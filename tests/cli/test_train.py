@@ -211,6 +211,11 @@ def test_presets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         (["FrozenLake", "--astarpo.batchsize", "3"], "did you mean '--astarpo.batch-size'?"),
         (["FrozenLake", "--astarpo.batch-size", "0"], "--astarpo.batch-size must be at least 1"),
         (["FrozenLake", "--astarpo.beta", "tiny"], "--astarpo.beta takes a number, not 'tiny'"),
+        (
+            ["--values.explorer-temperatures", "2", "FrozenLake"],
+            "--values.explorer-temperatures takes a number, not 'Fro",
+        ),
+        (["FrozenLake", "--values.explorer-temperatures", "2", "0"], "must be numbers above 0, got 2.0 0.0"),
         (["FrozenLake", "--astarpo.objective", "astarp"], "did you mean 'astarpo'?"),
         (["FrozenLake", "--algorithm", "grppo"], "did you mean 'grpo'?"),
         (["FrozenLake", "--algorithm", "grpo", "--astarpo.objective", "ppo"], "the objective is named twice"),

@@ -77,6 +77,38 @@ def test_a_game_of_chance(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert 0.01 < index < 0.5
 
 
+def explored(folder: Path, env_id: str, log_ratio: float, **env_kwargs: Any) -> None:
+    """Let an explorer play at random, half of whose replies the reference gives less often."""
+    with ValueStore(folder / STORE_FILE, FINGERPRINT) as store:
+        for seed in range(100, 140):
+            instances = instance_range("train", 4, seed=seed)
+            episodes = collect_episodes(RandomAgent(), env_id, instances, env_kwargs=env_kwargs)
+            for turn in (turn for episode in episodes for turn in episode.turns):
+                turn.logprobs = [-1.0]
+            scores = [[-1.0 + log_ratio * (turn.action in ("left", "up")) for turn in episode.turns]
+                      for episode in episodes]  # fmt: skip
+            store.explorers.add("temperature 2.0\x1b", episodes, scores)
+
+
+def test_explorers_are_shown_with_what_their_turns_are_worth(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env_id, kwargs = "turngym/FrozenLake-v0", {"size": 2, "max_episode_steps": 4}
+    folder = made_run(tmp_path, env_id, **kwargs)
+    assert main(["values", str(folder)]) == 0
+    before = capsys.readouterr().out
+    explored(folder, env_id, -1.0, **kwargs)
+    assert main(["values", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(before) and "\x1b" not in out and "Who played" not in before
+    episodes, _, turns, effective = table_row(out, "reference")
+    assert (episodes, turns) == (48, effective)
+    episodes, _, turns, effective = table_row(out, "temperature 2.0\\u{1b}")
+    assert episodes == 160 and 0.6 * turns < effective < 0.9 * turns
+    alone, pooled = (float(out.partition("mean over starts: ")[2].split()[place]) for place in (0, 6))
+    assert 0 < alone < 1 and 0 < pooled < 1 and alone != pooled
+
+
 def test_a_game_without_turn_limit_has_no_values_of_states(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = made_run(tmp_path, size=2, samples=1)
     with ValueStore(folder / STORE_FILE, FINGERPRINT) as store:

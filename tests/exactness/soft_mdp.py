@@ -19,7 +19,7 @@ from torch import Tensor
 
 from turngym.envs.frozen_lake import gymnasium_lake
 from turngym.trainers.objectives.registry import Samples, Settings, find_objective
-from turngym.trainers.value_store import StoredTurn
+from turngym.trainers.value_rows import REFERENCE, StoredTurn
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -90,13 +90,20 @@ class Trajectories:
             value_BK=torch.from_numpy(self.visited(value_TS)[:, :-1]),
         )
 
-    def stored_turns(self) -> list[StoredTurn]:
-        """Return the turns as a value store holds them: a state's key ends in the turns left."""
+    def stored_turns(self, behaviour: str = REFERENCE, log_ratio_HSA: Floats | None = None) -> list[StoredTurn]:
+        """Return the turns as a value store holds them: a state's key ends in the turns left.
+
+        Args:
+            behaviour: Who played.
+            log_ratio_HSA: Logarithm of the reference's probabilities over those of who played; None for 0.
+        """
         last = self.actions_BH.shape[1]
+        ratio_BH = np.zeros(self.actions_BH.shape) if log_ratio_HSA is None else self.taken(log_ratio_HSA)
         return [
             StoredTurn(instance=0, sample=int(row), turn=int(turn), action=str(self.actions_BH[row, turn]),
                        state_key=f"{self.states_BT[row, turn]}|{last - turn}", reward=float(self.reward_BH[row, turn]),
-                       task_reward=float(self.reward_BH[row, turn]), valid=True, potential=0.0)
+                       task_reward=float(self.reward_BH[row, turn]), valid=True, potential=0.0,
+                       behaviour=behaviour, log_ratio=float(ratio_BH[row, turn]))
             for row, turn in np.argwhere(self.played_BH)
         ]  # fmt: skip
 
@@ -243,6 +250,11 @@ def random_mdp(
         reference_HSA=rng.dirichlet(np.ones(actions), size=(turns, states)),
         beta=beta,
     )
+
+
+def at_temperature(policy_HSA: Floats, temperature: float) -> Floats:
+    """Return the policy whose logits are divided by a temperature."""
+    return np.asarray(torch.from_numpy(np.log(policy_HSA) / temperature).softmax(-1).numpy())
 
 
 def random_policy(mdp: SoftMDP, seed: int = 1) -> Floats:

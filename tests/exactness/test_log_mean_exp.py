@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from turngym.trainers.pool import posterior_stds
 from turngym.trainers.values import (
     binary_value,
     grouped_log_mean_exp,
     jackknife_value,
     leave_one_out_log_mean_exp,
     log_mean_exp,
-    posterior_stds,
     shrunk_value,
 )
 

@@ -25,10 +25,10 @@ from turngym.trainers.astarpo import Learner, update
 from turngym.trainers.batching import sampled_logprobs, token_batches
 from turngym.trainers.config import AstarpoConfig, EnvConfig, ModelConfig, TrainConfig
 from turngym.trainers.objectives import Settings, find_objective
+from turngym.trainers.pool import estimate_values
 from turngym.trainers.run import load_or_build
 from turngym.trainers.samples import as_samples, values_before_turns
 from turngym.trainers.tracker import ValueTracker
-from turngym.trainers.values import estimate_values
 
 Floats = NDArray[np.float64]
 OBJECTIVES = ["astarpo", "astarpo_turn"]

@@ -10,9 +10,9 @@ import pytest
 from tests.exactness.soft_mdp import Floats, SoftMDP, frozen_lake, random_mdp, random_policy
 
 from turngym.trainers.luck import StateEstimator, recommend, variance_split
+from turngym.trainers.pool import ValueEstimates
 from turngym.trainers.soft_values import Transitions, monte_carlo_values, read_transitions, soft_values
 from turngym.trainers.tracker import ValueTracker
-from turngym.trainers.values import ValueEstimates
 
 BETA = 0.1
 REFERENCES = {1.0: 0.25, 0.8: 0.18, 1 / 3: 0.03}

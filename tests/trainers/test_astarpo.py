@@ -27,13 +27,14 @@ from turngym.trainers.astarpo import (
     make_optimizer,
     scheduled_beta,
     scheduled_learning_rate,
+    scheduled_temperature,
 )
 from turngym.trainers.config import AstarpoConfig, TrainConfig
 from turngym.trainers.fingerprint import fingerprint_of
 from turngym.trainers.play import play
+from turngym.trainers.pool import estimate_values
 from turngym.trainers.tensor_tree import to_json
 from turngym.trainers.tracker import ValueTracker
-from turngym.trainers.values import estimate_values
 
 
 def make_learner(player: LanguageModel, config: TrainConfig) -> Learner:
@@ -310,9 +311,14 @@ def test_schedules() -> None:
     rates = [scheduled_learning_rate(config, step, step / 100) for step in range(101)]
     assert rates[:4] == pytest.approx([0.25 * 1.0, 0.5 * 0.992, 0.75 * 0.984, 0.976])
     assert rates[50] == pytest.approx(0.6) and rates[100] == pytest.approx(0.2)
+    cooling = stage(config, temperature=1.3, temperature_final=0.3)
+    temperatures = [scheduled_temperature(cooling, step / 100) for step in range(101)]
+    np.testing.assert_allclose(temperatures, np.linspace(1.3, 0.3, 101), rtol=1e-12)
+    assert {scheduled_temperature(stage(config, temperature=1.3), step / 100) for step in range(101)} == {1.3}
     single = replace(config, astarpo=replace(config.astarpo, steps=1, warmup_steps=0))
     assert scheduled_beta(single, 0) == pytest.approx(0.1)
     assert scheduled_learning_rate(single, 0, 0.0) == 1.0
+    assert scheduled_temperature(single, 0.0) == 1.0
 
 
 def test_a_budget_of_tokens_ends_learning_and_moves_the_schedules(
@@ -329,6 +335,21 @@ def test_a_budget_of_tokens_ends_learning_and_moves_the_schedules(
     learner.stage_one_tokens = 400
     with pytest.raises(ValueError, match="stage 1 alone generated 400 tokens of the 400 allowed"):
         run(learner, config, tmp_path)
+
+
+def test_a_moving_temperature_leaves_every_step_on_policy(
+    player: LanguageModel, tiny: TrainConfig, tmp_path: Path
+) -> None:
+    """Sampler, policy and reference share the temperature of the step: equal models have a log-ratio of 0."""
+    cooling = stage(tiny, temperature=1.5, temperature_final=0.5, steps=4)
+    numbers, _ = run(make_learner(player, cooling), cooling, tmp_path)
+    assert all(step["logprob_drift"] < 1e-4 for step in numbers) and numbers[-1]["kl"] != 0.0
+    still = stage(cooling, learning_rate=0.0, final_learning_rate=0.0)
+    numbers, played = run(make_learner(player, still), still, tmp_path)
+    assert [step["kl"] for step in numbers] == [0.0] * 4
+    surprise = [-np.mean([logp for episode in episodes for turn in episode.turns for logp in turn.logprobs])
+                for episodes in played]  # fmt: skip
+    assert surprise[0] > 1.5 * surprise[-1]
 
 
 def test_the_optimizer_uses_the_scheduled_rate_and_never_decays_weights(

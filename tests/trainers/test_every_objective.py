@@ -29,11 +29,11 @@ from turngym.trainers.fingerprint import fingerprint_of
 from turngym.trainers.metrics import Metrics
 from turngym.trainers.objectives import FILTERS, OBJECTIVES, Samples, Settings, find_objective, step_settings
 from turngym.trainers.play import model_player, play
+from turngym.trainers.pool import estimate_values
 from turngym.trainers.progress import SilentProgress
 from turngym.trainers.run import prepare_learner, run_stage_two
 from turngym.trainers.samples import as_samples, split_batch, values_before_turns
 from turngym.trainers.tracker import ValueTracker
-from turngym.trainers.values import estimate_values
 
 NAMES = list(OBJECTIVES)
 SETTINGS = Settings(beta=0.05, kl_weight=0.1, turn_lambda=0.9)

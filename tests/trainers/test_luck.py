@@ -9,7 +9,7 @@ import pytest
 
 from turngym.trainers.luck import StateEstimator, VarianceSplit, bracket, recommend, variance_split
 from turngym.trainers.soft_values import read_transitions
-from turngym.trainers.value_store import StoredTurn
+from turngym.trainers.value_rows import StoredTurn
 from turngym.trainers.values import binary_value
 
 

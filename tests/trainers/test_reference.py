@@ -18,10 +18,10 @@ from turngym.agents.language_model import LanguageModel
 from turngym.envs.frozen_lake import FrozenLakeEnv
 from turngym.trainers import reference
 from turngym.trainers.config import TrainConfig, ValueConfig
+from turngym.trainers.pool import estimate_values, next_instances
 from turngym.trainers.progress import SilentProgress
 from turngym.trainers.reference import estimate, plan_extra_samples, sample_reference, sample_seed, store_fingerprint
 from turngym.trainers.value_store import ValueStore, ValueStoreMismatch
-from turngym.trainers.values import estimate_values, next_instances
 
 EXTRA = 16
 
@@ -137,7 +137,20 @@ def test_extra_samples_go_where_the_value_is_uncertain(config: TrainConfig, tmp_
         planned = plan_extra_samples(store, config, 4)
         assert planned[0] == (2, 2)
         assert sorted(planned) == [(1, 4), (2, 2), (2, 3), (2, 4)]  # at most five of one instance, none of the sure one
-        assert plan_extra_samples(store, config, 99)[-1] == (0, 4)
+
+
+def test_only_instances_that_were_always_won_are_done_before_the_most(config: TrainConfig, tmp_path: Path) -> None:
+    outcomes = {0: [True] * 4, 1: [True] * 3, 2: [False] * 4, 3: [True] * 3 + [False]}
+    with ValueStore(tmp_path / "values.sqlite", {}) as store:
+        store.add(stored(i, k, success=win) for i, wins in outcomes.items() for k, win in enumerate(wins))
+        assert sorted(plan_extra_samples(store, config, 99)) == [(1, 3), (2, 4), (3, 4)]
+        # What was never won comes first, and goes on to the most.
+        patient = replace(config, values=replace(config.values, max_samples=32))
+        assert plan_extra_samples(store, patient, 20)[:8] == [(2, k) for k in range(4, 12)]
+        taken = Counter(index for index, _ in plan_extra_samples(store, patient, 99))
+        assert taken == {1: 1, 2: 28, 3: 28}
+        impatient = replace(config, values=replace(config.values, max_samples=3))
+        assert plan_extra_samples(store, impatient, 99) == []
 
 
 def with_env(config: TrainConfig, **kwargs: Any) -> TrainConfig:

@@ -9,7 +9,8 @@ import signal
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -17,13 +18,15 @@ import torch
 from turngym.agents.episode import read_episodes
 from turngym.agents.evaluation import Score
 from turngym.agents.language_model import LanguageModel, NonFiniteError
+from turngym.trainers import run
+from turngym.trainers.astarpo import Learner
 from turngym.trainers.checkpoint import latest_checkpoint, load_checkpoint
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.fingerprint import fingerprint_of
 from turngym.trainers.metrics import Metrics
 from turngym.trainers.objectives import OBJECTIVES, Samples, Settings, astarpo
 from turngym.trainers.progress import SilentProgress
-from turngym.trainers.run import DeferredInterrupt, load_or_build, train
+from turngym.trainers.run import DeferredInterrupt, load_or_build, measured_players, train
 
 ROWS = ["random", "base_sampled", "base_greedy", "trained_sampled", "trained_greedy"]
 
@@ -244,6 +247,27 @@ def test_validation_is_reported_when_it_is_due_and_changes_nothing(
     assert [line["step"] for line in lines if "validation" in line] == [3, 6]
     assert all(0 <= line["validation"] <= 1 for line in lines if "validation" in line)
     assert policy(folder) == policy(finished[0])
+
+
+def test_what_is_measured_is_sampled_at_the_last_temperature(
+    tiny: TrainConfig, player: LanguageModel, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cooling = replace(tiny, astarpo=replace(tiny.astarpo, temperature_final=0.5))
+    learner = cast("Learner", SimpleNamespace(policy=player, reference=player))
+    for config, expected in ((cooling, 0.5), (tiny, 1.0)):
+        players = dict(measured_players(learner, config))
+        assert [players[name].temperature for name in ("base_sampled", "trained_sampled")] == [expected] * 2  # type: ignore[attr-defined]
+    asked: list[float] = []
+
+    def validate(*_: object, temperature: float) -> float:
+        asked.append(temperature)
+        return 0.0
+
+    monkeypatch.setattr(run, "validate", validate)
+    shutil.rmtree(folder / "checkpoints")
+    config = replace(cooling, evaluation=replace(tiny.evaluation, validate_every=3))
+    train(config, folder, SilentProgress(), resume=True)
+    assert asked == [0.5, 0.5]
 
 
 def test_the_built_in_player_is_a_function_of_the_configuration(tiny: TrainConfig) -> None:

@@ -18,7 +18,7 @@ from turngym.trainers.soft_values import (
     read_transitions,
     soft_values,
 )
-from turngym.trainers.value_store import StoredTurn
+from turngym.trainers.value_rows import StoredTurn
 from turngym.trainers.values import binary_value, log_mean_exp
 
 

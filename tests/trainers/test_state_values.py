@@ -13,7 +13,7 @@ from turngym.agents.episode import Episode, Turn
 from turngym.trainers.config import ValueConfig
 from turngym.trainers.soft_values import monte_carlo_values, read_transitions, soft_values
 from turngym.trainers.state_values import SHRINKAGE, StateValues, stage_one_states
-from turngym.trainers.value_store import StoredTurn
+from turngym.trainers.value_rows import StoredTurn
 
 
 def turn(key: str, reward: float = 0.0, potential: float = 0.0) -> Turn:

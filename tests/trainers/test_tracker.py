@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from turngym.trainers.pool import ValueEstimates, estimate_values
 from turngym.trainers.tracker import ValueTracker
-from turngym.trainers.values import ValueEstimates, estimate_values
 
 RETURNS = {3: [1.0, 1.0, 1.0, 0.0], 8: [0.0, 0.0]}
 ESTIMATES = estimate_values(RETURNS, 0.5, 1.0, (0.0, 1.0))

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from turngym.agents.episode import Episode, Status, Turn
+from turngym.trainers.pool import estimate_values
 from turngym.trainers.value_store import ValueStore, ValueStoreError, ValueStoreMismatch
-from turngym.trainers.values import estimate_values
 
 FINGERPRINT = {"reference": "ab" * 32, "temperature": "1.0", "env_id": "turngym/FrozenLake-v0", "turn_limit": "10"}
 

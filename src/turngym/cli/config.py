@@ -205,6 +205,10 @@ def _typed(value: Any, hint: Any, place: str) -> Any:
         return float(value)
     if hint in names and type(value) is not hint:
         raise UsageError(f"{place} must be {names[hint]}, not {value!r}")
+    if hint == list[float]:
+        if not isinstance(value, list):
+            raise UsageError(f"{place} must be a list of numbers, not {value!r}")
+        return [_typed(number, float, place) for number in value]
     if hint not in names and not isinstance(value, dict):
         raise UsageError(f"{place} must be a table, not {value!r}")
     return value
@@ -257,6 +261,8 @@ def check_values(config: TrainConfig) -> None:
         for field in fields(section):
             value = getattr(section, field.name)
             place = f"--{section_field.name}.{field.name}".replace("_", "-")
+            if isinstance(value, list) and not all(0 < number < math.inf for number in value):
+                raise UsageError(f"{place} must be numbers above 0, got {' '.join(map(str, value))}")
             if not isinstance(value, int | float):
                 continue
             if not value >= 0 or (math.isinf(value) and field.name not in MAY_BE_INFINITE):

@@ -147,9 +147,13 @@ def _diagnose(kind: Any, words: list[str], command: str) -> str:
     known = {flag.name: flag for flag in flags_of(kind)}
     loose = []
     waiting = iter(words)
+    flag: Flag | None = None
     for word in waiting:
         if not word.startswith("-"):
-            loose.append(word)
+            if flag is None or get_origin(flag.type) is not list:
+                loose.append(word)
+            elif not _readable(flag.type, word):
+                return f"{flag.name} takes {_expected(flag.type)}, not {word!r}"
             continue
         written, equals, value = word.partition("=")
         flag = known.get("--" + written.removeprefix("--").replace("_", "-"))
@@ -192,6 +196,8 @@ def _readable(kind: Any, value: str) -> bool:
     """Whether a value is of a type, for the types that options have."""
     if get_origin(kind) is Literal:
         return value in map(str, get_args(kind))
+    if get_origin(kind) is list:
+        return _readable(get_args(kind)[0], value)
     if get_origin(kind) is UnionType:
         return any(_readable(part, value) for part in get_args(kind))
     readers: dict[Any, Callable[[str], Any]] = {
@@ -207,6 +213,8 @@ def _readable(kind: Any, value: str) -> bool:
 def _expected(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(map(str, get_args(kind)))
+    if get_origin(kind) is list:
+        return _expected(get_args(kind)[0])
     if get_origin(kind) is UnionType:
         return _expected(next(part for part in get_args(kind) if part is not NoneType))
     return _EXPECTED.get(kind, "a value")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,17 +20,23 @@ from turngym.cli.errors import UsageError
 from turngym.cli.options import parse
 from turngym.cli.terminal import make_console, printable
 from turngym.trainers.config import TrainConfig
+from turngym.trainers.importance import effective_share
 from turngym.trainers.luck import bracket, recommend, variance_split
+from turngym.trainers.pool import estimate_values
 from turngym.trainers.shaping import return_range
 from turngym.trainers.soft_values import monte_carlo_values, read_transitions, soft_values
-from turngym.trainers.value_store import StoredTurn, ValueStore, ValueStoreError
-from turngym.trainers.values import estimate_values
+from turngym.trainers.value_rows import REFERENCE, StoredTurn
+from turngym.trainers.value_store import ValueStore, ValueStoreError
 
 STORE_FILE = "values.sqlite"
 QUANTILES = {"least": 0.0, "10%": 0.1, "median": 0.5, "90%": 0.9, "most": 1.0}
 BRACKET = (
     "The true V* lies between the true mean return and the true V^E, which counts luck as skill; without chance it is "
     "V^E. Few samples put V^E too low, and V* here is shrunk towards the pool."
+)
+EFFECTIVE = (
+    "Effective: how many turns of the reference say as much about its odds. What replies lead to is learned from every "
+    "turn alike; the values of instances above are from the reference's episodes alone."
 )
 LONGEST_VALUE = 64
 """Characters shown of a part of the fingerprint; those that are hashes have as many."""
@@ -117,6 +124,7 @@ def describe_store(store: ValueStore, config: TrainConfig, options: ValuesOption
         quantile_table(rows, f"Over instances, at temperature {beta:g}"),
         BRACKET,
         *describe_luck(store.turns(split=options.split), beta, reasoning=env.reasoning),
+        *describe_behaviours(store, options.split, beta, reasoning=env.reasoning),
     ]
 
 
@@ -137,6 +145,43 @@ def describe_luck(turns: Iterable[StoredTurn], beta: float, *, reasoning: bool) 
         f"Luck index (V^E less V* by soft value iteration, mean over starts): {index:.4f}.",
         f"Values of states: use {chosen.estimator}. {chosen.reason}",
     ]
+
+
+def describe_behaviours(store: ValueStore, split: str, beta: float, *, reasoning: bool) -> list[str | Table]:
+    """Return who explored, what their turns are worth, and what soft value iteration makes of them; nothing if nobody.
+
+    Values of starts are compared over those that the reference has played.
+    """
+    own, explored = list(store.turns(split=split)), list(store.explorers.turns(split=split))
+    if not explored:
+        return []
+    parts: list[str | Table] = [behaviours_table(store, split, explored), EFFECTIVE]
+    with suppress(ValueError):  # states without values, of which `describe_luck` tells
+        alone, pooled = (read_transitions(turns, reasoning=reasoning) for turns in (own, own + explored))
+        # The reference's turns come first, so its states have the same places in both.
+        first, second = (
+            soft_values(transitions, beta, strength=0.0)[alone.starts].mean() for transitions in (alone, pooled)
+        )
+        parts.append(f"V* by soft value iteration, mean over starts: {first:.4f} from the reference's episodes alone, "
+                     f"{second:.4f} with the explorers'.")  # fmt: skip
+    return parts
+
+
+def behaviours_table(store: ValueStore, split: str, explored: Sequence[StoredTurn]) -> Table:
+    """Return the reference and the explorers as a table."""
+    table = Table(title="Who played", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in ("", "episodes", "success", "turns", "effective"):
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
+    own = store.summary(split)
+    table.add_row(REFERENCE, str(own.episodes), f"{own.success_rate:.3f}", str(own.turns), str(own.turns))
+    log_ratios: dict[str, list[float]] = {}
+    for turn in explored:
+        log_ratios.setdefault(turn.behaviour, []).append(turn.log_ratio)
+    for name, ratios in log_ratios.items():
+        held, effective = store.explorers.summaries(split)[name], len(ratios) * effective_share(ratios)
+        cells = (str(held.episodes), f"{held.success_rate:.3f}", str(len(ratios)), f"{effective:.0f}")
+        table.add_row(printable(name), *cells)
+    return table
 
 
 def fingerprint_table(fingerprint: dict[str, str]) -> Table:
