@@ -25,7 +25,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
-import numpy as np
 import torch
 
 from turngym.agents.base import Agent
@@ -38,25 +37,20 @@ from turngym.trainers.astarpo import Learner, learn, make_optimizer
 from turngym.trainers.checkpoint import latest_checkpoint, load_checkpoint, prune, save_checkpoint
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.critic import load_critic, make_critic, save_critic
+from turngym.trainers.curriculum import Tracker, check_levels, make_tracker
 from turngym.trainers.metrics import Metrics
 from turngym.trainers.objectives import chosen_objective
 from turngym.trainers.play import model_player, play
 from turngym.trainers.progress import Progress, SuccessSoFar
 from turngym.trainers.reference import estimate, sample_reference, store_fingerprint
-from turngym.trainers.tracker import ValueTracker
 from turngym.trainers.value_store import ValueStore
-from turngym.trainers.values import ValueEstimates
+from turngym.trainers.values import NO_ESTIMATES
 from turngym.trainers.warm_start import clone, validate
 
 VALUE_STORE = "values.sqlite"
 TOKENIZER_EPISODES = 500
 """Demonstrations whose text the built-in tokenizer is trained on."""
 CHECKPOINTS_KEPT = 2
-NO_ESTIMATES = ValueEstimates(
-    instances=np.empty(0, dtype=np.int64), values=np.empty(0), stds=np.empty(0), counts=np.empty(0, dtype=np.int64),
-    prior=0.0,
-)  # fmt: skip
-"""What is known where stage 1 is passed over."""
 
 
 def train(config: TrainConfig, folder: Path, progress: Progress, *, resume: bool = False) -> dict[str, Any]:
@@ -73,10 +67,12 @@ def train(config: TrainConfig, folder: Path, progress: Progress, *, resume: bool
         What `result.json` holds: the scores by player, the optimum, and the sampled tokens and seconds of the phases.
 
     Raises:
+        ValueError: A level of the curriculum cannot be played.
         WarmStartError: The base never reached its success band.
         NonFiniteError: Learning became unstable; the last good checkpoint is intact.
         KeyboardInterrupt: The user interrupted; the run can be resumed, in stage 2 from the very step.
     """
+    check_levels(config)
     torch.set_num_threads(config.run.threads)
     metrics = Metrics(folder / "metrics.jsonl")
     if resume:
@@ -147,7 +143,7 @@ def prepare_learner(
             shutil.copyfile(last / VALUE_STORE, values)
         tracker, pool = run_stage_one(base, values, config, metrics, progress)
     else:
-        tracker = ValueTracker(NO_ESTIMATES, {}, memory=config.astarpo.tracker_memory)
+        tracker = make_tracker(NO_ESTIMATES, {}, config)
         pool = range(config.values.instances)
     if last is None:
         policy = LanguageModel(copy.deepcopy(base.model), base.tokenizer, keep_thoughts=config.model.keep_thoughts)
@@ -172,14 +168,13 @@ def prepare_learner(
 
 def run_stage_one(
     base: LanguageModel, values: Path, config: TrainConfig, metrics: Metrics, progress: Progress
-) -> tuple[ValueTracker, list[int]]:
+) -> tuple[Tracker, list[int]]:
     """Let the reference play the pool into the value store; return the tracker that starts from it, and the pool."""
     with ValueStore(values, store_fingerprint(base, config)) as store:
         for block in sample_reference(base, store, config, progress):
             metrics.add("values", block)
         estimates, success_rates = estimate(store, config), store.success_rates()
-    tracker = ValueTracker(estimates, success_rates, memory=config.astarpo.tracker_memory)
-    return tracker, estimates.instances.tolist()
+    return make_tracker(estimates, success_rates, config), estimates.instances.tolist()
 
 
 def run_stage_two(learner: Learner, config: TrainConfig, folder: Path, metrics: Metrics, progress: Progress) -> None:
