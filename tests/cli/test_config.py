@@ -112,6 +112,8 @@ def test_a_preset_may_be_a_file(tmp_path: Path) -> None:
         ("[astarpo]\nbeta = false", "astarpo.beta must be a number, not False"),
         ("[warm_start]\nenabled = 1", "warm_start.enabled must be true or false, not 1"),
         ("[env]\nkwargs = 3", "env.kwargs must be a table, not 3"),
+        ("[curriculum]\nlevels = {size = 3}", "curriculum.levels must be a list of tables, not {'size': 3}"),
+        ("[curriculum]\nlevels = [3]", "curriculum.levels must be a list of tables, not [3]"),
         ("run = 3", "run is a section, not the value 3"),
     ],
 )
@@ -146,6 +148,7 @@ def test_a_configuration_survives_toml(kwargs: dict[str, Any], name: str, beta: 
     config = TrainConfig()
     config = replace(config, env=replace(config.env, kwargs=kwargs), run=replace(config.run, name=name, seed=seed),
                      astarpo=replace(config.astarpo, beta=beta))  # fmt: skip
+    config = replace(config, curriculum=replace(config.curriculum, levels=[kwargs, {}]))
     text = write_toml(config)
     assert parse_toml(text, source="itself") == config
     assert write_toml(parse_toml(text, source="itself")) == text
@@ -153,7 +156,9 @@ def test_a_configuration_survives_toml(kwargs: dict[str, Any], name: str, beta: 
 
 def test_toml_names_every_setting() -> None:
     tables = tomllib.loads(write_toml(TrainConfig()))
-    assert set(tables) == {"env", "model", "warm_start", "values", "astarpo", "objectives", "evaluation", "run"}
+    assert set(tables) == {
+        "env", "model", "warm_start", "values", "astarpo", "objectives", "curriculum", "evaluation", "run",
+    }  # fmt: skip
     assert tables["run"]["rollout_slots"] == TrainConfig().run.rollout_slots
 
 
@@ -173,6 +178,8 @@ def test_a_null_has_no_place_in_a_configuration() -> None:
         ("astarpo", {"minibatches": 0}, "--astarpo.minibatches must be at least 1"),
         ("objectives", {"turn_lambda": 1.5}, "--objectives.turn-lambda must be at most 1"),
         ("objectives", {"clip_high": -0.1}, "--objectives.clip-high must be a number of at least 0"),
+        ("curriculum", {"floor": 1.1}, "--curriculum.floor must be at most 1"),
+        ("curriculum", {"memory": 0.0}, "--curriculum.memory must be above 0"),
         ("run", {"seed": -1}, "--run.seed must be a number of at least 0"),
         ("warm_start", {"mistake_rate": -0.1}, "--warm-start.mistake-rate must be"),
     ],

@@ -225,9 +225,8 @@ def test_levels_do_not_share_values(graded: TrainConfig) -> None:
 def test_the_mean_of_the_batch_is_that_of_the_level(player: LanguageModel, graded: TrainConfig) -> None:
     indices = [3, 4, FRESH_INSTANCES, FIRST, FIRST + 1, SECOND]
     instances = [Instance(split="train", index=index, seed=index) for index in indices]
-    episodes = [
-        e for part, level in by_level(instances, graded) for e in play(model_player(player, level), part, level)
-    ]
+    agent = model_player(player, graded)
+    episodes = [episode for part, level in by_level(instances, graded) for episode in play(agent, part, level)]
     for number, episode in enumerate(episodes):
         episode.turns[0].reward = float(number)
         for turn in episode.turns[1:]:
@@ -326,7 +325,8 @@ def test_a_run_resumes_bit_for_bit(player: LanguageModel, graded: TrainConfig, t
 
 
 def test_a_whole_run_measures_the_target_alone(graded: TrainConfig, tmp_path: Path) -> None:
-    result = train(stage(graded, batch_size=16, steps=2), tmp_path, SilentProgress())
+    config = replace(graded, warm_start=replace(graded.warm_start, enabled=False))
+    result = train(stage(config, batch_size=16, steps=2), tmp_path, SilentProgress())
     assert result["trained_greedy"]["episodes"] == 20
     tested = read_episodes(tmp_path / "episodes" / "test_trained_greedy.jsonl")
     assert {str(episode.env_kwargs) for episode in tested} == {"{'size': 3}"}

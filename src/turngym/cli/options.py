@@ -31,7 +31,7 @@ _EXPECTED = {
     float: "a number",
     bool: "true or false",
     JsonObject: """a JSON object such as '{"size": 8}'""",
-    JsonObjects: """a JSON list of objects such as '[{"size": 2}, {"size": 3}]'""",
+    JsonObjects: """a JSON list of objects such as '[{"size": 3}]'""",
 }
 
 
