@@ -27,6 +27,7 @@ from turngym.agents.language_model import LanguageModel, NonFiniteError
 from turngym.agents.rollout import Instance, make_env, text_env
 from turngym.trainers.batching import TokenBatch, sampled_logprobs, sampled_scores
 from turngym.trainers.config import TrainConfig
+from turngym.trainers.curriculum import Tracker, by_level, draw_levels, level_instances, outcomes
 from turngym.trainers.objectives import (
     FILTERS,
     Objective,
@@ -41,7 +42,6 @@ from turngym.trainers.samples import as_samples, split_batch, values_before_turn
 from turngym.trainers.shaping import is_shaped, shaping_means
 from turngym.trainers.soft_values import Transitions
 from turngym.trainers.state_values import StateValues, stage_one_states
-from turngym.trainers.tracker import ValueTracker
 
 STAGE_TWO_STREAM = 3
 """Keeps the seeds of this stage apart from those of the others."""
@@ -59,7 +59,7 @@ class Learner:
     """The frozen model that the policy started from."""
     optimizer: torch.optim.Optimizer
     """AdamW over the policy's parameters, and the critic's."""
-    tracker: ValueTracker
+    tracker: Tracker
     """The value of every instance: V* of stage 1, then followed through the soft returns that are seen."""
     pool: Sequence[int]
     """The training instances that are played again and again; those that stage 1 has sampled, if it ran."""
@@ -126,7 +126,8 @@ def learn(
         if reused:
             played = reference_batch(learner, config)
         else:
-            played = play(agent, choose_instances(learner, config), config, shaped=True)
+            parts = by_level(choose_instances(learner, config), config)
+            played = [episode for part, level in parts for episode in play(agent, part, level, shaped=True)]
         episodes = [episode for episode in played if not episode.status.is_error() and episode.num_sampled]
         if not episodes:
             reason = next((episode.error for episode in played if episode.error), "the context is too short to reply")
@@ -149,8 +150,7 @@ def learn(
         learner.generated_tokens += 0 if reused else sum(episode.num_sampled for episode in played)
         numbers |= {
             "step": learner.step,
-            "success": float(np.mean([episode.success for episode in episodes])),
-            "task_return": float(np.mean([episode.task_return for episode in episodes])),
+            **outcomes(episodes, config),
             "turns": float(np.mean([len(episode.turns) for episode in episodes])),
             "valid": float(np.mean([turn.valid for episode in episodes for turn in episode.turns])),
             "sampled_tokens": sum(episode.num_sampled for episode in episodes),
@@ -170,18 +170,21 @@ def choose_instances(learner: Learner, config: TrainConfig) -> list[Instance]:
 
     Those of the pool are drawn with weight sqrt(p (1 - p)) + 0.05, the predicted standard deviation of a binary return:
     instances that are always won or always lost teach nothing, and are known before they are played. Fresh ones have
-    never been played and are never played again, so they cannot be memorised.
+    never been played and are never played again, so they cannot be memorised. With a curriculum the level of each
+    prompt is drawn first; those of an easier level are all fresh.
     """
     stage = config.astarpo
     rng = np.random.default_rng([config.run.seed, STAGE_TWO_STREAM, learner.step])
     size = group_size(config)
-    num_prompts = stage.batch_size // size
+    *easier, num_prompts = draw_levels(learner.tracker, config.curriculum, stage.batch_size // size, rng)
     num_fresh = round(stage.fresh_share * num_prompts)
     weights = learner.tracker.prompt_weights(learner.pool)
     num_known = min(num_prompts - num_fresh, len(learner.pool))
     known = rng.choice(learner.pool, size=num_known, replace=False, p=weights / weights.sum())
-    first = FRESH_INSTANCES + learner.step * stage.batch_size
-    chosen = [index for index in (*known.tolist(), *range(first, first + num_fresh)) for _ in range(size)]
+    offset = learner.step * stage.batch_size
+    first = FRESH_INSTANCES + offset
+    prompts = (*known.tolist(), *range(first, first + num_fresh), *level_instances(easier, offset))
+    chosen = [index for index in prompts for _ in range(size)]
     seeds = rng.integers(2**31, size=len(chosen)).tolist()
     return [Instance(split="train", index=i, seed=seed) for i, seed in zip(chosen, seeds, strict=True)]
 

@@ -214,6 +214,19 @@ class ObjectivesConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CurriculumConfig:
+    """Easier levels of the environment for stage 2, each played as often as it can teach."""
+
+    levels: list[dict[str, Any]] = field(default_factory=list)
+    """Arguments that make the environment easier, in place of those in `env.kwargs`; a table for each level, the
+    easiest first. The environment itself is always the last level, so without others there is no curriculum."""
+    floor: float = 0.1
+    """Least share of the prompts for each level."""
+    memory: float = 0.99
+    """Share of a level's running success and value that survives an episode; about 1 / (1 - memory) episodes count."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
     """How the result is measured."""
 
@@ -256,5 +269,6 @@ class TrainConfig:
     values: ValueConfig = field(default_factory=ValueConfig)
     astarpo: AstarpoConfig = field(default_factory=AstarpoConfig)
     objectives: ObjectivesConfig = field(default_factory=ObjectivesConfig)
+    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     run: RunConfig = field(default_factory=RunConfig)

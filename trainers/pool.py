@@ -115,6 +115,13 @@ class ValueEstimates:
     """V* of the pool, the best guess for an instance that was never sampled."""
 
 
+NO_ESTIMATES = ValueEstimates(
+    instances=np.empty(0, dtype=np.int64), values=np.empty(0), stds=np.empty(0), counts=np.empty(0, dtype=np.int64),
+    prior=0.0,
+)  # fmt: skip
+"""What is known where stage 1 is passed over."""
+
+
 def estimate_values(
     returns: Mapping[int, Sequence[float]], beta: float, strength: float, reward_range: tuple[float, float]
 ) -> ValueEstimates:

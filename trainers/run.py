@@ -26,7 +26,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
-import numpy as np
 import torch
 
 from turngym.agents.base import Agent
@@ -39,16 +38,16 @@ from turngym.trainers.astarpo import Learner, finished, learn, make_optimizer
 from turngym.trainers.checkpoint import latest_checkpoint, load_checkpoint, prune, save_checkpoint
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.critic import load_critic, make_critic, save_critic
+from turngym.trainers.curriculum import Tracker, check_levels, make_tracker
 from turngym.trainers.exploration import explore
 from turngym.trainers.metrics import Metrics
 from turngym.trainers.objectives import STATE_BASELINES, chosen_objective
 from turngym.trainers.play import final_temperature, model_player, play
-from turngym.trainers.pool import ValueEstimates
+from turngym.trainers.pool import NO_ESTIMATES
 from turngym.trainers.progress import Progress, SuccessSoFar
 from turngym.trainers.reference import estimate, sample_reference, store_fingerprint
 from turngym.trainers.soft_values import Transitions, read_transitions
 from turngym.trainers.state_values import StateValues
-from turngym.trainers.tracker import ValueTracker
 from turngym.trainers.value_store import ValueStore
 from turngym.trainers.warm_start import clone, validate
 
@@ -56,11 +55,6 @@ VALUE_STORE = "values.sqlite"
 TOKENIZER_EPISODES = 500
 """Demonstrations whose text the built-in tokenizer is trained on."""
 CHECKPOINTS_KEPT = 2
-NO_ESTIMATES = ValueEstimates(
-    instances=np.empty(0, dtype=np.int64), values=np.empty(0), stds=np.empty(0), counts=np.empty(0, dtype=np.int64),
-    prior=0.0,
-)  # fmt: skip
-"""What is known where stage 1 is passed over."""
 
 
 def train(config: TrainConfig, folder: Path, progress: Progress, *, resume: bool = False) -> dict[str, Any]:
@@ -77,10 +71,12 @@ def train(config: TrainConfig, folder: Path, progress: Progress, *, resume: bool
         What `result.json` holds: the scores by player, the optimum, and the sampled tokens and seconds of the phases.
 
     Raises:
+        ValueError: A level of the curriculum cannot be played.
         WarmStartError: The base never reached its success band.
         NonFiniteError: Learning became unstable; the last good checkpoint is intact.
         KeyboardInterrupt: The user interrupted; the run can be resumed, in stage 2 from the very step.
     """
+    check_levels(config)
     torch.set_num_threads(config.run.threads)
     metrics = Metrics(folder / "metrics.jsonl")
     if resume:
@@ -135,7 +131,7 @@ def load_or_build(config: TrainConfig) -> LanguageModel:
 class StageOne:
     """What stage 1 leaves to stage 2."""
 
-    tracker: ValueTracker
+    tracker: Tracker
     """Starts from the values of the instances."""
     pool: Sequence[int]
     """The instances."""
@@ -164,8 +160,7 @@ def prepare_learner(
             shutil.copyfile(last / VALUE_STORE, values)
         known = run_stage_one(base, values, config, metrics, progress)
     else:
-        tracker = ValueTracker(NO_ESTIMATES, {}, memory=config.astarpo.tracker_memory)
-        known = StageOne(tracker=tracker, pool=range(config.values.instances))
+        known = StageOne(tracker=make_tracker(NO_ESTIMATES, {}, config), pool=range(config.values.instances))
     if last is None:
         policy = LanguageModel(copy.deepcopy(base.model), base.tokenizer, keep_thoughts=config.model.keep_thoughts)
     else:
@@ -208,7 +203,7 @@ def run_stage_one(
             turns = [*store.turns(), *store.explorers.turns()]
             transitions = read_transitions(turns, reasoning=config.env.kwargs.get("reasoning", False))
     return StageOne(
-        tracker=ValueTracker(estimates, success_rates, memory=config.astarpo.tracker_memory),
+        tracker=make_tracker(estimates, success_rates, config),
         pool=estimates.instances.tolist(),
         episodes=episodes,
         transitions=transitions,

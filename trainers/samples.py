@@ -15,10 +15,10 @@ from turngym.agents.episode import Episode
 from turngym.agents.language_model import LanguageModel
 from turngym.trainers.batching import TokenBatch, token_batches
 from turngym.trainers.config import TrainConfig
+from turngym.trainers.curriculum import Tracker, level_of
 from turngym.trainers.objectives import Objective, Samples
 from turngym.trainers.objectives.groups import lead_over_others, turn_values
 from turngym.trainers.state_values import StateValues
-from turngym.trainers.tracker import ValueTracker
 
 MINIBATCH_STREAM = 5
 """Keeps the seeds of the parts of a batch apart from others."""
@@ -55,7 +55,7 @@ def as_samples(episodes: Sequence[Episode], policy: LanguageModel) -> Samples:
     )
 
 
-def values_before_turns(samples: Samples, tracker: ValueTracker, baseline: str) -> Tensor:
+def values_before_turns(samples: Samples, tracker: Tracker, baseline: str) -> Tensor:
     """Return the value before each turn, from where `objectives.baseline` says, `[B, K]`.
 
     A value that is known for the start alone is carried on by what was earned since.
@@ -63,14 +63,16 @@ def values_before_turns(samples: Samples, tracker: ValueTracker, baseline: str) 
     Args:
         samples: A whole batch.
         tracker: The values of the instances, read and not updated.
-        baseline: "tracker", "vstar", "batch" or "none"; those of `STATE_BASELINES` are for `values_of_states`.
+        baseline: "tracker", "vstar", "batch" (the others of its level) or "none"; those of `STATE_BASELINES` are for
+            `values_of_states`.
     """
     reward_BK = samples.reward_BK
     if baseline == "none":
         return torch.zeros_like(reward_BK)
     if baseline == "batch":
         return_B = reward_BK.sum(1)
-        return turn_values(return_B - lead_over_others(return_B, torch.zeros_like(samples.group_B)), reward_BK)
+        level_B = samples.group_B.new_tensor([level_of(index) for index in samples.group_B.tolist()])
+        return turn_values(return_B - lead_over_others(return_B, level_B), reward_BK)
     value = tracker.value if baseline == "tracker" else tracker.first_value
     return turn_values(reward_BK.new_tensor([value(index) for index in samples.group_B.tolist()]), reward_BK)
 

@@ -1,8 +1,8 @@
 """The values of states that stage 2 weighs turns with: V* of stage 1, or what the soft returns since then say.
 
 A state is met rarely, its like often. So an estimate is shrunk from level to level: the turn, the bucket (all states of
-the same turn and potential, of whichever instance), the state itself. A fresh instance, of which no state was ever
-seen, has the values of its buckets.
+the same turn and potential, of whichever instance), the state itself; each within a level of a curriculum. A fresh
+instance, of which no state was ever seen, has the values of its buckets.
 
     S_t = sum_{k >= t} (r_k - beta * l_k)        has the mean V^pi_beta(s_t) <= V*(s_t), with equality at the optimum
 
@@ -16,18 +16,19 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from turngym.agents.episode import Episode
 from turngym.trainers.config import ValueConfig
+from turngym.trainers.curriculum import TARGET, level_of
 from turngym.trainers.luck import StateEstimator, recommend, variance_split
 from turngym.trainers.soft_values import Transitions, monte_carlo_values, soft_values
 
 MEMORIES = (0.998, 0.99, 0.9)
-"""Share of its weight that a level keeps from one visit to the next: a turn averages its last 500 visits, a bucket its
-last 100, a state its last 10."""
+"""Share of its weight that an average keeps from visit to visit: a turn averages its last 500 visits, a bucket its last
+100, a state its last 10."""
 SHRINKAGE = 4.0
-"""Visits that a level counts for in the estimate of the level below it."""
+"""Visits that an average counts for in the estimate below it."""
 DECIMALS = 2
 """How finely buckets tell potentials apart."""
 
@@ -47,6 +48,29 @@ class _Average:
         self.value += (value - self.value) * weight / self.weight
 
 
+class State(NamedTuple):
+    """What is known of a state before a reply."""
+
+    key: str
+    """Names it."""
+    turn: int
+    """The turn of an episode that it belongs to, from 0."""
+    potential: float
+    """The environment's potential in it."""
+    level: int = TARGET
+    """The level of a curriculum that it belongs to."""
+
+    def names(self) -> tuple[Hashable, Hashable, Hashable]:
+        """Return what its turn, its bucket and itself are known by."""
+        return (self.level, self.turn), (self.level, self.turn, round(self.potential, DECIMALS)), self.key
+
+
+def states_of(episode: Episode) -> list[State]:
+    """Return the state before each turn of an episode, `[K]`."""
+    level = level_of(episode.index)
+    return [State(turn.state_key, place, turn.potential, level) for place, turn in enumerate(episode.turns)]
+
+
 class StateValues:
     """Running values of states, of their buckets and of turns.
 
@@ -56,36 +80,30 @@ class StateValues:
     """
 
     def __init__(self, keys: Iterable[str] = ()) -> None:
-        self._levels: tuple[dict[Hashable, _Average], ...] = ({}, {}, {key: _Average() for key in keys})
+        self._averages: tuple[dict[Hashable, _Average], ...] = ({}, {}, {key: _Average() for key in keys})
 
-    def value(self, key: str, turn: int, potential: float) -> float:
-        """Return the value of a state, in the unit of the returns; 0 where nothing like it was ever met.
-
-        Args:
-            key: The state.
-            turn: The turn of an episode, from 0.
-            potential: The environment's potential in it.
-        """
-        value = None
-        for level, name in zip(self._levels, _names(key, turn, potential), strict=True):
-            average = level.get(name)
+    def value(self, state: State) -> float:
+        """Return the value of a state, in the unit of the returns; 0 where nothing like it was ever met."""
+        value, prior = 0.0, 0.0
+        for averages, name in zip(self._averages, state.names(), strict=True):
+            average = averages.get(name)
             if average is not None and average.weight:
-                prior = 0.0 if value is None else SHRINKAGE
-                value = (average.weight * average.value + prior * (value or 0.0)) / (average.weight + prior)
-        return 0.0 if value is None else value
+                value = (average.weight * average.value + prior * value) / (average.weight + prior)
+                prior = SHRINKAGE
+        return value
 
     def before_turns(self, episode: Episode) -> list[float]:
         """Return the value of the state before each turn of an episode, `[K]`."""
-        return [self.value(turn.state_key, place, turn.potential) for place, turn in enumerate(episode.turns)]
+        return [self.value(state) for state in states_of(episode)]
 
-    def add(self, key: str, turn: int, potential: float, value: float, visits: float = 1.0) -> None:
-        """Learn that a state was worth `value` on `visits` visits, of which a level remembers the latest."""
-        for level, name, memory in zip(self._levels, _names(key, turn, potential), MEMORIES, strict=True):
-            if level is not self._levels[-1]:
-                level.setdefault(name, _Average())
-            if name in level:
-                level[name].weight = min(level[name].weight, memory / (1.0 - memory))
-                level[name].add(value, visits)
+    def add(self, state: State, value: float, visits: float = 1.0) -> None:
+        """Learn that a state was worth `value` on `visits` visits; of earlier ones each average keeps the latest."""
+        for averages, name, memory in zip(self._averages, state.names(), MEMORIES, strict=True):
+            if averages is not self._averages[-1]:
+                averages.setdefault(name, _Average())
+            if name in averages:
+                averages[name].weight = min(averages[name].weight, memory / (1.0 - memory))
+                averages[name].add(value, visits)
 
     def follow(self, episode: Episode, soft_cost_K: Sequence[float]) -> None:
         """Learn from an episode whose values have been used.
@@ -95,20 +113,22 @@ class StateValues:
             soft_cost_K: `beta * (log pi - log ref)` of each turn, in the unit of the returns.
         """
         soft_return = 0.0
-        for place in reversed(range(len(episode.turns))):
-            turn = episode.turns[place]
-            soft_return += turn.reward - soft_cost_K[place]
-            self.add(turn.state_key, place, turn.potential, soft_return)
+        steps = zip(states_of(episode), episode.turns, soft_cost_K, strict=True)
+        for state, turn, soft_cost in reversed(list(steps)):
+            soft_return += turn.reward - soft_cost
+            self.add(state, soft_return)
 
     def state_dict(self) -> list[list[list[Any]]]:
         """Return the state as plain numbers and lists; JSON keeps it to the last bit."""
-        return [[[name, average.value, average.weight] for name, average in level.items()] for level in self._levels]
+        return [
+            [[name, average.value, average.weight] for name, average in averages.items()] for averages in self._averages
+        ]
 
     def load_state_dict(self, state: Sequence[Sequence[Sequence[Any]]]) -> None:
         """Take over a state written by `state_dict`, replacing everything."""
-        self._levels = tuple(
-            {tuple(name) if isinstance(name, list) else name: _Average(*numbers) for name, *numbers in level}
-            for level in state
+        self._averages = tuple(
+            {tuple(name) if isinstance(name, list) else name: _Average(*numbers) for name, *numbers in averages}
+            for averages in state
         )
 
 
@@ -137,10 +157,7 @@ def stage_one_states(transitions: Transitions, beta: float, config: ValueConfig,
         value_S = monte_carlo_values(transitions, beta)
     states = StateValues(transitions.keys if single else ())
     numbers = (transitions.turn_S, transitions.potential_S, value_S, transitions.visits)
-    for key, *numbers_of_state in zip(transitions.keys, *(column.tolist() for column in numbers), strict=True):
-        states.add(key, *numbers_of_state)
+    columns = zip(transitions.keys, *(column.tolist() for column in numbers), strict=True)
+    for key, turn, potential, value, visits in columns:
+        states.add(State(key, turn, potential), value, visits)
     return states
-
-
-def _names(key: str, turn: int, potential: float) -> tuple[Hashable, Hashable, Hashable]:
-    return turn, (turn, round(potential, DECIMALS)), key

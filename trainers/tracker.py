@@ -14,14 +14,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from turngym.trainers.pool import ValueEstimates
 
 POOL_MEMORY = 0.995
-"""The level of the pool averages the last `1 / (1 - POOL_MEMORY)` = 200 episodes."""
+"""The level of the pool averages the last `1 / (1 - POOL_MEMORY)` = 200 episodes, where nothing else is asked for."""
 WEIGHT_FLOOR = 0.05
 """Least sampling weight of a prompt, so that none is given up for good."""
+
+
+def sampling_weights(success_I: ArrayLike) -> NDArray[np.float64]:
+    """Return `sqrt(p (1 - p)) + 0.05`, largest where success is a toss-up, shape [I]; p is cut off to [0, 1]."""
+    success = np.clip(np.asarray(success_I, dtype=np.float64), 0.0, 1.0)
+    return np.asarray(np.sqrt(success * (1.0 - success)) + WEIGHT_FLOOR)
 
 
 @dataclass(slots=True)
@@ -55,9 +61,10 @@ class ValueTracker:
         success_rates: Success rate of the reference policy per instance; where absent, the pool's mean.
         memory: Share of an instance's weight that survives a visit, in (0, 1]; about `1 / (1 - memory)` visits count.
         pool_weight: Visits that the level of the pool is worth in every estimate, above 0.
+        pool_memory: The same as `memory` for the level of the pool and its episodes.
 
     Raises:
-        ValueError: `memory` or `pool_weight` is out of range.
+        ValueError: `memory`, `pool_weight` or `pool_memory` is out of range.
     """
 
     def __init__(
@@ -67,11 +74,15 @@ class ValueTracker:
         *,
         memory: float = 0.9,
         pool_weight: float = 1.0,
+        pool_memory: float = POOL_MEMORY,
     ) -> None:
         if not 0.0 < memory <= 1.0 or not pool_weight > 0.0:
             raise ValueError(f"need 0 < memory <= 1 and pool_weight > 0, got {memory} and {pool_weight}")
+        if not 0.0 < pool_memory <= 1.0:
+            raise ValueError(f"need 0 < pool_memory <= 1, got {pool_memory}")
         self.memory = memory
         self.pool_weight = pool_weight
+        self.pool_memory = pool_memory
         pool_success = float(np.mean(list(success_rates.values()))) if success_rates else 0.5
         # Ten visits: one batch of episodes outweighs the optimistic stage-1 level of the pool.
         self._pool = _Average(estimates.prior, pool_success, weight=10.0)
@@ -100,6 +111,11 @@ class ValueTracker:
             return self._pool.success
         return self._with_pool(average.weight, average.success, self._pool.success)
 
+    @property
+    def pool_success(self) -> float:
+        """The success rate of the pool as a whole."""
+        return self._pool.success
+
     def update(self, index: int, soft_return: float, *, success: bool) -> None:
         """Learn from an episode whose baseline has been used.
 
@@ -116,12 +132,11 @@ class ValueTracker:
         average = self._instances.get(index)
         if average is not None:
             average.update(soft_return, success, self.memory)
-        self._pool.update(soft_return, success, POOL_MEMORY)
+        self._pool.update(soft_return, success, self.pool_memory)
 
     def prompt_weights(self, indices_I: Iterable[int]) -> NDArray[np.float64]:
-        """Return sampling weights `sqrt(p (1 - p)) + 0.05`, largest where success is a toss-up, shape [I]."""
-        success_I = np.clip([self.success(index) for index in indices_I], 0.0, 1.0)
-        return np.asarray(np.sqrt(success_I * (1.0 - success_I)) + WEIGHT_FLOOR)
+        """Return the `sampling_weights` of instances by their success, shape [I]."""
+        return sampling_weights([self.success(index) for index in indices_I])
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as plain numbers and lists; JSON keeps it to the last bit."""

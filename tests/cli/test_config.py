@@ -114,6 +114,8 @@ def test_a_preset_may_be_a_file(tmp_path: Path) -> None:
         ("[values]\nexplorer_temperatures = 2.0", "explorer_temperatures must be a list of numbers, not 2.0"),
         ("[values]\nexplorer_temperatures = [2, 'hot']", "explorer_temperatures must be a number, not 'hot'"),
         ("[env]\nkwargs = 3", "env.kwargs must be a table, not 3"),
+        ("[curriculum]\nlevels = {size = 3}", "curriculum.levels must be a list of tables, not {'size': 3}"),
+        ("[curriculum]\nlevels = [3]", "curriculum.levels must be a list of tables, not [3]"),
         ("run = 3", "run is a section, not the value 3"),
     ],
 )
@@ -148,6 +150,7 @@ def test_a_configuration_survives_toml(kwargs: dict[str, Any], name: str, beta: 
     config = TrainConfig()
     config = replace(config, env=replace(config.env, kwargs=kwargs), run=replace(config.run, name=name, seed=seed),
                      astarpo=replace(config.astarpo, beta=beta))  # fmt: skip
+    config = replace(config, curriculum=replace(config.curriculum, levels=[kwargs, {}]))
     text = write_toml(config)
     assert parse_toml(text, source="itself") == config
     assert write_toml(parse_toml(text, source="itself")) == text
@@ -155,7 +158,8 @@ def test_a_configuration_survives_toml(kwargs: dict[str, Any], name: str, beta: 
 
 def test_toml_names_every_setting() -> None:
     tables = tomllib.loads(write_toml(TrainConfig()))
-    sections = {"env", "shaping", "model", "warm_start", "values", "astarpo", "objectives", "evaluation", "run"}
+    sections = {"env", "shaping", "model", "warm_start", "values", "astarpo", "objectives", "curriculum", "evaluation",
+                "run"}  # fmt: skip
     assert set(tables) == sections
     assert tables["run"]["rollout_slots"] == TrainConfig().run.rollout_slots
 
@@ -177,6 +181,8 @@ def test_a_null_has_no_place_in_a_configuration() -> None:
         ("shaping", {"step_cost": -0.1}, "--shaping.step-cost must be a number of at least 0"),
         ("objectives", {"turn_lambda": 1.5}, "--objectives.turn-lambda must be at most 1"),
         ("objectives", {"clip_high": -0.1}, "--objectives.clip-high must be a number of at least 0"),
+        ("curriculum", {"floor": 1.1}, "--curriculum.floor must be at most 1"),
+        ("curriculum", {"memory": 0.0}, "--curriculum.memory must be above 0"),
         ("run", {"seed": -1}, "--run.seed must be a number of at least 0"),
         ("warm_start", {"mistake_rate": -0.1}, "--warm-start.mistake-rate must be"),
     ],

@@ -42,11 +42,13 @@ def read(*words: str) -> Options:
 
 def test_every_kind_of_value() -> None:
     options = read("x", "--how-many", "-3", "--rate", "0.5", "--fast", "--mode", "safe", "--extra", '{"a": [1, true]}',
-                   "--run.seed", "4", "--warm-start.enabled", "false", "--env.kwargs", '{"size": 8}')  # fmt: skip
+                   "--run.seed", "4", "--warm-start.enabled", "false", "--env.kwargs", '{"size": 8}',
+                   "--curriculum.levels", '[{"size": 2}, {}]')  # fmt: skip
     assert (options.what, options.how_many, options.rate, options.fast, options.mode) == ("x", -3, 0.5, True, "safe")
     assert options.extra == {"a": [1, True]}
     assert options.config.run.seed == 4 and options.config.env.kwargs == {"size": 8}
     assert options.config.warm_start.enabled is False and options.config.values == TrainConfig().values
+    assert options.config.curriculum.levels == [{"size": 2}, {}]
 
 
 def test_underscores_and_equals_signs_are_fine() -> None:
@@ -71,6 +73,10 @@ def test_values_come_from_the_default() -> None:
         (["x", "--mode", "fast"], "--mode takes one of slow, safe, not 'fast'"),
         (["x", "--extra", "{"], """--extra takes a JSON object such as '{"size": 8}', not '{'"""),
         (["x", "--env.kwargs=[1]"], """--env.kwargs takes a JSON object such as '{"size": 8}', not '[1]'"""),
+        (
+            ["x", "--curriculum.levels", "[1]"],
+            """--curriculum.levels takes a JSON list of objects such as '[{"size": 3}]', not '[1]'""",
+        ),
         (["x", "--warm-start.enabled", "maybe"], "--warm-start.enabled takes true or false, not 'maybe'"),
         (["x", "--astarpo.beta"], "--astarpo.beta needs a value: a number"),
         (["x", "--astarpo.beta", "--fast"], "--astarpo.beta needs a value: a number"),

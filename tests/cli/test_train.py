@@ -197,6 +197,17 @@ def test_a_preset_gives_way_to_the_command_line(capsys: pytest.CaptureFixture[st
     assert 'id = "turngym/FrozenLake8x8-v0"' in text and "success_low = 0.2" in text
 
 
+def test_a_curriculum_belongs_to_its_environment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    preset = tmp_path / "graded.toml"
+    preset.write_text('[env]\nid = "turngym/FrozenLake-v0"\n[curriculum]\nlevels = [{ size = 3 }]\nfloor = 0.2\n')
+    assert main(["train", "--preset", str(preset), "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    assert 'levels = [{"size" = 3}]' in text and "objective astarpo, easier levels: 1" in text
+    assert main(["train", "Countdown", "--preset", str(preset), "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    assert "levels = []" in text and "floor = 0.2" in text and "easier levels" not in text
+
+
 def test_presets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--list-presets"]) == 0
     assert capsys.readouterr().out.split()[:2] == ["countdown_steps", "CountdownSteps"]
@@ -225,6 +236,7 @@ def test_presets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         (["FrozenLake", "--env.id", "turngym/FrozenLakeWindy-v0"], "the environment is named twice"),
         (["FrozenLake", "--env.kwargs", '{"sise": 5}'], "did you mean 'size'?"),
         (["FrozenLake", "--env.kwargs", '{"action_budget": null}'], "env.kwargs holds None"),
+        (["FrozenLake", "--curriculum.levels", '[{"sise": 3}]'], "levels[0] {'sise': 3} cannot be made"),
         (["FrozenLake", "--model.hidden-size", "63"], "must be a multiple of 8"),
         (["FrozenLake", "--model.path", "nowhere"], "there is no folder nowhere"),
         (["FrozenLake", "--run.root", "file"], "cannot be created"),

@@ -12,7 +12,7 @@ import pytest
 from turngym.agents.episode import Episode, Turn
 from turngym.trainers.config import ValueConfig
 from turngym.trainers.soft_values import monte_carlo_values, read_transitions, soft_values
-from turngym.trainers.state_values import SHRINKAGE, StateValues, stage_one_states
+from turngym.trainers.state_values import SHRINKAGE, State, StateValues, stage_one_states
 from turngym.trainers.value_rows import StoredTurn
 
 
@@ -34,36 +34,43 @@ def stored(sample: int, turns: list[tuple[str, str, float]], instance: int = 0) 
 
 
 def test_what_was_never_met_is_worth_nothing() -> None:
-    assert StateValues().value("s", 0, 0.5) == 0.0
+    assert StateValues().value(State("s", 0, 0.5)) == 0.0
 
 
 def test_a_state_is_shrunk_towards_its_bucket_and_that_towards_its_turn() -> None:
     values = StateValues(["s"])
-    values.add("s", 1, 0.5, 1.0, visits=2)
-    values.add("other", 1, 0.5, 0.0, visits=2)
-    values.add("far", 1, 0.9, 0.0, visits=4)
+    values.add(State("s", 1, 0.5), 1.0, visits=2)
+    values.add(State("other", 1, 0.5), 0.0, visits=2)
+    values.add(State("far", 1, 0.9), 0.0, visits=4)
     turn_level = 2 / 8
     bucket = (2 * 1.0 + SHRINKAGE * turn_level) / (4 + SHRINKAGE)
     state = (2 * 1.0 + SHRINKAGE * bucket) / (2 + SHRINKAGE)
-    assert values.value("s", 1, 0.5) == pytest.approx(state)
-    assert values.value("fresh", 1, 0.5) == pytest.approx(bucket)
-    assert values.value("fresh", 1, 0.1) == pytest.approx(turn_level)
-    assert values.value("fresh", 0, 0.5) == 0.0
+    assert values.value(State("s", 1, 0.5)) == pytest.approx(state)
+    assert values.value(State("fresh", 1, 0.5)) == pytest.approx(bucket)
+    assert values.value(State("fresh", 1, 0.1)) == pytest.approx(turn_level)
+    assert values.value(State("fresh", 0, 0.5)) == 0.0
 
 
 def test_only_states_of_stage_one_are_remembered_singly() -> None:
     values = StateValues(["s"])
     for key in ("s", "fresh"):
-        values.add(key, 0, 0.0, 1.0)
+        values.add(State(key, 0, 0.0), 1.0)
     assert [len(level) for level in values.state_dict()] == [1, 1, 1]
 
 
-def test_a_level_forgets() -> None:
+def test_levels_of_a_curriculum_are_kept_apart() -> None:
+    values = StateValues()
+    values.add(State("easy", 0, 0.5, level=0), 1.0)
+    assert values.value(State("other", 0, 0.5, level=0)) == 1.0
+    assert values.value(State("other", 0, 0.5)) == 0.0
+
+
+def test_an_average_forgets() -> None:
     """After ever more visits worth 0, what began at 1 fades: the state within tens, the turn within thousands."""
     values = StateValues(["s"])
-    values.add("s", 0, 0.0, 1.0, visits=1000)
+    values.add(State("s", 0, 0.0), 1.0, visits=1000)
     for _ in range(40):
-        values.add("s", 0, 0.0, 0.0)
+        values.add(State("s", 0, 0.0), 0.0)
     (_, turn_value, _), (_, bucket_value, _), (_, state_value, _) = (level[0] for level in values.state_dict())
     assert state_value == pytest.approx(0.9**40) and bucket_value == pytest.approx(0.99**40)
     assert turn_value == pytest.approx(0.998**40)
@@ -72,8 +79,8 @@ def test_a_level_forgets() -> None:
 def test_the_first_visits_weigh_the_same() -> None:
     values = StateValues()
     for value in (0.0, 1.0, 1.0, 0.0):
-        values.add("s", 0, 0.0, value)
-    assert values.value("s", 0, 0.0) == pytest.approx(0.5)
+        values.add(State("s", 0, 0.0), value)
+    assert values.value(State("s", 0, 0.0)) == pytest.approx(0.5)
 
 
 def test_soft_returns_are_rewards_to_go_less_the_soft_cost_to_go() -> None:
@@ -119,7 +126,7 @@ def test_stage_one_says_what_its_estimator_says() -> None:
         "log_mean_exp": monte_carlo_values(transitions, 0.1)[0],
     }.items():
         states = stage_one_states(transitions, 0.1, ValueConfig(state_estimator=name))
-        assert states.value(transitions.keys[0], 0, 0.25) == pytest.approx(value)
+        assert states.value(State(transitions.keys[0], 0, 0.25)) == pytest.approx(value)
     assert monte_carlo_values(transitions, 0.1)[0] == pytest.approx(0.1 * math.log(np.mean([math.exp(10), 1, 1, 1])))
 
 
@@ -130,8 +137,12 @@ def test_without_single_states_only_their_like_counts() -> None:
     apart = stage_one_states(transitions, 0.1, config)
     together = stage_one_states(transitions, 0.1, config, single=False)
     first, second = transitions.keys
-    assert apart.value(first, 0, 0.25) > apart.value(second, 0, 0.25)
-    assert together.value(first, 0, 0.25) == together.value(second, 0, 0.25) == apart.value("fresh", 0, 0.25)
+    assert apart.value(State(first, 0, 0.25)) > apart.value(State(second, 0, 0.25))
+    assert (
+        together.value(State(first, 0, 0.25))
+        == together.value(State(second, 0, 0.25))
+        == apart.value(State("fresh", 0, 0.25))
+    )
 
 
 def test_an_unknown_estimator_is_named() -> None:

@@ -122,6 +122,9 @@ def test_unusable_arguments_are_refused() -> None:
     for settings in ({"memory": 0.0}, {"memory": 1.1}, {"pool_weight": 0.0}):
         with pytest.raises(ValueError, match="0 < memory <= 1"):
             tracker(**settings)
+    for pool_memory in (0.0, 1.1):
+        with pytest.raises(ValueError, match=f"need 0 < pool_memory <= 1, got {pool_memory}"):
+            tracker(pool_memory=pool_memory)
     for outcome in (math.nan, math.inf):
         learning = tracker()
         with pytest.raises(ValueError, match="finite soft return"):

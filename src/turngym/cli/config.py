@@ -17,9 +17,11 @@ import gymnasium as gym
 
 from turngym.agents.rollout import make_env
 from turngym.cli.errors import UsageError, nearest
+from turngym.cli.options import JsonObject, JsonObjects, is_objects
 from turngym.envs import TextEnv, env_ids
 from turngym.envs.splits import SPLITS
 from turngym.trainers.config import TrainConfig
+from turngym.trainers.curriculum import check_levels
 
 Section = TypeVar("Section")
 
@@ -29,9 +31,9 @@ AT_LEAST_ONE = ("batch_size", "threads", "rollout_slots", "episodes", "hidden_si
                 "checkpoint_every", "course_steps", "check_episodes", "minibatches", "updates_per_batch")  # fmt: skip
 """Counts that nothing works without; every other number may be 0 but not negative."""
 AT_MOST_ONE = ("turn_lambda", "filter_share", "filter_mass", "clip_low", "state_discount", "gae_discount", "gae_lambda",
-               "turn_discount")  # fmt: skip
+               "turn_discount", "floor", "memory")  # fmt: skip
 """Shares, discounts and decays."""
-ABOVE_ZERO = ("beta", "beta_final", "temperature")
+ABOVE_ZERO = ("beta", "beta_final", "temperature", "memory")
 """What is divided by, or moves geometrically."""
 MAY_BE_INFINITE = ("beta_value",)
 """An infinite temperature of V* means the plain mean of the returns."""
@@ -96,6 +98,18 @@ def check_env(env_id: str, env_kwargs: Mapping[str, Any]) -> None:
     except (ValueError, TypeError) as error:
         reason = str(error).partition(" was raised from the environment creator")[0]
         raise UsageError(f"{short_name(env_id)} refuses its arguments {dict(env_kwargs)}: {reason}") from error
+
+
+def check_curriculum(config: TrainConfig) -> None:
+    """Make and reset the environment of every easier level.
+
+    Raises:
+        UsageError: A level cannot be made or does not fit the environment itself.
+    """
+    try:
+        check_levels(config)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def env_arguments(env_id: str) -> list[str]:
@@ -209,7 +223,9 @@ def _typed(value: Any, hint: Any, place: str) -> Any:
         if not isinstance(value, list):
             raise UsageError(f"{place} must be a list of numbers, not {value!r}")
         return [_typed(number, float, place) for number in value]
-    if hint not in names and not isinstance(value, dict):
+    if hint == JsonObjects and not is_objects(value):
+        raise UsageError(f"{place} must be a list of tables, not {value!r}")
+    if hint == JsonObject and not isinstance(value, dict):
         raise UsageError(f"{place} must be a table, not {value!r}")
     return value
 

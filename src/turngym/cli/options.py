@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass, fields, is_dataclass
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeGuard, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -19,6 +19,9 @@ Options = TypeVar("Options")
 JsonObject = dict[str, Any]
 """A mapping that is written on the command line as one JSON object, such as '{"size": 8}'."""
 
+JsonObjects = list[dict[str, Any]]
+"""Several of them, written as one JSON list."""
+
 _REGISTRY = tyro.constructors.ConstructorRegistry()
 _POSITIONAL = get_args(tyro.conf.Positional[str])[1:]
 _CONFIG = (tyro.conf.FlagCreatePairsOff,)  # a switch is given or not; there is no --no-switch
@@ -28,6 +31,7 @@ _EXPECTED = {
     float: "a number",
     bool: "true or false",
     JsonObject: """a JSON object such as '{"size": 8}'""",
+    JsonObjects: """a JSON list of objects such as '[{"size": 3}]'""",
 }
 
 
@@ -40,6 +44,23 @@ def read_json_object(text: str) -> JsonObject:
     value = json.loads(text)
     if not isinstance(value, dict):
         raise ValueError(f"{text} is not a JSON object")
+    return value
+
+
+def is_objects(value: object) -> TypeGuard[JsonObjects]:
+    """Whether a value is a list of mappings."""
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
+
+
+def read_json_objects(text: str) -> JsonObjects:
+    """Read one JSON list of objects.
+
+    Raises:
+        ValueError: The text is anything else.
+    """
+    value = json.loads(text)
+    if not is_objects(value):
+        raise ValueError(f"{text} is not a JSON list of objects")
     return value
 
 
@@ -66,6 +87,21 @@ def _json_rule(
         metavar="JSON",
         instance_from_str=lambda words: read_json_object(words[0]),
         is_instance=lambda value: isinstance(value, dict),
+        str_from_instance=lambda value: [json.dumps(value)],
+    )
+
+
+@_REGISTRY.primitive_rule
+def _json_list_rule(
+    info: tyro.constructors.PrimitiveTypeInfo,
+) -> tyro.constructors.PrimitiveConstructorSpec[JsonObjects] | None:
+    if info.type != JsonObjects:
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="JSON",
+        instance_from_str=lambda words: read_json_objects(words[0]),
+        is_instance=is_objects,
         str_from_instance=lambda value: [json.dumps(value)],
     )
 
@@ -201,7 +237,8 @@ def _readable(kind: Any, value: str) -> bool:
     if get_origin(kind) is UnionType:
         return any(_readable(part, value) for part in get_args(kind))
     readers: dict[Any, Callable[[str], Any]] = {
-        int: int, float: float, bool: read_boolean, JsonObject: read_json_object, NoneType: ["None"].index,
+        int: int, float: float, bool: read_boolean, JsonObject: read_json_object, JsonObjects: read_json_objects,
+        NoneType: ["None"].index,
     }  # fmt: skip
     try:
         readers.get(kind, str)(value)

@@ -16,6 +16,7 @@ from tyro.conf import FlagConversionOff, Positional, arg
 from turngym.cli.config import (
     CONFIG_FILE,
     changed_settings,
+    check_curriculum,
     check_env,
     check_values,
     load_preset,
@@ -102,7 +103,7 @@ def resolve_config(options: TrainOptions, words: Sequence[str]) -> TrainConfig:
     base = load_preset(preset) if preset else TrainConfig()
     env_id = env_id or resolve_env(base.env.id)
     if base.env.id != env_id:  # arguments of another environment would not fit
-        base = replace(base, env=replace(base.env, kwargs={}))
+        base = replace(base, env=replace(base.env, kwargs={}), curriculum=replace(base.curriculum, levels=[]))
     base = replace(base, env=replace(base.env, id=env_id))
     config = with_algorithm(options, words, base)
     own = "" if config.astarpo.objective == base.astarpo.objective else f"-{config.astarpo.objective}"
@@ -112,6 +113,7 @@ def resolve_config(options: TrainOptions, words: Sequence[str]) -> TrainConfig:
         config = replace(config, model=replace(config.model, path=str(model_folder(Path(config.model.path)))))
     check_values(config)
     check_env(env_id, config.env.kwargs)
+    check_curriculum(config)
     return config
 
 
@@ -153,8 +155,9 @@ def dry_run(config: TrainConfig, folder: Path, console: Console) -> int:
     if reads_values:
         stages.append(f"stage 1: {config.values.instances} instances, {config.values.samples} reference episodes each, "
                       f"{config.values.extra_samples} more")  # fmt: skip
+    easier = len(config.curriculum.levels)
     stages.append(f"stage 2: {config.astarpo.steps} steps of {config.astarpo.batch_size} episodes, "
-                  f"objective {config.astarpo.objective}")  # fmt: skip
+                  f"objective {config.astarpo.objective}{f', easier levels: {easier}' if easier else ''}")  # fmt: skip
     stages.append(f"measurement on {config.evaluation.episodes} test instances")
     console.print(write_toml(config), soft_wrap=True)
     console.print(f"# Would train in {folder}" + (", which exists already:" if folder.exists() else ":"))
