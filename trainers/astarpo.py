@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,10 @@ from torch import Tensor
 from turngym.agents.episode import Episode, write_episodes
 from turngym.agents.language_model import LanguageModel, NonFiniteError
 from turngym.agents.rollout import Instance, make_env, text_env
+from turngym.trainers.alarms import Alarms
 from turngym.trainers.batching import TokenBatch, sampled_logprobs, sampled_scores
 from turngym.trainers.config import TrainConfig
+from turngym.trainers.monitors import measure_rollouts, measure_update
 from turngym.trainers.objectives import (
     FILTERS,
     Objective,
@@ -37,6 +39,7 @@ from turngym.trainers.objectives import (
     step_settings,
 )
 from turngym.trainers.play import model_player, play
+from turngym.trainers.retrieval import measure_retrieval
 from turngym.trainers.samples import as_samples, split_batch, values_before_turns
 from turngym.trainers.tracker import ValueTracker
 
@@ -66,6 +69,10 @@ class Learner:
     """Steps taken, each on a batch of its own."""
     generated_tokens: int = 0
     """Tokens sampled so far, in stage 1 and here."""
+    rollbacks: int = 0
+    """How often learning went back to an earlier step."""
+    alarms: Alarms = field(default_factory=Alarms)
+    """What the alarms remember."""
 
     def parameters(self) -> list[torch.nn.Parameter]:
         """Return what is learned."""
@@ -116,6 +123,7 @@ def learn(
         rollout_seconds = time.perf_counter() - started
         learner.generated_tokens += sum(episode.num_sampled for episode in played)
         settings = step_settings(config, scheduled_beta(config, learner.step), high - low)
+        measured = measure(learner, episodes, config)
         try:
             numbers, log_ratio_B = update(learner, objective, episodes, config, settings)
         except NonFiniteError:
@@ -126,8 +134,9 @@ def learn(
             soft_return = episode.total_reward - settings.beta * log_ratio
             learner.tracker.update(episode.index, soft_return, success=episode.success)
         learner.step += 1
-        numbers |= {
+        numbers |= measured | {
             "step": learner.step,
+            "rollbacks": learner.rollbacks,
             "success": float(np.mean([episode.success for episode in episodes])),
             "task_return": float(np.mean([episode.task_return for episode in episodes])),
             "turns": float(np.mean([len(episode.turns) for episode in episodes])),
@@ -142,22 +151,33 @@ def learn(
         on_step(numbers, episodes)
 
 
+def measure(learner: Learner, episodes: Sequence[Episode], config: TrainConfig) -> dict[str, Any]:
+    """Return what the episodes of a step show about the policy that played them, before it learns from them."""
+    numbers = measure_rollouts(episodes, learner.tracker)
+    every = config.monitors.retrieval_every
+    if every and (learner.step + 1) % every == 0:
+        numbers |= measure_retrieval(learner.policy, episodes, config)
+    return numbers
+
+
 def choose_instances(learner: Learner, config: TrainConfig) -> list[Instance]:
     """Draw the training instances of a step, each for one group: some fresh, the rest from the pool of stage 1.
 
     Those of the pool are drawn with weight sqrt(p (1 - p)) + 0.05, the predicted standard deviation of a binary return:
     instances that are always won or always lost teach nothing, and are known before they are played. Fresh ones have
-    never been played and are never played again, so they cannot be memorised.
+    never been played and are never played again, so they cannot be memorised. After a rollback a step is repeated with
+    other instances and other chance: what led to the collapse is not drawn again.
     """
     stage = config.astarpo
-    rng = np.random.default_rng([config.run.seed, STAGE_TWO_STREAM, learner.step])
+    repeated = [learner.rollbacks] if learner.rollbacks else []
+    rng = np.random.default_rng([config.run.seed, STAGE_TWO_STREAM, learner.step, *repeated])
     size = group_size(config)
     num_prompts = stage.batch_size // size
     num_fresh = round(stage.fresh_share * num_prompts)
     weights = learner.tracker.prompt_weights(learner.pool)
     num_known = min(num_prompts - num_fresh, len(learner.pool))
     known = rng.choice(learner.pool, size=num_known, replace=False, p=weights / weights.sum())
-    first = FRESH_INSTANCES + learner.step * stage.batch_size
+    first = FRESH_INSTANCES + (learner.rollbacks * stage.steps + learner.step) * stage.batch_size
     chosen = [index for index in (*known.tolist(), *range(first, first + num_fresh)) for _ in range(size)]
     seeds = rng.integers(2**31, size=len(chosen)).tolist()
     return [Instance(split="train", index=i, seed=seed) for i, seed in zip(chosen, seeds, strict=True)]
@@ -170,12 +190,16 @@ def scheduled_beta(config: TrainConfig, step: int) -> float:
     return math.exp((1 - done) * math.log(stage.beta) + done * math.log(stage.beta_final))
 
 
-def scheduled_learning_rate(config: TrainConfig, step: int) -> float:
-    """Return the learning rate of a step: linear warm-up, then a linear fall to `final_learning_rate`."""
+def scheduled_learning_rate(config: TrainConfig, step: int, rollbacks: int = 0) -> float:
+    """Return the learning rate of a step: linear warm-up, then a linear fall to `final_learning_rate`.
+
+    Every rollback so far multiplies it by `monitors.rollback_learning_rate`.
+    """
     stage = config.astarpo
     warmup = min(1.0, (step + 1) / max(1, stage.warmup_steps))
     done = step / max(1, stage.steps - 1)
-    return warmup * ((1 - done) * stage.learning_rate + done * stage.final_learning_rate)
+    scale = config.monitors.rollback_learning_rate**rollbacks
+    return scale * warmup * ((1 - done) * stage.learning_rate + done * stage.final_learning_rate)
 
 
 def update(
@@ -208,7 +232,7 @@ def update(
     numbers: dict[str, Any] = {
         "loss": 0.0,
         "grad_norm": 0.0,
-        "learning_rate": scheduled_learning_rate(config, learner.step),
+        "learning_rate": scheduled_learning_rate(config, learner.step, learner.rollbacks),
         "value": float(samples.value_BK[:, 0].double().mean()),
         "kept": len(kept) / len(episodes),
     }
@@ -226,13 +250,15 @@ def update(
             grad_norms.append(take_step(learner, config, losses[-1]))
         passes.append(logp_N)
     numbers["loss"], numbers["grad_norm"] = float(np.mean(losses)), float(np.mean(grad_norms))
-    unmoved_N = torch.cat([samples.places(batch.members) for batch in minibatches[0]])
-    numbers["logprob_drift"] = float((passes[0] - samples.old_logp_N)[unmoved_N].abs().max())
+    ratios_B = torch.zeros_like(samples.reward_BK[:, 0])
     if objective.reads_reference(settings):
-        ratios = samples.per_episode(passes[0] - samples.ref_logp_N).tolist()
-        numbers["kl"] = float(np.mean(ratios))
-        for place, ratio in zip(kept, ratios, strict=True):
-            log_ratio_B[place] = ratio
+        ratios_B = samples.per_episode(passes[0] - samples.ref_logp_N)
+    for place, ratio in zip(kept, ratios_B.tolist(), strict=True):
+        log_ratio_B[place] = ratio
+    unmoved_N = torch.cat([samples.places(batch.members) for batch in minibatches[0]])
+    numbers |= measure_update(
+        samples, passes[0], unmoved_N, ratios_B, tracker=learner.tracker, objective=objective, settings=settings
+    )
     return numbers, log_ratio_B
 
 
@@ -310,6 +336,6 @@ def take_step(learner: Learner, config: TrainConfig, loss: float) -> float:
             "taken and the last checkpoint is intact. Start another run with a lower astarpo.learning_rate"
         )
     for group in learner.optimizer.param_groups:
-        group["lr"] = scheduled_learning_rate(config, learner.step)
+        group["lr"] = scheduled_learning_rate(config, learner.step, learner.rollbacks)
     learner.optimizer.step()
     return grad_norm

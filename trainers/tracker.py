@@ -118,10 +118,14 @@ class ValueTracker:
             average.update(soft_return, success, self.memory)
         self._pool.update(soft_return, success, POOL_MEMORY)
 
+    def predictive_stds(self, indices_I: Iterable[int]) -> NDArray[np.float64]:
+        """Return the predicted standard deviation of the success, `sqrt(p (1 - p))`, in [0, 0.5], shape [I]."""
+        success_I = np.clip([self.success(index) for index in indices_I], 0.0, 1.0)
+        return np.asarray(np.sqrt(success_I * (1.0 - success_I)))
+
     def prompt_weights(self, indices_I: Iterable[int]) -> NDArray[np.float64]:
         """Return sampling weights `sqrt(p (1 - p)) + 0.05`, largest where success is a toss-up, shape [I]."""
-        success_I = np.clip([self.success(index) for index in indices_I], 0.0, 1.0)
-        return np.asarray(np.sqrt(success_I * (1.0 - success_I)) + WEIGHT_FLOOR)
+        return self.predictive_stds(indices_I) + WEIGHT_FLOOR
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as plain numbers and lists; JSON keeps it to the last bit."""
