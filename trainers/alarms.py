@@ -15,33 +15,25 @@ from turngym.trainers.config import ON_ALARM, MonitorsConfig, TrainConfig
 
 REWARD_STD, GRAD_NORM, KL_TAX = "reward_std", "grad_norm", "kl_tax"
 VALIDATION, EMPTY_STEPS = "validation", "empty_steps"
-ABOUT = {
-    REWARD_STD: (
-        "the standard deviation of the returns of a prompt",
-        "The policy does the same whatever it sees: a lower astarpo.learning_rate, a larger astarpo.beta_final, or "
-        "easier or more varied instances",
-    ),
-    GRAD_NORM: (
-        "the gradient norm before clipping",
-        "The policy is running away: a lower astarpo.learning_rate or astarpo.max_grad_norm, or a larger "
-        "astarpo.batch_size",
-    ),
-    KL_TAX: (
-        "beta * KL / reward range",
-        "The policy pays for its distance to the reference more than it can earn: a lower astarpo.learning_rate or a "
-        "lower astarpo.beta",
-    ),
-    VALIDATION: (
-        "the success in validation",
-        "Nothing is solved, so nothing is learned: easier instances, or a longer warm start (warm_start.course_steps)",
-    ),
-    EMPTY_STEPS: (
-        "the share of episodes that the filter kept",
-        "Every prompt is always won or always lost: instances of other difficulty, a larger astarpo.group_size, or "
-        "objectives.filter all",
-    ),
+FIGURE = {
+    REWARD_STD: "the standard deviation of the returns of a prompt",
+    GRAD_NORM: "the gradient norm before clipping",
+    KL_TAX: "beta * KL / reward range",
+    VALIDATION: "the success in validation",
+    EMPTY_STEPS: "the share of episodes that the filter kept",
 }
-"""What the figure of every alarm is, and what to try when it rings."""
+"""What the figure of every alarm is."""
+ADVICE = {
+    REWARD_STD: "The policy does the same whatever it sees; try a lower astarpo.learning_rate or a higher "
+    "astarpo.beta_final",
+    GRAD_NORM: "The policy is running away; try a lower astarpo.learning_rate or a larger astarpo.batch_size",
+    KL_TAX: "The distance to the reference costs more than there is to earn; try a lower astarpo.learning_rate or "
+    "astarpo.beta",
+    VALIDATION: "Nothing is solved, so nothing is learned; try easier instances or a longer warm_start.course_steps",
+    EMPTY_STEPS: "Every prompt is always won or always lost; try instances of other difficulty, a larger "
+    "astarpo.group_size, or objectives.filter all",
+}
+"""What to try when an alarm rings."""
 
 
 class AlarmError(RuntimeError):
@@ -78,7 +70,7 @@ class Alarm:
     """An alarm that rings."""
 
     alarm: str
-    """Its kind, a key of `ABOUT`."""
+    """Its kind, a key of `FIGURE`."""
     step: int
     """The step after which it rang."""
     figure: float
@@ -92,10 +84,10 @@ class Alarm:
 
     def __str__(self) -> str:
         """Return what happened and what to try, in two sentences without the last full stop."""
-        what, advice = ABOUT[self.alarm]
         side = {1: f", above {self.threshold:.3g}", -1: f", below {self.threshold:.3g}", 0: ""}
         beyond = side[(self.figure > self.threshold) - (self.figure < self.threshold)]
         often = f" for {self.readings} readings running" if self.readings > 1 else ""
+        what, advice = FIGURE[self.alarm], ADVICE[self.alarm]
         return f"alarm {self.alarm} at step {self.step}: {what} is {self.figure:.3g}{beyond}{often}. {advice}"
 
 

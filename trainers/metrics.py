@@ -9,7 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-
 STAGE_TWO = ("astarpo", "alarm")
 """The phases whose lines have a step."""
 

@@ -234,8 +234,11 @@ def answer_alarms(
         progress.advance(learner.step - step)
         progress.note(f"rollback {learner.rollbacks} of at most {monitors.max_rollbacks}: back to step {learner.step}")
         return None
-    kept = f"the last checkpoint before it is {good}" if good else "no checkpoint is from before it"
-    return AlarmError(f"{'. '.join(map(str, alarms))}. This step is saved, and {kept}; --resume goes on past the alarm")
+    kept = f"the last checkpoint from before the trouble is {good}" if good else "no checkpoint is from before"
+    tried = f" Learning was rolled back {learner.rollbacks} times." if learner.rollbacks else ""
+    return AlarmError(
+        f"{'. '.join(map(str, alarms))}.{tried} This step is saved, and {kept}; --resume goes on past the alarm"
+    )
 
 
 class DeferredInterrupt:

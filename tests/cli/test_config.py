@@ -153,7 +153,9 @@ def test_a_configuration_survives_toml(kwargs: dict[str, Any], name: str, beta: 
 
 def test_toml_names_every_setting() -> None:
     tables = tomllib.loads(write_toml(TrainConfig()))
-    assert set(tables) == {"env", "model", "warm_start", "values", "astarpo", "objectives", "evaluation", "run"}
+    assert set(tables) == {
+        "env", "model", "warm_start", "values", "astarpo", "objectives", "monitors", "evaluation", "run",
+    }  # fmt: skip
     assert tables["run"]["rollout_slots"] == TrainConfig().run.rollout_slots
 
 
