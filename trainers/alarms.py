@@ -128,7 +128,7 @@ class Alarms:
 
     def _readings(self, numbers: dict[str, Any], config: MonitorsConfig) -> Iterator[tuple[str, Reading]]:
         yield REWARD_STD, self._read_std(numbers, config)
-        if numbers["kept"]:
+        if numbers["grad_norm"] > 0:  # without a gradient there is nothing to compare
             yield GRAD_NORM, self._read_grad_norm(numbers, config)
         if "kl_tax" in numbers:
             tax = numbers["kl_tax"]
