@@ -27,6 +27,12 @@ def tracker() -> ValueTracker:
     )  # fmt: skip
 
 
+def visited_once(success_rates: dict[int, float]) -> ValueTracker:
+    """Return a tracker of prompts 1 and 2, each played once in stage 1; the pool counts next to nothing."""
+    estimates = estimate_values({1: [1.0], 2: [0.0]}, 0.5, 1.0, (0.0, 1.0))
+    return ValueTracker(estimates, success_rates, pool_weight=1e-14)
+
+
 def episode(index: int, reward: float, *replies: list[int], logprob: float = -0.5) -> Episode:
     """Return an episode whose turns are prompts of one token, 99, each with a reply; the last turn earns the reward."""
     ids: list[int] = []
