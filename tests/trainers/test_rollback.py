@@ -63,7 +63,9 @@ def collapsing(config: TrainConfig, on_alarm: str, **monitors: Any) -> TrainConf
     """Return a run of six steps in which the policy runs away from the reference."""
     return replace(
         config,
-        astarpo=replace(config.astarpo, steps=6, learning_rate=ABSURD, warmup_steps=0, objective="astarpo"),
+        astarpo=replace(
+            config.astarpo, steps=6, batch_size=4, learning_rate=ABSURD, warmup_steps=0, objective="astarpo"
+        ),
         monitors=MonitorsConfig(on_alarm=on_alarm, grad_norm_ratio=1e9, **monitors),
     )
 
