@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,11 @@ from torch import Tensor
 from turngym.agents.episode import Episode, write_episodes
 from turngym.agents.language_model import LanguageModel, NonFiniteError
 from turngym.agents.rollout import Instance, make_env, text_env
+from turngym.trainers.alarms import Alarms
 from turngym.trainers.batching import TokenBatch, sampled_logprobs, sampled_scores
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.curriculum import Tracker, by_level, draw_levels, level_instances, outcomes
+from turngym.trainers.monitors import measure_rollouts, measure_update
 from turngym.trainers.objectives import (
     FILTERS,
     Objective,
@@ -38,6 +40,7 @@ from turngym.trainers.objectives import (
     step_settings,
 )
 from turngym.trainers.play import final_temperature, model_player, play
+from turngym.trainers.retrieval import measure_retrieval
 from turngym.trainers.samples import as_samples, split_batch, values_before_turns, values_of_states
 from turngym.trainers.shaping import is_shaped, shaping_means
 from turngym.trainers.soft_values import Transitions
@@ -77,6 +80,10 @@ class Learner:
     """Tokens sampled in stage 1."""
     generated_tokens: int = 0
     """Tokens sampled so far, in stage 1 and here."""
+    rollbacks: int = 0
+    """How often learning went back to an earlier step."""
+    alarms: Alarms = field(default_factory=Alarms)
+    """What the alarms remember."""
 
     def parameters(self) -> list[torch.nn.Parameter]:
         """Return what is learned."""
@@ -135,6 +142,7 @@ def learn(
         rollout_seconds = time.perf_counter() - started
         settings = step_settings(config, scheduled_beta(config, position(learner, config)), high - low)
         value_states(learner, config, settings)
+        measured = measure(learner, episodes, config)
         try:
             numbers, log_ratio_BK = update(learner, objective, episodes, config, settings)
         except NonFiniteError:
@@ -148,8 +156,9 @@ def learn(
                 learner.states.follow(episode, [settings.beta * log_ratio for log_ratio in log_ratio_K])
         learner.step += 1
         learner.generated_tokens += 0 if reused else sum(episode.num_sampled for episode in played)
-        numbers |= {
+        numbers |= measured | {
             "step": learner.step,
+            "rollbacks": learner.rollbacks,
             **outcomes(episodes, config),
             "turns": float(np.mean([len(episode.turns) for episode in episodes])),
             "valid": float(np.mean([turn.valid for episode in episodes for turn in episode.turns])),
@@ -165,23 +174,34 @@ def learn(
         on_step(numbers, episodes)
 
 
+def measure(learner: Learner, episodes: Sequence[Episode], config: TrainConfig) -> dict[str, Any]:
+    """Return what the episodes of a step show about the policy that played them, before it learns from them."""
+    numbers = measure_rollouts(episodes, learner.tracker)
+    every = config.monitors.retrieval_every
+    if every and (learner.step + 1) % every == 0:
+        numbers |= measure_retrieval(learner.policy, episodes, config)
+    return numbers
+
+
 def choose_instances(learner: Learner, config: TrainConfig) -> list[Instance]:
     """Draw the training instances of a step, each for one group: some fresh, the rest from the pool of stage 1.
 
     Those of the pool are drawn with weight sqrt(p (1 - p)) + 0.05, the predicted standard deviation of a binary return:
     instances that are always won or always lost teach nothing, and are known before they are played. Fresh ones have
     never been played and are never played again, so they cannot be memorised. With a curriculum the level of each
-    prompt is drawn first; those of an easier level are all fresh.
+    prompt is drawn first; those of an easier level are all fresh. After a rollback a step is repeated with other
+    instances and other chance: what led to the collapse is not drawn again.
     """
     stage = config.astarpo
-    rng = np.random.default_rng([config.run.seed, STAGE_TWO_STREAM, learner.step])
+    repeated = [learner.rollbacks] if learner.rollbacks else []
+    rng = np.random.default_rng([config.run.seed, STAGE_TWO_STREAM, learner.step, *repeated])
     size = group_size(config)
     *easier, num_prompts = draw_levels(learner.tracker, config.curriculum, stage.batch_size // size, rng)
     num_fresh = round(stage.fresh_share * num_prompts)
     weights = learner.tracker.prompt_weights(learner.pool)
     num_known = min(num_prompts - num_fresh, len(learner.pool))
     known = rng.choice(learner.pool, size=num_known, replace=False, p=weights / weights.sum())
-    offset = learner.step * stage.batch_size
+    offset = (learner.rollbacks * stage.steps + learner.step) * stage.batch_size
     first = FRESH_INSTANCES + offset
     prompts = (*known.tolist(), *range(first, first + num_fresh), *level_instances(easier, offset))
     chosen = [index for index in prompts for _ in range(size)]
@@ -236,11 +256,20 @@ def scheduled_temperature(config: TrainConfig, done: float) -> float:
     return first + done * (final_temperature(config) - first)
 
 
-def scheduled_learning_rate(config: TrainConfig, step: int, done: float) -> float:
-    """Return the learning rate of a step: linear warm-up, then a linear fall to `final_learning_rate`."""
+def scheduled_learning_rate(config: TrainConfig, step: int, done: float, rollbacks: int = 0) -> float:
+    """Return the learning rate of a step: linear warm-up, then a linear fall to `final_learning_rate`.
+
+    Every rollback so far multiplies it by `monitors.rollback_learning_rate`.
+    """
     stage = config.astarpo
     warmup = min(1.0, (step + 1) / max(1, stage.warmup_steps))
-    return warmup * ((1 - done) * stage.learning_rate + done * stage.final_learning_rate)
+    scale = config.monitors.rollback_learning_rate**rollbacks
+    return scale * warmup * ((1 - done) * stage.learning_rate + done * stage.final_learning_rate)
+
+
+def current_learning_rate(learner: Learner, config: TrainConfig) -> float:
+    """Return the learning rate of the step that the learner stands before."""
+    return scheduled_learning_rate(config, learner.step, position(learner, config), learner.rollbacks)
 
 
 def update(
@@ -277,7 +306,7 @@ def update(
     numbers: dict[str, Any] = {
         "loss": 0.0,
         "grad_norm": 0.0,
-        "learning_rate": scheduled_learning_rate(config, learner.step, position(learner, config)),
+        "learning_rate": current_learning_rate(learner, config),
         "value": float(samples.value_BK[:, 0].double().mean()),
         "kept": len(kept) / len(episodes),
     }
@@ -295,13 +324,15 @@ def update(
             grad_norms.append(take_step(learner, config, losses[-1]))
         passes.append(logp_N)
     numbers["loss"], numbers["grad_norm"] = float(np.mean(losses)), float(np.mean(grad_norms))
-    unmoved_N = torch.cat([samples.places(batch.members) for batch in minibatches[0]])
-    numbers["logprob_drift"] = float((passes[0] - samples.old_logp_N)[unmoved_N].abs().max())
+    ratio_BK = torch.zeros_like(samples.reward_BK)
     if objective.reads_reference(settings):
         ratio_BK = samples.per_turn(passes[0] - samples.ref_logp_N)
-        numbers["kl"] = float(ratio_BK.sum(1).mean())
-        for place, ratio_K in zip(kept, ratio_BK.tolist(), strict=True):
-            log_ratio_BK[place] = ratio_K
+    for place, ratio_K in zip(kept, ratio_BK.tolist(), strict=True):
+        log_ratio_BK[place] = ratio_K
+    unmoved_N = torch.cat([samples.places(batch.members) for batch in minibatches[0]])
+    numbers |= measure_update(
+        samples, passes[0], unmoved_N, ratio_BK.sum(1), tracker=learner.tracker, objective=objective, settings=settings
+    )
     return numbers, log_ratio_BK
 
 
@@ -383,6 +414,6 @@ def take_step(learner: Learner, config: TrainConfig, loss: float) -> float:
             "taken and the last checkpoint is intact. Start another run with a lower astarpo.learning_rate"
         )
     for group in learner.optimizer.param_groups:
-        group["lr"] = scheduled_learning_rate(config, learner.step, position(learner, config))
+        group["lr"] = current_learning_rate(learner, config)
     learner.optimizer.step()
     return grad_norm

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -136,12 +137,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{error}. {_advice(path)}") from error
 
 
-def latest_checkpoint(folder: Path) -> Path | None:
-    """Return the newest checkpoint that verifies, or None.
+def latest_checkpoint(folder: Path, last_step: float = math.inf) -> Path | None:
+    """Return the newest checkpoint that verifies, none of them later than `last_step`, or None.
 
     Unfinished ones are ignored; a damaged one is passed over with a warning that says what is wrong with it.
     """
     for path in _checkpoints(folder):
+        if _order(path)[0] > last_step:
+            continue
         try:
             _verify(path)
         except CheckpointError as error:
@@ -151,10 +154,15 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return None
 
 
-def prune(folder: Path, keep: int) -> list[Path]:
-    """Delete all but the newest `keep` complete checkpoints and return the deleted ones.
+def prune(folder: Path, keep: int, good_steps: Iterable[int] = ()) -> list[Path]:
+    """Delete all but the newest complete checkpoints and return the deleted ones.
 
     A checkpoint with missing or cut-off files does not count as kept. Contents are not read.
+
+    Args:
+        folder: Folder of all checkpoints of a run.
+        keep: How many of the newest stay.
+        good_steps: For each of these steps, the newest one that is not later stays too.
 
     Raises:
         ValueError: `keep` is less than 1.
@@ -162,14 +170,24 @@ def prune(folder: Path, keep: int) -> list[Path]:
     if keep < 1:
         raise ValueError(f"keep must be at least 1, got {keep}")
     complete = 0
+    wanted = set(good_steps)
     removed = []
     for path in list(_checkpoints(folder)):
-        if complete == keep:
+        served = {step for step in wanted if _order(path)[0] <= step}
+        if complete >= keep and not served:
             _remove(path)
             removed.append(path)
         elif _is_good(path, contents=False):
             complete += 1
+            wanted -= served
     return removed
+
+
+def remove_after(folder: Path, step: int) -> None:
+    """Delete the checkpoints of later steps."""
+    for path in list(_checkpoints(folder)):
+        if _order(path)[0] > step:
+            _remove(path)
 
 
 def _check_name(name: str) -> None:

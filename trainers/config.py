@@ -213,6 +213,52 @@ class ObjectivesConfig:
     """Largest exponent of a weight in "awr", whose temperature is `values.beta_value`."""
 
 
+ON_ALARM = ("warn", "stop", "rollback")
+"""What an alarm may do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonitorsConfig:
+    """When stage 2 counts as collapsing, and what happens then."""
+
+    on_alarm: str = "warn"
+    """What an alarm does: "warn" (a line in the terminal and in metrics.jsonl), "stop" (the run ends with a checkpoint
+    and can be resumed) or "rollback" (back to the last checkpoint from before the trouble, with other draws and a lower
+    learning rate). An alarm acts once, and again only after it has cleared."""
+    rollback_learning_rate: float = 0.5
+    """What the learning rate is multiplied by at every rollback."""
+    max_rollbacks: int = 2
+    """Rollbacks after which a further alarm stops the run."""
+    std_share: float = 0.1
+    """Alarm "reward_std": the standard deviation of a prompt's returns, predicted where it has one episode, is below
+    this share of its mean over the first steps."""
+    std_first_steps: int = 10
+    """Steps at the start over which that mean is taken."""
+    std_steps: int = 10
+    """Steps running after which "reward_std" rings."""
+    std_solved: float = 0.95
+    """Success from which on a small standard deviation means that the task is solved, and is no alarm."""
+    grad_norm_ratio: float = 10.0
+    """Alarm "grad_norm": the gradient norm before clipping exceeds its moving average by this factor. Sparse rewards
+    exceed 10 for a step now and then in runs that end well: raise it where the alarm stops the run or rolls it back."""
+    grad_norm_memory: float = 0.9
+    """Share of the moving average's weight that survives a step; about `1 / (1 - grad_norm_memory)` steps count."""
+    kl_tax: float = 0.2
+    """Alarm "kl_tax": beta times the KL to the reference is above this share of the reward range; for objectives whose
+    loss charges beta."""
+    validation_success: float = 0.01
+    """Alarm "validation": the success in validation is below this."""
+    validations: int = 5
+    """Validations running after which "validation" rings."""
+    empty_steps: int = 5
+    """Alarm "empty_steps": so many steps running whose filter left nothing to learn from."""
+    retrieval_every: int = 0
+    """Steps between measurements of retrieval accuracy and the mutual information of first reply and prompt, which go
+    through the model once more; 0 never measures them."""
+    retrieval_prompts: int = 16
+    """Prompts in such a measurement; it takes their number squared in sequences."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CurriculumConfig:
     """Easier levels of the environment for stage 2, each played as often as it can teach."""
@@ -269,6 +315,7 @@ class TrainConfig:
     values: ValueConfig = field(default_factory=ValueConfig)
     astarpo: AstarpoConfig = field(default_factory=AstarpoConfig)
     objectives: ObjectivesConfig = field(default_factory=ObjectivesConfig)
+    monitors: MonitorsConfig = field(default_factory=MonitorsConfig)
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     run: RunConfig = field(default_factory=RunConfig)

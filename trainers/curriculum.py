@@ -21,7 +21,7 @@ Shapes: L levels, easiest first, the target last.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import Any
@@ -34,7 +34,7 @@ from turngym.agents.rollout import Instance, make_env, text_env
 from turngym.envs.core import TextEnv
 from turngym.trainers.config import CurriculumConfig, TrainConfig
 from turngym.trainers.pool import NO_ESTIMATES, ValueEstimates
-from turngym.trainers.tracker import ValueTracker, sampling_weights
+from turngym.trainers.tracker import ValueTracker, predictive_stds, sampling_weights
 
 TARGET = -1
 """The level of the configured environment: the last."""
@@ -157,6 +157,10 @@ class LevelTracker:
     def update(self, index: int, soft_return: float, *, success: bool) -> None:
         """Learn from an episode whose baseline has been used; see `ValueTracker.update`."""
         self._of(index).update(index, soft_return, success=success)
+
+    def predictive_stds(self, indices_I: Iterable[int]) -> NDArray[np.float64]:
+        """Return the predicted standard deviation of the success, in [0, 0.5], shape [I]."""
+        return predictive_stds([self.success(index) for index in indices_I])
 
     def prompt_weights(self, indices_I: Sequence[int]) -> NDArray[np.float64]:
         """Return the sampling weights of instances of the target, shape [I]."""

@@ -9,11 +9,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+STAGE_TWO = ("astarpo", "alarm")
+"""The phases whose lines have a step."""
+
 
 class Metrics:
     """Appends to `metrics.jsonl` and reads it back.
 
-    A line names its phase: "warm_start", "values" or "astarpo"; those of "astarpo" have a step.
+    A line names its phase: "warm_start", "values", "astarpo" or "alarm"; those of the last two have a step. After a
+    rollback the steps begin anew from an earlier one, and `rollbacks` counts one more; what was written before stays.
 
     Args:
         path: The file; it need not exist.
@@ -40,9 +44,18 @@ class Metrics:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"phase": phase, **numbers}) + "\n")
 
-    def rewind(self, step: float = math.inf) -> None:
-        """Drop the lines of stage 2 after optimizer step `step`, and a line cut off by a crash."""
-        kept = [line for line in self.lines() if line["phase"] != "astarpo" or line["step"] <= step]
+    def rewind(self, step: float = math.inf, rollbacks: int = 0) -> None:
+        """Drop the lines of stage 2 that come after a step, and a line cut off by a crash.
+
+        Args:
+            step: The last step that is kept.
+            rollbacks: The rollbacks before that step; what was written before the last of them stays.
+        """
+        kept = [
+            line
+            for line in self.lines()
+            if line["phase"] not in STAGE_TWO or line.get("rollbacks", 0) < rollbacks or line["step"] <= step
+        ]
         unfinished = self.path.with_suffix(".tmp")
         unfinished.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         unfinished.replace(self.path)

@@ -14,7 +14,10 @@ class Progress(Protocol):
         """Begin a phase of `total` units of work, None where only its end will tell; ends the phase before."""
 
     def advance(self, n: int = 1, **numbers: float) -> None:
-        """Report `n` more units done and the numbers that describe the state now, such as `success=0.4`."""
+        """Report `n` more units done and the numbers that describe the state now, such as `success=0.4`.
+
+        A negative `n` takes units back that have to be done again.
+        """
 
     def note(self, text: str) -> None:
         """Report one line worth reading after the run."""

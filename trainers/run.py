@@ -5,7 +5,7 @@
         base/                 the player before reinforcement learning: the reference policy
         values.sqlite         its episodes, stage 1; absent where the objective does without
         checkpoints/          step-000050/: policy, optimizer, tracker, a copy of the value store
-        metrics.jsonl         one line per check, stage and optimizer step
+        metrics.jsonl         one line per check, stage, optimizer step and alarm
         episodes/             those of the step before every checkpoint, and of the test
         result.json           scores of random, base and trained player on the test split, and the optimum
 
@@ -20,8 +20,9 @@ import shutil
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
@@ -34,10 +35,11 @@ from turngym.agents.evaluation import instance_range, optimal_rate, score_episod
 from turngym.agents.language_model import LanguageModel
 from turngym.agents.scripted import DemonstrationAgent, RandomAgent
 from turngym.agents.small_model import build_decoder, train_tokenizer
+from turngym.trainers.alarms import Alarm, AlarmError, check_action
 from turngym.trainers.astarpo import Learner, finished, learn, make_optimizer
 from turngym.trainers.checkpoint import latest_checkpoint, load_checkpoint, prune, save_checkpoint
 from turngym.trainers.config import TrainConfig
-from turngym.trainers.critic import load_critic, make_critic, save_critic
+from turngym.trainers.critic import make_critic, save_critic
 from turngym.trainers.curriculum import Tracker, check_levels, make_tracker
 from turngym.trainers.exploration import explore
 from turngym.trainers.metrics import Metrics
@@ -46,8 +48,8 @@ from turngym.trainers.play import final_temperature, model_player, play
 from turngym.trainers.pool import NO_ESTIMATES
 from turngym.trainers.progress import Progress, SuccessSoFar
 from turngym.trainers.reference import estimate, sample_reference, store_fingerprint
+from turngym.trainers.rollback import last_good_checkpoint, restore, roll_back
 from turngym.trainers.soft_values import Transitions, read_transitions
-from turngym.trainers.state_values import StateValues
 from turngym.trainers.value_store import ValueStore
 from turngym.trainers.warm_start import clone, validate
 
@@ -68,15 +70,18 @@ def train(config: TrainConfig, folder: Path, progress: Progress, *, resume: bool
         resume: Continue from what the folder holds.
 
     Returns:
-        What `result.json` holds: the scores by player, the optimum, and the sampled tokens and seconds of the phases.
+        What `result.json` holds: the scores by player, the optimum, the sampled tokens and seconds of the phases, how
+        often each alarm rang, and how often learning was rolled back.
 
     Raises:
-        ValueError: A level of the curriculum cannot be played.
+        AlarmError: An alarm ended the run; it can be resumed past the alarm.
         WarmStartError: The base never reached its success band.
         NonFiniteError: Learning became unstable; the last good checkpoint is intact.
+        ValueError: `monitors.on_alarm` is unknown, or a level of the curriculum cannot be played.
         KeyboardInterrupt: The user interrupted; the run can be resumed, in stage 2 from the very step.
     """
     check_levels(config)
+    check_action(config)
     torch.set_num_threads(config.run.threads)
     metrics = Metrics(folder / "metrics.jsonl")
     if resume:
@@ -175,15 +180,9 @@ def prepare_learner(
     )  # fmt: skip
     if last is not None:
         checkpoint = load_checkpoint(last)
-        learner.optimizer.load_state_dict(checkpoint.optimizer_state)
-        learner.tracker.load_state_dict(checkpoint.extra["tracker"])
+        restore(learner, checkpoint)
         learner.generated_tokens = checkpoint.extra.get("generated_tokens", 0)
-        learner.step = checkpoint.step
-        if "states" in checkpoint.extra:
-            learner.states = StateValues()
-            learner.states.load_state_dict(checkpoint.extra["states"])
-        if critic:
-            load_critic(critic, checkpoint.policy)
+        learner.rollbacks = checkpoint.extra.get("rollbacks", 0)
     return learner
 
 
@@ -211,11 +210,13 @@ def run_stage_one(
 
 
 def run_stage_two(learner: Learner, config: TrainConfig, folder: Path, metrics: Metrics, progress: Progress) -> None:
-    """Learn, with a checkpoint every so many steps, at the end, and when the user interrupts."""
+    """Learn, with a checkpoint every so many steps, at the end, when the user interrupts, and when an alarm asks."""
     stage = config.astarpo
-    metrics.rewind(learner.step)
+    metrics.rewind(learner.step, learner.rollbacks)
     progress.phase(f"stage 2: {stage.objective}", stage.steps)
     progress.advance(learner.step)
+    if config.monitors.on_alarm == "rollback" and learner.step == 0:
+        checkpoint_learner(learner, config, folder)
 
     def after_step(numbers: dict[str, Any], episodes: Sequence[Episode]) -> None:
         every = config.evaluation.validate_every
@@ -223,17 +224,45 @@ def run_stage_two(learner: Learner, config: TrainConfig, folder: Path, metrics: 
             numbers["validation"] = validate(
                 learner.policy, config, config.evaluation.validation_episodes, temperature=final_temperature(config)
             )
+        alarms = learner.alarms.judge(numbers, config.monitors)
         metrics.add("astarpo", numbers)
         progress.advance(**{name: numbers[name] for name in ("success", "loss", "kl") if name in numbers})
+        for alarm in alarms:
+            metrics.add("alarm", {**asdict(alarm), "rollbacks": learner.rollbacks})
+            progress.note(str(alarm))
+        error = answer_alarms(alarms, learner, config, folder, progress)
         due = learner.step % config.run.checkpoint_every == 0 or finished(learner, config)
-        if due or interrupt.requested:
+        if learner.step == numbers["step"] and (due or interrupt.requested or error):
             record_episodes(folder / "episodes" / f"train_{learner.step:06d}.jsonl", episodes)
-            checkpoint_learner(learner, folder)
+            checkpoint_learner(learner, config, folder)
+        if error:
+            raise error
         if interrupt.requested:
             raise KeyboardInterrupt
 
     with DeferredInterrupt() as interrupt:
         learn(learner, config, on_step=after_step, failure_file=folder / "episodes" / "failed_step.jsonl")
+
+
+def answer_alarms(
+    alarms: Sequence[Alarm], learner: Learner, config: TrainConfig, folder: Path, progress: Progress
+) -> AlarmError | None:
+    """Do what `monitors.on_alarm` says about the alarms that ring: nothing, a rollback, or return why the run ends."""
+    monitors = config.monitors
+    if not alarms or monitors.on_alarm == "warn":
+        return None
+    step, good = learner.step, last_good_checkpoint(folder / "checkpoints", alarms)
+    if monitors.on_alarm == "rollback" and good and learner.rollbacks < monitors.max_rollbacks:
+        roll_back(learner, good)
+        checkpoint_learner(learner, config, folder)
+        progress.advance(learner.step - step)
+        progress.note(f"rollback {learner.rollbacks} of at most {monitors.max_rollbacks}: back to step {learner.step}")
+        return None
+    kept = f"the last checkpoint from before the trouble is {good}" if good else "no checkpoint is from before"
+    tried = f" Learning was rolled back {learner.rollbacks} times." if learner.rollbacks else ""
+    return AlarmError(
+        f"{'. '.join(map(str, alarms))}.{tried} This step is saved, and {kept}; --resume goes on past the alarm"
+    )
 
 
 class DeferredInterrupt:
@@ -262,8 +291,11 @@ class DeferredInterrupt:
         self.requested = True
 
 
-def checkpoint_learner(learner: Learner, folder: Path) -> None:
-    """Save everything that stage 2 changes, and the value store that it started from, which nobody writes by now."""
+def checkpoint_learner(learner: Learner, config: TrainConfig, folder: Path) -> None:
+    """Save everything that stage 2 changes, and the value store that it started from, which nobody writes by now.
+
+    Where an alarm may end or roll back the run, the last checkpoint from before what an alarm would put in doubt stays.
+    """
 
     def save_policy(path: Path) -> None:
         learner.policy.save_pretrained(path)
@@ -271,7 +303,12 @@ def checkpoint_learner(learner: Learner, folder: Path) -> None:
             save_critic(learner.critic, path)
 
     values = folder / VALUE_STORE
-    extra = {"tracker": learner.tracker.state_dict(), "generated_tokens": learner.generated_tokens}
+    extra: dict[str, Any] = {
+        "tracker": learner.tracker.state_dict(),
+        "alarms": learner.alarms.state_dict(),
+        "generated_tokens": learner.generated_tokens,
+        "rollbacks": learner.rollbacks,
+    }
     if learner.states is not None:
         extra["states"] = learner.states.state_dict()
     save_checkpoint(
@@ -282,7 +319,8 @@ def checkpoint_learner(learner: Learner, folder: Path) -> None:
         extra=extra,
         files={VALUE_STORE: values} if values.exists() else {},
     )
-    prune(folder / "checkpoints", CHECKPOINTS_KEPT)
+    acts = config.monitors.on_alarm != "warn"
+    prune(folder / "checkpoints", CHECKPOINTS_KEPT, learner.alarms.last_good_steps.values() if acts else ())
 
 
 def record_episodes(path: Path, episodes: Sequence[Episode]) -> None:
@@ -312,6 +350,8 @@ def measure(
             record_episodes(folder / "episodes" / f"test_{name}.jsonl", episodes)
     stage_one = learner.stage_one_tokens
     result["generated_tokens"] = {"values": stage_one, "astarpo": learner.generated_tokens - stage_one}
+    result["alarms"] = dict(Counter(line["alarm"] for line in metrics.lines() if line["phase"] == "alarm"))
+    result["rollbacks"] = learner.rollbacks
     result["seconds"] = {
         "warm_start": metrics.seconds("warm_start"),
         "values": metrics.seconds("values"),

@@ -24,10 +24,15 @@ WEIGHT_FLOOR = 0.05
 """Least sampling weight of a prompt, so that none is given up for good."""
 
 
+def predictive_stds(success_I: ArrayLike) -> NDArray[np.float64]:
+    """Return the predicted standard deviation of a success, `sqrt(p (1 - p))`, [I]; p is cut off to [0, 1]."""
+    success = np.clip(np.asarray(success_I, dtype=np.float64), 0.0, 1.0)
+    return np.asarray(np.sqrt(success * (1.0 - success)))
+
+
 def sampling_weights(success_I: ArrayLike) -> NDArray[np.float64]:
     """Return `sqrt(p (1 - p)) + 0.05`, largest where success is a toss-up, shape [I]; p is cut off to [0, 1]."""
-    success = np.clip(np.asarray(success_I, dtype=np.float64), 0.0, 1.0)
-    return np.asarray(np.sqrt(success * (1.0 - success)) + WEIGHT_FLOOR)
+    return predictive_stds(success_I) + WEIGHT_FLOOR
 
 
 @dataclass(slots=True)
@@ -133,6 +138,10 @@ class ValueTracker:
         if average is not None:
             average.update(soft_return, success, self.memory)
         self._pool.update(soft_return, success, self.pool_memory)
+
+    def predictive_stds(self, indices_I: Iterable[int]) -> NDArray[np.float64]:
+        """Return the predicted standard deviation of the success of instances, in [0, 0.5], shape [I]."""
+        return predictive_stds([self.success(index) for index in indices_I])
 
     def prompt_weights(self, indices_I: Iterable[int]) -> NDArray[np.float64]:
         """Return the `sampling_weights` of instances by their success, shape [I]."""

@@ -158,8 +158,8 @@ def test_a_configuration_survives_toml(kwargs: dict[str, Any], name: str, beta: 
 
 def test_toml_names_every_setting() -> None:
     tables = tomllib.loads(write_toml(TrainConfig()))
-    sections = {"env", "shaping", "model", "warm_start", "values", "astarpo", "objectives", "curriculum", "evaluation",
-                "run"}  # fmt: skip
+    sections = {"env", "shaping", "model", "warm_start", "values", "astarpo", "objectives", "curriculum", "monitors",
+                "evaluation", "run"}  # fmt: skip
     assert set(tables) == sections
     assert tables["run"]["rollout_slots"] == TrainConfig().run.rollout_slots
 
@@ -183,6 +183,9 @@ def test_a_null_has_no_place_in_a_configuration() -> None:
         ("objectives", {"clip_high": -0.1}, "--objectives.clip-high must be a number of at least 0"),
         ("curriculum", {"floor": 1.1}, "--curriculum.floor must be at most 1"),
         ("curriculum", {"memory": 0.0}, "--curriculum.memory must be above 0"),
+        ("monitors", {"std_steps": 0}, "--monitors.std-steps must be at least 1"),
+        ("monitors", {"rollback_learning_rate": 0.0}, "--monitors.rollback-learning-rate must be above 0"),
+        ("monitors", {"grad_norm_memory": 1.5}, "--monitors.grad-norm-memory must be at most 1"),
         ("run", {"seed": -1}, "--run.seed must be a number of at least 0"),
         ("warm_start", {"mistake_rate": -0.1}, "--warm-start.mistake-rate must be"),
     ],

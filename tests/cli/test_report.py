@@ -18,6 +18,7 @@ from turngym.cli.errors import UsageError
 from turngym.cli.report import (
     COLUMNS,
     Curve,
+    alarm_line,
     read_curve,
     result_rows,
     score_table,
@@ -94,6 +95,23 @@ def test_smoothing_stays_within_what_it_smooths(success: list[float], width: int
     assert len(smoothed) == len(success)
     assert all(min(success) - 1e-12 <= value <= max(success) + 1e-12 for value in smoothed)
     assert smoothed[:1] == success[:1]
+
+
+def test_steps_that_a_rollback_undid_are_not_drawn() -> None:
+    played = [(1, 0.1), (2, 0.2), (3, 0.0), (4, 0.0), (3, 0.3), (4, 0.4)]
+    curve = read_curve(json.dumps({"phase": "astarpo", "step": step, "success": rate}) for step, rate in played)
+    assert (curve.steps, curve.success) == ([1, 2, 3, 4], [0.1, 0.2, 0.3, 0.4])
+
+
+def test_alarms_are_counted_in_one_line(tmp_path: Path) -> None:
+    quiet = {**result(), "alarms": {}, "rollbacks": 0}
+    loud = {**quiet, "alarms": {"kl_tax": 2, "grad_norm": 1}}
+    assert alarm_line(result()) == alarm_line(quiet) == ""
+    assert alarm_line(loud) == "Alarms: kl_tax 2, grad_norm 1 (details in metrics.jsonl)"
+    line = "Alarms: kl_tax 2, grad_norm 1; rollbacks: 1 (details in metrics.jsonl)"
+    assert alarm_line({**loud, "rollbacks": 1}) == line
+    write_report(tmp_path, {**loud, "rollbacks": 1}, "")
+    assert f"<p>{line}</p>" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_report_is_one_page_with_its_picture(tmp_path: Path) -> None:

@@ -143,16 +143,34 @@ def test_a_failure_that_explains_itself_is_one_sentence(
     trainer: Callable[[Trainer], list[bool]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     from turngym.agents.language_model import CheckpointError, NonFiniteError
+    from turngym.trainers.alarms import AlarmError
 
-    for error, code in [(NonFiniteError("the loss is nan"), 1), (CheckpointError("x holds no model"), 2)]:
+    reasons = [NonFiniteError("the loss is nan"), CheckpointError("x holds no model"), AlarmError("alarm kl_tax")]
+    for number, (error, code) in enumerate(zip(reasons, (1, 2, 1), strict=True)):
 
         def failing(config: TrainConfig, folder: Path, progress: Progress, error: Exception = error) -> dict[str, Any]:
             raise error
 
         trainer(failing)
-        assert main(["train", "FrozenLake", "--run.name", f"run{code}"]) == code
+        assert main(["train", "FrozenLake", "--run.name", f"run{number}"]) == code
         captured = capsys.readouterr()
         assert captured.err.startswith(f"turngym: {error}") and captured.err.count("\n") == 1
+
+
+def test_alarms_stand_below_the_table(
+    trainer: Callable[[Trainer], list[bool]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer(lambda config, folder, progress: {**result(config), "alarms": {"kl_tax": 2}, "rollbacks": 1})
+    assert main(["train", "FrozenLake"]) == 0
+    assert "\nAlarms: kl_tax 2; rollbacks: 1 (details in metrics.jsonl)\n" in capsys.readouterr().out
+
+
+def test_an_alarm_cannot_do_just_anything(
+    trainer: Callable[[Trainer], list[bool]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert trainer(pretend) == [] and main(["train", "FrozenLake", "--monitors.on-alarm", "halt"]) == 2
+    assert "must be warn, stop or rollback, got 'halt'" in capsys.readouterr().err
+    assert not Path("runs").exists()
 
 
 def test_a_bug_in_training_is_not_hidden(trainer: Callable[[Trainer], list[bool]]) -> None:

@@ -19,7 +19,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from turngym.trainers import checkpoint
-from turngym.trainers.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, prune, save_checkpoint
+from turngym.trainers.checkpoint import (
+    CheckpointError,
+    latest_checkpoint,
+    load_checkpoint,
+    prune,
+    remove_after,
+    save_checkpoint,
+)
 from turngym.trainers.fingerprint import fingerprint_of
 from turngym.trainers.tensor_tree import from_json, read_tensors, to_json, write_tensors
 
@@ -273,6 +280,27 @@ def test_prune_keeps_the_newest_complete_ones(tmp_path: Path) -> None:
     assert prune(tmp_path, 9) == []
     with pytest.raises(ValueError, match="at least 1"):
         prune(tmp_path, 0)
+
+
+def test_prune_keeps_the_newest_that_is_no_later_than_a_good_step(tmp_path: Path) -> None:
+    paths = [save(tmp_path, step, step) for step in (0, 10, 20, 30, 40, 50, 60)]
+    assert prune(tmp_path, 2, [60, 39, 30, 15]) == [paths[4], paths[2], paths[0]]
+    assert names(tmp_path) == ["step-000010", "step-000030", "step-000050", "step-000060"]
+    (paths[1] / "optimizer.json").unlink()
+    assert prune(tmp_path, 1, [15]) == [paths[5], paths[3]]  # none that is complete is as early
+
+
+def test_the_newest_no_later_than_a_step(tmp_path: Path) -> None:
+    paths = [save(tmp_path, step, step) for step in (2, 4, 6)]
+    found = [latest_checkpoint(tmp_path, step) for step in (1, 2, 5, 6, 9)]
+    assert found == [None, paths[0], paths[1], paths[2], paths[2]]
+
+
+def test_later_ones_are_removed(tmp_path: Path) -> None:
+    for step in (2, 4, 6):
+        save(tmp_path, step, step)
+    remove_after(tmp_path, 4)
+    assert names(tmp_path) == ["step-000002", "step-000004"]
 
 
 _KILLED_SAVE = """

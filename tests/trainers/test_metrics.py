@@ -41,6 +41,23 @@ def test_rewinding_drops_later_steps_of_stage_two_alone(metrics: Metrics) -> Non
     assert [line["phase"] for line in metrics.lines()] == ["warm_start", "values", "values"]
 
 
+def test_what_a_rollback_undid_stays_and_what_came_after_is_rewound(metrics: Metrics) -> None:
+    metrics.add("alarm", {"step": 3, "alarm": "kl_tax", "rollbacks": 0})
+    for step in (2, 3):  # back to step 1
+        metrics.add("astarpo", {"step": step, "seconds": 1.0, "rollbacks": 1})
+    metrics.add("alarm", {"step": 3, "alarm": "kl_tax", "rollbacks": 1})
+    metrics.rewind()
+    assert steps(metrics) == [1, 2, 3, 2, 3]
+    metrics.rewind(2, 1)
+    assert steps(metrics) == [1, 2, 3, 2]
+    assert [line["rollbacks"] for line in metrics.lines() if line["phase"] == "alarm"] == [0]
+    metrics.rewind(1, 1)
+    assert steps(metrics) == [1, 2, 3]
+    metrics.rewind(2, 0)  # the rollback itself is undone
+    assert steps(metrics) == [1, 2]
+    assert {line["phase"] for line in metrics.lines()} == {"warm_start", "values", "astarpo"}
+
+
 def test_a_line_cut_off_by_a_crash_is_left_out_and_spoils_no_other(metrics: Metrics) -> None:
     whole = metrics.lines()
     with metrics.path.open("a") as file:

@@ -81,7 +81,7 @@ def test_a_run_ends_with_its_result(finished: Finished) -> None:
     folder, result, _ = finished
     written = json.loads((folder / "result.json").read_text())
     assert scores(written) == json.loads(json.dumps(scores(result)))
-    assert list(result) == ["env_id", "optimum", *ROWS, "generated_tokens", "seconds"]
+    assert list(result) == ["env_id", "optimum", *ROWS, "generated_tokens", "alarms", "rollbacks", "seconds"]
     assert result["env_id"] == "turngym/FrozenLake-v0"
     assert result["optimum"] == 1.0
     for row in ROWS:

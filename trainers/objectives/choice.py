@@ -63,7 +63,8 @@ def step_settings(config: TrainConfig, beta: float, reward_span: float) -> Setti
         reward_span: Width of the reward range.
     """
     numbers = vars(config.objectives)
-    return Settings(**numbers, beta=beta * reward_span, beta_value=config.values.beta_value * reward_span)
+    beta_value = config.values.beta_value * reward_span
+    return Settings(**numbers, beta=beta * reward_span, beta_value=beta_value, reward_span=reward_span)
 
 
 def _check_reference_steps(objective: Objective, config: TrainConfig) -> None:

@@ -107,6 +107,8 @@ class Settings(ObjectivesConfig):
     """KL temperature, in units of reward per nat, above 0."""
     beta_value: float = 0.5
     """Temperature of V*, in units of reward, above 0."""
+    reward_span: float = 1.0
+    """Width of the reward range."""
 
 
 Loss = Callable[[Samples, Settings], Tensor]

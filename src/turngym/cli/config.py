@@ -28,13 +28,15 @@ Section = TypeVar("Section")
 CONFIG_FILE = "config.toml"
 AT_LEAST_ONE = ("batch_size", "threads", "rollout_slots", "episodes", "hidden_size", "layers", "heads", "steps",
                 "instances", "samples", "max_reply_tokens", "context_length", "tokens_per_microbatch",
-                "checkpoint_every", "course_steps", "check_episodes", "minibatches", "updates_per_batch")  # fmt: skip
+                "checkpoint_every", "course_steps", "check_episodes", "minibatches", "updates_per_batch",
+                "std_steps", "validations", "empty_steps", "retrieval_prompts")  # fmt: skip
 """Counts that nothing works without; every other number may be 0 but not negative."""
 AT_MOST_ONE = ("turn_lambda", "filter_share", "filter_mass", "clip_low", "state_discount", "gae_discount", "gae_lambda",
-               "turn_discount", "floor", "memory")  # fmt: skip
-"""Shares, discounts and decays."""
-ABOVE_ZERO = ("beta", "beta_final", "temperature", "memory")
-"""What is divided by, or moves geometrically."""
+               "turn_discount", "floor", "memory", "std_share", "grad_norm_memory",
+               "rollback_learning_rate")  # fmt: skip
+"""Shares, discounts, decays and what a learning rate falls by."""
+ABOVE_ZERO = ("beta", "beta_final", "temperature", "memory", "rollback_learning_rate")
+"""What is divided by, moves geometrically, or would end learning at 0."""
 MAY_BE_INFINITE = ("beta_value",)
 """An infinite temperature of V* means the plain mean of the returns."""
 

@@ -75,6 +75,13 @@ def score_table(rows: Rows, title: str) -> Table:
     return table
 
 
+def alarm_line(result: Mapping[str, Any]) -> str:
+    """Return how often each alarm rang and how often learning was rolled back; empty where nothing rang."""
+    rung = ", ".join(f"{alarm} {count}" for alarm, count in result.get("alarms", {}).items())
+    back = f"; rollbacks: {result['rollbacks']}" if result.get("rollbacks") else ""
+    return f"Alarms: {rung}{back} (details in {METRICS_FILE})" if rung else ""
+
+
 # The learning curve -------------------------------------------------------------------------------------------------
 
 
@@ -92,7 +99,10 @@ class Curve:
 
 
 def read_curve(lines: Iterable[str], phase: str = "astarpo") -> Curve:
-    """Return the training curve in a run's metrics; a torn last line, left by a killed run, is passed over."""
+    """Return the training curve in a run's metrics.
+
+    A torn last line, left by a killed run, is passed over, and so are steps that a rollback undid.
+    """
     curve = Curve()
     for line in lines:
         try:
@@ -100,6 +110,9 @@ def read_curve(lines: Iterable[str], phase: str = "astarpo") -> Curve:
         except json.JSONDecodeError:
             continue
         if record.get("phase") == phase and "success" in record:
+            while curve.steps and curve.steps[-1] >= record["step"]:
+                curve.steps.pop()
+                curve.success.pop()
             curve.steps.append(int(record["step"]))
             curve.success.append(float(record["success"]))
     return curve
@@ -140,8 +153,9 @@ img{max-width:100%}pre{background:#f6f6f6;padding:1rem;overflow:auto;font-size:.
 
 
 def write_page(
-    path: Path, *, title: str, rows: Rows, seconds: Mapping[str, float], config: str, picture: bytes | None
-) -> None:
+    path: Path, *, title: str, rows: Rows, seconds: Mapping[str, float], config: str, picture: bytes | None,
+    alarms: str = "",
+) -> None:  # fmt: skip
     """Write a page that needs no other file.
 
     Args:
@@ -151,6 +165,7 @@ def write_page(
         seconds: Wall-clock time of each phase.
         config: The run's configuration as text.
         picture: The learning curve as PNG, if there is one.
+        alarms: What `alarm_line` returned.
     """
     head = "".join(f"<th>{escape(column)}</th>" for column in COLUMNS)
     body = "".join(
@@ -167,6 +182,7 @@ def write_page(
 {body}</tbody></table>
 <p>Held-out instances, each played once. Success with its 95% Wilson interval; return, turns and sampled tokens are
 means per episode; seconds are the wall-clock time of all n episodes of a row.</p>
+{f"<p>{escape(alarms)}</p>" if alarms else ""}
 {image}
 <h2>Time</h2>
 <table><thead><tr><th>phase</th><th>seconds</th></tr></thead><tbody>
@@ -192,5 +208,5 @@ def write_report(folder: Path, result: Mapping[str, Any], config: str) -> list[s
     except ModuleNotFoundError:
         notes.append("no learning curve was drawn: install matplotlib with: pip install 'turngym[plot]'")
     write_page(folder / REPORT_FILE, title=title, rows=rows, seconds=result.get("seconds", {}), config=config,
-               picture=picture)  # fmt: skip
+               picture=picture, alarms=alarm_line(result))  # fmt: skip
     return notes

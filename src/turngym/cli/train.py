@@ -30,7 +30,7 @@ from turngym.cli.config import (
 from turngym.cli.errors import Failure, UsageError
 from turngym.cli.options import parse
 from turngym.cli.players import import_trained, model_folder
-from turngym.cli.report import REPORT_FILE, RESULT_FILE, result_rows, score_table, write_report
+from turngym.cli.report import REPORT_FILE, RESULT_FILE, alarm_line, result_rows, score_table, write_report
 from turngym.cli.terminal import TerminalProgress, make_console
 from turngym.trainers.config import TrainConfig
 
@@ -41,7 +41,11 @@ UNREADABLE = (
     "turngym.trainers.value_store:ValueStoreError",
 )
 """Errors of training that are about its input."""
-FAILED = ("turngym.agents.language_model:NonFiniteError", "turngym.trainers.warm_start:WarmStartError")
+FAILED = (
+    "turngym.agents.language_model:NonFiniteError",
+    "turngym.trainers.alarms:AlarmError",
+    "turngym.trainers.warm_start:WarmStartError",
+)
 """Errors of training that end it for a reason they explain."""
 
 
@@ -170,13 +174,18 @@ def check_learner(config: TrainConfig) -> None:
     """Refuse what could be refused only after minutes, or only once the run folder exists.
 
     Raises:
-        UsageError: The model, the objective or the packages they need are not there, or the batch does not fit them.
+        UsageError: The model, the objective or the packages they need are not there, the batch does not fit them, or
+            an alarm is to do what it cannot.
     """
     shape = config.model
     if not shape.path and shape.hidden_size % (2 * shape.heads):
         raise UsageError(f"--model.hidden-size must be a multiple of {2 * shape.heads}, twice the heads, "
                          f"got {shape.hidden_size}")  # fmt: skip
     find_objective(config)
+    try:
+        import_trained("turngym.trainers.alarms").check_action(config)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def find_objective(config: TrainConfig) -> Any:
@@ -269,7 +278,7 @@ def finish(config: TrainConfig, folder: Path, result: dict[str, Any], console: C
     """Write the report and print the closing table."""
     notes = write_report(folder, result, write_toml(config))
     console.print(score_table(result_rows(result), f"{config.env.id}, test split"))
-    for note in notes:
+    for note in filter(None, [alarm_line(result), *notes]):
         console.print(note)
     console.print(f"Report: {folder / REPORT_FILE}")
     console.print(f"Watch it play: turngym play {short_name(config.env.id)} --agent {shlex.quote(str(folder))}")
