@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from turngym.agents.episode import Episode, Turn
+from turngym.agents.evaluation import instance_range
 from turngym.agents.language_model import LanguageModel
 from turngym.trainers.config import AstarpoConfig, ModelConfig, MonitorsConfig, TrainConfig
 from turngym.trainers.play import model_player, play
@@ -65,9 +66,10 @@ def test_cross_scores_by_hand() -> None:
     hit, miss = 2.5 - math.log(math.exp(2.5) + 4), -math.log(math.exp(2.5) + 4)
     for tokens in (1, 4096):
         config = replace(CONFIG, astarpo=AstarpoConfig(temperature=2.0, tokens_per_microbatch=tokens))
-        scores = cross_scores(policy(copy_prompt), first_turns(EPISODES[:2], 2, 9), config)
-        # The replies 1 2 3 and 2 1 3 share their last token.
-        expected = torch.tensor([[3 * hit, hit + 2 * miss], [hit + 2 * miss, 3 * hit]], dtype=torch.float64)
+        chosen = first_turns([EPISODES[0], answered(PROMPTS[1], [2, 2, 3])], 2, 9)
+        # The prompts are 1 2 3 and 2 1 3, the replies 1 2 3 and 2 2 3.
+        expected = torch.tensor([[3 * hit, hit + 2 * miss], [2 * hit + miss, 2 * hit + miss]], dtype=torch.float64)
+        scores = cross_scores(policy(copy_prompt), chosen, config)
         torch.testing.assert_close(scores, expected, rtol=1e-6, atol=1e-6)
 
 
@@ -90,8 +92,6 @@ def test_only_different_prompts_that_fit_and_were_answered_count() -> None:
 
 
 def test_own_scores_are_what_the_sampler_recorded(player: LanguageModel, tiny: TrainConfig) -> None:
-    from turngym.agents.evaluation import instance_range
-
     episodes = first_turns(play(model_player(player, tiny), instance_range("train", 6), tiny), 6, 400)
     own = cross_scores(player, episodes, tiny).diagonal()
     recorded = [sum(episode.turns[0].logprobs) for episode in episodes]

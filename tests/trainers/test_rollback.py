@@ -13,13 +13,14 @@ import pytest
 
 from turngym.agents.language_model import LanguageModel
 from turngym.trainers import astarpo, run
-from turngym.trainers.alarms import AlarmError
+from turngym.trainers.alarms import Alarm, AlarmError, Alarms
 from turngym.trainers.astarpo import FRESH_INSTANCES, Learner, choose_instances, scheduled_learning_rate
 from turngym.trainers.checkpoint import latest_checkpoint, load_checkpoint
 from turngym.trainers.config import MonitorsConfig, TrainConfig
 from turngym.trainers.fingerprint import fingerprint_of
 from turngym.trainers.metrics import Metrics
 from turngym.trainers.progress import SilentProgress
+from turngym.trainers.rollback import roll_back
 from turngym.trainers.run import prepare_learner, run_stage_two, train
 
 ABSURD = 0.3
@@ -214,14 +215,13 @@ def test_everything_is_as_the_checkpoint_holds_it(
     class Stop(Exception):
         pass
 
-    roll_back = run.roll_back
-    judge = astarpo.Alarms.judge
+    judge = Alarms.judge
 
     def watch(alarms: Any, numbers: dict[str, Any], monitors: MonitorsConfig) -> Any:
         rung = judge(alarms, numbers, monitors)
         if numbers["step"] != 5:
             return rung
-        return [run.Alarm(alarm="kl_tax", step=5, figure=1.0, threshold=0.2, readings=1, last_good_step=3)]
+        return [Alarm(alarm="kl_tax", step=5, figure=1.0, threshold=0.2, readings=1, last_good_step=3)]
 
     def spy(learner: Learner, checkpoint: Path) -> None:
         roll_back(learner, checkpoint)
@@ -235,7 +235,7 @@ def test_everything_is_as_the_checkpoint_holds_it(
         checkpoint_learner(learner, config, folder)
         saved.append(state(learner))
 
-    monkeypatch.setattr(astarpo.Alarms, "judge", watch)
+    monkeypatch.setattr(Alarms, "judge", watch)
     monkeypatch.setattr(run, "roll_back", spy)
     monkeypatch.setattr(run, "checkpoint_learner", save)
     with pytest.raises(Stop):
