@@ -73,6 +73,32 @@ def test_shrinkage_by_hand_and_in_the_limit() -> None:
     assert soft_values(transitions, beta, 1e12) == pytest.approx(monte_carlo_values(transitions, math.inf), abs=1e-9)
 
 
+def explorer(turns: list[StoredTurn], log_ratio: float) -> list[StoredTurn]:
+    """Return the turns as those of an explorer whose replies all weigh the same."""
+    return [replace(turn, behaviour="temperature 2.0", log_ratio=log_ratio) for turn in turns]
+
+
+def test_an_explorer_adds_to_what_follows_and_by_its_weight_to_the_odds() -> None:
+    beta = 0.2
+    turns = [*episode(0, ("s", "bet", 1.0)), *episode(1, ("s", "save", 0.25)),
+             *explorer([*episode(0, ("s", "bet", 0.0)), *episode(1, ("s", "bet", 0.0))], math.log(0.25))]  # fmt: skip
+    transitions = read_transitions(turns)
+    assert transitions.own_M.tolist() == [True, True, False, False]
+    assert transitions.weight_M == pytest.approx([1.0, 1.0, 0.25, 0.25])
+    bet, odds = 1 / 3, 1.5 / 2.5  # three outcomes of one worth; the reference's share of bets is weighed
+    expected = beta * math.log(odds * math.exp(bet / beta) + (1 - odds) * math.exp(0.25 / beta))
+    assert soft_values(transitions, beta, 0.0) == pytest.approx([expected])
+    assert soft_values(transitions, beta, 1e12) == pytest.approx([1.25 / 2.5])
+    assert monte_carlo_values(transitions, math.inf) == pytest.approx([1.25 / 2])
+    assert transitions.of_reference().visits.tolist() == [2] and transitions.visits.tolist() == [4]
+
+
+@pytest.mark.parametrize("beta", [0.0, 1e-4, 0.5])
+def test_a_reply_that_the_reference_cannot_give_is_left_out(beta: float) -> None:
+    turns = [*episode(0, ("s", "bet", 0.25)), *explorer(episode(0, ("s", "shout", 1.0)), -5000.0)]
+    assert soft_values(read_transitions(turns), beta, 0.0) == pytest.approx([0.25])
+
+
 def test_a_state_reached_in_two_ways_is_worth_the_same_after_both() -> None:
     turns = [
         *episode(0, ("start", "left", 0.0), ("middle", "go", 1.0)),
