@@ -24,8 +24,8 @@ from turngym.trainers.config import (
 from turngym.trainers.objectives import OBJECTIVES
 
 BATCH_SIZE = 64
-STAGE_ONE = ValueConfig(instances=192, samples=4, extra_samples=256, max_samples=32)
-"""1,024 reference episodes: four of each instance, the rest where the value is uncertain."""
+STAGE_ONE = ValueConfig(instances=96, samples=4, extra_samples=128, max_samples=32)
+"""512 reference episodes: four of each instance, the rest where the value is uncertain."""
 LEARNING_RATES = (6e-4, 1.2e-3, 2.4e-3)
 """What every objective is tried with."""
 Overrides = Mapping[str, Mapping[str, Any]]
@@ -81,7 +81,7 @@ TURNS: Overrides = {"objectives": {"turn_lambda": 0.5, "baseline": "state_tracke
 CONTESTANTS: dict[str, tuple[str, Overrides]] = {
     "astarpo_lambda": (
         "astarpo_turn",
-        {**TURNS, "astarpo": {"reference_steps": 1024 // BATCH_SIZE}},
+        {**TURNS, "astarpo": {"reference_steps": 512 // BATCH_SIZE}},
     ),
     **{name: (name, {}) for name in OBJECTIVES},
 }

@@ -13,8 +13,8 @@ import torch
 from turngym.agents.episode import Episode, Turn
 from turngym.trainers.monitors import distinct_share, measure_rollouts, measure_update, value_quality
 from turngym.trainers.objectives import Samples, Settings, find_objective
+from turngym.trainers.pool import ValueEstimates, estimate_values
 from turngym.trainers.tracker import ValueTracker
-from turngym.trainers.values import ValueEstimates, estimate_values
 
 BETA = 0.5
 
