@@ -15,7 +15,6 @@ import csv
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, fields
 from multiprocessing import get_context
 from pathlib import Path
@@ -43,6 +42,7 @@ from turngym.benchmarks.algorithm_tasks import (
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.metrics import Metrics
 from turngym.trainers.play import model_player, play
+from turngym.trainers.progress import SilentProgress
 from turngym.trainers.run import prepare_base, prepare_learner, run_stage_two
 
 RESULTS = Path("benchmarks/results")
@@ -132,19 +132,6 @@ class Job:
         return self.task, self.algorithm, self.seed, self.learning_rate
 
 
-class Silence:
-    """Listens to nothing."""
-
-    def phase(self, name: str, total: int | None) -> None:
-        """Pass over it."""
-
-    def advance(self, n: int = 1, **numbers: float) -> None:
-        """Pass over it."""
-
-    def note(self, text: str) -> None:
-        """Pass over it."""
-
-
 def recipe(algorithm: str) -> tuple[str, Overrides]:
     """Return the objective and the settings of a contestant or an ablation."""
     return (CONTESTANTS | ABLATIONS)[algorithm]
@@ -155,15 +142,20 @@ def base_folder(folder: Path, task: str, seed: int) -> Path:
     return folder / f"{task}-seed{seed}"
 
 
-def make_base(folder: Path, task: str, seed: int, split: str) -> list[Row]:
-    """Make the base of a seed unless it is there, and measure it beside random play and the optimum."""
+def make_base(base: tuple[Path, str, int, str]) -> list[Row]:
+    """Make a base unless it is there, and measure it beside random play and the optimum.
+
+    Args:
+        base: The folder of all bases, the task, the seed, and the split to measure on.
+    """
+    folder, task, seed, split = base
     config = base_config(TASKS[task], seed)
     torch.set_num_threads(config.run.threads)
     place = base_folder(folder, task, seed)
     place.mkdir(parents=True, exist_ok=True)
-    base = prepare_base(config, place, Metrics(place / "metrics.jsonl"), Silence())
+    model = prepare_base(config, place, Metrics(place / "metrics.jsonl"), SilentProgress())
     count = config.evaluation.episodes
-    players: list[tuple[str, Agent]] = [("random", RandomAgent()), ("base", model_player(base, config))]
+    players: list[tuple[str, Agent]] = [("random", RandomAgent()), ("base", model_player(model, config))]
     rates = {name: success(player, config, split) for name, player in players}
     optimum = optimal_rate(config.env.id, instance_range(split, count), config.env.kwargs)
     if optimum is not None:
@@ -184,8 +176,10 @@ def run_job(job: Job) -> Row:
         (folder / "base").symlink_to((base_folder(job.folder, job.task, job.seed) / "base").resolve())
         metrics = Metrics(folder / "metrics.jsonl")
         began = time.process_time()
-        learner = prepare_learner(prepare_base(config, folder, metrics, Silence()), config, folder, metrics, Silence())
-        run_stage_two(learner, config, folder, metrics, Silence())
+        learner = prepare_learner(
+            prepare_base(config, folder, metrics, SilentProgress()), config, folder, metrics, SilentProgress()
+        )
+        run_stage_two(learner, config, folder, metrics, SilentProgress())
         seconds = time.process_time() - began
         steps = [line for line in metrics.lines() if line["phase"] == "astarpo"]
     return Row(
@@ -271,11 +265,11 @@ def do_all(jobs: Sequence[Job], out: Path, workers: int) -> None:
     known = {(row.task, row.seed) for row in read_rows(out) if row.algorithm == "base"}
     jobs = [job for job in jobs if job.key not in done]
     bases = dict.fromkeys((job.folder, job.task, job.seed, job.split) for job in jobs)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), max_tasks_per_child=4) as pool:
-        for made in as_completed([pool.submit(make_base, *base) for base in bases if (base[1], base[2]) not in known]):
-            append_rows(out, made.result())
-        for number, ended in enumerate(as_completed([pool.submit(run_job, job) for job in jobs]), start=1):
-            row = ended.result()
+    new = [base for base in bases if (base[1], base[2]) not in known]
+    with get_context("spawn").Pool(workers, maxtasksperchild=8) as pool:
+        for rows in pool.imap_unordered(make_base, new):
+            append_rows(out, rows)
+        for number, row in enumerate(pool.imap_unordered(run_job, jobs), start=1):
             append_rows(out, [row])
             print(f"{number}/{len(jobs)} {row.task} {row.algorithm} seed {row.seed} lr {row.learning_rate:g}: "
                   f"{row.success:.3f}, {row.tokens} tokens, {row.seconds:.0f} s", flush=True)  # fmt: skip

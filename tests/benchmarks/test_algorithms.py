@@ -98,7 +98,7 @@ def test_a_contest_goes_on_where_it_stopped(
     monkeypatch.setattr(algorithm_tasks, "STAGE_ONE", ValueConfig(instances=8, samples=8, extra_samples=0))
     monkeypatch.setitem(CONTESTANTS, "astarpo_lambda", (
         "astarpo_turn", {**algorithm_tasks.TURNS, "astarpo": {"reference_steps": 1}}))  # fmt: skip
-    rows = algorithms.make_base(tmp_path, "FrozenLake", 0, "test")
+    rows = algorithms.make_base((tmp_path, "FrozenLake", 0, "test"))
     assert [row.algorithm for row in rows] == ["random", "base", "optimum"]
     job = Job(task="FrozenLake", algorithm="astarpo_lambda", seed=0, learning_rate=1e-3, share=1.0, split="test",
               folder=tmp_path)  # fmt: skip

@@ -37,6 +37,8 @@ AT_MOST_ONE = ("turn_lambda", "filter_share", "filter_mass", "clip_low", "state_
 """Shares, discounts, decays and what a learning rate falls by."""
 ABOVE_ZERO = ("beta", "beta_final", "temperature", "memory", "rollback_learning_rate")
 """What is divided by, moves geometrically, or would end learning at 0."""
+ALL_ABOVE_ZERO = ("explorer_temperatures",)
+"""Lists of numbers that are divided by."""
 MAY_BE_INFINITE = ("beta_value",)
 """An infinite temperature of V* means the plain mean of the returns."""
 
@@ -279,7 +281,7 @@ def check_values(config: TrainConfig) -> None:
         for field in fields(section):
             value = getattr(section, field.name)
             place = f"--{section_field.name}.{field.name}".replace("_", "-")
-            if isinstance(value, list) and not all(0 < number < math.inf for number in value):
+            if field.name in ALL_ABOVE_ZERO and not all(0 < number < math.inf for number in value):
                 raise UsageError(f"{place} must be numbers above 0, got {' '.join(map(str, value))}")
             if not isinstance(value, int | float):
                 continue

@@ -232,7 +232,7 @@ def _readable(kind: Any, value: str) -> bool:
     """Whether a value is of a type, for the types that options have."""
     if get_origin(kind) is Literal:
         return value in map(str, get_args(kind))
-    if get_origin(kind) is list:
+    if get_origin(kind) is list and kind != JsonObjects:
         return _readable(get_args(kind)[0], value)
     if get_origin(kind) is UnionType:
         return any(_readable(part, value) for part in get_args(kind))
@@ -250,7 +250,7 @@ def _readable(kind: Any, value: str) -> bool:
 def _expected(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(map(str, get_args(kind)))
-    if get_origin(kind) is list:
+    if get_origin(kind) is list and kind != JsonObjects:
         return _expected(get_args(kind)[0])
     if get_origin(kind) is UnionType:
         return _expected(next(part for part in get_args(kind) if part is not NoneType))
