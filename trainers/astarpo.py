@@ -296,7 +296,7 @@ def update(
     """
     stage = config.astarpo
     samples = as_samples(episodes, learner.policy)
-    log_ratio_BK = torch.zeros_like(samples.reward_BK).tolist()
+    log_ratio_BK = [[0.0] * len(episode.turns) for episode in episodes]
     if learner.states is not None:
         value_BK = values_of_states(samples, episodes, learner.states)
     else:
@@ -328,7 +328,7 @@ def update(
     if objective.reads_reference(settings):
         ratio_BK = samples.per_turn(passes[0] - samples.ref_logp_N)
     for place, ratio_K in zip(kept, ratio_BK.tolist(), strict=True):
-        log_ratio_BK[place] = ratio_K
+        log_ratio_BK[place] = ratio_K[: len(log_ratio_BK[place])]
     unmoved_N = torch.cat([samples.places(batch.members) for batch in minibatches[0]])
     numbers |= measure_update(
         samples, passes[0], unmoved_N, ratio_BK.sum(1), tracker=learner.tracker, objective=objective, settings=settings

@@ -1,0 +1,85 @@
+"""Learning with values of states, and from the episodes of stage 1."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from turngym.agents.language_model import LanguageModel
+from turngym.trainers.checkpoint import latest_checkpoint, remove_after
+from turngym.trainers.config import TrainConfig
+from turngym.trainers.fingerprint import fingerprint_of
+from turngym.trainers.metrics import Metrics
+from turngym.trainers.objectives import chosen_objective
+from turngym.trainers.progress import SilentProgress
+from turngym.trainers.run import prepare_learner, run_stage_two
+
+
+def config_of(tiny: TrainConfig, baseline: str = "state_tracker", reference_steps: int = 0) -> TrainConfig:
+    return replace(
+        tiny,
+        env=replace(tiny.env, kwargs={"size": 3, "success_rate": 0.8}),
+        astarpo=replace(tiny.astarpo, objective="astarpo_turn", reference_steps=reference_steps, warmup_steps=0),
+        objectives=replace(tiny.objectives, baseline=baseline, turn_lambda=0.5),
+    )
+
+
+def learn(player: LanguageModel, config: TrainConfig, folder: Path) -> tuple[str, list[dict[str, Any]]]:
+    """Run or finish stage 2; return the fingerprint of the weights and the numbers of the steps, without times."""
+    folder.mkdir(exist_ok=True)
+    metrics = Metrics(folder / "metrics.jsonl")
+    learner = prepare_learner(player, config, folder, metrics, SilentProgress())
+    run_stage_two(learner, config, folder, metrics, SilentProgress())
+    steps = [{key: number for key, number in line.items() if "seconds" not in key}
+             for line in metrics.lines() if line["phase"] == "astarpo"]  # fmt: skip
+    return fingerprint_of(learner.policy.model.state_dict()), steps
+
+
+@pytest.mark.parametrize(("baseline", "reference_steps"), [
+    ("state_tracker", 2), ("state_tracker", 5), ("state_vstar", 0), ("state_vstar", 5)])  # fmt: skip
+def test_a_run_resumed_is_the_run(
+    player: LanguageModel, tiny: TrainConfig, tmp_path: Path, baseline: str, reference_steps: int
+) -> None:
+    config = config_of(tiny, baseline, reference_steps)
+    whole = learn(player, config, tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "resumed")
+    remove_after(tmp_path / "resumed" / "checkpoints", 4)
+    last = latest_checkpoint(tmp_path / "resumed" / "checkpoints")
+    assert last is not None and last.name == "step-000004"
+    assert learn(player, config, tmp_path / "resumed") == whole
+    assert [step["step"] for step in whole[1]] == [1, 2, 3, 4, 5, 6]
+
+
+def test_steps_on_stage_one_play_nothing_and_begin_on_policy(
+    player: LanguageModel, tiny: TrainConfig, tmp_path: Path
+) -> None:
+    _, steps = learn(player, config_of(tiny, reference_steps=3), tmp_path / "run")
+    stage_one = Metrics(tmp_path / "run" / "metrics.jsonl").total("values", "sampled_tokens")
+    assert [step["generated_tokens"] for step in steps[:3]] == [stage_one] * 3
+    assert steps[3]["generated_tokens"] == stage_one + steps[3]["sampled_tokens"]
+    # What the reference sampled is what the untouched policy would say; after a step no longer.
+    assert steps[0]["kl"] == 0.0 and steps[0]["logprob_drift"] < 1e-4 < steps[1]["logprob_drift"]
+    assert steps[3]["logprob_drift"] < 1e-4
+
+
+def test_each_source_of_values_leads_elsewhere(player: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
+    sources = {
+        name: config_of(tiny, baseline) for name, baseline in [("tracker", "state_tracker"), ("vstar", "state_vstar")]
+    }
+    for name in ("soft_values", "log_mean_exp"):
+        sources[name] = replace(sources["vstar"], values=replace(tiny.values, state_estimator=name))
+    del sources["vstar"]
+    ends = {name: learn(player, config, tmp_path / name)[0] for name, config in sources.items()}
+    assert len(set(ends.values())) == 3
+
+
+def test_learning_from_stage_one_needs_values_of_states_and_enough_episodes(tiny: TrainConfig) -> None:
+    with pytest.raises(ValueError, match=r"set objectives\.baseline to state_tracker or state_vstar, or leave it at 0"):
+        chosen_objective(replace(tiny, astarpo=replace(tiny.astarpo, reference_steps=1)))
+    with pytest.raises(ValueError, match=r"9 astarpo\.reference_steps of 8 episodes need more than the 64 of stage 1"):
+        chosen_objective(config_of(tiny, reference_steps=9))
+    assert chosen_objective(config_of(tiny, reference_steps=8)).name == "astarpo_turn"
