@@ -88,6 +88,10 @@ CONTESTANTS: dict[str, tuple[str, Overrides]] = {
 """By name: the objective and its settings. `astarpo_lambda` is A*PO turn by turn with everything that belongs to it:
 soft returns tracked per state, bootstrapping, and stage 1 learned from; the others are the plain objectives."""
 ABLATIONS: dict[str, tuple[str, Overrides]] = {
+    "without potentials": (
+        "astarpo_turn",
+        {**TURNS, "astarpo": {"reference_steps": 512 // BATCH_SIZE}, "values": {"state_potentials": False}},
+    ),
     "without stage-1 reuse": ("astarpo_turn", TURNS),
     "lambda 1": ("astarpo_turn", {"objectives": {"baseline": "state_tracker"}}),
     "lambda 0": ("astarpo_turn", {"objectives": {"baseline": "state_tracker", "turn_lambda": 0.0}}),

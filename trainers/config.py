@@ -115,6 +115,8 @@ class ValueConfig:
     state_estimator: str = "measured"
     """How states are valued: "soft_values" (soft value iteration, right with chance), "log_mean_exp" (of the returns
     that followed, right without), or "measured" for the one that fits how far chance decides the returns."""
+    state_potentials: bool = True
+    """Whether the value of a state never met is that of states of the same turn and potential, or of the same turn."""
     state_strength: float = 1.0
     """Pseudo-visits by which soft value iteration shrinks each action of a state towards the state's mean."""
 

@@ -14,7 +14,7 @@ Shapes: K turns, S states.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -60,9 +60,10 @@ class State(NamedTuple):
     level: int = TARGET
     """The level of a curriculum that it belongs to."""
 
-    def names(self) -> tuple[Hashable, Hashable, Hashable]:
-        """Return what its turn, its bucket and itself are known by."""
-        return (self.level, self.turn), (self.level, self.turn, round(self.potential, DECIMALS)), self.key
+    def names(self, potentials: bool) -> tuple[Hashable, Hashable, Hashable]:
+        """Return what its turn, its bucket and itself are known by; without potentials a bucket is a turn."""
+        bucket = round(self.potential, DECIMALS) if potentials else 0.0
+        return (self.level, self.turn), (self.level, self.turn, bucket), self.key
 
 
 def states_of(episode: Episode) -> list[State]:
@@ -77,15 +78,17 @@ class StateValues:
     Args:
         keys: The states of stage 1. Further states count for their bucket and their turn alone: fresh instances are
             played once, so what is held does not grow with the run.
+        potentials: Whether buckets tell potentials apart, or turns alone.
     """
 
-    def __init__(self, keys: Iterable[str] = ()) -> None:
+    def __init__(self, keys: Iterable[str] = (), *, potentials: bool = True) -> None:
+        self._potentials = potentials
         self._averages: tuple[dict[Hashable, _Average], ...] = ({}, {}, {key: _Average() for key in keys})
 
     def value(self, state: State) -> float:
         """Return the value of a state, in the unit of the returns; 0 where nothing like it was ever met."""
         value, prior = 0.0, 0.0
-        for averages, name in zip(self._averages, state.names(), strict=True):
+        for averages, name in zip(self._averages, state.names(self._potentials), strict=True):
             average = averages.get(name)
             if average is not None and average.weight:
                 value = (average.weight * average.value + prior * value) / (average.weight + prior)
@@ -98,7 +101,7 @@ class StateValues:
 
     def add(self, state: State, value: float, visits: float = 1.0) -> None:
         """Learn that a state was worth `value` on `visits` visits; of earlier ones each average keeps the latest."""
-        for averages, name, memory in zip(self._averages, state.names(), MEMORIES, strict=True):
+        for averages, name, memory in zip(self._averages, state.names(self._potentials), MEMORIES, strict=True):
             if averages is not self._averages[-1]:
                 averages.setdefault(name, _Average())
             if name in averages:
@@ -118,17 +121,17 @@ class StateValues:
             soft_return += turn.reward - soft_cost
             self.add(state, soft_return)
 
-    def state_dict(self) -> list[list[list[Any]]]:
+    def state_dict(self) -> dict[str, Any]:
         """Return the state as plain numbers and lists; JSON keeps it to the last bit."""
-        return [
-            [[name, average.value, average.weight] for name, average in averages.items()] for averages in self._averages
-        ]
+        averages = [[[name, one.value, one.weight] for name, one in level.items()] for level in self._averages]
+        return {"potentials": self._potentials, "averages": averages}
 
-    def load_state_dict(self, state: Sequence[Sequence[Sequence[Any]]]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a state written by `state_dict`, replacing everything."""
+        self._potentials = state["potentials"]
         self._averages = tuple(
             {tuple(name) if isinstance(name, list) else name: _Average(*numbers) for name, *numbers in averages}
-            for averages in state
+            for averages in state["averages"]
         )
 
 
@@ -155,7 +158,7 @@ def stage_one_states(transitions: Transitions, beta: float, config: ValueConfig,
         value_S = soft_values(transitions, beta, config.state_strength)
     else:
         value_S = monte_carlo_values(transitions, beta)
-    states = StateValues(transitions.keys if single else ())
+    states = StateValues(transitions.keys if single else (), potentials=config.state_potentials)
     numbers = (transitions.turn_S, transitions.potential_S, value_S, transitions.visits)
     columns = zip(transitions.keys, *(column.tolist() for column in numbers), strict=True)
     for key, turn, potential, value, visits in columns:

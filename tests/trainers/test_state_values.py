@@ -55,7 +55,18 @@ def test_only_states_of_stage_one_are_remembered_singly() -> None:
     values = StateValues(["s"])
     for key in ("s", "fresh"):
         values.add(State(key, 0, 0.0), 1.0)
-    assert [len(level) for level in values.state_dict()] == [1, 1, 1]
+    assert [len(level) for level in values.state_dict()["averages"]] == [1, 1, 1]
+
+
+def test_without_potentials_a_bucket_is_a_turn() -> None:
+    values = StateValues(potentials=False)
+    values.add(State("near", 0, 0.9), 1.0)
+    values.add(State("far", 0, 0.1), 0.0)
+    again = StateValues()
+    again.load_state_dict(json.loads(json.dumps(values.state_dict())))
+    assert (
+        values.value(State("x", 0, 0.9)) == values.value(State("x", 0, 0.1)) == again.value(State("x", 0, 0.9)) == 0.5
+    )
 
 
 def test_levels_of_a_curriculum_are_kept_apart() -> None:
@@ -71,7 +82,9 @@ def test_an_average_forgets() -> None:
     values.add(State("s", 0, 0.0), 1.0, visits=1000)
     for _ in range(40):
         values.add(State("s", 0, 0.0), 0.0)
-    (_, turn_value, _), (_, bucket_value, _), (_, state_value, _) = (level[0] for level in values.state_dict())
+    (_, turn_value, _), (_, bucket_value, _), (_, state_value, _) = (
+        level[0] for level in values.state_dict()["averages"]
+    )
     assert state_value == pytest.approx(0.9**40) and bucket_value == pytest.approx(0.99**40)
     assert turn_value == pytest.approx(0.998**40)
 
@@ -86,7 +99,7 @@ def test_the_first_visits_weigh_the_same() -> None:
 def test_soft_returns_are_rewards_to_go_less_the_soft_cost_to_go() -> None:
     values = StateValues("ab")
     values.follow(episode(turn("a", 0.5), turn("b", 1.0)), [0.1, 0.3])
-    levels = values.state_dict()
+    levels = values.state_dict()["averages"]
     assert [[name, value] for name, value, _ in levels[2]] == [["a", pytest.approx(1.1)], ["b", pytest.approx(0.7)]]
     assert values.before_turns(episode(turn("a"), turn("b"))) == pytest.approx([1.1, 0.7])
 
