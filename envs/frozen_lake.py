@@ -283,7 +283,8 @@ class FrozenLakeEnv(TextEnv):
 
     @property
     def _potential(self) -> float:
-        return 1.0 - self._distances[self._cell] / max(self._distances.values())
+        farthest = max(self._distances.values())
+        return 1.0 - self._distances.get(self._cell, farthest) / farthest  # a hole leads nowhere
 
     # Players ----------------------------------------------------------------------------------------------------
 

@@ -145,7 +145,8 @@ class Alarms:
             self.first_stds.append(std)
             return Reading(figure=std, threshold=0.0, bad=False)
         threshold = config.std_share * sum(self.first_stds) / len(self.first_stds)
-        bad = std < threshold and numbers["success"] < config.std_solved
+        # Where a curriculum played no episode of the environment itself, nothing says that it is solved.
+        bad = std < threshold and numbers.get("success", 0.0) < config.std_solved
         return Reading(figure=std, threshold=threshold, bad=bad, patience=config.std_steps)
 
     def _read_grad_norm(self, numbers: dict[str, Any], config: MonitorsConfig) -> Reading:

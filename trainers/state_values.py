@@ -14,6 +14,7 @@ Shapes: K turns, S states.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -162,5 +163,6 @@ def stage_one_states(transitions: Transitions, beta: float, config: ValueConfig,
     numbers = (transitions.turn_S, transitions.potential_S, value_S, transitions.visits)
     columns = zip(transitions.keys, *(column.tolist() for column in numbers), strict=True)
     for key, turn, potential, value, visits in columns:
-        states.add(State(key, turn, potential), value, visits)
+        if not math.isnan(value):  # a state that explorers alone have met, and no soft value iteration
+            states.add(State(key, turn, potential), value, visits)
     return states

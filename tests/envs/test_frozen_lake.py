@@ -157,6 +157,12 @@ def test_a_reply_is_either_moves_or_refused(reply: str, most: int) -> None:
 # Ends of an episode -------------------------------------------------------------------------------------------------
 
 
+def test_a_reply_after_the_end_is_unusable() -> None:
+    observation, reward, _, _, info = play(FixedLake(), "right", "right", "right", "left")
+    assert "the game is over" in observation and reward == 0.0
+    assert not info["valid"] and not info["success"] and info["potential"] == 0.0
+
+
 def test_hole_ends_without_reward() -> None:
     _, reward, terminated, truncated, info = play(FixedLake(), "down", "right")
     assert (reward, terminated, truncated, info["success"], info["potential"]) == (0.0, True, False, False, 0.0)
