@@ -26,7 +26,7 @@ from turngym.trainers.objectives import OBJECTIVES
 BATCH_SIZE = 64
 STAGE_ONE = ValueConfig(instances=96, samples=4, extra_samples=128, max_samples=32)
 """512 reference episodes: four of each instance, the rest where the value is uncertain."""
-LEARNING_RATES = (6e-4, 1.2e-3, 2.4e-3)
+LEARNING_RATES = (6e-4, 1.2e-3, 2.4e-3, 4.8e-3)
 """What every objective is tried with."""
 Overrides = Mapping[str, Mapping[str, Any]]
 """Settings by section, as on the command line."""
