@@ -62,6 +62,11 @@ class VarianceSplit:
         """The environment's share of the variance, in [0, 1]; 0 where nothing varies."""
         return self.environment / self.returns if self.returns > 0 else 0.0
 
+    @property
+    def spread_is_luck(self) -> bool:
+        """Whether most of the spread of returns is the environment's, so that filtering by it selects lucky prompts."""
+        return self.environment_share > 0.5
+
 
 def variance_split(transitions: Transitions) -> VarianceSplit:
     """Measure how the variance of returns divides between the policy and the environment.

@@ -53,6 +53,7 @@ def test_a_game_of_skill(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "chance 0.0%" in out
     assert "mean over starts): 0.0000." in out
     assert "Values of states: use log-mean-exp. All " in out and "the same outcome each time." in out
+    assert "top_p): most of it is choice." in out
 
 
 def test_a_store_of_shaped_returns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

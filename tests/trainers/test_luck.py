@@ -42,7 +42,7 @@ def test_chance_alone() -> None:
     rows = [[("start", "bet", reward)] for reward in (1.0, 0.0, 0.0, 1.0)]
     split = variance_split(read_transitions(episodes(rows)))
     assert (split.returns, split.environment_share) == pytest.approx((1 / 3, 1.0))
-    assert (split.repeated, split.varied) == (1, 1)
+    assert (split.repeated, split.varied) == (1, 1) and split.spread_is_luck
     chosen = recommend(split)
     assert chosen.estimator is StateEstimator.SOFT_VALUES
     assert "Chance makes 100% of the variance" in chosen.reason and "1 of 1 replies" in chosen.reason
@@ -55,7 +55,7 @@ def test_an_outcome_that_makes_no_difference_is_no_luck() -> None:
             for action in rng.choice(["x", "y"], size=4000).tolist()]  # fmt: skip
     split = variance_split(read_transitions(episodes(rows)))
     assert split.returns == pytest.approx(0.25, abs=1e-3)
-    assert split.varied == 1 and split.environment_share < 0.005
+    assert split.varied == 1 and split.environment_share < 0.005 and not split.spread_is_luck
     assert recommend(split).reason.startswith("Chance makes only 0.")
 
 
