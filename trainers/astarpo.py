@@ -24,11 +24,11 @@ from torch import Tensor
 
 from turngym.agents.episode import Episode, write_episodes
 from turngym.agents.language_model import LanguageModel, NonFiniteError
-from turngym.agents.rollout import Instance, make_env, text_env
+from turngym.agents.rollout import make_env, text_env
 from turngym.trainers.alarms import Alarms
 from turngym.trainers.batching import TokenBatch, sampled_logprobs, sampled_scores
 from turngym.trainers.config import TrainConfig
-from turngym.trainers.curriculum import Tracker, by_level, draw_levels, level_instances, outcomes
+from turngym.trainers.curriculum import Tracker, by_level, outcomes
 from turngym.trainers.monitors import measure_rollouts, measure_update
 from turngym.trainers.objectives import (
     FILTERS,
@@ -36,20 +36,15 @@ from turngym.trainers.objectives import (
     Samples,
     Settings,
     chosen_objective,
-    group_size,
     step_settings,
 )
 from turngym.trainers.play import final_temperature, model_player, play
+from turngym.trainers.prompts import STAGE_TWO_STREAM, choose_instances, follow_start
 from turngym.trainers.retrieval import measure_retrieval
 from turngym.trainers.samples import as_samples, split_batch, values_before_turns, values_of_states
 from turngym.trainers.shaping import is_shaped, shaping_means
 from turngym.trainers.soft_values import Transitions
 from turngym.trainers.state_values import StateValues, stage_one_states
-
-STAGE_TWO_STREAM = 3
-"""Keeps the seeds of this stage apart from those of the others."""
-FRESH_INSTANCES = 2**30
-"""Where the indices of instances begin that no other stage uses."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,6 +67,8 @@ class Learner:
     """The turns of stage 1, for a baseline that knows states."""
     states: StateValues | None = None
     """The values of states, for such a baseline."""
+    starts: StateValues = field(default_factory=StateValues)
+    """The success from starts, by which fresh instances are chosen."""
     critic: torch.nn.Linear | None = None
     """The value head, for an objective that has one."""
     step: int = 0
@@ -152,6 +149,7 @@ def learn(
         for episode, log_ratio_K in zip(() if reused else episodes, () if reused else log_ratio_BK, strict=True):
             soft_return = episode.total_reward - settings.beta * sum(log_ratio_K)
             learner.tracker.update(episode.index, soft_return, success=episode.success)
+            follow_start(learner.starts, episode)
             if learner.states is not None:
                 learner.states.follow(episode, [settings.beta * log_ratio for log_ratio in log_ratio_K])
         learner.step += 1
@@ -181,32 +179,6 @@ def measure(learner: Learner, episodes: Sequence[Episode], config: TrainConfig) 
     if every and (learner.step + 1) % every == 0:
         numbers |= measure_retrieval(learner.policy, episodes, config)
     return numbers
-
-
-def choose_instances(learner: Learner, config: TrainConfig) -> list[Instance]:
-    """Draw the training instances of a step, each for one group: some fresh, the rest from the pool of stage 1.
-
-    Those of the pool are drawn with weight sqrt(p (1 - p)) + 0.05, the predicted standard deviation of a binary return:
-    instances that are always won or always lost teach nothing, and are known before they are played. Fresh ones have
-    never been played and are never played again, so they cannot be memorised. With a curriculum the level of each
-    prompt is drawn first; those of an easier level are all fresh. After a rollback a step is repeated with other
-    instances and other chance: what led to the collapse is not drawn again.
-    """
-    stage = config.astarpo
-    repeated = [learner.rollbacks] if learner.rollbacks else []
-    rng = np.random.default_rng([config.run.seed, STAGE_TWO_STREAM, learner.step, *repeated])
-    size = group_size(config)
-    *easier, num_prompts = draw_levels(learner.tracker, config.curriculum, stage.batch_size // size, rng)
-    num_fresh = round(stage.fresh_share * num_prompts)
-    weights = learner.tracker.prompt_weights(learner.pool)
-    num_known = min(num_prompts - num_fresh, len(learner.pool))
-    known = rng.choice(learner.pool, size=num_known, replace=False, p=weights / weights.sum())
-    offset = (learner.rollbacks * stage.steps + learner.step) * stage.batch_size
-    first = FRESH_INSTANCES + offset
-    prompts = (*known.tolist(), *range(first, first + num_fresh), *level_instances(easier, offset))
-    chosen = [index for index in prompts for _ in range(size)]
-    seeds = rng.integers(2**31, size=len(chosen)).tolist()
-    return [Instance(split="train", index=i, seed=seed) for i, seed in zip(chosen, seeds, strict=True)]
 
 
 def reference_batch(learner: Learner, config: TrainConfig) -> list[Episode]:

@@ -146,6 +146,9 @@ class AstarpoConfig:
     are weighted by the truncated likelihood ratio of policy to reference."""
     fresh_share: float = 0.75
     """Share of the prompts that were never played before; the rest comes from the pool of stage 1."""
+    fresh_candidates: int = 1
+    """Instances looked at for each fresh prompt, before anything is played. The prompts are drawn from them by the
+    running success from starts of the same potential; 1 takes fresh instances as they come."""
     beta: float = 0.05
     """KL temperature at the first step, in units of the reward range."""
     beta_final: float = 0.005

@@ -20,6 +20,8 @@ from turngym.trainers.pool import ValueEstimates
 
 POOL_MEMORY = 0.995
 """The level of the pool averages the last `1 / (1 - POOL_MEMORY)` = 200 episodes, where nothing else is asked for."""
+FRESH_INSTANCES = 2**30
+"""Where the indices of instances begin that no other stage uses."""
 WEIGHT_FLOOR = 0.05
 """Least sampling weight of a prompt, so that none is given up for good."""
 
