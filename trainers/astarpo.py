@@ -26,6 +26,7 @@ from turngym.agents.episode import Episode, write_episodes
 from turngym.agents.language_model import LanguageModel, NonFiniteError
 from turngym.agents.rollout import make_env, text_env
 from turngym.trainers.alarms import Alarms
+from turngym.trainers.automatic_shaping import shape_samples
 from turngym.trainers.batching import TokenBatch, sampled_logprobs, sampled_scores
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.curriculum import Tracker, by_level, outcomes
@@ -67,6 +68,8 @@ class Learner:
     """The turns of stage 1, for a baseline that knows states."""
     states: StateValues | None = None
     """The values of states, for such a baseline."""
+    potential: StateValues | None = None
+    """V* of stage 1 of the states, where rewards are shaped by it."""
     starts: StateValues = field(default_factory=StateValues)
     """The success from starts, by which fresh instances are chosen."""
     critic: torch.nn.Linear | None = None
@@ -174,7 +177,9 @@ def learn(
 
 def measure(learner: Learner, episodes: Sequence[Episode], config: TrainConfig) -> dict[str, Any]:
     """Return what the episodes of a step show about the policy that played them, before it learns from them."""
-    numbers = measure_rollouts(episodes, learner.tracker)
+    numbers: dict[str, Any] = measure_rollouts(episodes, learner.tracker)
+    if config.astarpo.frontier_share:
+        numbers["frontier"] = len(learner.tracker.unsolved(learner.pool))
     every = config.monitors.retrieval_every
     if every and (learner.step + 1) % every == 0:
         numbers |= measure_retrieval(learner.policy, episodes, config)
@@ -273,15 +278,19 @@ def update(
         value_BK = values_of_states(samples, episodes, learner.states)
     else:
         value_BK = values_before_turns(samples, learner.tracker, settings.baseline)
-    samples = replace(samples, value_BK=value_BK)
-    kept = FILTERS[settings.filter or objective.keep](samples, settings).nonzero()[:, 0].tolist()
+    plain = samples = replace(samples, value_BK=value_BK)
+    kept = FILTERS[settings.filter or objective.keep](plain, settings).nonzero()[:, 0].tolist()
     numbers: dict[str, Any] = {
         "loss": 0.0,
         "grad_norm": 0.0,
         "learning_rate": current_learning_rate(learner, config),
-        "value": float(samples.value_BK[:, 0].double().mean()),
+        "value": float(plain.value_BK[:, 0].double().mean()),
         "kept": len(kept) / len(episodes),
     }
+    if learner.potential is not None:
+        weight = config.shaping.automatic_weight
+        samples = shape_samples(plain, episodes, learner.potential, weight, baseline=settings.baseline)
+        numbers["automatic_shaping"] = float((samples.reward_BK - plain.reward_BK).sum(1).double().mean())
     if not kept:
         return numbers, log_ratio_BK
     samples = samples.select(kept)
@@ -302,8 +311,15 @@ def update(
     for place, ratio_K in zip(kept, ratio_BK.tolist(), strict=True):
         log_ratio_BK[place] = ratio_K[: len(log_ratio_BK[place])]
     unmoved_N = torch.cat([samples.places(batch.members) for batch in minibatches[0]])
+    as_played = replace(samples, reward_BK=plain.reward_BK[kept], value_BK=plain.value_BK[kept])
     numbers |= measure_update(
-        samples, passes[0], unmoved_N, ratio_BK.sum(1), tracker=learner.tracker, objective=objective, settings=settings
+        as_played,
+        passes[0],
+        unmoved_N,
+        ratio_BK.sum(1),
+        tracker=learner.tracker,
+        objective=objective,
+        settings=settings,
     )
     return numbers, log_ratio_BK
 

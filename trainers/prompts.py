@@ -37,8 +37,10 @@ def check_prompts(config: TrainConfig) -> None:
     """Refuse numbers that no prompts can be chosen by.
 
     Raises:
-        ValueError: `astarpo.fresh_candidates` is below 1.
+        ValueError: `astarpo.fresh_candidates` is below 1, or `astarpo.frontier_share` is no share.
     """
+    if not 0.0 <= config.astarpo.frontier_share <= 1.0:
+        raise ValueError(f"astarpo.frontier_share must lie in [0, 1], got {config.astarpo.frontier_share:g}")
     if config.astarpo.fresh_candidates < 1:
         raise ValueError("astarpo.fresh_candidates counts the instances looked at for each fresh prompt: set it to 1 "
                          f"to take them as they come, or higher, got {config.astarpo.fresh_candidates}")  # fmt: skip
@@ -57,19 +59,34 @@ def choose_instances(learner: Learner, config: TrainConfig) -> list[Instance]:
     rng = np.random.default_rng([config.run.seed, STAGE_TWO_STREAM, learner.step, *repeated])
     size = group_size(config)
     *easier, num_prompts = draw_levels(learner.tracker, config.curriculum, stage.batch_size // size, rng)
+    retried = draw_frontier(learner, round(stage.frontier_share * num_prompts), rng)
+    num_prompts -= len(retried)
     num_fresh = round(stage.fresh_share * num_prompts)
-    weights = learner.tracker.prompt_weights(learner.pool)
-    num_known = min(num_prompts - num_fresh, len(learner.pool))
-    known = rng.choice(learner.pool, size=num_known, replace=False, p=weights / weights.sum())
+    pool = [index for index in learner.pool if index not in retried]
+    weights = learner.tracker.prompt_weights(pool)
+    num_known = min(num_prompts - num_fresh, len(pool))
+    known = rng.choice(pool, size=num_known, replace=False, p=weights / weights.sum()).tolist() if pool else []
     looks = stage.fresh_candidates
     offset = (learner.rollbacks * stage.steps + learner.step) * stage.batch_size * looks
     first = FRESH_INSTANCES + offset
     fresh = [*range(first, first + looks * num_fresh), *level_instances([looks * count for count in easier], offset)]
     if looks > 1:
         fresh = draw_fresh(fresh, learner.starts, config, rng)
-    chosen = [index for index in (*known.tolist(), *fresh) for _ in range(size)]
+    chosen = [index for index in (*retried, *known, *fresh) for _ in range(size)]
     seeds = rng.integers(2**31, size=len(chosen)).tolist()
     return [Instance(split="train", index=i, seed=seed) for i, seed in zip(chosen, seeds, strict=True)]
+
+
+def draw_frontier(learner: Learner, count: int, rng: np.random.Generator) -> list[int]:
+    """Return so many instances of the pool that were never solved, each as likely as the others, or all if fewer.
+
+    Their predicted success is near 0, and by it they would hardly be drawn; but a first success teaches the most.
+    """
+    if not count:
+        return []
+    frontier = learner.tracker.unsolved(learner.pool)
+    drawn: list[int] = rng.permutation(frontier)[:count].tolist()
+    return drawn
 
 
 def draw_fresh(

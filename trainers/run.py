@@ -37,13 +37,14 @@ from turngym.agents.scripted import DemonstrationAgent, RandomAgent
 from turngym.agents.small_model import build_decoder, train_tokenizer
 from turngym.trainers.alarms import Alarm, AlarmError, check_action
 from turngym.trainers.astarpo import Learner, finished, learn, make_optimizer
+from turngym.trainers.automatic_shaping import reference_potential
 from turngym.trainers.checkpoint import latest_checkpoint, load_checkpoint, prune, save_checkpoint
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.critic import make_critic, save_critic
 from turngym.trainers.curriculum import Tracker, check_levels, make_tracker
 from turngym.trainers.exploration import explore
 from turngym.trainers.metrics import Metrics
-from turngym.trainers.objectives import STATE_BASELINES, chosen_objective
+from turngym.trainers.objectives import STATE_BASELINES, chosen_objective, needs_stage_one
 from turngym.trainers.play import final_temperature, model_player, play
 from turngym.trainers.pool import NO_ESTIMATES
 from turngym.trainers.progress import Progress, SuccessSoFar
@@ -150,6 +151,8 @@ class StageOne:
     """What was played, where stage 2 learns from it."""
     transitions: Transitions | None = None
     """The turns, where stage 2 asks for values of states."""
+    potential: StateValues | None = None
+    """V* of the states, where rewards are shaped by it."""
 
 
 # Stages 1 and 2 -------------------------------------------------------------------------------------------------
@@ -165,7 +168,7 @@ def prepare_learner(
     objective = chosen_objective(config)
     base.model.requires_grad_(False)
     last = latest_checkpoint(folder / "checkpoints")
-    if objective.reads_stage_one(config.objectives):
+    if needs_stage_one(config):
         values = folder / VALUE_STORE
         if last is not None and not values.exists():
             shutil.copyfile(last / VALUE_STORE, values)
@@ -182,7 +185,7 @@ def prepare_learner(
     learner = Learner(
         policy=policy, reference=base, optimizer=make_optimizer(policy, config, critic), tracker=known.tracker,
         pool=known.pool, starts=known.starts, reference_episodes=known.episodes, transitions=known.transitions,
-        critic=critic, stage_one_tokens=stage_one_tokens, generated_tokens=stage_one_tokens,
+        potential=known.potential, critic=critic, stage_one_tokens=stage_one_tokens, generated_tokens=stage_one_tokens,
     )  # fmt: skip
     if last is not None:
         checkpoint = load_checkpoint(last)
@@ -204,8 +207,9 @@ def run_stage_one(
         starts = known_starts(store.starts())
         estimates, success_rates = estimate(store, config), store.success_rates()
         episodes = list(store.episodes()) if config.astarpo.reference_steps else []
+        valued, shaped = config.objectives.baseline in STATE_BASELINES, config.shaping.automatic_weight != 0.0
         transitions = None
-        if config.objectives.baseline in STATE_BASELINES:
+        if valued or shaped:
             turns = [*store.turns(), *store.explorers.turns()]
             transitions = read_transitions(turns, reasoning=config.env.kwargs.get("reasoning", False))
     return StageOne(
@@ -213,7 +217,8 @@ def run_stage_one(
         pool=estimates.instances.tolist(),
         starts=starts,
         episodes=episodes,
-        transitions=transitions,
+        transitions=transitions if valued else None,
+        potential=reference_potential(transitions, config) if transitions and shaped else None,
     )
 
 

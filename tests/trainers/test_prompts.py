@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.trainers.test_astarpo import fail_on, make_learner, stage
+from tests.trainers.test_astarpo import fail_on, make_learner, run, stage
 from tests.trainers.test_reference import fill
 from tests.trainers.test_state_learning import learn
 
@@ -77,6 +77,62 @@ def test_the_choice_is_a_function_of_seed_and_step(player: LanguageModel, tiny: 
     assert choose_instances(learner, replace(tiny, run=replace(tiny.run, seed=1))) != first
     learner.step = 1
     assert choose_instances(learner, tiny) != first
+
+
+# The frontier ---------------------------------------------------------------------------------------------------
+
+
+def test_the_frontier_is_what_was_never_solved(player: LanguageModel, tiny: TrainConfig) -> None:
+    tracker = make_learner(player, tiny).tracker
+    assert tracker.unsolved(range(14)) == [0, 12, 13]
+    tracker.update(0, 0.0, success=False)
+    tracker.update(13, 1.0, success=True)
+    tracker.update(FRESH_INSTANCES, 1.0, success=True)
+    for _ in range(500):
+        tracker.update(11, 0.0, success=False)
+    assert tracker.unsolved([0, 11, 12, 13, FRESH_INSTANCES]) == [0, 12, FRESH_INSTANCES]
+    again = make_learner(player, tiny).tracker
+    again.load_state_dict(json.loads(json.dumps(tracker.state_dict())))
+    assert again.unsolved(range(14)) == [0, 12]
+
+
+def test_the_frontier_has_its_share_and_leaves_the_rest(player: LanguageModel, tiny: TrainConfig) -> None:
+    learner = make_learner(player, tiny)
+    learner.pool = range(20)  # stage 1 never solved 0, and knows nothing of 12 to 19
+    config = stage(tiny, frontier_share=0.5)
+    counts: Counter[int] = Counter()
+    for step in range(400):
+        learner.step = step
+        indices = [instance.index for instance in choose_instances(learner, config)]
+        assert len(set(indices)) == 8 and sum(index >= FRESH_INSTANCES for index in indices) == 2
+        assert set(indices[:4]) <= {0, *range(12, 20)}
+        counts.update(indices[:4])
+    assert len(counts) == 9 and max(counts.values()) < 1.25 * min(counts.values())
+
+
+def test_a_small_frontier_is_played_whole_and_the_usual_draw_fills_up(player: LanguageModel, tiny: TrainConfig) -> None:
+    learner = make_learner(player, tiny)
+    indices = [instance.index for instance in choose_instances(learner, stage(tiny, frontier_share=0.5))]
+    assert indices[0] == 0 and len(set(indices)) == 8
+    assert sum(index >= FRESH_INSTANCES for index in indices) == round(0.5 * 7)
+    learner.pool = [0]
+    indices = [instance.index for instance in choose_instances(learner, stage(tiny, frontier_share=0.5))]
+    assert indices[0] == 0 and len(indices) == 1 + 4
+
+
+def test_the_size_of_the_frontier_is_reported_as_it_was_drawn_from(
+    player: LanguageModel, tiny: TrainConfig, tmp_path: Path
+) -> None:
+    learner = make_learner(player, tiny)
+    learner.pool = range(40)
+    numbers, played = run(learner, stage(tiny, frontier_share=0.5, steps=3), tmp_path)
+    left = {0, *range(12, 40)}
+    for step, episodes in zip(numbers, played, strict=True):
+        assert step["frontier"] == len(left)
+        left -= {episode.index for episode in episodes if episode.success}
+    assert len(left) < 29
+    numbers, _ = run(make_learner(player, tiny), stage(tiny, steps=1), tmp_path)
+    assert "frontier" not in numbers[0]
 
 
 # Fresh instances looked at before they are played ---------------------------------------------------------------
@@ -180,7 +236,7 @@ def test_episodes_and_stage_one_teach_the_starts(player: LanguageModel, tiny: Tr
     assert known_starts(known).value(State("", 0, 0.5)) == pytest.approx(np.mean(list(rates.values())))
 
 
-@pytest.mark.parametrize("settings", [{"fresh_candidates": 3}])
+@pytest.mark.parametrize("settings", [{"fresh_candidates": 3}, {"frontier_share": 0.5}])
 def test_a_run_resumed_is_the_run(
     player: LanguageModel, tiny: TrainConfig, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
@@ -204,3 +260,5 @@ def test_what_the_starts_taught_is_in_the_checkpoint(player: LanguageModel, tiny
 def test_numbers_that_choose_nothing_are_refused(tiny: TrainConfig) -> None:
     with pytest.raises(ValueError, match=r"fresh_candidates .* got 0"):
         check_prompts(stage(tiny, fresh_candidates=0))
+    with pytest.raises(ValueError, match=r"frontier_share must lie in \[0, 1\], got 1.5"):
+        check_prompts(stage(tiny, frontier_share=1.5))
