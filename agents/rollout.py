@@ -114,6 +114,32 @@ def collect_episodes(
     return [finished[number] for number in sorted(finished)]
 
 
+def read_starts(
+    env_id: str,
+    instances: Iterable[Instance],
+    *,
+    env_kwargs: Mapping[str, Any] | None = None,
+    step_timeout: float | None = None,
+) -> list[Mapping[str, Any] | None]:
+    """Return the `info` of the start of every instance, without playing it; None where the environment fails.
+
+    Args:
+        env_id: A registered text environment.
+        instances: What to look at.
+        env_kwargs: Arguments for `gymnasium.make`.
+        step_timeout: As in `collect_episodes`.
+
+    Raises:
+        gymnasium.error.UnregisteredEnv: There is no such environment.
+    """
+    stage = _Stage(env_id, dict(env_kwargs or {}), step_timeout)
+    try:
+        plays = [_begin(stage, number, instance) for number, instance in enumerate(instances)]
+    finally:
+        stage.close()
+    return [None if play.episode.status.is_error() else play.info for play in plays]
+
+
 @dataclass(slots=True)
 class _Play:
     """An episode in progress: its record, and the observation that waits for a reply."""

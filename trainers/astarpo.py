@@ -24,11 +24,12 @@ from torch import Tensor
 
 from turngym.agents.episode import Episode, write_episodes
 from turngym.agents.language_model import LanguageModel, NonFiniteError
-from turngym.agents.rollout import Instance, make_env, text_env
+from turngym.agents.rollout import make_env, text_env
 from turngym.trainers.alarms import Alarms
+from turngym.trainers.automatic_shaping import shape_samples
 from turngym.trainers.batching import TokenBatch, sampled_logprobs, sampled_scores
 from turngym.trainers.config import TrainConfig
-from turngym.trainers.curriculum import Tracker, by_level, draw_levels, level_instances, outcomes
+from turngym.trainers.curriculum import Tracker, by_level, outcomes
 from turngym.trainers.monitors import measure_rollouts, measure_update
 from turngym.trainers.objectives import (
     FILTERS,
@@ -36,20 +37,15 @@ from turngym.trainers.objectives import (
     Samples,
     Settings,
     chosen_objective,
-    group_size,
     step_settings,
 )
 from turngym.trainers.play import final_temperature, model_player, play
+from turngym.trainers.prompts import STAGE_TWO_STREAM, choose_instances, follow_start
 from turngym.trainers.retrieval import measure_retrieval
 from turngym.trainers.samples import as_samples, split_batch, values_before_turns, values_of_states
 from turngym.trainers.shaping import is_shaped, shaping_means
 from turngym.trainers.soft_values import Transitions
 from turngym.trainers.state_values import StateValues, stage_one_states
-
-STAGE_TWO_STREAM = 3
-"""Keeps the seeds of this stage apart from those of the others."""
-FRESH_INSTANCES = 2**30
-"""Where the indices of instances begin that no other stage uses."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,6 +68,10 @@ class Learner:
     """The turns of stage 1, for a baseline that knows states."""
     states: StateValues | None = None
     """The values of states, for such a baseline."""
+    potential: StateValues | None = None
+    """V* of stage 1 of the states, where rewards are shaped by it."""
+    starts: StateValues = field(default_factory=StateValues)
+    """The success from starts, by which fresh instances are chosen."""
     critic: torch.nn.Linear | None = None
     """The value head, for an objective that has one."""
     step: int = 0
@@ -152,6 +152,7 @@ def learn(
         for episode, log_ratio_K in zip(() if reused else episodes, () if reused else log_ratio_BK, strict=True):
             soft_return = episode.total_reward - settings.beta * sum(log_ratio_K)
             learner.tracker.update(episode.index, soft_return, success=episode.success)
+            follow_start(learner.starts, episode)
             if learner.states is not None:
                 learner.states.follow(episode, [settings.beta * log_ratio for log_ratio in log_ratio_K])
         learner.step += 1
@@ -176,37 +177,13 @@ def learn(
 
 def measure(learner: Learner, episodes: Sequence[Episode], config: TrainConfig) -> dict[str, Any]:
     """Return what the episodes of a step show about the policy that played them, before it learns from them."""
-    numbers = measure_rollouts(episodes, learner.tracker)
+    numbers: dict[str, Any] = measure_rollouts(episodes, learner.tracker)
+    if config.astarpo.frontier_share:
+        numbers["frontier"] = len(learner.tracker.unsolved(learner.pool))
     every = config.monitors.retrieval_every
     if every and (learner.step + 1) % every == 0:
         numbers |= measure_retrieval(learner.policy, episodes, config)
     return numbers
-
-
-def choose_instances(learner: Learner, config: TrainConfig) -> list[Instance]:
-    """Draw the training instances of a step, each for one group: some fresh, the rest from the pool of stage 1.
-
-    Those of the pool are drawn with weight sqrt(p (1 - p)) + 0.05, the predicted standard deviation of a binary return:
-    instances that are always won or always lost teach nothing, and are known before they are played. Fresh ones have
-    never been played and are never played again, so they cannot be memorised. With a curriculum the level of each
-    prompt is drawn first; those of an easier level are all fresh. After a rollback a step is repeated with other
-    instances and other chance: what led to the collapse is not drawn again.
-    """
-    stage = config.astarpo
-    repeated = [learner.rollbacks] if learner.rollbacks else []
-    rng = np.random.default_rng([config.run.seed, STAGE_TWO_STREAM, learner.step, *repeated])
-    size = group_size(config)
-    *easier, num_prompts = draw_levels(learner.tracker, config.curriculum, stage.batch_size // size, rng)
-    num_fresh = round(stage.fresh_share * num_prompts)
-    weights = learner.tracker.prompt_weights(learner.pool)
-    num_known = min(num_prompts - num_fresh, len(learner.pool))
-    known = rng.choice(learner.pool, size=num_known, replace=False, p=weights / weights.sum())
-    offset = (learner.rollbacks * stage.steps + learner.step) * stage.batch_size
-    first = FRESH_INSTANCES + offset
-    prompts = (*known.tolist(), *range(first, first + num_fresh), *level_instances(easier, offset))
-    chosen = [index for index in prompts for _ in range(size)]
-    seeds = rng.integers(2**31, size=len(chosen)).tolist()
-    return [Instance(split="train", index=i, seed=seed) for i, seed in zip(chosen, seeds, strict=True)]
 
 
 def reference_batch(learner: Learner, config: TrainConfig) -> list[Episode]:
@@ -301,15 +278,19 @@ def update(
         value_BK = values_of_states(samples, episodes, learner.states)
     else:
         value_BK = values_before_turns(samples, learner.tracker, settings.baseline)
-    samples = replace(samples, value_BK=value_BK)
-    kept = FILTERS[settings.filter or objective.keep](samples, settings).nonzero()[:, 0].tolist()
+    plain = samples = replace(samples, value_BK=value_BK)
+    kept = FILTERS[settings.filter or objective.keep](plain, settings).nonzero()[:, 0].tolist()
     numbers: dict[str, Any] = {
         "loss": 0.0,
         "grad_norm": 0.0,
         "learning_rate": current_learning_rate(learner, config),
-        "value": float(samples.value_BK[:, 0].double().mean()),
+        "value": float(plain.value_BK[:, 0].double().mean()),
         "kept": len(kept) / len(episodes),
     }
+    if learner.potential is not None:
+        weight = config.shaping.automatic_weight
+        samples = shape_samples(plain, episodes, learner.potential, weight, baseline=settings.baseline)
+        numbers["automatic_shaping"] = float((samples.reward_BK - plain.reward_BK).sum(1).double().mean())
     if not kept:
         return numbers, log_ratio_BK
     samples = samples.select(kept)
@@ -330,8 +311,15 @@ def update(
     for place, ratio_K in zip(kept, ratio_BK.tolist(), strict=True):
         log_ratio_BK[place] = ratio_K[: len(log_ratio_BK[place])]
     unmoved_N = torch.cat([samples.places(batch.members) for batch in minibatches[0]])
+    as_played = replace(samples, reward_BK=plain.reward_BK[kept], value_BK=plain.value_BK[kept])
     numbers |= measure_update(
-        samples, passes[0], unmoved_N, ratio_BK.sum(1), tracker=learner.tracker, objective=objective, settings=settings
+        as_played,
+        passes[0],
+        unmoved_N,
+        ratio_BK.sum(1),
+        tracker=learner.tracker,
+        objective=objective,
+        settings=settings,
     )
     return numbers, log_ratio_BK
 

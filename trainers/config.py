@@ -25,6 +25,9 @@ class ShapingConfig:
     potential_weight: float = 0.0
     """Weight of the environment's potential: a turn earns this times the potential's rise, and the last one gives the
     rest back. Changes no optimal policy."""
+    automatic_weight: float = 0.0
+    """Weight of a potential learned from stage 1: V* of a state at `values.beta_value`. Seen by the objective alone, on
+    top of the above. Changes no optimal policy."""
     invalid_penalty: float = 0.0
     """Reward taken for an unusable reply. Changes the optimum."""
     step_cost: float = 0.0
@@ -148,6 +151,12 @@ class AstarpoConfig:
     are weighted by the truncated likelihood ratio of policy to reference."""
     fresh_share: float = 0.75
     """Share of the prompts that were never played before; the rest comes from the pool of stage 1."""
+    fresh_candidates: int = 1
+    """Instances looked at for each fresh prompt, before anything is played. The prompts are drawn from them by the
+    running success from starts of the same potential; 1 takes fresh instances as they come."""
+    frontier_share: float = 0.0
+    """Share of the prompts drawn evenly from the frontier: the instances of the pool that were never solved so far. The
+    others, and what the frontier is too small for, are drawn as `fresh_share` says."""
     beta: float = 0.05
     """KL temperature at the first step, in units of the reward range."""
     beta_final: float = 0.005

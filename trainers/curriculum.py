@@ -166,6 +166,10 @@ class LevelTracker:
         """Return the sampling weights of instances of the target, shape [I]."""
         return self._levels[TARGET].prompt_weights(indices_I)
 
+    def unsolved(self, indices: Iterable[int]) -> list[int]:
+        """Return those of the instances of the target that were never solved so far, stage 1 included."""
+        return self._levels[TARGET].unsolved(indices)
+
     def level_successes(self) -> list[float]:
         """Return the running success of every level, [L]."""
         return [level.pool_success for level in self._levels]

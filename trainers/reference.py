@@ -21,7 +21,7 @@ from turngym.trainers.fingerprint import fingerprint_of
 from turngym.trainers.play import model_player, play
 from turngym.trainers.pool import ValueEstimates, estimate_values, next_instances
 from turngym.trainers.progress import Progress, SuccessSoFar
-from turngym.trainers.shaping import return_range
+from turngym.trainers.shaping import played_shaping, return_range
 from turngym.trainers.value_store import ValueStore
 
 STAGE_ONE_STREAM = 4
@@ -35,7 +35,7 @@ ROUNDS = 4
 def store_fingerprint(reference: LanguageModel, config: TrainConfig) -> dict[str, str]:
     """Name everything the reference episodes depend on."""
     env = text_env(make_env(config.env.id, config.env.kwargs))
-    shaping = ", ".join(f"{name}={value!r}" for name, value in vars(config.shaping).items() if value)
+    shaping = ", ".join(f"{name}={value!r}" for name, value in vars(played_shaping(config)).items() if value)
     return {
         "reference weights": fingerprint_of(reference.model.state_dict()),
         "tokenizer": fingerprint_text(reference.tokenizer.backend_tokenizer.to_str()),

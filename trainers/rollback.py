@@ -22,6 +22,8 @@ def restore(learner: Learner, checkpoint: Checkpoint) -> None:
     if "states" in checkpoint.extra:
         learner.states = StateValues()
         learner.states.load_state_dict(checkpoint.extra["states"])
+    if "starts" in checkpoint.extra:
+        learner.starts.load_state_dict(checkpoint.extra["starts"])
     if learner.critic:
         load_critic(learner.critic, checkpoint.policy)
 

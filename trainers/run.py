@@ -22,7 +22,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
@@ -37,19 +37,22 @@ from turngym.agents.scripted import DemonstrationAgent, RandomAgent
 from turngym.agents.small_model import build_decoder, train_tokenizer
 from turngym.trainers.alarms import Alarm, AlarmError, check_action
 from turngym.trainers.astarpo import Learner, finished, learn, make_optimizer
+from turngym.trainers.automatic_shaping import reference_potential
 from turngym.trainers.checkpoint import latest_checkpoint, load_checkpoint, prune, save_checkpoint
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.critic import make_critic, save_critic
 from turngym.trainers.curriculum import Tracker, check_levels, make_tracker
 from turngym.trainers.exploration import explore
 from turngym.trainers.metrics import Metrics
-from turngym.trainers.objectives import STATE_BASELINES, chosen_objective
+from turngym.trainers.objectives import STATE_BASELINES, chosen_objective, needs_stage_one
 from turngym.trainers.play import final_temperature, model_player, play
 from turngym.trainers.pool import NO_ESTIMATES
 from turngym.trainers.progress import Progress, SuccessSoFar
+from turngym.trainers.prompts import check_prompts, known_starts
 from turngym.trainers.reference import estimate, sample_reference, store_fingerprint
 from turngym.trainers.rollback import last_good_checkpoint, restore, roll_back
 from turngym.trainers.soft_values import Transitions, read_transitions
+from turngym.trainers.state_values import StateValues
 from turngym.trainers.value_store import ValueStore
 from turngym.trainers.warm_start import clone, validate
 
@@ -77,10 +80,12 @@ def train(config: TrainConfig, folder: Path, progress: Progress, *, resume: bool
         AlarmError: An alarm ended the run; it can be resumed past the alarm.
         WarmStartError: The base never reached its success band.
         NonFiniteError: Learning became unstable; the last good checkpoint is intact.
-        ValueError: `monitors.on_alarm` is unknown, or a level of the curriculum cannot be played.
+        ValueError: `monitors.on_alarm` is unknown, a level of the curriculum cannot be played, or
+            `astarpo.fresh_candidates` is out of range.
         KeyboardInterrupt: The user interrupted; the run can be resumed, in stage 2 from the very step.
     """
     check_levels(config)
+    check_prompts(config)
     check_action(config)
     torch.set_num_threads(config.run.threads)
     metrics = Metrics(folder / "metrics.jsonl")
@@ -140,10 +145,14 @@ class StageOne:
     """Starts from the values of the instances."""
     pool: Sequence[int]
     """The instances."""
+    starts: StateValues = field(default_factory=StateValues)
+    """The success from starts."""
     episodes: Sequence[Episode] = ()
     """What was played, where stage 2 learns from it."""
     transitions: Transitions | None = None
     """The turns, where stage 2 asks for values of states."""
+    potential: StateValues | None = None
+    """V* of the states, where rewards are shaped by it."""
 
 
 # Stages 1 and 2 -------------------------------------------------------------------------------------------------
@@ -159,7 +168,7 @@ def prepare_learner(
     objective = chosen_objective(config)
     base.model.requires_grad_(False)
     last = latest_checkpoint(folder / "checkpoints")
-    if objective.reads_stage_one(config.objectives):
+    if needs_stage_one(config):
         values = folder / VALUE_STORE
         if last is not None and not values.exists():
             shutil.copyfile(last / VALUE_STORE, values)
@@ -175,8 +184,8 @@ def prepare_learner(
     stage_one_tokens = metrics.total("values", "sampled_tokens")
     learner = Learner(
         policy=policy, reference=base, optimizer=make_optimizer(policy, config, critic), tracker=known.tracker,
-        pool=known.pool, reference_episodes=known.episodes, transitions=known.transitions, critic=critic,
-        stage_one_tokens=stage_one_tokens, generated_tokens=stage_one_tokens,
+        pool=known.pool, starts=known.starts, reference_episodes=known.episodes, transitions=known.transitions,
+        potential=known.potential, critic=critic, stage_one_tokens=stage_one_tokens, generated_tokens=stage_one_tokens,
     )  # fmt: skip
     if last is not None:
         checkpoint = load_checkpoint(last)
@@ -195,17 +204,21 @@ def run_stage_one(
             metrics.add("values", block)
         for block in explore(base, store, config, progress):
             metrics.add("values", block)
+        starts = known_starts(store.starts())
         estimates, success_rates = estimate(store, config), store.success_rates()
         episodes = list(store.episodes()) if config.astarpo.reference_steps else []
+        valued, shaped = config.objectives.baseline in STATE_BASELINES, config.shaping.automatic_weight != 0.0
         transitions = None
-        if config.objectives.baseline in STATE_BASELINES:
+        if valued or shaped:
             turns = [*store.turns(), *store.explorers.turns()]
             transitions = read_transitions(turns, reasoning=config.env.kwargs.get("reasoning", False))
     return StageOne(
         tracker=make_tracker(estimates, success_rates, config),
         pool=estimates.instances.tolist(),
+        starts=starts,
         episodes=episodes,
-        transitions=transitions,
+        transitions=transitions if valued else None,
+        potential=reference_potential(transitions, config) if transitions and shaped else None,
     )
 
 
@@ -305,6 +318,7 @@ def checkpoint_learner(learner: Learner, config: TrainConfig, folder: Path) -> N
     values = folder / VALUE_STORE
     extra: dict[str, Any] = {
         "tracker": learner.tracker.state_dict(),
+        "starts": learner.starts.state_dict(),
         "alarms": learner.alarms.state_dict(),
         "generated_tokens": learner.generated_tokens,
         "rollbacks": learner.rollbacks,

@@ -8,6 +8,7 @@ is shaped; success, task return and everything that is measured are those of the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,9 +18,14 @@ from turngym.envs.shaping import PlainShaping, PotentialShaping, plain_term, pot
 from turngym.trainers.config import ShapingConfig, TrainConfig
 
 
+def played_shaping(config: TrainConfig) -> ShapingConfig:
+    """Return the shaping of episodes as they are played: without the automatic one, which the objective alone sees."""
+    return replace(config.shaping, automatic_weight=0.0)
+
+
 def is_shaped(config: TrainConfig) -> bool:
-    """Return whether a run shapes its rewards at all."""
-    return config.shaping != ShapingConfig()
+    """Return whether a run shapes the rewards of its episodes at all."""
+    return played_shaping(config) != ShapingConfig()
 
 
 def shaping_terms(episode: Episode, shaping: ShapingConfig) -> tuple[list[float], list[float]]:

@@ -20,6 +20,8 @@ from turngym.trainers.pool import ValueEstimates
 
 POOL_MEMORY = 0.995
 """The level of the pool averages the last `1 / (1 - POOL_MEMORY)` = 200 episodes, where nothing else is asked for."""
+FRESH_INSTANCES = 2**30
+"""Where the indices of instances begin that no other stage uses."""
 WEIGHT_FLOOR = 0.05
 """Least sampling weight of a prompt, so that none is given up for good."""
 
@@ -95,6 +97,7 @@ class ValueTracker:
             int(index): _Average(float(value), success_rates.get(int(index), pool_success), weight=float(count))
             for index, value, count in zip(estimates.instances, estimates.values, estimates.counts, strict=True)
         }
+        self._solved = {index for index, rate in success_rates.items() if rate > 0}
         self._first = {index: average.value for index, average in self._instances.items()}
         self._first_of_pool = estimates.prior
 
@@ -138,6 +141,12 @@ class ValueTracker:
         if average is not None:
             average.update(soft_return, success, self.memory)
         self._pool.update(soft_return, success, self.pool_memory)
+        if success and index < FRESH_INSTANCES:
+            self._solved.add(index)
+
+    def unsolved(self, indices: Iterable[int]) -> list[int]:
+        """Return those of the instances that were never solved so far, stage 1 included."""
+        return [index for index in indices if index not in self._solved]
 
     def predictive_stds(self, indices_I: Iterable[int]) -> NDArray[np.float64]:
         """Return the predicted standard deviation of the success of instances, in [0, 0.5], shape [I]."""
@@ -154,6 +163,7 @@ class ValueTracker:
             "memory": self.memory,
             "pool_weight": self.pool_weight,
             "pool": [self._pool.value, self._pool.success, self._pool.weight],
+            "solved": sorted(self._solved),
             "instances": list(self._instances),
             "values": [average.value for average in averages],
             "successes": [average.success for average in averages],
@@ -165,6 +175,7 @@ class ValueTracker:
         self.memory = float(state["memory"])
         self.pool_weight = float(state["pool_weight"])
         self._pool = _Average(*state["pool"])
+        self._solved = set(state.get("solved", self._solved))
         columns = zip(state["instances"], state["values"], state["successes"], state["weights"], strict=True)
         self._instances = {int(index): _Average(*averages) for index, *averages in columns}
 

@@ -96,6 +96,18 @@ class StoredTurn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoredStart:
+    """Where the episodes of an instance begin, and how they end."""
+
+    instance: int
+    """The instance that was played."""
+    potential: float
+    """The environment's potential at the start."""
+    success: float
+    """Share of the instance's episodes that solved it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoreSummary:
     """What a store holds of one split."""
 

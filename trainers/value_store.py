@@ -23,6 +23,7 @@ from turngym.trainers.value_rows import (
     MERGE_TURNS,
     STORED_TURN,
     TABLES,
+    StoredStart,
     StoredTurn,
     StoreSummary,
     check_episode,
@@ -164,6 +165,16 @@ class ValueStore:
         """Return the share of solved episodes of every instance."""
         query = "SELECT instance, AVG(success) FROM episodes WHERE split = ? GROUP BY instance ORDER BY instance"
         return dict(self._database.execute(query, (split,)))
+
+    def starts(self, split: str = "train") -> Iterator[StoredStart]:
+        """Yield the start of every instance with the share of its episodes that were solved, in ascending order."""
+        rows = self._database.execute(
+            "SELECT instance, MIN(potential), AVG(success) FROM turns JOIN episodes ON episode = id "
+            "WHERE split = ? AND turn = 0 GROUP BY instance ORDER BY instance",
+            (split,),
+        )
+        for instance, potential, success in rows:
+            yield StoredStart(instance=instance, potential=potential, success=success)
 
     def turns(self, index: int | None = None, split: str = "train") -> Iterator[StoredTurn]:
         """Yield the turns of an instance's episodes, or of all, in order of instance, sample and turn."""

@@ -1,10 +1,9 @@
-"""Stage 2: what is chosen, what is scheduled, what is learned, and what must never reach the optimizer."""
+"""Stage 2: what is scheduled, what is learned, and what must never reach the optimizer."""
 
 from __future__ import annotations
 
 import copy
 import json
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +19,7 @@ from turngym.agents.language_model import LanguageModel, NonFiniteError
 from turngym.envs.frozen_lake import FrozenLakeEnv
 from turngym.trainers import astarpo
 from turngym.trainers.astarpo import (
-    FRESH_INSTANCES,
     Learner,
-    choose_instances,
     learn,
     make_optimizer,
     scheduled_beta,
@@ -34,7 +31,7 @@ from turngym.trainers.fingerprint import fingerprint_of
 from turngym.trainers.play import play
 from turngym.trainers.pool import estimate_values
 from turngym.trainers.tensor_tree import to_json
-from turngym.trainers.tracker import ValueTracker
+from turngym.trainers.tracker import FRESH_INSTANCES, ValueTracker
 
 
 def make_learner(player: LanguageModel, config: TrainConfig) -> Learner:
@@ -249,54 +246,7 @@ def test_a_step_without_a_single_episode_stops_the_run(
         run(make_learner(player, tiny), tiny, tmp_path)
 
 
-# Choosing and scheduling ----------------------------------------------------------------------------------------
-
-
-def test_half_of_the_prompts_are_fresh_and_none_comes_twice(player: LanguageModel, tiny: TrainConfig) -> None:
-    learner = make_learner(player, tiny)
-    fresh: list[int] = []
-    for step in range(20):
-        learner.step = step
-        instances = choose_instances(learner, tiny)
-        indices = [instance.index for instance in instances]
-        assert len(set(indices)) == 8
-        assert {instance.split for instance in instances} == {"train"}
-        known = [index for index in indices if index < FRESH_INSTANCES]
-        assert len(known) == 4 and set(known) <= set(learner.pool)
-        fresh += [index for index in indices if index >= FRESH_INSTANCES]
-    assert len(set(fresh)) == len(fresh) == 80
-
-
-@pytest.mark.parametrize(("share", "known"), [(0.0, 8), (1.0, 0), (0.25, 6)])
-def test_the_share_of_fresh_prompts(player: LanguageModel, tiny: TrainConfig, share: float, known: int) -> None:
-    instances = choose_instances(make_learner(player, tiny), stage(tiny, fresh_share=share))
-    assert sum(instance.index < FRESH_INSTANCES for instance in instances) == known
-    assert len(instances) == 8
-
-
-def test_a_small_pool_is_played_whole(player: LanguageModel, tiny: TrainConfig) -> None:
-    instances = choose_instances(make_learner(player, tiny), stage(tiny, batch_size=64, fresh_share=0.5))
-    assert sorted(instance.index for instance in instances)[:12] == list(range(12))
-    assert len(instances) == 12 + 32
-
-
-def test_prompts_that_are_a_toss_up_come_more_often(player: LanguageModel, tiny: TrainConfig) -> None:
-    learner = make_learner(player, tiny)
-    counts: Counter[int] = Counter()
-    for step in range(400):
-        learner.step = step
-        counts.update(instance.index for instance in choose_instances(learner, stage(tiny, fresh_share=0.5)))
-    middle, ends = counts[5] + counts[6], counts[0] + counts[11]
-    assert middle > 2 * ends > 0
-
-
-def test_the_choice_is_a_function_of_seed_and_step(player: LanguageModel, tiny: TrainConfig) -> None:
-    learner = make_learner(player, tiny)
-    first = choose_instances(learner, tiny)
-    assert choose_instances(learner, tiny) == first
-    assert choose_instances(learner, replace(tiny, run=replace(tiny.run, seed=1))) != first
-    learner.step = 1
-    assert choose_instances(learner, tiny) != first
+# Scheduling ----------------------------------------------------------------------------------------------------
 
 
 def test_schedules() -> None:

@@ -15,7 +15,7 @@ import pytest
 from turngym.agents.episode import Episode, read_episodes
 from turngym.agents.language_model import LanguageModel
 from turngym.agents.rollout import Instance
-from turngym.trainers.astarpo import FRESH_INSTANCES, Learner, choose_instances, learn, make_optimizer
+from turngym.trainers.astarpo import Learner, learn, make_optimizer
 from turngym.trainers.checkpoint import latest_checkpoint
 from turngym.trainers.config import CurriculumConfig, EnvConfig, TrainConfig
 from turngym.trainers.critic import make_critic
@@ -39,9 +39,10 @@ from turngym.trainers.objectives import OBJECTIVES, find_objective
 from turngym.trainers.play import model_player, play
 from turngym.trainers.pool import NO_ESTIMATES, estimate_values
 from turngym.trainers.progress import SilentProgress
+from turngym.trainers.prompts import choose_instances
 from turngym.trainers.run import prepare_learner, run_stage_two, train
 from turngym.trainers.samples import as_samples, values_before_turns
-from turngym.trainers.tracker import ValueTracker
+from turngym.trainers.tracker import FRESH_INSTANCES, ValueTracker
 
 EASIER = [{"size": 2, "frozen_probability": 1.0}, {"frozen_probability": 1.0}]
 RETURNS = {i: [1.0] * i + [0.0] * (11 - i) for i in range(12)}

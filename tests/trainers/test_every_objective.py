@@ -19,7 +19,6 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 from turngym.agents.episode import Episode
 from turngym.agents.language_model import LanguageModel
 from turngym.agents.rollout import Instance
-from turngym.trainers import astarpo
 from turngym.trainers.astarpo import Learner, accumulate, learn, make_optimizer, score, update, weigh
 from turngym.trainers.batching import sampled_scores, token_batches
 from turngym.trainers.checkpoint import latest_checkpoint
@@ -31,9 +30,10 @@ from turngym.trainers.objectives import FILTERS, OBJECTIVES, Samples, Settings, 
 from turngym.trainers.play import model_player, play
 from turngym.trainers.pool import estimate_values
 from turngym.trainers.progress import SilentProgress
+from turngym.trainers.prompts import choose_instances
 from turngym.trainers.run import prepare_learner, run_stage_two
 from turngym.trainers.samples import as_samples, split_batch, values_before_turns
-from turngym.trainers.tracker import ValueTracker
+from turngym.trainers.tracker import FRESH_INSTANCES, ValueTracker
 
 NAMES = list(OBJECTIVES)
 SETTINGS = Settings(beta=0.05, kl_weight=0.1, turn_lambda=0.9)
@@ -247,11 +247,11 @@ def test_a_reference_that_is_not_needed_is_not_asked(
 
 def test_groups_play_one_prompt_each(player: LanguageModel, tiny: TrainConfig) -> None:
     config = stage(tiny, objective="grpo", batch_size=16)
-    instances = astarpo.choose_instances(make_learner(player, config, "grpo"), config)
+    instances = choose_instances(make_learner(player, config, "grpo"), config)
     indices = [instance.index for instance in instances]
     assert indices == [index for index in indices[::4] for _ in range(4)] and len(set(indices)) == 4
     assert len({instance.seed for instance in instances}) == 16
-    assert sum(index < astarpo.FRESH_INSTANCES for index in indices) == 8
+    assert sum(index < FRESH_INSTANCES for index in indices) == 8
 
 
 def test_a_step_that_keeps_nothing_changes_nothing(

@@ -2,7 +2,13 @@
 
 from turngym.trainers.objectives import clipped, imitation, policy_gradient, ppo, regression
 from turngym.trainers.objectives.astarpo import astarpo, astarpo_turn
-from turngym.trainers.objectives.choice import STATE_BASELINES, chosen_objective, group_size, step_settings
+from turngym.trainers.objectives.choice import (
+    STATE_BASELINES,
+    chosen_objective,
+    group_size,
+    needs_stage_one,
+    step_settings,
+)
 from turngym.trainers.objectives.filters import FILTERS
 from turngym.trainers.objectives.registry import OBJECTIVES, Objective, Samples, Settings, find_objective
 
@@ -20,6 +26,7 @@ __all__ = [
     "find_objective",
     "group_size",
     "imitation",
+    "needs_stage_one",
     "policy_gradient",
     "ppo",
     "regression",

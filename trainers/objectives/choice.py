@@ -30,7 +30,8 @@ def chosen_objective(config: TrainConfig) -> Objective:
     _check_name("objectives.baseline", numbers.baseline, BASELINES)
     _check_name("objectives.filter", numbers.filter, ["", *FILTERS])
     _check_name("objectives.gae_level", numbers.gae_level, GAE_LEVELS)
-    if numbers.turn_lambda < 1.0 and objective.name == "astarpo_turn" and numbers.baseline not in STATE_BASELINES:
+    known = numbers.baseline in STATE_BASELINES or (numbers.baseline == "none" and config.shaping.automatic_weight)
+    if numbers.turn_lambda < 1.0 and objective.name == "astarpo_turn" and not known:
         raise ValueError("objectives.turn_lambda below 1 trusts the value of every state, and baseline "
                          f"{numbers.baseline!r} knows those of the starts alone: set objectives.baseline to "
                          f"{' or '.join(STATE_BASELINES)}, or leave it at 1")  # fmt: skip
@@ -47,6 +48,12 @@ def chosen_objective(config: TrainConfig) -> Objective:
     if stage.batch_size % size:
         raise ValueError(f"astarpo.batch_size must be a multiple of the group size {size}, got {stage.batch_size}")
     return objective
+
+
+def needs_stage_one(config: TrainConfig) -> bool:
+    """Return whether a run has any use for stage 1: its objective reads values, or its shaping does."""
+    reads_values = find_objective(config.astarpo.objective).reads_stage_one(config.objectives)
+    return reads_values or config.shaping.automatic_weight != 0.0
 
 
 def group_size(config: TrainConfig) -> int:

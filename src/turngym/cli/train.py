@@ -151,12 +151,12 @@ def dry_run(config: TrainConfig, folder: Path, console: Console) -> int:
     Raises:
         UsageError: The objective is not there, or its packages.
     """
-    reads_values = find_objective(config).reads_stage_one(config.objectives)
+    find_objective(config)
     stages = []
     if config.warm_start.enabled:
         stages.append(f"warm start until sampled success is between {config.warm_start.success_low:g} and "
                       f"{config.warm_start.success_high:g}")  # fmt: skip
-    if reads_values:
+    if import_trained("turngym.trainers.objectives").needs_stage_one(config):
         stages.append(f"stage 1: {config.values.instances} instances, {config.values.samples} reference episodes each, "
                       f"{config.values.extra_samples} more")  # fmt: skip
     easier = len(config.curriculum.levels)
@@ -184,6 +184,7 @@ def check_learner(config: TrainConfig) -> None:
     find_objective(config)
     try:
         import_trained("turngym.trainers.alarms").check_action(config)
+        import_trained("turngym.trainers.prompts").check_prompts(config)
     except ValueError as error:
         raise UsageError(str(error)) from error
 
