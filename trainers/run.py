@@ -104,7 +104,7 @@ def train(config: TrainConfig, folder: Path, progress: Progress, *, resume: bool
     base = prepare_base(config, folder, metrics, progress)
     learner = prepare_learner(base, config, folder, metrics, progress)
     run_stage_two(learner, config, folder, metrics, progress)
-    return measure(base, learner, config, folder, metrics, progress)
+    return measure(learner, config, folder, metrics, progress, base=base)
 
 
 # The player before reinforcement learning -----------------------------------------------------------------------
@@ -205,6 +205,7 @@ def run_stage_one(
     config: TrainConfig,
     metrics: Metrics,
     progress: Progress,
+    *,
     labels: Mapping[str, int] | None = None,
 ) -> StageOne:
     """Let the reference play the pool into the value store, and read what the configured stage 2 needs of it.
@@ -259,7 +260,7 @@ def reset_reference(learner: Learner, config: TrainConfig, folder: Path, metrics
     if chosen_objective(config).reads_stage_one(config.objectives):
         path = folder / store_name(number)
         remove_stale_store(path, reference)
-        known = run_stage_one(reference, path, config, metrics, progress, labels)
+        known = run_stage_one(reference, path, config, metrics, progress, labels=labels)
         rounds = round_estimates(folder, number, config)
         composed = composed_values(rounds)
         values = {"value": float(np.mean(rounds[-1].values)), "composed_value": float(np.mean(list(composed.values())))}
@@ -416,7 +417,7 @@ def record_episodes(path: Path, episodes: Sequence[Episode]) -> None:
 
 
 def measure(
-    base: LanguageModel, learner: Learner, config: TrainConfig, folder: Path, metrics: Metrics, progress: Progress
+    learner: Learner, config: TrainConfig, folder: Path, metrics: Metrics, progress: Progress, *, base: LanguageModel
 ) -> dict[str, Any]:
     """Score random, base and trained player on the test split, beside the optimum, and write `result.json`."""
     count = config.evaluation.episodes
@@ -447,9 +448,7 @@ def measure(
     return result
 
 
-def measured_players(
-    base: LanguageModel, policy: LanguageModel, config: TrainConfig
-) -> Iterator[tuple[str, Agent]]:
+def measured_players(base: LanguageModel, policy: LanguageModel, config: TrainConfig) -> Iterator[tuple[str, Agent]]:
     """Yield the players to measure by their names in the result; one at a time, since each holds a cache."""
     temperature = final_temperature(config)
     yield "random", RandomAgent()

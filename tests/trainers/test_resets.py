@@ -14,6 +14,7 @@ import pytest
 
 from turngym.agents.language_model import LanguageModel
 from turngym.trainers import reference
+from turngym.trainers.alarms import Alarm, Alarms
 from turngym.trainers.astarpo import Learner
 from turngym.trainers.checkpoint import latest_checkpoint
 from turngym.trainers.config import MonitorsConfig, TrainConfig
@@ -205,7 +206,7 @@ def whole(tiny: TrainConfig, folder: Path, tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_run_killed_around_a_reset_ends_with_the_same_bits(
-    tiny: TrainConfig, folder: Path, whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    tiny: TrainConfig, folder: Path, whole: dict[str, Any]
 ) -> None:
     config = config_of(tiny, max_tokens=10**5)
     moments = [
@@ -263,13 +264,12 @@ def test_a_rollback_past_a_reset_comes_back_to_the_earlier_reference(
     tiny: TrainConfig, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, good: int, again: int
 ) -> None:
     """An alarm rings at step 5; what it puts in doubt begins after step `good`."""
-    from turngym.trainers.alarms import Alarm, Alarms
 
     def judge(self: Alarms, numbers: dict[str, Any], monitors: MonitorsConfig) -> list[Alarm]:
         self.last_good_steps["kl_tax"] = min(good, numbers["step"])
         if (numbers["step"], numbers["rollbacks"]) != (5, 0):
             return []
-        return [Alarm(alarm="kl_tax", step=5, figure=1.0, threshold=0.2, last_good_step=good)]
+        return [Alarm(alarm="kl_tax", step=5, figure=1.0, threshold=0.2, readings=1, last_good_step=good)]
 
     monkeypatch.setattr(Alarms, "judge", judge)
     config = replace(config_of(tiny, max_tokens=10**5), monitors=MonitorsConfig(on_alarm="rollback"))
