@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,7 @@ def test_first_steps_of_every_round_learn_from_its_stage_one(tiny: TrainConfig, 
     learn(config, folder)
     steps = lines(folder, "astarpo")
     generated = [after["generated_tokens"] - before["generated_tokens"]
-                 for before, after in zip(steps, steps[1:], strict=False)]  # fmt: skip
+                 for before, after in pairwise(steps)]  # fmt: skip
     stage_one = sum(line["sampled_tokens"] for line in lines(folder, "values") if line.get("round") == 2)
     assert (generated[0], generated[2], generated[3]) == (0, stage_one, 0) and min(generated[1], generated[4]) > 0
     drift = [step["logprob_drift"] > 1e-4 for step in steps]
