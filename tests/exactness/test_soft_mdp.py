@@ -112,10 +112,8 @@ def test_resetting_the_reference_divides_the_temperature(rounds: int, seed: int)
         solution = replace(mdp, reference_HSA=reference_HSA).optimum()
         reference_HSA = solution.policy_HSA
         flat = solution.value_TS.ravel()
-        values.append(
-            ValueEstimates(instances=np.arange(flat.size), values=flat, stds=0 * flat, counts=np.ones(flat.size, np.int64),
-                           prior=0.0)
-        )  # fmt: skip
+        places = np.arange(flat.size)
+        values.append(ValueEstimates(instances=places, values=flat, stds=0 * flat, counts=places, prior=0.0))
     direct = replace(mdp, beta=mdp.beta / rounds).optimum()
     np.testing.assert_allclose(reference_HSA, direct.policy_HSA, rtol=0, atol=1e-12)
     np.testing.assert_allclose(list(composed_values(values).values()), direct.value_TS.ravel(), rtol=0, atol=1e-12)

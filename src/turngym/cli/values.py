@@ -40,8 +40,8 @@ EFFECTIVE = (
     "turn alike; the values of instances above are from the reference's episodes alone."
 )
 ROUNDS = (
-    "All above is of round 1. Composed: the mean of V* over the rounds so far, which is V* of the first reference at this "
-    "temperature divided by their number, if each round ended at its optimum at this temperature."
+    "All above is of round 1. Composed: the mean of V* over the rounds so far, which is V* of the first reference at "
+    "this temperature divided by their number, if each round ended at its optimum at this temperature."
 )
 LONGEST_VALUE = 64
 """Characters shown of a part of the fingerprint; those that are hashes have as many."""
