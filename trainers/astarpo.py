@@ -55,7 +55,7 @@ class Learner:
     policy: LanguageModel
     """The model that plays and learns."""
     reference: LanguageModel
-    """The frozen model that the policy started from."""
+    """The frozen model that the policy started from, in this round."""
     optimizer: torch.optim.Optimizer
     """AdamW over the policy's parameters, and the critic's."""
     tracker: Tracker
@@ -76,8 +76,10 @@ class Learner:
     """The value head, for an objective that has one."""
     step: int = 0
     """Steps taken, each on a batch of its own."""
+    round: int = 1
+    """Which reference this is, from 1."""
     stage_one_tokens: int = 0
-    """Tokens sampled in stage 1."""
+    """Tokens sampled in stage 1 of all rounds."""
     generated_tokens: int = 0
     """Tokens sampled so far, in stage 1 and here."""
     rollbacks: int = 0
@@ -105,7 +107,7 @@ def learn(
     on_step: Callable[[dict[str, Any], Sequence[Episode]], None],
     failure_file: Path,
 ) -> None:
-    """Run stage 2 from `learner.step` to the configured last step.
+    """Run stage 2 from `learner.step` to the configured last step, or to the end of the round.
 
     Args:
         learner: Changed in place.
@@ -121,15 +123,15 @@ def learn(
     stage = config.astarpo
     objective = chosen_objective(config)
     low, high = text_env(make_env(config.env.id, config.env.kwargs)).reward_range
-    if 0 < stage.max_tokens <= learner.stage_one_tokens:
+    if learner.round == 1 and 0 < stage.max_tokens <= learner.stage_one_tokens:
         raise ValueError(f"stage 1 alone generated {learner.stage_one_tokens} tokens of the {stage.max_tokens} allowed:"
                          " raise astarpo.max_tokens, or lower values.instances or values.samples")  # fmt: skip
     agent = model_player(learner.policy, config, slots=min(config.run.rollout_slots, stage.batch_size))
-    while not finished(learner, config):
+    while not finished(learner, config) and not round_over(learner, config):
         started = time.perf_counter()
         temperature = scheduled_temperature(config, position(learner, config))
         agent.policy_version, agent.temperature = learner.step, temperature
-        reused = learner.step < stage.reference_steps
+        reused = step_of_round(learner, config) < stage.reference_steps
         if reused:
             played = reference_batch(learner, config)
         else:
@@ -190,14 +192,15 @@ def reference_batch(learner: Learner, config: TrainConfig) -> list[Episode]:
     """Return the episodes of stage 1 that a step learns from; each is used once."""
     rng = np.random.default_rng([config.run.seed, STAGE_TWO_STREAM])
     order = rng.permutation(len(learner.reference_episodes))
-    first = learner.step * config.astarpo.batch_size
+    first = step_of_round(learner, config) * config.astarpo.batch_size
     return [learner.reference_episodes[place] for place in order[first : first + config.astarpo.batch_size]]
 
 
 def value_states(learner: Learner, config: TrainConfig, settings: Settings) -> None:
     """Estimate V* of the states at the temperature of the step; a baseline that follows the policy only begins so."""
-    reused = learner.step < config.astarpo.reference_steps
-    began = learner.states is not None and learner.step != config.astarpo.reference_steps
+    step = step_of_round(learner, config)
+    reused = step < config.astarpo.reference_steps
+    began = learner.states is not None and step != config.astarpo.reference_steps
     if learner.transitions is not None and (settings.baseline == "state_vstar" or reused or not began):
         learner.states = stage_one_states(learner.transitions, settings.beta, config.values, single=not reused)
 
@@ -206,6 +209,16 @@ def finished(learner: Learner, config: TrainConfig) -> bool:
     """Whether all steps are taken, or the tokens that may be generated are spent."""
     stage = config.astarpo
     return learner.step >= stage.steps or 0 < stage.max_tokens <= learner.generated_tokens
+
+
+def step_of_round(learner: Learner, config: TrainConfig) -> int:
+    """Return the steps taken since the reference was last reset."""
+    return learner.step - (learner.round - 1) * config.astarpo.reset_every
+
+
+def round_over(learner: Learner, config: TrainConfig) -> bool:
+    """Whether the reference is to be reset before the next step."""
+    return 0 < config.astarpo.reset_every <= step_of_round(learner, config)
 
 
 def position(learner: Learner, config: TrainConfig) -> float:
@@ -379,7 +392,7 @@ def accumulate(
             samples.select(batch.members), logp_N=live_N, critic_N=critic_N, tokens_per_episode=tokens / count
         )
         loss_B = objective.loss(part, settings)
-        if learner.step < config.astarpo.reference_steps:
+        if step_of_round(learner, config) < config.astarpo.reference_steps:
             loss_B = loss_B * part.per_episode(live_N.detach() - part.old_logp_N).exp().clamp(max=1.0)
         loss = loss_B.sum() / count
         loss.backward()  # type: ignore[no-untyped-call]

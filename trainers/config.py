@@ -147,8 +147,12 @@ class AstarpoConfig:
     updates_per_batch: int = 1
     """How often a batch is gone through; more than once is for objectives that clip the ratio to the sampler."""
     reference_steps: int = 0
-    """First steps that learn from episodes of stage 1 and play none. The first of them is exactly on-policy, the others
-    are weighted by the truncated likelihood ratio of policy to reference."""
+    """First steps of every round that learn from the episodes of its stage 1 and play none. The first of them is
+    exactly on-policy, the others are weighted by the truncated likelihood ratio of policy to reference."""
+    reset_every: int = 0
+    """Steps of a round, after which the policy as it is becomes the reference and stage 1 is run anew for it; 0 never.
+    With chance as without, M rounds that each end at their optimum at temperature beta lead to the optimum at beta / M
+    of the first reference, and V* of that at beta / M is the mean of V* at beta over the rounds."""
     fresh_share: float = 0.75
     """Share of the prompts that were never played before; the rest comes from the pool of stage 1."""
     fresh_candidates: int = 1

@@ -9,15 +9,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-STAGE_TWO = ("astarpo", "alarm")
+STAGE_TWO = ("astarpo", "alarm", "reset")
 """The phases whose lines have a step."""
 
 
 class Metrics:
     """Appends to `metrics.jsonl` and reads it back.
 
-    A line names its phase: "warm_start", "values", "astarpo" or "alarm"; those of the last two have a step. After a
-    rollback the steps begin anew from an earlier one, and `rollbacks` counts one more; what was written before stays.
+    A line names its phase: "warm_start", "values", "astarpo", "alarm" or "reset"; those of the last three have a step.
+    After a rollback the steps begin anew from an earlier one, and `rollbacks` counts one more; what was written before
+    stays. A reset of the reference comes after its step.
 
     Args:
         path: The file; it need not exist.
@@ -54,7 +55,9 @@ class Metrics:
         kept = [
             line
             for line in self.lines()
-            if line["phase"] not in STAGE_TWO or line.get("rollbacks", 0) < rollbacks or line["step"] <= step
+            if line["phase"] not in STAGE_TWO
+            or line.get("rollbacks", 0) < rollbacks
+            or line["step"] + (line["phase"] == "reset") <= step
         ]
         unfinished = self.path.with_suffix(".tmp")
         unfinished.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")

@@ -159,6 +159,30 @@ def estimate_values(
     )
 
 
+def composed_values(rounds: Sequence[ValueEstimates]) -> dict[int, float]:
+    """Return V* of the first reference at temperature `beta / M` from M rounds at `beta`, by instance.
+
+    It is the mean over the rounds, exactly if each reference is the optimum of the round before: with
+    `V_1 = beta log E_ref exp(Q_1 / beta)` and the second reference `ref exp((Q_1 - V_1) / beta)`, the mean
+    `W = (V_1 + V_2) / 2` obeys the soft Bellman equation at `beta / 2`, with chance as without; and so on.
+    Rounds that end short of their optimum, or beyond it, make it an approximation.
+
+    Args:
+        rounds: The values of each round, the first reference's first, all at one temperature; at least one.
+
+    Returns:
+        The values of the instances that every round knows, in the unit of the returns, in ascending order of instance.
+
+    Raises:
+        ValueError: There is no round.
+    """
+    if not rounds:
+        raise ValueError("there is no round whose values could be composed")
+    values = [dict(zip(known.instances.tolist(), known.values.tolist(), strict=True)) for known in rounds]
+    shared = sorted(set.intersection(*map(set, values)))
+    return {index: math.fsum(known[index] for known in values) / len(values) for index in shared}
+
+
 def _padded(rows: list[Floats]) -> tuple[Floats, Floats]:
     """Pad rows with their own first value, so that no maximum changes; the second array marks what is real."""
     longest = max(len(row) for row in rows)

@@ -26,6 +26,8 @@ from turngym.trainers.value_store import ValueStore
 
 STAGE_ONE_STREAM = 4
 """Keeps the seeds of this stage apart from those of the others."""
+REFERENCE_WEIGHTS = "reference weights"
+"""What a store's fingerprint calls the weights of its reference."""
 BLOCK = 1024
 """Episodes stored at a time: the most that a kill loses."""
 ROUNDS = 4
@@ -37,7 +39,7 @@ def store_fingerprint(reference: LanguageModel, config: TrainConfig) -> dict[str
     env = text_env(make_env(config.env.id, config.env.kwargs))
     shaping = ", ".join(f"{name}={value!r}" for name, value in vars(played_shaping(config)).items() if value)
     return {
-        "reference weights": fingerprint_of(reference.model.state_dict()),
+        REFERENCE_WEIGHTS: fingerprint_of(reference.model.state_dict()),
         "tokenizer": fingerprint_text(reference.tokenizer.backend_tokenizer.to_str()),
         "chat template": fingerprint_text(str(reference.tokenizer.chat_template)),
         "temperature": repr(config.astarpo.temperature),

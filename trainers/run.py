@@ -4,8 +4,10 @@
         config.toml           the resolved configuration (written by the command line)
         base/                 the player before reinforcement learning: the reference policy
         values.sqlite         its episodes, stage 1; absent where the objective does without
-        checkpoints/          step-000050/: policy, optimizer, tracker, a copy of the value store
-        metrics.jsonl         one line per check, stage, optimizer step and alarm
+        references/           round-2/: the policy as it was at a reset, the reference from then on; where there are any
+        values-2.sqlite       the episodes of that reference
+        checkpoints/          step-000050/: policy, optimizer, tracker, a copy of the value stores
+        metrics.jsonl         one line per check, stage, optimizer step, alarm and reset
         episodes/             those of the step before every checkpoint, and of the test
         result.json           scores of random, base and trained player on the test split, and the optimum
 
@@ -22,11 +24,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
+import numpy as np
 import torch
 
 from turngym.agents.base import Agent
@@ -36,27 +39,33 @@ from turngym.agents.language_model import LanguageModel
 from turngym.agents.scripted import DemonstrationAgent, RandomAgent
 from turngym.agents.small_model import build_decoder, train_tokenizer
 from turngym.trainers.alarms import Alarm, AlarmError, check_action
-from turngym.trainers.astarpo import Learner, finished, learn, make_optimizer
-from turngym.trainers.automatic_shaping import reference_potential
+from turngym.trainers.astarpo import Learner, finished, learn, make_optimizer, round_over
 from turngym.trainers.checkpoint import latest_checkpoint, load_checkpoint, prune, save_checkpoint
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.critic import make_critic, save_critic
-from turngym.trainers.curriculum import Tracker, check_levels, make_tracker
-from turngym.trainers.exploration import explore
+from turngym.trainers.curriculum import check_levels, make_tracker
 from turngym.trainers.metrics import Metrics
-from turngym.trainers.objectives import STATE_BASELINES, chosen_objective, needs_stage_one
+from turngym.trainers.objectives import chosen_objective, needs_stage_one
 from turngym.trainers.play import final_temperature, model_player, play
-from turngym.trainers.pool import NO_ESTIMATES
+from turngym.trainers.pool import NO_ESTIMATES, composed_values
 from turngym.trainers.progress import Progress, SuccessSoFar
-from turngym.trainers.prompts import check_prompts, known_starts
-from turngym.trainers.reference import estimate, sample_reference, store_fingerprint
+from turngym.trainers.prompts import check_prompts
 from turngym.trainers.rollback import last_good_checkpoint, restore, roll_back
-from turngym.trainers.soft_values import Transitions, read_transitions
-from turngym.trainers.state_values import StateValues
+from turngym.trainers.rounds import (
+    frozen_copy,
+    load_reference,
+    reference_folder,
+    remove_stale_store,
+    round_estimates,
+    round_of,
+    save_reference,
+    stage_one_tokens,
+    store_name,
+)
+from turngym.trainers.stage_one import StageOne, read_stage_one, run_stage_one
 from turngym.trainers.value_store import ValueStore
 from turngym.trainers.warm_start import clone, validate
 
-VALUE_STORE = "values.sqlite"
 TOKENIZER_EPISODES = 500
 """Demonstrations whose text the built-in tokenizer is trained on."""
 CHECKPOINTS_KEPT = 2
@@ -96,15 +105,15 @@ def train(config: TrainConfig, folder: Path, progress: Progress, *, resume: bool
     base = prepare_base(config, folder, metrics, progress)
     learner = prepare_learner(base, config, folder, metrics, progress)
     run_stage_two(learner, config, folder, metrics, progress)
-    return measure(learner, config, folder, metrics, progress)
+    return measure(learner, config, folder, metrics, progress, base=base)
 
 
 # The player before reinforcement learning -----------------------------------------------------------------------
 
 
 def prepare_base(config: TrainConfig, folder: Path, metrics: Metrics, progress: Progress) -> LanguageModel:
-    """Return the reference policy: loaded if the run has it, else loaded or built, and cloned into its band."""
-    base = folder / "base"
+    """Return the first reference policy: loaded if the run has it, else loaded or built, and cloned into its band."""
+    base = reference_folder(folder, 1)
     if base.is_dir():
         return LanguageModel.from_pretrained(base, keep_thoughts=config.model.keep_thoughts)
     metrics.clear()
@@ -112,10 +121,7 @@ def prepare_base(config: TrainConfig, folder: Path, metrics: Metrics, progress: 
     if config.warm_start.enabled:
         for check in clone(model, config, progress):
             metrics.add("warm_start", check)
-    unfinished = folder / ".base.tmp"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    model.save_pretrained(unfinished)
-    unfinished.rename(base)
+    save_reference(model, base)
     return model
 
 
@@ -137,24 +143,6 @@ def load_or_build(config: TrainConfig) -> LanguageModel:
     return LanguageModel(decoder, tokenizer)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageOne:
-    """What stage 1 leaves to stage 2."""
-
-    tracker: Tracker
-    """Starts from the values of the instances."""
-    pool: Sequence[int]
-    """The instances."""
-    starts: StateValues = field(default_factory=StateValues)
-    """The success from starts."""
-    episodes: Sequence[Episode] = ()
-    """What was played, where stage 2 learns from it."""
-    transitions: Transitions | None = None
-    """The turns, where stage 2 asks for values of states."""
-    potential: StateValues | None = None
-    """V* of the states, where rewards are shaped by it."""
-
-
 # Stages 1 and 2 -------------------------------------------------------------------------------------------------
 
 
@@ -163,16 +151,19 @@ def prepare_learner(
 ) -> Learner:
     """Run stage 1 if its values are of use, and return the learner as the last checkpoint left it, or at its start.
 
-    A value store that is missing is taken from the last checkpoint.
+    A value store that is missing is taken from the last checkpoint. The round is that of the checkpoint's step.
     """
     objective = chosen_objective(config)
     base.model.requires_grad_(False)
     last = latest_checkpoint(folder / "checkpoints")
+    checkpoint = None if last is None else load_checkpoint(last)
+    number = 1 if checkpoint is None else round_of(checkpoint.step, config)
+    reference = base if number == 1 else load_reference(folder, number, config)
     if needs_stage_one(config):
-        values = folder / VALUE_STORE
-        if last is not None and not values.exists():
-            shutil.copyfile(last / VALUE_STORE, values)
-        known = run_stage_one(base, values, config, metrics, progress)
+        for name in map(store_name, range(1, number + 1)):
+            if last is not None and not (folder / name).exists():
+                shutil.copyfile(last / name, folder / name)
+        known = run_stage_one(reference, folder / store_name(number), config, metrics, progress)
     else:
         known = StageOne(tracker=make_tracker(NO_ESTIMATES, {}, config), pool=range(config.values.instances))
     if last is None:
@@ -181,55 +172,69 @@ def prepare_learner(
         policy = LanguageModel.from_pretrained(last / "policy", keep_thoughts=config.model.keep_thoughts)
     policy.model.requires_grad_(True)
     critic = make_critic(policy) if objective.returns else None
-    stage_one_tokens = metrics.total("values", "sampled_tokens")
+    sampled_tokens = stage_one_tokens(metrics)
     learner = Learner(
-        policy=policy, reference=base, optimizer=make_optimizer(policy, config, critic), tracker=known.tracker,
+        policy=policy, reference=reference, optimizer=make_optimizer(policy, config, critic), tracker=known.tracker,
         pool=known.pool, starts=known.starts, reference_episodes=known.episodes, transitions=known.transitions,
-        potential=known.potential, critic=critic, stage_one_tokens=stage_one_tokens, generated_tokens=stage_one_tokens,
+        potential=known.potential, critic=critic, round=number, stage_one_tokens=sampled_tokens,
+        generated_tokens=sampled_tokens,
     )  # fmt: skip
-    if last is not None:
-        checkpoint = load_checkpoint(last)
+    if checkpoint is not None:
         restore(learner, checkpoint)
+        learner.stage_one_tokens = checkpoint.extra.get("stage_one_tokens", sampled_tokens)
         learner.generated_tokens = checkpoint.extra.get("generated_tokens", 0)
         learner.rollbacks = checkpoint.extra.get("rollbacks", 0)
     return learner
 
 
-def run_stage_one(
-    base: LanguageModel, values: Path, config: TrainConfig, metrics: Metrics, progress: Progress
-) -> StageOne:
-    """Let the reference play the pool into the value store, and read what the configured stage 2 needs of it."""
-    with ValueStore(values, store_fingerprint(base, config)) as store:
-        for block in sample_reference(base, store, config, progress):
-            metrics.add("values", block)
-        for block in explore(base, store, config, progress):
-            metrics.add("values", block)
-        starts = known_starts(store.starts())
-        estimates, success_rates = estimate(store, config), store.success_rates()
-        episodes = list(store.episodes()) if config.astarpo.reference_steps else []
-        valued, shaped = config.objectives.baseline in STATE_BASELINES, config.shaping.automatic_weight != 0.0
-        transitions = None
-        if valued or shaped:
-            turns = [*store.turns(), *store.explorers.turns()]
-            transitions = read_transitions(turns, reasoning=config.env.kwargs.get("reasoning", False))
-    return StageOne(
-        tracker=make_tracker(estimates, success_rates, config),
-        pool=estimates.instances.tolist(),
-        starts=starts,
-        episodes=episodes,
-        transitions=transitions if valued else None,
-        potential=reference_potential(transitions, config) if transitions and shaped else None,
-    )
-
-
 def run_stage_two(learner: Learner, config: TrainConfig, folder: Path, metrics: Metrics, progress: Progress) -> None:
-    """Learn, with a checkpoint every so many steps, at the end, when the user interrupts, and when an alarm asks."""
-    stage = config.astarpo
+    """Learn, round by round: where a round is over but not the run, the reference is reset."""
     metrics.rewind(learner.step, learner.rollbacks)
-    progress.phase(f"stage 2: {stage.objective}", stage.steps)
-    progress.advance(learner.step)
     if config.monitors.on_alarm == "rollback" and learner.step == 0:
         checkpoint_learner(learner, config, folder)
+    run_round(learner, config, folder, metrics, progress)
+    while not finished(learner, config):
+        reset_reference(learner, config, folder, metrics, progress)
+        run_round(learner, config, folder, metrics, progress)
+
+
+def reset_reference(learner: Learner, config: TrainConfig, folder: Path, metrics: Metrics, progress: Progress) -> None:
+    """Make the policy as it is the reference of the next round, and run stage 1 anew for it, where there is one.
+
+    The learner must stand as its checkpoint holds it, so that a run which is killed in here comes back here.
+    """
+    number = learner.round + 1
+    labels = {"round": number, "rollbacks": learner.rollbacks}
+    reference = frozen_copy(learner.policy, config)
+    save_reference(reference, reference_folder(folder, number))
+    known, values = None, {}
+    if needs_stage_one(config):
+        path = folder / store_name(number)
+        remove_stale_store(path, reference)
+        known = run_stage_one(reference, path, config, metrics, progress, labels=labels)
+        rounds = round_estimates(folder, number, config)
+        composed = composed_values(rounds)
+        values = {"value": float(np.mean(rounds[-1].values)), "composed_value": float(np.mean(list(composed.values())))}
+    enter_round(learner, number, reference, known)
+    sampled_tokens = stage_one_tokens(metrics, number, learner.rollbacks)
+    learner.stage_one_tokens += sampled_tokens
+    learner.generated_tokens += sampled_tokens
+    metrics.add("reset", {"step": learner.step, **labels, **values})
+
+
+def enter_round(learner: Learner, number: int, reference: LanguageModel, known: StageOne | None) -> None:
+    """Put the learner at the start of a round; without a stage 1, its tracker goes on: it knows successes alone."""
+    learner.round, learner.reference = number, reference
+    if known is not None:
+        learner.tracker, learner.pool = known.tracker, known.pool
+        learner.starts, learner.potential = known.starts, known.potential
+        learner.reference_episodes, learner.transitions, learner.states = known.episodes, known.transitions, None
+
+
+def run_round(learner: Learner, config: TrainConfig, folder: Path, metrics: Metrics, progress: Progress) -> None:
+    """Learn, with a checkpoint every so many steps, at the end, when the user interrupts, and when an alarm asks."""
+    progress.phase(f"stage 2: {config.astarpo.objective}", config.astarpo.steps)
+    progress.advance(learner.step)
 
     def after_step(numbers: dict[str, Any], episodes: Sequence[Episode]) -> None:
         every = config.evaluation.validate_every
@@ -244,7 +249,8 @@ def run_stage_two(learner: Learner, config: TrainConfig, folder: Path, metrics: 
             metrics.add("alarm", {**asdict(alarm), "rollbacks": learner.rollbacks})
             progress.note(str(alarm))
         error = answer_alarms(alarms, learner, config, folder, progress)
-        due = learner.step % config.run.checkpoint_every == 0 or finished(learner, config)
+        over = finished(learner, config) or round_over(learner, config)
+        due = over or learner.step % config.run.checkpoint_every == 0
         if learner.step == numbers["step"] and (due or interrupt.requested or error):
             record_episodes(folder / "episodes" / f"train_{learner.step:06d}.jsonl", episodes)
             checkpoint_learner(learner, config, folder)
@@ -266,6 +272,7 @@ def answer_alarms(
         return None
     step, good = learner.step, last_good_checkpoint(folder / "checkpoints", alarms)
     if monitors.on_alarm == "rollback" and good and learner.rollbacks < monitors.max_rollbacks:
+        return_to_round(learner, good, config, folder)
         roll_back(learner, good)
         checkpoint_learner(learner, config, folder)
         progress.advance(learner.step - step)
@@ -276,6 +283,21 @@ def answer_alarms(
     return AlarmError(
         f"{'. '.join(map(str, alarms))}.{tried} This step is saved, and {kept}; --resume goes on past the alarm"
     )
+
+
+def return_to_round(learner: Learner, checkpoint: Path, config: TrainConfig, folder: Path) -> None:
+    """Put the learner into the round of a checkpoint, where that is an earlier one.
+
+    The files of the later round stay until it begins again, so that a crash before the rollback is saved repeats it.
+    """
+    number = round_of(load_checkpoint(checkpoint).step, config)
+    if number == learner.round:
+        return
+    known = None
+    if chosen_objective(config).reads_stage_one(config.objectives):
+        with ValueStore(folder / store_name(number), None) as store:
+            known = read_stage_one(store, config)
+    enter_round(learner, number, load_reference(folder, number, config), known)
 
 
 class DeferredInterrupt:
@@ -305,7 +327,7 @@ class DeferredInterrupt:
 
 
 def checkpoint_learner(learner: Learner, config: TrainConfig, folder: Path) -> None:
-    """Save everything that stage 2 changes, and the value store that it started from, which nobody writes by now.
+    """Save everything that stage 2 changes, and the value stores of its rounds, which nobody writes by now.
 
     Where an alarm may end or roll back the run, the last checkpoint from before what an alarm would put in doubt stays.
     """
@@ -315,12 +337,13 @@ def checkpoint_learner(learner: Learner, config: TrainConfig, folder: Path) -> N
         if learner.critic:
             save_critic(learner.critic, path)
 
-    values = folder / VALUE_STORE
+    stores = {name: folder / name for name in map(store_name, range(1, learner.round + 1))}
     extra: dict[str, Any] = {
         "tracker": learner.tracker.state_dict(),
         "starts": learner.starts.state_dict(),
         "alarms": learner.alarms.state_dict(),
         "generated_tokens": learner.generated_tokens,
+        "stage_one_tokens": learner.stage_one_tokens,
         "rollbacks": learner.rollbacks,
     }
     if learner.states is not None:
@@ -331,7 +354,7 @@ def checkpoint_learner(learner: Learner, config: TrainConfig, folder: Path) -> N
         save_policy=save_policy,
         optimizer_state=learner.optimizer.state_dict(),
         extra=extra,
-        files={VALUE_STORE: values} if values.exists() else {},
+        files={name: path for name, path in stores.items() if path.exists()},
     )
     acts = config.monitors.on_alarm != "warn"
     prune(folder / "checkpoints", CHECKPOINTS_KEPT, learner.alarms.last_good_steps.values() if acts else ())
@@ -347,7 +370,7 @@ def record_episodes(path: Path, episodes: Sequence[Episode]) -> None:
 
 
 def measure(
-    learner: Learner, config: TrainConfig, folder: Path, metrics: Metrics, progress: Progress
+    learner: Learner, config: TrainConfig, folder: Path, metrics: Metrics, progress: Progress, *, base: LanguageModel
 ) -> dict[str, Any]:
     """Score random, base and trained player on the test split, beside the optimum, and write `result.json`."""
     count = config.evaluation.episodes
@@ -355,7 +378,7 @@ def measure(
     started = time.perf_counter()
     result: dict[str, Any] = {"env_id": config.env.id}
     result["optimum"] = optimal_rate(config.env.id, instances, config.env.kwargs)
-    for name, player in measured_players(learner, config):
+    for name, player in measured_players(base, learner.policy, config):
         progress.phase(f"test: {name.replace('_', ', ')}", count)
         began = time.perf_counter()
         episodes = play(player, instances, config, on_episode=SuccessSoFar(progress))
@@ -378,11 +401,11 @@ def measure(
     return result
 
 
-def measured_players(learner: Learner, config: TrainConfig) -> Iterator[tuple[str, Agent]]:
+def measured_players(base: LanguageModel, policy: LanguageModel, config: TrainConfig) -> Iterator[tuple[str, Agent]]:
     """Yield the players to measure by their names in the result; one at a time, since each holds a cache."""
     temperature = final_temperature(config)
     yield "random", RandomAgent()
-    yield "base_sampled", model_player(learner.reference, config, temperature=temperature)
-    yield "base_greedy", model_player(learner.reference, config, greedy=True)
-    yield "trained_sampled", model_player(learner.policy, config, temperature=temperature)
-    yield "trained_greedy", model_player(learner.policy, config, greedy=True)
+    yield "base_sampled", model_player(base, config, temperature=temperature)
+    yield "base_greedy", model_player(base, config, greedy=True)
+    yield "trained_sampled", model_player(policy, config, temperature=temperature)
+    yield "trained_greedy", model_player(policy, config, greedy=True)

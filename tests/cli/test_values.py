@@ -11,12 +11,13 @@ import pytest
 
 from turngym.agents.evaluation import instance_range
 from turngym.agents.rollout import collect_episodes
-from turngym.agents.scripted import RandomAgent
+from turngym.agents.scripted import OracleAgent, RandomAgent
 from turngym.cli import main
 from turngym.cli.config import CONFIG_FILE, read_config, write_toml
 from turngym.cli.values import STORE_FILE
 from turngym.trainers.config import EnvConfig, ShapingConfig, TrainConfig
 from turngym.trainers.play import play
+from turngym.trainers.rounds import store_name
 from turngym.trainers.value_store import ValueStore
 
 FINGERPRINT = {"reference weights": "ab" * 32, "environment": "lake", "seed": "\x1b[31m0"}
@@ -108,6 +109,26 @@ def test_explorers_are_shown_with_what_their_turns_are_worth(
     assert episodes == 160 and 0.6 * turns < effective < 0.9 * turns
     alone, pooled = (float(out.partition("mean over starts: ")[2].split()[place]) for place in (0, 6))
     assert 0 < alone < 1 and 0 < pooled < 1 and alone != pooled
+
+
+def test_the_rounds_of_a_run_are_shown_with_their_composed_value(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = made_run(tmp_path, size=2, max_episode_steps=4)
+    ValueStore(folder / store_name(2), FINGERPRINT).close()  # its stage 1 has only begun
+    assert main(["values", str(folder)]) == 0
+    before = capsys.readouterr().out
+    assert "Rounds" not in before
+    with ValueStore(folder / store_name(2), FINGERPRINT) as store:
+        instances = instance_range("train", 4)
+        store.add(collect_episodes(OracleAgent(), "turngym/FrozenLake-v0", instances, env_kwargs={"size": 2}))
+    assert main(["values", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(before) and "Rounds, at temperature 0.5" in out
+    _, _, _, first, alone = table_row(out, "round 1")
+    episodes, success, mean, second, composed = table_row(out, "round 2")
+    assert (episodes, success, mean, second) == (4, 1, 1, 1)
+    assert first == alone < 1 and composed == pytest.approx((first + 1) / 2, abs=1e-3)
 
 
 def test_a_game_without_turn_limit_has_no_values_of_states(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

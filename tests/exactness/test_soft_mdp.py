@@ -11,6 +11,7 @@ import torch
 from tests.exactness.soft_mdp import Floats, frozen_lake, logits_of, random_mdp, random_policy
 
 from turngym.trainers.objectives.registry import Settings, find_objective
+from turngym.trainers.pool import ValueEstimates, composed_values
 from turngym.trainers.values import binary_value
 
 SEEDS = [(0, False), (1, False), (2, True)]
@@ -110,10 +111,12 @@ def test_resetting_the_reference_divides_the_temperature(rounds: int, seed: int)
     for _ in range(rounds):
         solution = replace(mdp, reference_HSA=reference_HSA).optimum()
         reference_HSA = solution.policy_HSA
-        values.append(solution.value_TS)
+        flat = solution.value_TS.ravel()
+        places = np.arange(flat.size)
+        values.append(ValueEstimates(instances=places, values=flat, stds=0 * flat, counts=places, prior=0.0))
     direct = replace(mdp, beta=mdp.beta / rounds).optimum()
     np.testing.assert_allclose(reference_HSA, direct.policy_HSA, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(np.mean(values, axis=0), direct.value_TS, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(list(composed_values(values).values()), direct.value_TS.ravel(), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("deterministic", [True, False])

@@ -20,8 +20,8 @@ from turngym.trainers.metrics import Metrics
 from turngym.trainers.play import model_player, play
 from turngym.trainers.progress import SilentProgress
 from turngym.trainers.reference import store_fingerprint
-from turngym.trainers.run import run_stage_one
 from turngym.trainers.soft_values import read_transitions
+from turngym.trainers.stage_one import run_stage_one
 from turngym.trainers.value_store import ValueStore
 
 HOT, COLD = "temperature 2.0", "temperature 0.8"

@@ -9,8 +9,7 @@ import signal
 import threading
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +18,6 @@ from turngym.agents.episode import read_episodes
 from turngym.agents.evaluation import Score
 from turngym.agents.language_model import LanguageModel, NonFiniteError
 from turngym.trainers import run
-from turngym.trainers.astarpo import Learner
 from turngym.trainers.checkpoint import latest_checkpoint, load_checkpoint
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.fingerprint import fingerprint_of
@@ -253,9 +251,8 @@ def test_what_is_measured_is_sampled_at_the_last_temperature(
     tiny: TrainConfig, player: LanguageModel, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cooling = replace(tiny, astarpo=replace(tiny.astarpo, temperature_final=0.5))
-    learner = cast("Learner", SimpleNamespace(policy=player, reference=player))
     for config, expected in ((cooling, 0.5), (tiny, 1.0)):
-        players = dict(measured_players(learner, config))
+        players = dict(measured_players(player, player, config))
         assert [players[name].temperature for name in ("base_sampled", "trained_sampled")] == [expected] * 2  # type: ignore[attr-defined]
     asked: list[float] = []
 

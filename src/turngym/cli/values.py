@@ -22,13 +22,14 @@ from turngym.cli.terminal import make_console, printable
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.importance import effective_share
 from turngym.trainers.luck import bracket, recommend, variance_split
-from turngym.trainers.pool import estimate_values
+from turngym.trainers.pool import ValueEstimates, composed_values, estimate_values
+from turngym.trainers.rounds import store_name
 from turngym.trainers.shaping import return_range
 from turngym.trainers.soft_values import monte_carlo_values, read_transitions, soft_values
 from turngym.trainers.value_rows import REFERENCE, StoredTurn
 from turngym.trainers.value_store import ValueStore, ValueStoreError
 
-STORE_FILE = "values.sqlite"
+STORE_FILE = store_name(1)
 QUANTILES = {"least": 0.0, "10%": 0.1, "median": 0.5, "90%": 0.9, "most": 1.0}
 BRACKET = (
     "The true V* lies between the true mean return and the true V^E, which counts luck as skill; without chance it is "
@@ -37,6 +38,10 @@ BRACKET = (
 EFFECTIVE = (
     "Effective: how many turns of the reference say as much about its odds. What replies lead to is learned from every "
     "turn alike; the values of instances above are from the reference's episodes alone."
+)
+ROUNDS = (
+    "All above is of round 1. Composed: the mean of V* over the rounds so far, which is V* of the first reference at "
+    "this temperature divided by their number, if each round ended at its optimum at this temperature."
 )
 LONGEST_VALUE = 64
 """Characters shown of a part of the fingerprint; those that are hashes have as many."""
@@ -65,6 +70,8 @@ def run(words: Sequence[str]) -> int:
         with ValueStore(path, None) as store:
             for part in describe_store(store, config, options):
                 console.print(part, soft_wrap=isinstance(part, str))
+        for part in describe_rounds(path.parent, config, options):
+            console.print(part, soft_wrap=isinstance(part, str))
     except ValueStoreError as error:
         raise UsageError(str(error)) from error
     return 0
@@ -98,13 +105,9 @@ def describe_store(store: ValueStore, config: TrainConfig, options: ValuesOption
     check_env(config.env.id, config.env.kwargs)
     env = text_env(make_env(config.env.id, config.env.kwargs))
     low, high = env.reward_range
-    beta_value = config.values.beta_value if options.beta_value is None else options.beta_value
-    beta = beta_value * (high - low)
+    beta = temperature(config, options, high - low)
     returns = store.returns(options.split)
-    try:
-        estimates = estimate_values(returns, beta, config.values.prior_strength, return_range(config))
-    except ValueError as error:
-        raise UsageError(f"the values cannot be estimated: {error}") from error
+    estimates = estimated(store, config, options, beta)
     lower_I, upper_I = bracket(returns, beta)
     rows = {
         "V*": estimates.values,
@@ -126,6 +129,45 @@ def describe_store(store: ValueStore, config: TrainConfig, options: ValuesOption
         *describe_luck(store.turns(split=options.split), beta, reasoning=env.reasoning),
         *describe_behaviours(store, options.split, beta, reasoning=env.reasoning),
     ]
+
+
+def temperature(config: TrainConfig, options: ValuesOptions, reward_span: float) -> float:
+    """Return the temperature of V*, in units of reward."""
+    return (config.values.beta_value if options.beta_value is None else options.beta_value) * reward_span
+
+
+def estimated(store: ValueStore, config: TrainConfig, options: ValuesOptions, beta: float) -> ValueEstimates:
+    """Return V* of the instances of a store.
+
+    Raises:
+        UsageError: The returns do not fit the environment.
+    """
+    returns = store.returns(options.split)
+    try:
+        return estimate_values(returns, beta, config.values.prior_strength, return_range(config))
+    except ValueError as error:
+        raise UsageError(f"the values cannot be estimated: {error}") from error
+
+
+def describe_rounds(folder: Path, config: TrainConfig, options: ValuesOptions) -> list[str | Table]:
+    """Return what stage 1 of each round found, where the reference was reset."""
+    low, high = text_env(make_env(config.env.id, config.env.kwargs)).reward_range
+    beta = temperature(config, options, high - low)
+    table = Table(title=f"Rounds, at temperature {beta:g}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False,
+                  show_edge=False)  # fmt: skip
+    for column in ("", "episodes", "success", "mean return", "V*", "composed"):
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
+    rounds: list[ValueEstimates] = []
+    while (path := folder / store_name(len(rounds) + 1)).is_file():
+        with ValueStore(path, None) as store:
+            summary = store.summary(options.split)
+            if not summary.episodes:  # its stage 1 has only begun
+                break
+            rounds.append(estimated(store, config, options, beta))
+        composed = np.mean(list(composed_values(rounds).values()))
+        numbers = (summary.success_rate, summary.mean_return, rounds[-1].values.mean(), composed)
+        table.add_row(f"round {len(rounds)}", str(summary.episodes), *(f"{number:.3f}" for number in numbers))
+    return [table, ROUNDS] if len(rounds) > 1 else []
 
 
 def describe_luck(turns: Iterable[StoredTurn], beta: float, *, reasoning: bool) -> list[str]:

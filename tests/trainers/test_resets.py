@@ -1,0 +1,299 @@
+"""Resets of the reference: what a new round begins with, and that a run killed around one ends the same."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from turngym.agents.language_model import LanguageModel
+from turngym.trainers import reference
+from turngym.trainers.alarms import Alarm, Alarms
+from turngym.trainers.astarpo import Learner
+from turngym.trainers.checkpoint import latest_checkpoint
+from turngym.trainers.config import MonitorsConfig, TrainConfig
+from turngym.trainers.fingerprint import fingerprint_of
+from turngym.trainers.metrics import Metrics
+from turngym.trainers.pool import ValueEstimates, composed_values
+from turngym.trainers.progress import SilentProgress
+from turngym.trainers.rounds import load_reference, round_estimates, round_of, store_name
+from turngym.trainers.run import prepare_base, prepare_learner, run_stage_two, train
+from turngym.trainers.value_store import ValueStore
+
+
+class Killed(BaseException):
+    """Nothing catches it, as nothing catches SIGKILL."""
+
+
+class Deadly(SilentProgress):
+    """Kills once stage 1 or 2 has been announced so often and has come so far since."""
+
+    def __init__(self, phase: str = "never", times: int = 0, work: int = 0) -> None:
+        self.moment, self.left = phase, times
+        self.work = work
+
+    def phase(self, name: str, total: int | None) -> None:
+        self.now, self.done = name.partition(":")[0], 0
+        self.left -= self.now == self.moment
+
+    def advance(self, n: int = 1, **numbers: float) -> None:
+        self.done += n
+        if self.now == self.moment and self.left == 0 and self.done >= self.work:
+            raise Killed
+
+
+def config_of(tiny: TrainConfig, **changes: Any) -> TrainConfig:
+    """Two rounds: steps 1 to 3 and 4 to 6; a checkpoint at every second step and at the reset."""
+    return replace(tiny, astarpo=replace(tiny.astarpo, reset_every=3, warmup_steps=0, **changes))
+
+
+@pytest.fixture
+def folder(player: LanguageModel, tmp_path: Path) -> Path:
+    player.save_pretrained(tmp_path / "run" / "base")
+    return tmp_path / "run"
+
+
+def learn(config: TrainConfig, folder: Path, progress: SilentProgress | None = None) -> Learner:
+    """Run or resume stages 1 and 2."""
+    metrics, progress = Metrics(folder / "metrics.jsonl"), progress or SilentProgress()
+    base = prepare_base(config, folder, metrics, progress)
+    learner = prepare_learner(base, config, folder, metrics, progress)
+    run_stage_two(learner, config, folder, metrics, progress)
+    return learner
+
+
+def lines(folder: Path, phase: str) -> list[dict[str, Any]]:
+    found = [line for line in Metrics(folder / "metrics.jsonl").lines() if line["phase"] == phase]
+    return [{key: value for key, value in line.items() if "seconds" not in key} for line in found]
+
+
+def weights(model: LanguageModel) -> str:
+    return fingerprint_of(model.model.state_dict())
+
+
+def contents(folder: Path) -> dict[str, Any]:
+    """Return all that must not depend on interruptions."""
+    last = latest_checkpoint(folder / "checkpoints")
+    assert last is not None
+    names = ("policy/model.safetensors", "optimizer.safetensors", "optimizer.json", "state.json")
+    rows = []
+    for number in (1, 2):
+        with ValueStore(folder / store_name(number), None) as store:
+            rows.append([episode.to_json() for episode in store.episodes()])
+    return {
+        "last": last.name,
+        "files": [(last / name).read_bytes() for name in names],
+        "reference": (folder / "references" / "round-2" / "model.safetensors").read_bytes(),
+        "rows": rows,
+        "metrics": [lines(folder, phase) for phase in ("values", "astarpo", "reset")],
+    }
+
+
+# A new round ----------------------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_belongs_to_the_round_of_its_last_step(tiny: TrainConfig) -> None:
+    config = config_of(tiny)
+    assert [round_of(step, config) for step in (0, 1, 3, 4, 6, 7)] == [1, 1, 1, 2, 2, 3]
+    assert [round_of(step, tiny) for step in (0, 99)] == [1, 1]
+
+
+def test_a_reset_makes_the_policy_the_reference_and_runs_stage_one_for_it(tiny: TrainConfig, folder: Path) -> None:
+    config = config_of(tiny)
+    learner = learn(config, folder)
+    steps = lines(folder, "astarpo")
+    # The ratio to the reference is 1 after a reset, whichever way the policy had gone.
+    assert [abs(step["kl"]) < 1e-5 for step in steps] == [True, False, False, True, False, False]
+    first, second = load_reference(folder, 1, config), load_reference(folder, 2, config)
+    assert weights(learner.reference) == weights(second) != weights(first)
+    assert not any(parameter.requires_grad for parameter in learner.reference.model.parameters())
+    assert weights(learner.policy) != weights(second)
+    stores = {}
+    for number, expected in ((1, first), (2, second)):
+        with ValueStore(folder / store_name(number), None) as store:
+            assert store.fingerprint["reference weights"] == weights(expected)
+            assert len(store.counts()) == 24
+            stores[number] = {index: np.mean(returns) for index, returns in store.returns().items()}
+    assert stores[1].keys() == stores[2].keys() == set(learner.pool) and stores[1] != stores[2]
+    values = [estimates.values for estimates in round_estimates(folder, 2, config)]
+    assert [learner.tracker.first_value(index) for index in learner.pool] == list(values[1])
+    (line,) = lines(folder, "reset")
+    assert line["step"] == 3 and line["round"] == 2
+    assert line["value"] == pytest.approx(values[1].mean(), abs=1e-15)
+    assert line["composed_value"] == pytest.approx((values[0].mean() + values[1].mean()) / 2, abs=1e-15)
+
+
+def test_the_tokens_of_every_stage_one_are_counted(tiny: TrainConfig, folder: Path) -> None:
+    learner = learn(config_of(tiny), folder)
+    blocks, steps = lines(folder, "values"), lines(folder, "astarpo")
+    tokens = [sum(block["sampled_tokens"] for block in blocks if block.get("round", 1) == number) for number in (1, 2)]
+    assert min(tokens) > 100 and learner.stage_one_tokens == sum(tokens)
+    assert learner.generated_tokens == sum(tokens) + sum(step["sampled_tokens"] for step in steps)
+    jump = steps[3]["generated_tokens"] - steps[2]["generated_tokens"]
+    assert jump == tokens[1] + steps[3]["sampled_tokens"]
+
+
+def test_a_second_stage_one_may_spend_the_last_tokens(tiny: TrainConfig, folder: Path) -> None:
+    learner = learn(config_of(tiny, steps=3), folder)
+    config = config_of(tiny, max_tokens=learner.generated_tokens + 1)
+    shutil.rmtree(folder / "checkpoints")
+    learner = learn(config, folder)
+    assert learner.step == 3 and learner.round == 2 and learner.generated_tokens > config.astarpo.max_tokens
+
+
+def test_first_steps_of_every_round_learn_from_its_stage_one(tiny: TrainConfig, folder: Path) -> None:
+    config = config_of(tiny, objective="astarpo_turn", reference_steps=2)
+    config = replace(config, objectives=replace(config.objectives, baseline="state_tracker", turn_lambda=0.5))
+    learn(config, folder)
+    steps = lines(folder, "astarpo")
+    generated = [after["generated_tokens"] - before["generated_tokens"]
+                 for before, after in pairwise(steps)]  # fmt: skip
+    stage_one = sum(line["sampled_tokens"] for line in lines(folder, "values") if line.get("round") == 2)
+    assert (generated[0], generated[2], generated[3]) == (0, stage_one, 0) and min(generated[1], generated[4]) > 0
+    drift = [step["logprob_drift"] > 1e-4 for step in steps]
+    assert drift == [False, True, False, False, True, False]  # the first of each round is on-policy
+
+
+def test_objectives_without_stage_one_reset_their_reference_too(tiny: TrainConfig, folder: Path) -> None:
+    config = config_of(tiny, objective="grpo")
+    config = replace(config, objectives=replace(config.objectives, kl_weight=0.1))
+    learner = learn(config, folder)
+    assert [abs(step["kl"]) < 1e-5 for step in lines(folder, "astarpo")] == [True, False, False, True, False, False]
+    assert not list(folder.glob("*.sqlite")) and learner.stage_one_tokens == 0
+    assert weights(learner.reference) == weights(load_reference(folder, 2, config))
+    assert lines(folder, "reset") == [{"phase": "reset", "step": 3, "round": 2, "rollbacks": 0}]
+    before = weights(learner.policy)
+    shutil.rmtree(folder / "checkpoints" / "step-000006")
+    assert weights(learn(config, folder).policy) == before
+
+
+def test_the_base_that_is_measured_is_the_first_reference(tiny: TrainConfig, folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "plain")
+    rows = [train(config, path, SilentProgress())["base_greedy"]
+            for config, path in ((config_of(tiny), folder), (tiny, tmp_path / "plain"))]  # fmt: skip
+    assert {**rows[0], "seconds": 0} == {**rows[1], "seconds": 0}
+
+
+def test_the_composed_value_is_the_mean_over_rounds() -> None:
+    def known(**values: float) -> ValueEstimates:
+        instances = np.array([int(name[1:]) for name in values])
+        numbers = np.array(list(values.values()))
+        return ValueEstimates(instances=instances, values=numbers, stds=numbers, counts=instances, prior=0.0)
+
+    rounds = [known(i1=0.0, i2=0.5, i3=0.25), known(i2=0.75, i3=1.0), known(i2=1.0, i3=0.25, i4=1.0)]
+    assert composed_values(rounds) == {2: 0.75, 3: 0.5}
+    assert composed_values(rounds[:1]) == {1: 0.0, 2: 0.5, 3: 0.25}
+    with pytest.raises(ValueError, match="no round"):
+        composed_values([])
+
+
+# Killed, resumed, rolled back -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def whole(tiny: TrainConfig, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What a run without interruption ends with; `folder` still holds the base alone."""
+    monkeypatch.setattr(reference, "BLOCK", 20)
+    alone = shutil.copytree(folder, tmp_path / "alone")
+    learn(config_of(tiny, max_tokens=10**5), alone)
+    return contents(alone)
+
+
+def test_a_run_killed_around_a_reset_ends_with_the_same_bits(
+    tiny: TrainConfig, folder: Path, whole: dict[str, Any]
+) -> None:
+    config = config_of(tiny, max_tokens=10**5)
+    moments = [
+        ("stage 2", 1, 3, "step-000002"),  # the last step of the round is taken, not saved
+        ("stage 1", 2, 0, "step-000003"),  # the reference is saved, nothing is played
+        ("stage 1", 2, 30, "step-000003"),  # one block of the second stage 1 is stored
+        ("stage 1", 2, 62, "step-000003"),  # within a round of its extra samples
+        ("stage 2", 2, 3, "step-000003"),  # before the first step with the new reference
+        ("stage 2", 2, 4, "step-000003"),  # after it
+        ("stage 2", 2, 6, "step-000004"),
+    ]
+    for phase, times, work, left in moments:
+        with pytest.raises(Killed):
+            learn(config, folder, Deadly(phase, times, work))
+        last = latest_checkpoint(folder / "checkpoints")
+        assert last is not None and last.name == left
+    learn(config, folder)
+    assert contents(folder) == whole
+
+
+def test_a_lost_second_store_comes_back_from_the_checkpoint(
+    tiny: TrainConfig, folder: Path, whole: dict[str, Any]
+) -> None:
+    config = config_of(tiny, max_tokens=10**5)
+    learn(config, folder)
+    (folder / store_name(2)).unlink()
+    shutil.rmtree(folder / "checkpoints" / "step-000006")
+    learn(config, folder)
+    assert contents(folder) == whole
+
+
+def test_a_reference_appears_whole_or_not_at_all(
+    tiny: TrainConfig, folder: Path, whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save: Callable[[LanguageModel, Path], None] = LanguageModel.save_pretrained
+
+    def cut_off(self: LanguageModel, path: Path) -> None:
+        save(self, path)
+        if "round-2" in path.name:
+            (path / "model.safetensors").unlink()
+            raise Killed
+
+    config = config_of(tiny, max_tokens=10**5)
+    with monkeypatch.context() as patch:
+        patch.setattr(LanguageModel, "save_pretrained", cut_off)
+        with pytest.raises(Killed):
+            learn(config, folder)
+    assert not (folder / "references" / "round-2").exists()
+    learn(config, folder)
+    assert contents(folder) == whole
+
+
+@pytest.mark.parametrize(("good", "again"), [(2, 2), (3, 2)])
+def test_a_rollback_past_a_reset_comes_back_to_the_earlier_reference(
+    tiny: TrainConfig, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, good: int, again: int
+) -> None:
+    """An alarm rings at step 5; what it puts in doubt begins after step `good`."""
+
+    def judge(self: Alarms, numbers: dict[str, Any], monitors: MonitorsConfig) -> list[Alarm]:
+        self.last_good_steps["kl_tax"] = min(good, numbers["step"])
+        if (numbers["step"], numbers["rollbacks"]) != (5, 0):
+            return []
+        return [Alarm(alarm="kl_tax", step=5, figure=1.0, threshold=0.2, readings=1, last_good_step=good)]
+
+    monkeypatch.setattr(Alarms, "judge", judge)
+    config = replace(config_of(tiny, max_tokens=10**5), monitors=MonitorsConfig(on_alarm="rollback"))
+    other = shutil.copytree(folder, tmp_path / "killed")
+    learner = learn(config, folder)
+    steps = lines(folder, "astarpo")
+    assert [step["step"] for step in steps] == [1, 2, 3, 4, 5, *range(good + 1, 7)]
+    assert [abs(step["kl"]) < 1e-5 for step in steps if step["step"] == 4] == [True, True]
+    if good == 2:
+        assert steps[5]["kl"] != 0 and abs(steps[5]["kl"]) > 1e-5  # against the first reference
+    resets = lines(folder, "reset")
+    assert [(line["step"], line["round"], line["rollbacks"]) for line in resets] == [(3, 2, 0), (3, 2, 1)]
+    # Where the policy at the reset is another, so is stage 1; else its episodes are there already.
+    blocks = [line["rollbacks"] for line in lines(folder, "values") if "round" in line]
+    assert set(blocks) == ({0, 1} if good == 2 else {0})
+    assert learner.stage_one_tokens == sum(line["sampled_tokens"] for line in lines(folder, "values"))
+    assert weights(learner.reference) == weights(load_reference(folder, 2, config))
+
+    for phase, times, work in (("stage 2", 2, 5), ("stage 1", 3, 30), ("stage 2", again, 6)):
+        try:
+            learn(config, other, Deadly(phase, times, work))
+        except Killed:
+            continue
+    learn(config, other)
+    assert json.dumps(contents(other)["metrics"]) == json.dumps(contents(folder)["metrics"])
+    assert contents(other) == contents(folder)

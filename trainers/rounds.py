@@ -1,0 +1,92 @@
+"""Rounds of stage 2, each with a reference of its own: which one a step belongs to, and the files of each.
+
+    base/, values.sqlite                        round 1: the first reference and its stage 1
+    references/round-2/, values-2.sqlite        round 2: the policy as it was at the first reset, and its stage 1
+
+A reset depends on nothing but the checkpoint of its step, which is saved before it; so a reset that is cut off is
+repeated with the same end.
+"""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from pathlib import Path
+
+from turngym.agents.language_model import LanguageModel
+from turngym.trainers.config import TrainConfig
+from turngym.trainers.fingerprint import fingerprint_of
+from turngym.trainers.metrics import Metrics
+from turngym.trainers.pool import ValueEstimates
+from turngym.trainers.reference import REFERENCE_WEIGHTS, estimate
+from turngym.trainers.value_store import ValueStore
+
+
+def round_of(step: int, config: TrainConfig) -> int:
+    """Return the round, from 1, of a checkpoint: that of the last of its steps, since a reset comes after saving."""
+    every = config.astarpo.reset_every
+    return 1 + max(0, step - 1) // every if every else 1
+
+
+def reference_folder(folder: Path, number: int) -> Path:
+    """Return where a run keeps the reference of a round."""
+    return folder / "base" if number == 1 else folder / "references" / f"round-{number}"
+
+
+def store_name(number: int) -> str:
+    """Return the name of the value store of a round in the run folder and in checkpoints."""
+    return "values.sqlite" if number == 1 else f"values-{number}.sqlite"
+
+
+def frozen_copy(policy: LanguageModel, config: TrainConfig) -> LanguageModel:
+    """Return the policy as it is now, without gradients."""
+    frozen = LanguageModel(copy.deepcopy(policy.model), policy.tokenizer, keep_thoughts=config.model.keep_thoughts)
+    frozen.model.requires_grad_(False)
+    return frozen
+
+
+def save_reference(reference: LanguageModel, target: Path) -> None:
+    """Save a reference whole or not at all, in place of an earlier one."""
+    unfinished = target.with_name(f".{target.name}.tmp")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    if target.is_dir():
+        target.rename(unfinished)
+        shutil.rmtree(unfinished)
+    reference.save_pretrained(unfinished)
+    unfinished.rename(target)
+
+
+def load_reference(folder: Path, number: int, config: TrainConfig) -> LanguageModel:
+    """Return the frozen reference of a round of a run."""
+    path = reference_folder(folder, number)
+    reference = LanguageModel.from_pretrained(path, keep_thoughts=config.model.keep_thoughts)
+    reference.model.requires_grad_(False)
+    return reference
+
+
+def remove_stale_store(path: Path, reference: LanguageModel) -> None:
+    """Delete a value store of another reference: one of a round that learning was rolled back past."""
+    if not path.exists():
+        return
+    with ValueStore(path, None) as store:
+        stale = store.fingerprint[REFERENCE_WEIGHTS] != fingerprint_of(reference.model.state_dict())
+    if stale:
+        path.unlink()
+
+
+def stage_one_tokens(metrics: Metrics, number: int = 1, rollbacks: int = 0) -> int:
+    """Return the tokens sampled in stage 1 of a round that began after so many rollbacks."""
+    return sum(
+        line.get("sampled_tokens", 0)
+        for line in metrics.lines()
+        if line["phase"] == "values" and (line.get("round", 1), line.get("rollbacks", 0)) == (number, rollbacks)
+    )
+
+
+def round_estimates(folder: Path, rounds: int, config: TrainConfig) -> list[ValueEstimates]:
+    """Return V* of the pool as stage 1 of each round estimates it."""
+    estimates = []
+    for number in range(1, rounds + 1):
+        with ValueStore(folder / store_name(number), None) as store:
+            estimates.append(estimate(store, config))
+    return estimates

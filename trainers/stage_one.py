@@ -1,0 +1,85 @@
+"""Stage 1 as a whole: a reference plays the pool, and what stage 2 needs is read from the value store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from turngym.agents.episode import Episode
+from turngym.agents.language_model import LanguageModel
+from turngym.trainers.automatic_shaping import reference_potential
+from turngym.trainers.config import TrainConfig
+from turngym.trainers.curriculum import Tracker, make_tracker
+from turngym.trainers.exploration import explore
+from turngym.trainers.metrics import Metrics
+from turngym.trainers.objectives import STATE_BASELINES
+from turngym.trainers.progress import Progress
+from turngym.trainers.prompts import known_starts
+from turngym.trainers.reference import estimate, sample_reference, store_fingerprint
+from turngym.trainers.soft_values import Transitions, read_transitions
+from turngym.trainers.state_values import StateValues
+from turngym.trainers.value_store import ValueStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageOne:
+    """What stage 1 of a round leaves to stage 2."""
+
+    tracker: Tracker
+    """Starts from the values of the instances."""
+    pool: Sequence[int]
+    """The instances."""
+    starts: StateValues = field(default_factory=StateValues)
+    """The success from starts."""
+    episodes: Sequence[Episode] = ()
+    """What was played, where stage 2 learns from it."""
+    transitions: Transitions | None = None
+    """The turns, where stage 2 asks for values of states."""
+    potential: StateValues | None = None
+    """V* of the states, where rewards are shaped by it."""
+
+
+def run_stage_one(
+    reference: LanguageModel,
+    values: Path,
+    config: TrainConfig,
+    metrics: Metrics,
+    progress: Progress,
+    *,
+    labels: Mapping[str, int] | None = None,
+) -> StageOne:
+    """Let the reference play the pool into the value store, and read what the configured stage 2 needs of it.
+
+    Args:
+        reference: The frozen policy of a round.
+        values: The file of its value store.
+        config: The run.
+        metrics: Told about every block of episodes.
+        progress: Told about every episode.
+        labels: Added to the lines in the metrics; they name a later round.
+    """
+    with ValueStore(values, store_fingerprint(reference, config)) as store:
+        for block in sample_reference(reference, store, config, progress):
+            metrics.add("values", {**block, **(labels or {})})
+        for block in explore(reference, store, config, progress):
+            metrics.add("values", {**block, **(labels or {})})
+        return read_stage_one(store, config)
+
+
+def read_stage_one(store: ValueStore, config: TrainConfig) -> StageOne:
+    """Read from a full value store what the configured stage 2 needs of it."""
+    estimates, success_rates = estimate(store, config), store.success_rates()
+    valued, shaped = config.objectives.baseline in STATE_BASELINES, config.shaping.automatic_weight != 0.0
+    transitions = None
+    if valued or shaped:
+        turns = [*store.turns(), *store.explorers.turns()]
+        transitions = read_transitions(turns, reasoning=config.env.kwargs.get("reasoning", False))
+    return StageOne(
+        tracker=make_tracker(estimates, success_rates, config),
+        pool=estimates.instances.tolist(),
+        starts=known_starts(store.starts()),
+        episodes=list(store.episodes()) if config.astarpo.reference_steps else [],
+        transitions=transitions if valued else None,
+        potential=reference_potential(transitions, config) if transitions and shaped else None,
+    )
