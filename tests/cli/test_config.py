@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import turngym.envs
 from turngym.cli.config import (
     changed_settings,
     check_env,
@@ -213,6 +214,7 @@ def test_changes_are_named() -> None:
 
 def test_an_environment_whose_package_is_missing_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "turngym.envs.webshop", raising=False)
+    monkeypatch.delattr(turngym.envs, "webshop", raising=False)
     monkeypatch.setitem(sys.modules, "turngym.webshop_server.fixed_shop", None)
     with pytest.raises(UsageError, match=r"WebShop needs .*: pip install 'turngym\[webshop\]'"):
         check_env("turngym/WebShop-v0", {})

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import turngym.cli
+import turngym.webshop_server
 from turngym.cli import main
 from turngym.webshop_server.bm25 import BM25Index
 from turngym.webshop_server.catalogue_store import StoredCatalogue, write_catalogue
@@ -172,6 +173,8 @@ def test_damaged_files_are_not_converted(files: list[Path], tmp_path: Path, caps
 def test_the_site_says_what_it_needs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.delitem(sys.modules, "turngym.cli.serve", raising=False)
     monkeypatch.delattr(turngym.cli, "serve", raising=False)
+    # The name in the package too: what is imported in here must not stay there after.
+    monkeypatch.delattr(turngym.webshop_server, "site", raising=False)
     for name in [name for name in sys.modules if name.startswith("turngym.webshop_server.site")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "flask", None)

@@ -37,6 +37,10 @@ def test_every_objective_runs_with_the_defaults(name: str) -> None:
             "filter top_std compares episodes of one prompt: .*group_size must be at least 2",
         ),
         (config({"turn_lambda": 0.9}, objective="astarpo_turn"), "turn_lambda below 1 trusts the value of every state"),
+        (
+            config({"turn_lambda": 0.9, "baseline": "state_vstar"}, objective="astarpo_turn", temperature_final=0.5),
+            r"turn_lambda below 1 needs V\* of the policy's own temperature",
+        ),
         (config(objective="grppo"), "unknown objective 'grppo'; did you mean 'grpo'"),
         (config({"baseline": "trakcer"}), "objectives.baseline 'trakcer' is unknown; did you mean 'tracker'"),
         (config({"filter": "top-p"}), "objectives.filter 'top-p' is unknown; did you mean 'top_p'"),
