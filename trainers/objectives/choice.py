@@ -38,8 +38,8 @@ def chosen_objective(config: TrainConfig) -> Objective:
     moves = stage.temperature_final not in {0.0, stage.temperature}
     if numbers.turn_lambda < 1.0 and numbers.baseline == "state_vstar" and moves:
         raise ValueError("objectives.turn_lambda below 1 needs V* of the policy's own temperature, and stage 1 plays "
-                         "at astarpo.temperature alone: leave astarpo.temperature_final at 0, or set objectives.baseline "
-                         "to state_tracker, which follows")  # fmt: skip
+                         "at astarpo.temperature alone: leave astarpo.temperature_final at 0, or set "
+                         "objectives.baseline to state_tracker, which follows")  # fmt: skip
     _check_reference_steps(objective, config)
     size = group_size(config)
     if objective.groups and size < 2:
