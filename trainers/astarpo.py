@@ -151,14 +151,10 @@ def learn(
             failure_file.unlink(missing_ok=True)
             write_episodes(failure_file, episodes)
             raise
-        for episode, log_ratio_K in zip(() if reused else episodes, () if reused else log_ratio_BK, strict=True):
-            soft_return = episode.total_reward - settings.beta * sum(log_ratio_K)
-            learner.tracker.update(episode.index, soft_return, success=episode.success)
-            follow_start(learner.starts, episode)
-            if learner.states is not None:
-                learner.states.follow(episode, [settings.beta * log_ratio for log_ratio in log_ratio_K])
         learner.step += 1
-        learner.generated_tokens += 0 if reused else sum(episode.num_sampled for episode in played)
+        if not reused:
+            follow(learner, episodes, log_ratio_BK, settings.beta)
+            learner.generated_tokens += sum(episode.num_sampled for episode in played)
         numbers |= measured | {
             "step": learner.step,
             "rollbacks": learner.rollbacks,
@@ -175,6 +171,16 @@ def learn(
         if is_shaped(config):
             numbers |= shaping_means(episodes, config.shaping)
         on_step(numbers, episodes)
+
+
+def follow(learner: Learner, episodes: Sequence[Episode], log_ratio_BK: Sequence[Sequence[float]], beta: float) -> None:
+    """Let the values and successes of instances, starts and states follow the episodes that were learned from."""
+    for episode, log_ratio_K in zip(episodes, log_ratio_BK, strict=True):
+        soft_return = episode.total_reward - beta * sum(log_ratio_K)
+        learner.tracker.update(episode.index, soft_return, success=episode.success)
+        follow_start(learner.starts, episode)
+        if learner.states is not None:
+            learner.states.follow(episode, [beta * log_ratio for log_ratio in log_ratio_K])
 
 
 def measure(learner: Learner, episodes: Sequence[Episode], config: TrainConfig) -> dict[str, Any]:
