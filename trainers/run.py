@@ -294,7 +294,7 @@ def return_to_round(learner: Learner, checkpoint: Path, config: TrainConfig, fol
     if number == learner.round:
         return
     known = None
-    if chosen_objective(config).reads_stage_one(config.objectives):
+    if needs_stage_one(config):
         with ValueStore(folder / store_name(number), None) as store:
             known = read_stage_one(store, config)
     enter_round(learner, number, load_reference(folder, number, config), known)
