@@ -26,6 +26,8 @@ from turngym.trainers.objectives import OBJECTIVES
 BATCH_SIZE = 64
 STAGE_ONE = ValueConfig(instances=96, samples=4, extra_samples=128, max_samples=32)
 """512 reference episodes: four of each instance, the rest where the value is uncertain."""
+REFERENCE_STEPS = (STAGE_ONE.instances * STAGE_ONE.samples + STAGE_ONE.extra_samples) // BATCH_SIZE
+"""Steps that learn from all of these."""
 LEARNING_RATES = (6e-4, 1.2e-3, 2.4e-3, 4.8e-3)
 """What every objective is tried with."""
 Overrides = Mapping[str, Mapping[str, Any]]
@@ -81,7 +83,7 @@ TURNS: Overrides = {"objectives": {"turn_lambda": 0.5, "baseline": "state_tracke
 CONTESTANTS: dict[str, tuple[str, Overrides]] = {
     "astarpo_lambda": (
         "astarpo_turn",
-        {**TURNS, "astarpo": {"reference_steps": 512 // BATCH_SIZE}},
+        {**TURNS, "astarpo": {"reference_steps": REFERENCE_STEPS}},
     ),
     **{name: (name, {}) for name in OBJECTIVES},
 }
@@ -90,7 +92,7 @@ soft returns tracked per state, bootstrapping, and stage 1 learned from; the oth
 ABLATIONS: dict[str, tuple[str, Overrides]] = {
     "without potentials": (
         "astarpo_turn",
-        {**TURNS, "astarpo": {"reference_steps": 512 // BATCH_SIZE}, "values": {"state_potentials": False}},
+        {**TURNS, "astarpo": {"reference_steps": REFERENCE_STEPS}, "values": {"state_potentials": False}},
     ),
     "without stage-1 reuse": ("astarpo_turn", TURNS),
     "lambda 1": ("astarpo_turn", {"objectives": {"baseline": "state_tracker"}}),

@@ -129,9 +129,8 @@ def learn(
     agent = model_player(learner.policy, config, slots=min(config.run.rollout_slots, stage.batch_size))
     while not finished(learner, config) and not round_over(learner, config):
         started = time.perf_counter()
-        temperature = scheduled_temperature(config, position(learner, config))
-        agent.policy_version, agent.temperature = learner.step, temperature
-        reused = step_of_round(learner, config) < stage.reference_steps
+        agent.policy_version, agent.temperature = learner.step, current_temperature(learner, config)
+        reused = reuses_stage_one(learner, config)
         if reused:
             played = reference_batch(learner, config)
         else:
@@ -194,6 +193,11 @@ def measure(learner: Learner, episodes: Sequence[Episode], config: TrainConfig) 
     return numbers
 
 
+def reuses_stage_one(learner: Learner, config: TrainConfig) -> bool:
+    """Whether the step that the learner stands before learns from episodes of stage 1."""
+    return step_of_round(learner, config) < config.astarpo.reference_steps
+
+
 def reference_batch(learner: Learner, config: TrainConfig) -> list[Episode]:
     """Return the episodes of stage 1 that a step learns from; each is used once."""
     rng = np.random.default_rng([config.run.seed, STAGE_TWO_STREAM])
@@ -204,9 +208,8 @@ def reference_batch(learner: Learner, config: TrainConfig) -> list[Episode]:
 
 def value_states(learner: Learner, config: TrainConfig, settings: Settings) -> None:
     """Estimate V* of the states at the temperature of the step; a baseline that follows the policy only begins so."""
-    step = step_of_round(learner, config)
-    reused = step < config.astarpo.reference_steps
-    began = learner.states is not None and step != config.astarpo.reference_steps
+    reused = reuses_stage_one(learner, config)
+    began = learner.states is not None and step_of_round(learner, config) != config.astarpo.reference_steps
     if learner.transitions is not None and (settings.baseline == "state_vstar" or reused or not began):
         learner.states = stage_one_states(learner.transitions, settings.beta, config.values, single=not reused)
 
@@ -261,6 +264,11 @@ def scheduled_learning_rate(config: TrainConfig, step: int, done: float, rollbac
     warmup = min(1.0, (step + 1) / max(1, stage.warmup_steps))
     scale = config.monitors.rollback_learning_rate**rollbacks
     return scale * warmup * ((1 - done) * stage.learning_rate + done * stage.final_learning_rate)
+
+
+def current_temperature(learner: Learner, config: TrainConfig) -> float:
+    """Return the sampling temperature of the step that the learner stands before."""
+    return scheduled_temperature(config, position(learner, config))
 
 
 def current_learning_rate(learner: Learner, config: TrainConfig) -> float:
@@ -355,7 +363,7 @@ def score(
 ) -> Samples:
     """Fill in what reference and critic say of a batch before anything is learned from it."""
     ref_logp_N, critic_N = torch.zeros_like(samples.logp_N), torch.zeros_like(samples.logp_N)
-    temperature = scheduled_temperature(config, position(learner, config))
+    temperature = current_temperature(learner, config)
     for batch in batches:
         places_N = samples.places(batch.members)
         if objective.reads_reference(settings):
@@ -390,7 +398,7 @@ def accumulate(
     learner.optimizer.zero_grad(set_to_none=True)
     count = sum(len(batch.members) for batch in minibatch)
     tokens = sum(len(batch.row_N) for batch in minibatch)
-    total_loss, temperature = 0.0, scheduled_temperature(config, position(learner, config))
+    total_loss, temperature = 0.0, current_temperature(learner, config)
     for batch in minibatch:
         live_N, critic_N = sampled_scores(learner.policy, batch, temperature, critic=learner.critic)
         logp_N[samples.places(batch.members)] = live_N.detach()
@@ -398,7 +406,7 @@ def accumulate(
             samples.select(batch.members), logp_N=live_N, critic_N=critic_N, tokens_per_episode=tokens / count
         )
         loss_B = objective.loss(part, settings)
-        if step_of_round(learner, config) < config.astarpo.reference_steps:
+        if reuses_stage_one(learner, config):
             loss_B = loss_B * part.per_episode(live_N.detach() - part.old_logp_N).exp().clamp(max=1.0)
         loss = loss_B.sum() / count
         loss.backward()  # type: ignore[no-untyped-call]

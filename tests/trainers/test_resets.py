@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from turngym.agents.language_model import LanguageModel
-from turngym.trainers import reference
+from turngym.trainers import reference, run
 from turngym.trainers.alarms import Alarm, Alarms
 from turngym.trainers.astarpo import Learner
 from turngym.trainers.checkpoint import latest_checkpoint
@@ -297,3 +297,27 @@ def test_a_rollback_past_a_reset_comes_back_to_the_earlier_reference(
     learn(config, other)
     assert json.dumps(contents(other)["metrics"]) == json.dumps(contents(folder)["metrics"])
     assert contents(other) == contents(folder)
+
+
+def test_back_in_an_earlier_round_rewards_are_shaped_by_its_own_values(
+    tiny: TrainConfig, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also with an objective that reads stage 1 for nothing else."""
+    monkeypatch.setattr(run, "CHECKPOINTS_KEPT", 10)
+    config = config_of(tiny, objective="rloo", batch_size=8)
+    config = replace(config, shaping=replace(config.shaping, automatic_weight=0.5))
+    first: list[Any] = []
+    enter_round = run.enter_round
+
+    def enter(learner: Learner, *arguments: Any) -> None:
+        assert learner.potential is not None
+        first.append(learner.potential.state_dict())
+        enter_round(learner, *arguments)
+
+    monkeypatch.setattr(run, "enter_round", enter)
+    learner = learn(config, folder)
+    assert learner.round == 2 and learner.potential is not None
+    assert learner.potential.state_dict() != first[0]
+    run.return_to_round(learner, folder / "checkpoints" / "step-000002", config, folder)
+    assert learner.round == 1 and learner.potential is not None
+    assert learner.potential.state_dict() == first[0]
