@@ -19,8 +19,8 @@ def restore(learner: Learner, checkpoint: Checkpoint) -> None:
     learner.tracker.load_state_dict(checkpoint.extra["tracker"])
     learner.alarms = Alarms.from_state_dict(checkpoint.extra.get("alarms", {}))
     learner.step = checkpoint.step
-    if "states" in checkpoint.extra:
-        learner.states = StateValues()
+    learner.states = StateValues() if "states" in checkpoint.extra else None
+    if learner.states is not None:
         learner.states.load_state_dict(checkpoint.extra["states"])
     if "starts" in checkpoint.extra:
         learner.starts.load_state_dict(checkpoint.extra["starts"])

@@ -198,12 +198,30 @@ def test_a_rollback_goes_back_before_the_trouble(tiny: TrainConfig, folder: Path
     assert abs(again[0]["kl"]) < 1.0  # the weights are those from before
 
 
-@pytest.mark.parametrize("objective", ["astarpo", "ppo"])
+@pytest.mark.parametrize(
+    ("objective", "baseline", "last_good_step", "back"),
+    [
+        ("astarpo", "tracker", 3, 2),
+        ("ppo", "tracker", 3, 2),
+        ("astarpo_turn", "state_tracker", 3, 2),
+        ("astarpo_turn", "state_tracker", 1, 0),  # before any value of a state was asked for
+    ],
+)
 def test_everything_is_as_the_checkpoint_holds_it(
-    tiny: TrainConfig, folder: Path, monkeypatch: pytest.MonkeyPatch, objective: str
+    tiny: TrainConfig,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    objective: str,
+    baseline: str,
+    last_good_step: int,
+    back: int,
 ) -> None:
     config = collapsing(tiny, "rollback", kl_tax=1e9)
-    config = replace(config, astarpo=replace(config.astarpo, objective=objective, learning_rate=1e-3))
+    config = replace(
+        config,
+        astarpo=replace(config.astarpo, objective=objective, learning_rate=1e-3),
+        objectives=replace(config.objectives, baseline=baseline),
+    )
     seen: list[tuple[str, dict[str, Any]]] = []
 
     def state(learner: Learner) -> tuple[str, dict[str, Any]]:
@@ -214,6 +232,7 @@ def test_everything_is_as_the_checkpoint_holds_it(
             tensors |= {f"critic.{name}": value for name, value in learner.critic.state_dict().items()}
         return fingerprint_of(tensors), {
             "tracker": learner.tracker.state_dict(), "alarms": learner.alarms.state_dict(), "step": learner.step,
+            "states": learner.states and learner.states.state_dict(),
         }  # fmt: skip
 
     class Stop(Exception):
@@ -225,7 +244,7 @@ def test_everything_is_as_the_checkpoint_holds_it(
         rung = judge(alarms, numbers, monitors)
         if numbers["step"] != 5:
             return rung
-        return [Alarm(alarm="kl_tax", step=5, figure=1.0, threshold=0.2, readings=1, last_good_step=3)]
+        return [Alarm(alarm="kl_tax", step=5, figure=1.0, threshold=0.2, readings=1, last_good_step=last_good_step)]
 
     def spy(learner: Learner, checkpoint: Path) -> None:
         roll_back(learner, checkpoint)
@@ -239,14 +258,16 @@ def test_everything_is_as_the_checkpoint_holds_it(
         checkpoint_learner(learner, config, folder)
         saved.append(state(learner))
 
+    monkeypatch.setattr(run, "CHECKPOINTS_KEPT", 10)
     monkeypatch.setattr(Alarms, "judge", watch)
     monkeypatch.setattr(run, "roll_back", spy)
     monkeypatch.setattr(run, "checkpoint_learner", save)
     with pytest.raises(Stop):
         learn(config, folder)
     assert [state["step"] for _, state in saved] == [0, 2, 4]
-    assert seen == [saved[1]]
-    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-000002"]
+    assert seen == [saved[back // 2]]
+    kept = sorted(path.name for path in (folder / "checkpoints").iterdir())
+    assert kept == [f"step-{step:06}" for step in range(0, back + 1, 2)]
 
 
 def test_after_the_last_rollback_an_alarm_stops_the_run(tiny: TrainConfig, folder: Path) -> None:
