@@ -80,11 +80,9 @@ TASKS = {
 }  # fmt: skip
 
 TURNS: Overrides = {"objectives": {"turn_lambda": 0.5, "baseline": "state_tracker"}}
+REUSE = {"reference_steps": REFERENCE_STEPS}
 CONTESTANTS: dict[str, tuple[str, Overrides]] = {
-    "astarpo_lambda": (
-        "astarpo_turn",
-        {**TURNS, "astarpo": {"reference_steps": REFERENCE_STEPS}},
-    ),
+    "astarpo_lambda": ("astarpo_turn", {**TURNS, "astarpo": REUSE}),
     **{name: (name, {}) for name in OBJECTIVES},
 }
 """By name: the objective and its settings. `astarpo_lambda` is A*PO turn by turn with everything that belongs to it:
@@ -92,8 +90,10 @@ soft returns tracked per state, bootstrapping, and stage 1 learned from; the oth
 ABLATIONS: dict[str, tuple[str, Overrides]] = {
     "without potentials": (
         "astarpo_turn",
-        {**TURNS, "astarpo": {"reference_steps": REFERENCE_STEPS}, "values": {"state_potentials": False}},
+        {**TURNS, "astarpo": REUSE, "values": {"state_potentials": False}},
     ),
+    "without chosen prompts": ("astarpo_turn", {**TURNS, "astarpo": {**REUSE, "fresh_share": 1.0}}),
+    "with fresh prompts chosen": ("astarpo_turn", {**TURNS, "astarpo": {**REUSE, "fresh_candidates": 4}}),
     "without stage-1 reuse": ("astarpo_turn", TURNS),
     "lambda 1": ("astarpo_turn", {"objectives": {"baseline": "state_tracker"}}),
     "lambda 0": ("astarpo_turn", {"objectives": {"baseline": "state_tracker", "turn_lambda": 0.0}}),
