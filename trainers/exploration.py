@@ -2,8 +2,8 @@
 
 Their episodes tell what comes of replies that the reference seldom gives, which the values of states need
 (`importance` says how they are weighed). Values estimated from whole returns never read them. Any other model with the
-reference's tokenizer and chat format may explore as well: `ExplorerEpisodes.add` takes its episodes under a name of its
-own, with what `reference_logprobs` says of them.
+reference's tokenizer and chat format may explore as well: `ValueStore.add` takes its episodes under a name of its own,
+with what `reference_logprobs` says of them.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def explore(
     count = SuccessSoFar(progress)
     for temperature in temperatures:
         behaviour = f"temperature {temperature!r}"
-        held = store.explorers.counts(behaviour)
+        held = store.counts(behaviour=behaviour)
         progress.advance(sum(held.values()))
         agent = model_player(reference, config, temperature=temperature)
         missing = [(i, k) for i in range(stage.instances) for k in range(held.get(i, 0), stage.explorer_samples)]
@@ -66,7 +66,7 @@ def explore(
             ]
             episodes = play(agent, instances, config, on_episode=count)
             usable = [episode for episode in episodes if not episode.status.is_error()]
-            store.explorers.add(behaviour, usable, reference_logprobs(reference, usable, config))
+            store.add(usable, behaviour, reference_logprobs(reference, usable, config))
             yield {"explorer": behaviour, "seconds": time.perf_counter() - started,
                    "errors": len(episodes) - len(usable), "explorer_episodes": len(usable),
                    "explorer_success": sum(episode.success for episode in usable) / max(1, len(usable)),

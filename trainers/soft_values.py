@@ -96,8 +96,7 @@ def read_transitions(turns: Iterable[StoredTurn], *, reasoning: bool = False) ->
     is tried more rarely.
 
     Args:
-        turns: Whole episodes one after the other, as `ValueStore.turns` yields them, and if the explorers' turns are to
-            be used, those of `ValueStore.explorers.turns`.
+        turns: Whole episodes one after the other, as `ValueStore.turns` yields them, of one behaviour or of several.
         reasoning: As in `played_action`.
 
     Raises:

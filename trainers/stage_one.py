@@ -73,7 +73,7 @@ def read_stage_one(store: ValueStore, config: TrainConfig) -> StageOne:
     valued, shaped = config.objectives.baseline in STATE_BASELINES, config.shaping.automatic_weight != 0.0
     transitions = None
     if valued or shaped:
-        turns = [*store.turns(), *store.explorers.turns()]
+        turns = store.turns(behaviour=None)
         transitions = read_transitions(turns, reasoning=config.env.kwargs.get("reasoning", False))
     return StageOne(
         tracker=make_tracker(estimates, success_rates, config),

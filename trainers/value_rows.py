@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ TABLES = """
 CREATE TABLE fingerprint (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE episodes (
     id INTEGER PRIMARY KEY,
+    behaviour TEXT NOT NULL,
     split TEXT NOT NULL,
     instance INTEGER NOT NULL,
     sample INTEGER NOT NULL,
@@ -24,8 +25,8 @@ CREATE TABLE episodes (
     num_tokens INTEGER NOT NULL,
     status TEXT NOT NULL,
     record BLOB NOT NULL,
-    UNIQUE (split, instance, seed),
-    UNIQUE (split, instance, sample)
+    UNIQUE (behaviour, split, instance, seed),
+    UNIQUE (behaviour, split, instance, sample)
 );
 CREATE TABLE turns (
     episode INTEGER NOT NULL REFERENCES episodes (id),
@@ -36,35 +37,36 @@ CREATE TABLE turns (
     task_reward REAL NOT NULL,
     valid INTEGER NOT NULL,
     potential REAL NOT NULL,
+    log_ratio REAL NOT NULL,
     PRIMARY KEY (episode, turn)
 ) WITHOUT ROWID;
 """
 
 REFERENCE = "reference"
 """The behaviour of the reference at its own temperature."""
-STORED_TURN = "instance, sample, turn, state_key, action, reward, task_reward, valid, potential"
+STORED_TURN = "instance, sample, turn, state_key, action, reward, task_reward, valid, potential, behaviour, log_ratio"
 """The columns that `stored_turn` reads, in its order."""
 
-MERGE_EPISODES = """
-INSERT INTO episodes (split, instance, sample, seed, total_return, success, num_tokens, status, record)
-SELECT split, instance,
-    (SELECT COUNT(*) FROM main.episodes AS held WHERE held.split = new.split AND held.instance = new.instance)
-        + ROW_NUMBER() OVER (PARTITION BY split, instance ORDER BY sample) - 1,
+_SAME_INSTANCE = "held.behaviour = new.behaviour AND held.split = new.split AND held.instance = new.instance"
+MERGE_EPISODES = f"""
+INSERT INTO episodes
+    (behaviour, split, instance, sample, seed, total_return, success, num_tokens, status, record)
+SELECT behaviour, split, instance,
+    (SELECT COUNT(*) FROM main.episodes AS held WHERE {_SAME_INSTANCE})
+        + ROW_NUMBER() OVER (PARTITION BY behaviour, split, instance ORDER BY sample) - 1,
     seed, total_return, success, num_tokens, status, record
 FROM other.episodes AS new
-WHERE NOT EXISTS (SELECT 1 FROM main.episodes AS held
-    WHERE held.split = new.split AND held.instance = new.instance AND held.seed = new.seed)
+WHERE NOT EXISTS (SELECT 1 FROM main.episodes AS held WHERE {_SAME_INSTANCE} AND held.seed = new.seed)
 ORDER BY new.id
-"""
-MERGE_TURNS = """
+"""  # noqa: S608 - names of columns
+MERGE_TURNS = f"""
 INSERT INTO turns
-SELECT mine.id, turn, state_key, action, reward, task_reward, valid, potential
-FROM main.episodes AS mine
-JOIN other.episodes AS new
-    ON mine.split = new.split AND mine.instance = new.instance AND mine.seed = new.seed
+SELECT held.id, turn, state_key, action, reward, task_reward, valid, potential, log_ratio
+FROM main.episodes AS held
+JOIN other.episodes AS new ON {_SAME_INSTANCE} AND held.seed = new.seed
 JOIN other.turns ON other.turns.episode = new.id
-WHERE mine.id > ?
-"""
+WHERE held.id > ?
+"""  # noqa: S608 - names of columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,10 +111,10 @@ class StoredStart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreSummary:
-    """What a store holds of one split."""
+    """What a store holds of one split by one behaviour."""
 
     episodes: int
-    """Reference episodes."""
+    """Episodes."""
     instances: int
     """Different instances among them."""
     turns: int
@@ -125,13 +127,17 @@ class StoreSummary:
     """Share of episodes that solved their task; nan without episodes."""
 
 
+def _name(episode: Episode) -> str:
+    return f"episode of instance {episode.index} ({episode.split}) with seed {episode.seed}"
+
+
 def check_episode(episode: Episode) -> None:
     """Refuse an episode that says nothing about the policy.
 
     Raises:
         ValueError: It ended in an error, or holds a reward that is not finite or a seed beyond 63 bits.
     """
-    name = f"episode of instance {episode.index} ({episode.split}) with seed {episode.seed}"
+    name = _name(episode)
     if episode.status.is_error():
         raise ValueError(
             f"{name} ended in {episode.status}: {episode.error or 'no reason given'}; "
@@ -144,9 +150,28 @@ def check_episode(episode: Episode) -> None:
         raise ValueError(f"{name}: a seed must lie in [0, 2**63)")
 
 
-def turn_rows(episode_id: int | None, episode: Episode) -> Iterator[tuple[object, ...]]:
+def reply_log_ratios(episode: Episode, ref_logprobs: Sequence[float]) -> list[float]:
+    """Return the log-probability of each reply under the reference, less that under who gave it, nats.
+
+    Args:
+        episode: Recorded with the sampler's log-probabilities.
+        ref_logprobs: The reference's log-probability of each reply, nats.
+
+    Raises:
+        ValueError: A log-probability is missing or not finite.
+    """
+    if not all(turn.logprobs for turn in episode.turns):
+        raise ValueError(f"{_name(episode)} has a reply without log-probabilities; explorers must be sampled from a "
+                         "model")  # fmt: skip
+    ratios = [float(score) - sum(turn.logprobs) for turn, score in zip(episode.turns, ref_logprobs, strict=True)]
+    if not all(map(math.isfinite, ratios)):
+        raise ValueError(f"{_name(episode)} has a log-probability that is not finite")
+    return ratios
+
+
+def turn_rows(episode_id: int | None, episode: Episode, log_ratios: Sequence[float]) -> Iterator[tuple[object, ...]]:
     """Yield the rows of an episode in the table of turns."""
-    for number, turn in enumerate(episode.turns):
+    for number, (turn, log_ratio) in enumerate(zip(episode.turns, log_ratios, strict=True)):
         yield (
             episode_id,
             number,
@@ -156,6 +181,7 @@ def turn_rows(episode_id: int | None, episode: Episode) -> Iterator[tuple[object
             float(turn.task_reward),
             bool(turn.valid),
             float(turn.potential),
+            log_ratio,
         )
 
 
@@ -165,9 +191,8 @@ def _storable(text: str) -> str:
 
 
 def stored_turn(row: tuple[Any, ...]) -> StoredTurn:
-    """Return a turn from the columns `STORED_TURN`, and of an explorer's turn its behaviour and log-ratio."""
-    instance, sample, turn, state_key, action, reward, task_reward, valid, potential, *of_explorer = row
-    behaviour, log_ratio = of_explorer or (REFERENCE, 0.0)
+    """Return a turn from the columns `STORED_TURN`."""
+    instance, sample, turn, state_key, action, reward, task_reward, valid, potential, behaviour, log_ratio = row
     return StoredTurn(
         instance=instance,
         sample=sample,

@@ -1,9 +1,10 @@
-"""The value store: every reference episode of stage 1, kept raw in one SQLite file.
+"""The value store: every episode of stage 1, kept raw in one SQLite file.
 
 Values are cheap to compute and depend on the temperature and the estimator; episodes are what costs. So the store keeps
 returns and turns, never values, and any estimate can be made anew. A store belongs to one set-up, named by its
 fingerprint (reference weights, tokenizer, chat format, temperature, environment, reward, turn limit): opening it with
-another one is an error, because its samples would answer a different question.
+another one is an error, because its samples would answer a different question. Explorers may play for it as well, each
+under a name of its own; whoever does not ask for them by name reads the reference's episodes alone.
 """
 
 from __future__ import annotations
@@ -11,28 +12,29 @@ from __future__ import annotations
 import math
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from turngym.agents.episode import Episode
-from turngym.trainers.explorer_store import ExplorerEpisodes
 from turngym.trainers.value_rows import (
     MERGE_EPISODES,
     MERGE_TURNS,
+    REFERENCE,
     STORED_TURN,
     TABLES,
     StoredStart,
     StoredTurn,
     StoreSummary,
     check_episode,
+    reply_log_ratios,
     stored_turn,
     transaction,
     turn_rows,
 )
 
-SCHEMA = 2
+SCHEMA = 3
 APPLICATION_ID = 0x74676D76
 """Written into the file's header ("tgmv"), so that a database of another program is recognised."""
 
@@ -46,7 +48,7 @@ class ValueStoreMismatch(ValueStoreError):
 
 
 class ValueStore:
-    """Reference episodes on disk, for one set-up.
+    """Episodes on disk, for one set-up.
 
     Use it as a context manager, or call `close`. Stopping at any moment, `kill -9` included, loses at most the batch
     being added; adding it again continues where it stopped.
@@ -70,8 +72,6 @@ class ValueStore:
             self._database = sqlite3.connect(self.path, timeout=30.0, isolation_level=None)
         except sqlite3.Error as error:
             raise ValueStoreError(f"the value store {self.path} cannot be opened: {error}") from error
-        self.explorers = ExplorerEpisodes(self._database)
-        """The episodes of other behaviours, which no other method but `merge` reads."""
         try:
             self.fingerprint = self._open(fingerprint)
         except sqlite3.Error as error:
@@ -98,29 +98,50 @@ class ValueStore:
         """Close the file; the store cannot be used after."""
         self._database.close()
 
-    def add(self, episodes: Iterable[Episode]) -> int:
-        """Store reference episodes, all of them or, on an error, none.
+    def add(
+        self,
+        episodes: Iterable[Episode],
+        behaviour: str = REFERENCE,
+        ref_logprobs: Sequence[Sequence[float]] | None = None,
+    ) -> int:
+        """Store episodes of one behaviour, all of them or, on an error, none.
 
-        An episode already held, by split, instance and seed, is left as it is.
+        An episode already held, by behaviour, split, instance and seed, is left as it is.
+
+        Args:
+            episodes: Those of an explorer are recorded with the sampler's log-probabilities.
+            behaviour: Who played: the reference, or any name that stands for one policy.
+            ref_logprobs: For each episode of an explorer the reference's log-probability of each of its replies, nats.
 
         Returns:
             How many were new.
 
         Raises:
-            ValueError: An episode ended in an error, so that its return says nothing about the reference policy, or
-                holds a reward that is not finite or a seed beyond 63 bits.
+            ValueError: An episode ended in an error, so that its return says nothing about the policy, or holds a
+                reward that is not finite or a seed beyond 63 bits; an explorer's log-probability is missing or not
+                finite; the reference comes with log-probabilities, or an explorer without.
         """
+        if behaviour == REFERENCE and ref_logprobs is not None:
+            raise ValueError(f"{REFERENCE!r} is no explorer; add its episodes without ref_logprobs")
+        if behaviour != REFERENCE and ref_logprobs is None:
+            raise ValueError(
+                f"{behaviour!r} is not the reference; say with ref_logprobs how likely its replies were to it"
+            )
         batch = list(episodes)
         for episode in batch:
             check_episode(episode)
+        if ref_logprobs is None:
+            ratios = [[0.0] * len(episode.turns) for episode in batch]
+        else:
+            ratios = [reply_log_ratios(*pair) for pair in zip(batch, ref_logprobs, strict=True)]
         with transaction(self._database):
-            return sum(self._insert(episode) for episode in batch)
+            return sum(self._insert(behaviour, *pair) for pair in zip(batch, ratios, strict=True))
 
     def merge(self, path: str | Path) -> int:
         """Take over the episodes of another store of the same set-up, such as another process has filled.
 
-        Episodes held already, by split, instance and seed, are left as they are; the others are numbered on. Explorers'
-        episodes come along. All are taken or, on an error, none.
+        Episodes held already, by behaviour, split, instance and seed, are left as they are; the others are numbered on.
+        All are taken or, on an error, none.
 
         Returns:
             How many were new.
@@ -141,65 +162,81 @@ class ValueStore:
                 self._database.execute(MERGE_EPISODES)
                 self._database.execute(MERGE_TURNS, (last,))
                 (added,) = self._database.execute("SELECT COUNT(*) FROM episodes WHERE id > ?", (last,)).fetchone()
-                explored = self.explorers.merge_attached()
         finally:
             self._database.execute("DETACH DATABASE other")
-        return int(added) + explored
+        return int(added)
+
+    def behaviours(self, split: str = "train") -> list[str]:
+        """Return who has played, the reference first."""
+        query = "SELECT DISTINCT behaviour FROM episodes WHERE split = ? ORDER BY behaviour != ?, behaviour"
+        return [name for (name,) in self._database.execute(query, (split, REFERENCE))]
 
     def returns(self, split: str = "train") -> dict[int, list[float]]:
-        """Return the returns of every instance, in ascending order of instance and sample, to the last bit."""
+        """Return the reference's returns of every instance, ordered by instance and sample, to the last bit."""
         rows = self._database.execute(
-            "SELECT instance, total_return FROM episodes WHERE split = ? ORDER BY instance, sample", (split,)
+            "SELECT instance, total_return FROM episodes WHERE behaviour = ? AND split = ? ORDER BY instance, sample",
+            (REFERENCE, split),
         )
         returns: dict[int, list[float]] = {}
         for index, total in rows:
             returns.setdefault(index, []).append(total)
         return returns
 
-    def counts(self, split: str = "train") -> dict[int, int]:
-        """Return how many episodes of every instance are held."""
-        query = "SELECT instance, COUNT(*) FROM episodes WHERE split = ? GROUP BY instance ORDER BY instance"
-        return dict(self._database.execute(query, (split,)))
+    def counts(self, split: str = "train", behaviour: str = REFERENCE) -> dict[int, int]:
+        """Return how many episodes of every instance a behaviour has played."""
+        return dict(self._by_instance("COUNT(*)", behaviour, split))
 
     def success_rates(self, split: str = "train") -> dict[int, float]:
-        """Return the share of solved episodes of every instance."""
-        query = "SELECT instance, AVG(success) FROM episodes WHERE split = ? GROUP BY instance ORDER BY instance"
-        return dict(self._database.execute(query, (split,)))
+        """Return the share of every instance's episodes that the reference solved."""
+        return dict(self._by_instance("AVG(success)", REFERENCE, split))
 
     def starts(self, split: str = "train") -> Iterator[StoredStart]:
-        """Yield the start of every instance with the share of its episodes that were solved, in ascending order."""
+        """Yield the start of every instance and how often the reference solves it, in ascending order."""
         rows = self._database.execute(
             "SELECT instance, MIN(potential), AVG(success) FROM turns JOIN episodes ON episode = id "
-            "WHERE split = ? AND turn = 0 GROUP BY instance ORDER BY instance",
-            (split,),
+            "WHERE behaviour = ? AND split = ? AND turn = 0 GROUP BY instance ORDER BY instance",
+            (REFERENCE, split),
         )
         for instance, potential, success in rows:
             yield StoredStart(instance=instance, potential=potential, success=success)
 
-    def turns(self, index: int | None = None, split: str = "train") -> Iterator[StoredTurn]:
-        """Yield the turns of an instance's episodes, or of all, in order of instance, sample and turn."""
+    def turns(
+        self, index: int | None = None, split: str = "train", behaviour: str | None = REFERENCE
+    ) -> Iterator[StoredTurn]:
+        """Yield the turns of an instance's episodes, or of all, in order of instance, behaviour, sample and turn.
+
+        Args:
+            index: The instance; None for all.
+            split: Its split.
+            behaviour: Who played; None for all, the reference's turns before those of the others.
+        """
         rows = self._database.execute(
             f"SELECT {STORED_TURN} FROM turns JOIN episodes ON episode = id "  # noqa: S608 - names of columns
-            "WHERE split = ? AND instance = COALESCE(?, instance) ORDER BY instance, sample, turn",
-            (split, index),
+            "WHERE split = ? AND instance = COALESCE(?, instance) AND behaviour = COALESCE(?, behaviour) "
+            "ORDER BY behaviour != ?, instance, behaviour, sample, turn",
+            (split, index, behaviour, REFERENCE),
         )
         yield from map(stored_turn, rows)
 
     def episodes(self, split: str = "train") -> Iterator[Episode]:
-        """Yield the episodes as they were played, tokens and all, in order of instance and sample."""
-        rows = self._database.execute("SELECT record FROM episodes WHERE split = ? ORDER BY instance, sample", (split,))
+        """Yield the reference's episodes as they were played, tokens and all, in order of instance and sample."""
+        rows = self._database.execute(
+            "SELECT record FROM episodes WHERE behaviour = ? AND split = ? ORDER BY instance, sample",
+            (REFERENCE, split),
+        )
         for (record,) in rows:
             yield Episode.from_json(zlib.decompress(record))
 
-    def summary(self, split: str = "train") -> StoreSummary:
-        """Return what the store holds of a split, for a table or a log."""
+    def summary(self, split: str = "train", behaviour: str = REFERENCE) -> StoreSummary:
+        """Return what the store holds of a split by a behaviour, for a table or a log."""
         episodes, instances, tokens, mean_return, success_rate = self._database.execute(
             "SELECT COUNT(*), COUNT(DISTINCT instance), COALESCE(SUM(num_tokens), 0), AVG(total_return), AVG(success) "
-            "FROM episodes WHERE split = ?",
-            (split,),
+            "FROM episodes WHERE behaviour = ? AND split = ?",
+            (behaviour, split),
         ).fetchone()
         (turns,) = self._database.execute(
-            "SELECT COUNT(*) FROM turns JOIN episodes ON episode = id WHERE split = ?", (split,)
+            "SELECT COUNT(*) FROM turns JOIN episodes ON episode = id WHERE behaviour = ? AND split = ?",
+            (behaviour, split),
         ).fetchone()
         return StoreSummary(
             episodes=episodes,
@@ -208,6 +245,13 @@ class ValueStore:
             tokens=tokens,
             mean_return=math.nan if mean_return is None else mean_return,
             success_rate=math.nan if success_rate is None else success_rate,
+        )
+
+    def _by_instance(self, figure: str, behaviour: str, split: str) -> sqlite3.Cursor:
+        return self._database.execute(
+            f"SELECT instance, {figure} FROM episodes "  # noqa: S608 - aggregates of columns
+            "WHERE behaviour = ? AND split = ? GROUP BY instance ORDER BY instance",
+            (behaviour, split),
         )
 
     def _open(self, fingerprint: Mapping[str, str] | None) -> dict[str, str]:
@@ -257,17 +301,18 @@ class ValueStore:
                 "Go back to those settings, or give another path to sample the reference anew"
             )
 
-    def _insert(self, episode: Episode) -> bool:
+    def _insert(self, behaviour: str, episode: Episode, log_ratios: Sequence[float]) -> bool:
         """Store one episode and return whether it is new."""
+        place = (behaviour, episode.split, int(episode.index))
         (sample,) = self._database.execute(
-            "SELECT COUNT(*) FROM episodes WHERE split = ? AND instance = ?", (episode.split, int(episode.index))
+            "SELECT COUNT(*) FROM episodes WHERE behaviour = ? AND split = ? AND instance = ?", place
         ).fetchone()
         cursor = self._database.execute(
-            "INSERT INTO episodes (split, instance, sample, seed, total_return, success, num_tokens, status, record) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (split, instance, seed) DO NOTHING",
+            "INSERT INTO episodes "
+            "(behaviour, split, instance, sample, seed, total_return, success, num_tokens, status, record) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (behaviour, split, instance, seed) DO NOTHING",
             (
-                episode.split,
-                int(episode.index),
+                *place,
                 sample,
                 int(episode.seed),
                 float(episode.total_reward),
@@ -280,7 +325,7 @@ class ValueStore:
         if cursor.rowcount == 0:
             return False
         self._database.executemany(
-            "INSERT INTO turns VALUES (?, ?, ?, ?, ?, ?, ?, ?)", turn_rows(cursor.lastrowid, episode)
+            "INSERT INTO turns VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", turn_rows(cursor.lastrowid, episode, log_ratios)
         )
         return True
 

@@ -89,7 +89,7 @@ def explored(folder: Path, env_id: str, log_ratio: float, **env_kwargs: Any) -> 
                 turn.logprobs = [-1.0]
             scores = [[-1.0 + log_ratio * (turn.action in ("left", "up")) for turn in episode.turns]
                       for episode in episodes]  # fmt: skip
-            store.explorers.add("temperature 2.0\x1b", episodes, scores)
+            store.add(episodes, "temperature 2.0\x1b", scores)
 
 
 def test_explorers_are_shown_with_what_their_turns_are_worth(

@@ -53,9 +53,9 @@ class StopAfter(SilentProgress):
             raise KeyboardInterrupt
 
 
-def rows_of(path: Path, *tables: str) -> list[Any]:
+def rows_of(path: Path) -> list[Any]:
     with closing(sqlite3.connect(path)) as database:
-        return [database.execute(f"SELECT * FROM {name} ORDER BY 1, 2").fetchall() for name in tables]  # noqa: S608
+        return [database.execute(f"SELECT * FROM {table}").fetchall() for table in ("episodes", "turns")]  # noqa: S608
 
 
 def fill(path: Path, player: LanguageModel, config: TrainConfig, stop_after: float = np.inf) -> list[dict[str, Any]]:
@@ -70,7 +70,7 @@ def test_every_explorer_plays_every_instance(player: LanguageModel, config: Trai
     ]  # fmt: skip
     assert all(block["seconds"] > 0 and block["sampled_tokens"] > 0 and block["errors"] == 0 for block in blocks)
     with ValueStore(tmp_path / "v", store_fingerprint(player, config)) as store:
-        assert store.explorers.counts(HOT) == store.explorers.counts(COLD) == dict.fromkeys(range(12), 3)
+        assert store.counts(behaviour=HOT) == store.counts(behaviour=COLD) == dict.fromkeys(range(12), 3)
         assert store.counts() == {}
     assert fill(tmp_path / "v", player, config, stop_after=72) == []  # nothing is played again
 
@@ -80,7 +80,7 @@ def test_a_ratio_is_one_on_average(player: LanguageModel, config: TrainConfig, t
     many = replace(config, values=replace(config.values, explorer_samples=10))
     with ValueStore(tmp_path / "v", {}) as store:
         list(explore(player, store, many, SilentProgress()))
-        turns = list(store.explorers.turns())
+        turns = list(store.turns(behaviour=None))
     for name in (HOT, COLD):
         ratios = np.exp([turn.log_ratio for turn in turns if turn.behaviour == name])
         assert len(ratios) > 200 and ratios.std() > 0.1
@@ -103,12 +103,11 @@ def test_interrupted_and_continued_equals_uninterrupted(
     with pytest.raises(KeyboardInterrupt):
         fill(tmp_path / "parts", player, config, stop_after=episodes)
     fill(tmp_path / "parts", player, config)
-    tables = "explorer_episodes", "explorer_turns"
-    assert rows_of(tmp_path / "parts", *tables) == rows_of(tmp_path / "whole", *tables)
+    assert rows_of(tmp_path / "parts") == rows_of(tmp_path / "whole")
 
 
 def test_the_reference_does_not_notice(player: LanguageModel, config: TrainConfig, tmp_path: Path) -> None:
-    """Values of instances, the pool and the reference's rows are those of a run without explorers."""
+    """Values of instances, the pool and the reference's episodes are those of a run without explorers."""
     alone = replace(config, values=replace(config.values, explorer_temperatures=[]))
     found = {}
     for name, chosen in (("with", config), ("alone", alone)):
@@ -116,14 +115,15 @@ def test_the_reference_does_not_notice(player: LanguageModel, config: TrainConfi
         folder.mkdir()
         metrics = Metrics(folder / "metrics.jsonl")
         known = run_stage_one(player, folder / "v", chosen, metrics, SilentProgress())
-        rows = rows_of(folder / "v", "fingerprint", "episodes", "turns")
-        found[name] = [known.tracker.value(index) for index in known.pool], known.pool, rows
+        with ValueStore(folder / "v", None) as store:
+            held = store.fingerprint, list(store.episodes()), list(store.turns())
+        found[name] = [known.tracker.value(index) for index in known.pool], known.pool, held
         played = [line.get("explorer") for line in metrics.lines()]
         assert (HOT in played) == (name == "with")
         assert metrics.total("values", "explorer_episodes") == (72 if name == "with" else 0)
     assert found["with"] == found["alone"]
     with ValueStore(tmp_path / "with" / "v", None) as store:
-        both = read_transitions([*store.turns(), *store.explorers.turns()])
+        both = read_transitions(store.turns(behaviour=None))
     assert 0 < both.own_M.sum() < len(both.own_M)
 
 

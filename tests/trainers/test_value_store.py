@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -173,7 +174,7 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "v") as database:
         database.execute("PRAGMA user_version = 99")
     database.close()
-    with pytest.raises(ValueStoreError, match="schema 99, this version reads 2"):
+    with pytest.raises(ValueStoreError, match="schema 99, this version reads 3"):
         ValueStore(tmp_path / "v", FINGERPRINT)
 
 
@@ -263,10 +264,10 @@ def episodes(count, seed):
     return [Episode(env_id="e", split="train", index=i, seed=seed) for i in range(count)]
 store.add(episodes(3, 0))
 insert = value_store.ValueStore._insert
-def die_at_two(self, episode):
+def die_at_two(self, behaviour, episode, log_ratios):
     if episode.index == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-    return insert(self, episode)
+    return insert(self, behaviour, episode, log_ratios)
 value_store.ValueStore._insert = die_at_two
 store.add(episodes(3, 1))
 """
@@ -279,3 +280,118 @@ def test_a_kill_loses_only_the_unfinished_batch(tmp_path: Path) -> None:
     with ValueStore(tmp_path / "v", {}) as store:
         assert store.counts() == {0: 1, 1: 1, 2: 1}
         assert store.add(Episode(env_id="e", split="train", index=i, seed=1) for i in range(3)) == 3
+
+
+# Explorers ------------------------------------------------------------------------------------------------------
+
+HOT = "temperature 2.0"
+SCORES = [[-3.0, -0.5]]
+
+
+def sampled(index: int, seed: int, reward: float = 1.0) -> Episode:
+    """Return an episode whose replies have the log-probabilities -1.25 and -0.75."""
+    made = episode(index, seed, reward)
+    made.turns[0].logprobs, made.turns[1].logprobs = [-1.0, -0.25], [-0.75]
+    return made
+
+
+def everything(store: ValueStore) -> list[object]:
+    """Return all that a store says of the reference."""
+    return [store.returns(), store.counts(), store.success_rates(), list(store.starts()), list(store.turns()),
+            list(store.episodes()), store.summary()]  # fmt: skip
+
+
+def test_turns_come_back_with_behaviour_and_log_ratio(tmp_path: Path) -> None:
+    with ValueStore(tmp_path / "v", FINGERPRINT) as store:
+        assert store.add([sampled(4, 1), sampled(3, 1)], HOT, SCORES * 2) == 2
+        assert store.add([sampled(3, 1)], "another model", [[-1.0, -1.0]]) == 1
+        assert store.add([episode(4, 1)]) == 1
+        turns = list(store.turns(behaviour=None))
+        assert [(turn.instance, turn.behaviour, turn.turn) for turn in turns[::2]] == [
+            (4, "reference", 0), (3, "another model", 0), (3, HOT, 0), (4, HOT, 0),
+        ]  # fmt: skip
+        assert [turn.log_ratio for turn in turns] == [0.0, 0.0, 0.25, -0.25, -1.75, 0.25, -1.75, 0.25]
+        assert [turn.behaviour for turn in store.turns(3, behaviour=HOT)] == [HOT, HOT]
+        assert list(store.turns(split="test", behaviour=None)) == []
+        assert store.behaviours() == ["reference", "another model", HOT] and store.behaviours("test") == []
+
+
+def test_explorers_are_met_only_where_they_are_asked_for(tmp_path: Path) -> None:
+    with ValueStore(tmp_path / "v", FINGERPRINT) as store:
+        store.add([episode(3, 1, 0.5)])
+        before = everything(store)
+        store.add([sampled(3, 1), sampled(3, 2), sampled(9, 1)], HOT, SCORES * 3)
+        assert everything(store) == before
+        assert store.counts(behaviour=HOT) == {3: 2, 9: 1}
+        assert store.counts(behaviour="another model") == {}
+        summary = store.summary(behaviour=HOT)
+        assert (summary.episodes, summary.turns, summary.success_rate) == (3, 6, 1.0)
+
+
+def test_who_played_and_what_the_reference_says_of_it_belong_together(tmp_path: Path) -> None:
+    with ValueStore(tmp_path / "v", FINGERPRINT) as store:
+        with pytest.raises(ValueError, match="'reference' is no explorer"):
+            store.add([sampled(3, 3)], "reference", SCORES)
+        with pytest.raises(ValueError, match=r"'temperature 2\.0' is not the reference; say with ref_logprobs"):
+            store.add([sampled(3, 3)], HOT)
+        assert store.behaviours() == []
+
+
+def test_adding_an_explorers_episodes_again_changes_nothing(tmp_path: Path) -> None:
+    with ValueStore(tmp_path / "v", FINGERPRINT) as store:
+        assert store.add([sampled(3, 1), sampled(3, 2), sampled(3, 1)], HOT, SCORES * 3) == 2
+        assert store.add([sampled(3, 2, 0.0), sampled(3, 4)], HOT, SCORES * 2) == 1
+        assert store.counts(behaviour=HOT) == {3: 3}
+        assert sorted({turn.sample for turn in store.turns(behaviour=HOT)}) == [0, 1, 2]
+
+
+def with_logprobs(logprobs: list[float]) -> Episode:
+    broken = sampled(3, 2)
+    broken.turns[0].logprobs = logprobs
+    return broken
+
+
+def ended_badly() -> Episode:
+    broken = sampled(3, 2)
+    broken.status = Status.ERROR_TIMEOUT
+    return broken
+
+
+@pytest.mark.parametrize(
+    ("broken", "scores", "message"),
+    [
+        (with_logprobs([]), SCORES[0], "instance 3 .* has a reply without log-probabilities"),
+        (with_logprobs([-math.inf]), SCORES[0], "log-probability that is not finite"),
+        (sampled(3, 2), [math.nan, 0.0], "log-probability that is not finite"),
+        (sampled(3, 2), [0.0], "shorter"),
+        (ended_badly(), SCORES[0], "ended in error_timeout"),
+    ],
+)
+def test_what_cannot_be_weighed_is_refused_with_its_whole_batch(
+    tmp_path: Path, broken: Episode, scores: Sequence[float], message: str
+) -> None:
+    with ValueStore(tmp_path / "v", FINGERPRINT) as store:
+        with pytest.raises(ValueError, match=message):
+            store.add([sampled(3, 1), broken], HOT, [*SCORES, scores])
+        assert store.behaviours() == []
+
+
+def test_explorers_are_merged_each_with_their_own(tmp_path: Path) -> None:
+    first, second = [sampled(1, 10), sampled(2, 20, 0.25)], [sampled(1, 11, 0.5), sampled(1, 10), sampled(3, 30)]
+    with (
+        ValueStore(tmp_path / "one", FINGERPRINT) as one,
+        ValueStore(tmp_path / "two", FINGERPRINT) as two,
+        ValueStore(tmp_path / "all", FINGERPRINT) as both,
+    ):
+        two.add([episode(7, 1), episode(1, 10)])
+        two.add(second, HOT, SCORES * 3)
+        both.add(first + second, HOT, SCORES * 5)
+        assert one.merge(tmp_path / "two") == 5  # into a store that never had explorers
+        assert list(one.turns(behaviour=None)) == list(two.turns(behaviour=None)) and one.counts() == {1: 1, 7: 1}
+        one.add(first, HOT, SCORES * 2)
+        assert list(one.turns(2, behaviour=HOT)) == list(both.turns(2, behaviour=HOT))
+        assert one.counts(behaviour=HOT) == both.counts(behaviour=HOT) == {1: 2, 2: 1, 3: 1}
+        assert one.merge(tmp_path / "two") == 0
+        two.add([sampled(1, 10)], "another model", SCORES)
+        assert one.merge(tmp_path / "two") == 1
+        assert {turn.sample for turn in one.turns(1, behaviour=HOT)} == {0, 1}

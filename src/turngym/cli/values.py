@@ -196,12 +196,15 @@ def describe_behaviours(store: ValueStore, split: str, beta: float, *, reasoning
 
     Values of starts are compared over those that the reference has played.
     """
-    own, explored = list(store.turns(split=split)), list(store.explorers.turns(split=split))
-    if not explored:
+    names = store.behaviours(split)
+    if set(names) <= {REFERENCE}:
         return []
-    parts: list[str | Table] = [behaviours_table(store, split, explored), EFFECTIVE]
+    parts: list[str | Table] = [behaviours_table(store, split, names), EFFECTIVE]
     with suppress(ValueError):  # states without values, of which `describe_luck` tells
-        alone, pooled = (read_transitions(turns, reasoning=reasoning) for turns in (own, own + explored))
+        alone, pooled = (
+            read_transitions(store.turns(split=split, behaviour=behaviour), reasoning=reasoning)
+            for behaviour in (REFERENCE, None)
+        )
         # The reference's turns come first, so its states have the same places in both.
         first, second = (
             soft_values(transitions, beta, strength=0.0)[alone.starts].mean() for transitions in (alone, pooled)
@@ -211,19 +214,16 @@ def describe_behaviours(store: ValueStore, split: str, beta: float, *, reasoning
     return parts
 
 
-def behaviours_table(store: ValueStore, split: str, explored: Sequence[StoredTurn]) -> Table:
+def behaviours_table(store: ValueStore, split: str, names: Sequence[str]) -> Table:
     """Return the reference and the explorers as a table."""
     table = Table(title="Who played", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in ("", "episodes", "success", "turns", "effective"):
         table.add_column(column, justify="right" if column else "left", no_wrap=True)
-    own = store.summary(split)
-    table.add_row(REFERENCE, str(own.episodes), f"{own.success_rate:.3f}", str(own.turns), str(own.turns))
-    log_ratios: dict[str, list[float]] = {}
-    for turn in explored:
-        log_ratios.setdefault(turn.behaviour, []).append(turn.log_ratio)
-    for name, ratios in log_ratios.items():
-        held, effective = store.explorers.summaries(split)[name], len(ratios) * effective_share(ratios)
-        cells = (str(held.episodes), f"{held.success_rate:.3f}", str(len(ratios)), f"{effective:.0f}")
+    for name in names:
+        held = store.summary(split, name)
+        log_ratios = [turn.log_ratio for turn in store.turns(split=split, behaviour=name)]
+        effective = held.turns and held.turns * effective_share(log_ratios)
+        cells = (str(held.episodes), f"{held.success_rate:.3f}", str(held.turns), f"{effective:.0f}")
         table.add_row(printable(name), *cells)
     return table
 
