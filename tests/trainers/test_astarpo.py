@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.trainers.harness import fail_on, make_learner, run, stage
 from torch import Tensor
 
 from turngym.agents.episode import Episode, read_episodes
@@ -21,7 +22,6 @@ from turngym.trainers import astarpo
 from turngym.trainers.astarpo import (
     Learner,
     learn,
-    make_optimizer,
     scheduled_beta,
     scheduled_learning_rate,
     scheduled_temperature,
@@ -29,37 +29,8 @@ from turngym.trainers.astarpo import (
 from turngym.trainers.config import AstarpoConfig, TrainConfig
 from turngym.trainers.fingerprint import fingerprint_of
 from turngym.trainers.play import play
-from turngym.trainers.pool import estimate_values
 from turngym.trainers.tensor_tree import to_json
-from turngym.trainers.tracker import FRESH_INSTANCES, ValueTracker
-
-
-def make_learner(player: LanguageModel, config: TrainConfig) -> Learner:
-    """Return a learner at its start, with a pool of twelve instances whose success rates go from 0 to 1."""
-    reference = LanguageModel(copy.deepcopy(player.model), player.tokenizer)
-    reference.model.requires_grad_(False)
-    rates = {i: i / 11 for i in range(12)}
-    returns = {i: [1.0] * i + [0.0] * (11 - i) for i in range(12)}
-    tracker = ValueTracker(estimate_values(returns, 0.5, 1.0, (0.0, 1.0)), rates)
-    return Learner(
-        policy=player, reference=reference, optimizer=make_optimizer(player, config), tracker=tracker, pool=range(12)
-    )
-
-
-def stage(config: TrainConfig, **settings: Any) -> TrainConfig:
-    return replace(config, astarpo=replace(config.astarpo, **settings))
-
-
-def run(learner: Learner, config: TrainConfig, folder: Path) -> tuple[list[dict[str, Any]], list[Sequence[Episode]]]:
-    numbers: list[dict[str, Any]] = []
-    played: list[Sequence[Episode]] = []
-
-    def on_step(step: dict[str, Any], episodes: Sequence[Episode]) -> None:
-        numbers.append(step)
-        played.append(episodes)
-
-    learn(learner, config, on_step=on_step, failure_file=folder / "failed.jsonl")
-    return numbers, played
+from turngym.trainers.tracker import FRESH_INSTANCES
 
 
 def fingerprint(learner: Learner) -> tuple[Any, ...]:
@@ -216,17 +187,6 @@ def test_damaged_weights_are_noticed_while_playing(player: LanguageModel, tiny: 
 
 
 # Environments that fail -----------------------------------------------------------------------------------------
-
-
-def fail_on(monkeypatch: pytest.MonkeyPatch, broken: Callable[[int], bool]) -> None:
-    begin = FrozenLakeEnv._begin
-
-    def begin_or_fail(self: FrozenLakeEnv, split: Any, index: int) -> None:
-        if broken(index):
-            raise RuntimeError("the ice machine is out of order")
-        begin(self, split, index)
-
-    monkeypatch.setattr(FrozenLakeEnv, "_begin", begin_or_fail)
 
 
 def test_a_failing_environment_costs_its_own_episodes(

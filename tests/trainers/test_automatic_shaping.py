@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.trainers.test_astarpo import stage
+from tests.trainers.harness import stage
 from tests.trainers.test_state_learning import learn
 from torch import Tensor
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,14 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.trainers.harness import ESTIMATES, SUCCESS_RATES, alone_and_halted, make_learner, run, stage
 
 from turngym.agents.episode import Episode, read_episodes
 from turngym.agents.language_model import LanguageModel
 from turngym.agents.rollout import Instance
-from turngym.trainers.astarpo import Learner, learn, make_optimizer
-from turngym.trainers.checkpoint import latest_checkpoint
 from turngym.trainers.config import CurriculumConfig, EnvConfig, TrainConfig
-from turngym.trainers.critic import make_critic
 from turngym.trainers.curriculum import (
     LEVEL_BLOCK,
     LEVEL_INSTANCES,
@@ -34,19 +31,16 @@ from turngym.trainers.curriculum import (
     make_tracker,
     outcomes,
 )
-from turngym.trainers.metrics import Metrics
-from turngym.trainers.objectives import OBJECTIVES, find_objective
+from turngym.trainers.objectives import OBJECTIVES
 from turngym.trainers.play import model_player, play
-from turngym.trainers.pool import NO_ESTIMATES, estimate_values
+from turngym.trainers.pool import NO_ESTIMATES
 from turngym.trainers.progress import SilentProgress
 from turngym.trainers.prompts import choose_instances
-from turngym.trainers.run import prepare_learner, run_stage_two, train
+from turngym.trainers.run import train
 from turngym.trainers.samples import as_samples, values_before_turns
 from turngym.trainers.tracker import FRESH_INSTANCES, ValueTracker
 
 EASIER = [{"size": 2, "frozen_probability": 1.0}, {"frozen_probability": 1.0}]
-RETURNS = {i: [1.0] * i + [0.0] * (11 - i) for i in range(12)}
-ESTIMATES = estimate_values(RETURNS, 0.5, 1.0, (0.0, 1.0))
 FIRST, SECOND = LEVEL_INSTANCES, LEVEL_INSTANCES + LEVEL_BLOCK
 
 
@@ -56,40 +50,14 @@ def graded(tiny: TrainConfig) -> TrainConfig:
     return replace(tiny, curriculum=CurriculumConfig(levels=EASIER, memory=0.9))
 
 
-def stage(config: TrainConfig, **settings: Any) -> TrainConfig:
-    return replace(config, astarpo=replace(config.astarpo, **settings))
-
-
 def levels(config: TrainConfig, **settings: Any) -> TrainConfig:
     return replace(config, curriculum=replace(config.curriculum, **settings))
 
 
 def tracker(config: TrainConfig) -> LevelTracker:
-    made = make_tracker(ESTIMATES, {i: i / 11 for i in range(12)}, config)
+    made = make_tracker(ESTIMATES, SUCCESS_RATES, config)
     assert isinstance(made, LevelTracker)
     return made
-
-
-def make_learner(player: LanguageModel, config: TrainConfig) -> Learner:
-    reference = LanguageModel(copy.deepcopy(player.model), player.tokenizer)
-    reference.model.requires_grad_(False)
-    critic = make_critic(player) if find_objective(config.astarpo.objective).returns else None
-    return Learner(
-        policy=player, reference=reference, optimizer=make_optimizer(player, config, critic), tracker=tracker(config),
-        pool=range(12), critic=critic,
-    )  # fmt: skip
-
-
-def run(learner: Learner, config: TrainConfig, folder: Path) -> tuple[list[dict[str, Any]], list[Sequence[Episode]]]:
-    numbers: list[dict[str, Any]] = []
-    played: list[Sequence[Episode]] = []
-
-    def on_step(step: dict[str, Any], episodes: Sequence[Episode]) -> None:
-        numbers.append(step)
-        played.append(episodes)
-
-    learn(learner, config, on_step=on_step, failure_file=folder / "failed.jsonl")
-    return numbers, played
 
 
 # The rule -------------------------------------------------------------------------------------------------------
@@ -290,45 +258,16 @@ def test_every_objective_learns_with_levels(
     assert any(step["grad_norm"] > 0 for step in numbers)
 
 
-class Halted(SilentProgress):
-    """Ends the process, as it were, in the third step."""
-
-    done = 0
-
-    def advance(self, n: int = 1, **numbers: float) -> None:
-        self.done += "loss" in numbers
-        if self.done == 3:
-            raise KeyboardInterrupt
-
-
 @pytest.mark.parametrize("name", ["astarpo", "grpo"])
 def test_a_run_resumes_bit_for_bit(player: LanguageModel, graded: TrainConfig, tmp_path: Path, name: str) -> None:
     config = stage(graded, objective=name, batch_size=16, steps=4)
 
-    def stage_two(folder: Path, progress: SilentProgress) -> Learner:
-        base, metrics = LanguageModel(copy.deepcopy(player.model), player.tokenizer), Metrics(folder / "metrics.jsonl")
-        learner = prepare_learner(base, config, folder, metrics, SilentProgress())
-        run_stage_two(learner, config, folder, metrics, progress)
-        return learner
-
-    ends = []
-    for folder in (tmp_path / "alone", tmp_path / "halted"):
-        folder.mkdir()
-        if folder.name == "halted":
-            with pytest.raises(KeyboardInterrupt):
-                stage_two(folder, Halted())
-        learner = stage_two(folder, SilentProgress())
-        last = latest_checkpoint(folder / "checkpoints")
-        assert last is not None
-        state = json.loads((last / "state.json").read_text())
-        assert len(state["extra"]["tracker"]["levels"]) == 3
-        lines = [{key: value for key, value in line.items() if "seconds" not in key}
-                 for line in Metrics(folder / "metrics.jsonl").lines()]  # fmt: skip
-        files = [*last.rglob("*.safetensors"), last / "optimizer.json", last / "state.json"]
-        ends.append(({str(path.relative_to(last)): path.read_bytes() for path in files}, lines))
-        assert isinstance(learner.tracker, LevelTracker)
-        assert learner.tracker.level_successes()[0] != 0.5
-    assert ends[0] == ends[1]
+    alone, halted = alone_and_halted(player, config, tmp_path)
+    assert (alone.files, alone.lines) == (halted.files, halted.lines)
+    for ended in (alone, halted):
+        assert len(json.loads(ended.files["state.json"])["extra"]["tracker"]["levels"]) == 3
+        assert isinstance(ended.learner.tracker, LevelTracker)
+        assert ended.learner.tracker.level_successes()[0] != 0.5
 
 
 def test_a_whole_run_measures_the_target_alone(graded: TrainConfig, tmp_path: Path) -> None:

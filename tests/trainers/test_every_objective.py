@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.trainers.harness import alone_and_halted, copied, make_learner, run, stage
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
@@ -19,38 +20,21 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 from turngym.agents.episode import Episode
 from turngym.agents.language_model import LanguageModel
 from turngym.agents.rollout import Instance
-from turngym.trainers.astarpo import Learner, accumulate, learn, make_optimizer, score, update, weigh
+from turngym.trainers.astarpo import accumulate, score, update, weigh
 from turngym.trainers.batching import sampled_scores, token_batches
-from turngym.trainers.checkpoint import latest_checkpoint
 from turngym.trainers.config import TrainConfig
-from turngym.trainers.critic import make_critic
 from turngym.trainers.fingerprint import fingerprint_of
 from turngym.trainers.metrics import Metrics
 from turngym.trainers.objectives import FILTERS, OBJECTIVES, Samples, Settings, find_objective, step_settings
 from turngym.trainers.play import model_player, play
-from turngym.trainers.pool import estimate_values
 from turngym.trainers.progress import SilentProgress
 from turngym.trainers.prompts import choose_instances
-from turngym.trainers.run import prepare_learner, run_stage_two
+from turngym.trainers.run import prepare_learner
 from turngym.trainers.samples import as_samples, split_batch, values_before_turns
-from turngym.trainers.tracker import FRESH_INSTANCES, ValueTracker
+from turngym.trainers.tracker import FRESH_INSTANCES
 
 NAMES = list(OBJECTIVES)
 SETTINGS = Settings(beta=0.05, kl_weight=0.1, turn_lambda=0.9)
-
-
-def stage(config: TrainConfig, **settings: Any) -> TrainConfig:
-    return replace(config, astarpo=replace(config.astarpo, **settings))
-
-
-def make_learner(player: LanguageModel, config: TrainConfig, name: str) -> Learner:
-    reference = LanguageModel(copy.deepcopy(player.model), player.tokenizer)
-    reference.model.requires_grad_(False)
-    returns = {i: [1.0] * i + [0.0] * (11 - i) for i in range(12)}
-    tracker = ValueTracker(estimate_values(returns, 0.5, 1.0, (0.0, 1.0)), {i: i / 11 for i in range(12)})
-    critic = make_critic(player) if find_objective(name).returns else None
-    return Learner(policy=player, reference=reference, optimizer=make_optimizer(player, config, critic),
-                   tracker=tracker, pool=range(12), critic=critic)  # fmt: skip
 
 
 # One step, in float64 -------------------------------------------------------------------------------------------
@@ -98,7 +82,7 @@ class Step:
     def __init__(self, moved: LanguageModel, reference: LanguageModel, episodes: Sequence[Episode], name: str,
                  config: TrainConfig) -> None:  # fmt: skip
         self.objective, self.config, self.episodes = find_objective(name), config, episodes
-        self.learner = make_learner(moved, config, name)
+        self.learner = make_learner(moved, stage(config, objective=name))
         self.learner.reference = reference
         if self.learner.critic:
             torch.nn.init.constant_(self.learner.critic.weight, 0.05)
@@ -209,20 +193,14 @@ def test_groups_stay_together_where_their_losses_are_joined(step: Callable[..., 
 # The loop -------------------------------------------------------------------------------------------------------
 
 
-def run(learner: Learner, config: TrainConfig, folder: Path) -> list[dict[str, Any]]:
-    numbers: list[dict[str, Any]] = []
-    learn(learner, config, on_step=lambda step, _: numbers.append(step), failure_file=folder / "failed.jsonl")
-    return numbers
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_every_objective_learns_several_times_from_a_batch(
     player: LanguageModel, tiny: TrainConfig, tmp_path: Path, name: str
 ) -> None:
     config = stage(tiny, objective=name, steps=2, updates_per_batch=2, minibatches=2)
-    learner = make_learner(player, config, name)
+    learner = make_learner(player, config)
     before = fingerprint_of(learner.reference.model.state_dict())
-    numbers = run(learner, config, tmp_path)
+    numbers, _ = run(learner, config, tmp_path)
     assert all(np.isfinite(step["loss"]) and step["logprob_drift"] < 1e-4 for step in numbers if step["kept"])
     assert fingerprint_of(learner.reference.model.state_dict()) == before
     assert fingerprint_of(learner.policy.model.state_dict()) != before
@@ -239,15 +217,15 @@ def test_a_reference_that_is_not_needed_is_not_asked(
     player: LanguageModel, tiny: TrainConfig, tmp_path: Path, name: str
 ) -> None:
     config = stage(tiny, objective=name, steps=1)
-    learner = make_learner(player, config, name)
+    learner = make_learner(player, config)
     learner.reference.model = None  # to call it would raise
-    (numbers,) = run(learner, config, tmp_path)
+    (numbers,), _ = run(learner, config, tmp_path)
     assert "kl" not in numbers
 
 
 def test_groups_play_one_prompt_each(player: LanguageModel, tiny: TrainConfig) -> None:
     config = stage(tiny, objective="grpo", batch_size=16)
-    instances = choose_instances(make_learner(player, config, "grpo"), config)
+    instances = choose_instances(make_learner(player, config), config)
     indices = [instance.index for instance in instances]
     assert indices == [index for index in indices[::4] for _ in range(4)] and len(set(indices)) == 4
     assert len({instance.seed for instance in instances}) == 16
@@ -261,7 +239,7 @@ def test_a_step_that_keeps_nothing_changes_nothing(
     for episode in episodes:
         episode.turns = episode.turns[:1]
         episode.turns[0].reward = 1.0
-    learner = make_learner(player, tiny, "dapo")
+    learner = make_learner(player, stage(tiny, objective="dapo"))
     before = fingerprint_of(learner.policy.model.state_dict())
     numbers, log_ratio_BK = update(learner, find_objective("dapo"), episodes, tiny, SETTINGS)
     assert numbers["kept"] == numbers["loss"] == numbers["grad_norm"] == 0.0
@@ -276,7 +254,7 @@ def test_what_a_filter_drops_does_not_weigh(player: LanguageModel, tiny: TrainCo
     for batch, settings in [(episodes, replace(SETTINGS, filter="top_std", filter_share=0.4)), (keep, SETTINGS)]:
         for episode in batch:
             episode.turns[0].reward *= 10 if episode.index == 3 else 0.01
-        learner = make_learner(LanguageModel(copy.deepcopy(player.model), player.tokenizer), tiny, "astarpo")
+        learner = make_learner(copied(player), stage(tiny, objective="astarpo"))
         numbers, log_ratio_BK = update(learner, find_objective("astarpo"), batch, tiny, settings)
         results.append(fingerprint_of(learner.policy.model.state_dict()))
         for episode in batch:
@@ -306,7 +284,7 @@ def test_minibatches_keep_groups_whole_and_change_with_the_step(
 
 
 def test_where_values_come_from(player: LanguageModel, tiny: TrainConfig, episodes: list[Episode]) -> None:
-    tracker = make_learner(player, tiny, "astarpo").tracker
+    tracker = make_learner(player, tiny).tracker
     samples = as_samples(episodes, player)
     stage_one = tracker.value(3), tracker.first_value(3)
     tracker.update(3, 5.0, success=True)
@@ -323,47 +301,20 @@ def test_where_values_come_from(player: LanguageModel, tiny: TrainConfig, episod
 # A whole stage 2 ------------------------------------------------------------------------------------------------
 
 
-class Halted(SilentProgress):
-    """Ends the process, as it were, in the third step."""
-
-    done = 0
-
-    def advance(self, n: int = 1, **numbers: float) -> None:
-        self.done += "loss" in numbers
-        if self.done == 3:
-            raise KeyboardInterrupt
-
-
 @pytest.mark.parametrize("name", ["ppo", "grpo", "reinforce"])
 def test_several_updates_a_batch_resume_bit_for_bit(
     player: LanguageModel, tiny: TrainConfig, tmp_path: Path, name: str
 ) -> None:
     config = stage(tiny, objective=name, steps=4, updates_per_batch=2, minibatches=2)
 
-    def stage_two(folder: Path, progress: SilentProgress) -> Learner:
-        base, metrics = LanguageModel(copy.deepcopy(player.model), player.tokenizer), Metrics(folder / "metrics.jsonl")
-        learner = prepare_learner(base, config, folder, metrics, SilentProgress())
-        run_stage_two(learner, config, folder, metrics, progress)
-        return learner
-
-    ends = []
-    for folder in (tmp_path / "alone", tmp_path / "halted"):
-        folder.mkdir()
-        if folder.name == "halted":
-            with pytest.raises(KeyboardInterrupt):
-                stage_two(folder, Halted())
-        learner = stage_two(folder, SilentProgress())
-        last = latest_checkpoint(folder / "checkpoints")
-        assert last is not None
-        files = [*last.rglob("*.safetensors"), last / "optimizer.json", last / "state.json"]
-        lines = [{key: value for key, value in line.items() if "seconds" not in key}
-                 for line in Metrics(folder / "metrics.jsonl").lines()]  # fmt: skip
-        ends.append(({str(path.relative_to(last)): path.read_bytes() for path in files}, lines))
+    alone, halted = alone_and_halted(player, config, tmp_path)
+    assert (alone.files, alone.lines) == (halted.files, halted.lines)
+    for ended in (alone, halted):
         if name == "ppo":
-            assert learner.critic is not None and learner.critic.weight.abs().max() > 0
-        assert (folder / "values.sqlite").exists() == (last / "values.sqlite").exists() == (name == "reinforce")
-    assert ends[0] == ends[1]
-    assert ("policy/critic.safetensors" in ends[0][0]) == (name == "ppo")
+            assert ended.learner.critic is not None and ended.learner.critic.weight.abs().max() > 0
+        assert ("policy/critic.safetensors" in ended.files) == (name == "ppo")
+        stores = [folder / "values.sqlite" for folder in (ended.folder, ended.checkpoint)]
+        assert [store.exists() for store in stores] == [name == "reinforce"] * 2
 
 
 def test_tokens_of_stage_one_are_counted(player: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
@@ -371,7 +322,7 @@ def test_tokens_of_stage_one_are_counted(player: LanguageModel, tiny: TrainConfi
     learner = prepare_learner(player, stage(tiny, steps=1), tmp_path, metrics, SilentProgress())
     stage_one = metrics.total("values", "sampled_tokens")
     assert learner.generated_tokens == stage_one > 64
-    (numbers,) = run(learner, stage(tiny, steps=1), tmp_path)
+    (numbers,), _ = run(learner, stage(tiny, steps=1), tmp_path)
     assert numbers["generated_tokens"] == stage_one + numbers["sampled_tokens"]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.trainers.test_astarpo import fail_on, make_learner, run, stage
+from tests.trainers.harness import fail_on, make_learner, run, stage
 from tests.trainers.test_reference import fill
 from tests.trainers.test_state_learning import learn
 

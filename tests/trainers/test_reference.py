@@ -53,15 +53,19 @@ def config(tiny: TrainConfig) -> TrainConfig:
 
 def fill(
     path: Path, player: LanguageModel, config: TrainConfig, stop_after: float = np.inf
-) -> tuple[list[dict[str, float]], dict[str, list[Any]]]:
+) -> tuple[list[dict[str, float]], dict[str, list[dict[str, Any]]]]:
     """Run stage 1; return the numbers of its blocks and everything the store holds."""
     progress = StopAfter(stop_after)
     with ValueStore(path, store_fingerprint(player, config)) as store:
         blocks = list(sample_reference(player, store, config, progress))
     assert progress.total == 48 + EXTRA
     with closing(sqlite3.connect(path)) as database:
+        database.row_factory = sqlite3.Row
         tables = ("fingerprint", "episodes", "turns")
-        return blocks, {name: database.execute(f"SELECT * FROM {name} ORDER BY 1, 2").fetchall() for name in tables}  # noqa: S608
+        return blocks, {
+            name: [dict(row) for row in database.execute(f"SELECT * FROM {name} ORDER BY 1, 2")]  # noqa: S608
+            for name in tables
+        }
 
 
 def test_every_instance_is_played_and_doubt_buys_more(
@@ -70,11 +74,11 @@ def test_every_instance_is_played_and_doubt_buys_more(
     blocks, rows = fill(tmp_path / "values.sqlite", player, config)
     assert [block["episodes"] for block in blocks] == [20, 40, 48, 52, 56, 60, 64]
     assert all(block["errors"] == 0 and block["seconds"] > 0 for block in blocks)
-    counts = Counter(row[2] for row in rows["episodes"])
+    counts = Counter(row["instance"] for row in rows["episodes"])
     assert sorted(counts) == list(range(24)) and sum(counts.values()) == 64
     assert min(counts.values()) == 2 and max(counts.values()) <= 5
-    assert {row[1] for row in rows["episodes"]} == {"train"}
-    assert len({(row[2], row[4]) for row in rows["episodes"]}) == 64
+    assert {row["split"] for row in rows["episodes"]} == {"train"}
+    assert len({(row["instance"], row["seed"]) for row in rows["episodes"]}) == 64
     with ValueStore(tmp_path / "values.sqlite", store_fingerprint(player, config)) as store:
         estimates = estimate(store, config)
         assert blocks[-1]["value"] == pytest.approx(np.mean(estimates.values))
@@ -84,10 +88,10 @@ def test_every_instance_is_played_and_doubt_buys_more(
     # The first round of extra samples was planned from two samples each, and began with the least certain value.
     returns: dict[int, list[float]] = {}
     for row in rows["episodes"][:48]:
-        returns.setdefault(row[2], []).append(row[5])
+        returns.setdefault(row["instance"], []).append(row["total_return"])
     first = estimate_values(returns, 0.5, 1.0, (0.0, 1.0))
     planned = next_instances(first.counts, first.stds, 4, config.values.max_samples)
-    assert sorted(row[2] for row in rows["episodes"][48:52]) == sorted(first.instances[planned])
+    assert sorted(row["instance"] for row in rows["episodes"][48:52]) == sorted(first.instances[planned])
     assert len(set(first.stds)) > 1 and first.stds[planned[0]] == first.stds.max()
 
 
@@ -222,7 +226,7 @@ def test_a_failing_environment_costs_its_own_samples(
     monkeypatch.setattr(FrozenLakeEnv, "_begin", broken)
     blocks, rows = fill(tmp_path / "values.sqlite", player, config)
     assert sum(block["errors"] for block in blocks) == 2
-    assert sorted({row[2] for row in rows["episodes"]}) == [i for i in range(24) if i != 3]
+    assert sorted({row["instance"] for row in rows["episodes"]}) == [i for i in range(24) if i != 3]
     assert len(rows["episodes"]) == 64  # the extra samples make up for what is missing
 
 

@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.envs.registration import WrapperSpec
-from tests.trainers.test_astarpo import make_learner, run, stage
+from tests.trainers.harness import make_learner, run, stage
 from tests.trainers.test_reference import fill
 
 from turngym.agents.episode import Episode, Status, Turn, read_episodes
@@ -123,7 +123,7 @@ def test_stage_one_stores_shaped_rewards_beside_the_task_rewards(
     with ValueStore(tmp_path / "values.sqlite", store_fingerprint(player, config)) as store:
         turns = list(store.turns())
         starts = {turn.instance: turn.potential for turn in turns if turn.turn == 0}
-        totals = [(row[2], row[5]) for row in rows["episodes"]]
+        totals = [(row["instance"], row["total_return"]) for row in rows["episodes"]]
         values = estimate(store, config).values
     assert min(total for _, total in totals) < -0.5, "returns must leave the unshaped range"
     earned = {(turn.instance, turn.sample): 0.0 for turn in turns}
