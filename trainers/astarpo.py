@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,13 @@ import torch
 from torch import Tensor
 
 from turngym.agents.episode import Episode, write_episodes
-from turngym.agents.language_model import LanguageModel, NonFiniteError
+from turngym.agents.language_model import NonFiniteError
 from turngym.agents.rollout import make_env, text_env
-from turngym.trainers.alarms import Alarms
 from turngym.trainers.automatic_shaping import shape_samples
 from turngym.trainers.batching import TokenBatch, sampled_logprobs, sampled_scores
 from turngym.trainers.config import TrainConfig
-from turngym.trainers.curriculum import Tracker, by_level, outcomes
+from turngym.trainers.curriculum import by_level, outcomes
+from turngym.trainers.learner import Learner
 from turngym.trainers.monitors import measure_rollouts, measure_update
 from turngym.trainers.objectives import (
     FILTERS,
@@ -39,65 +39,21 @@ from turngym.trainers.objectives import (
     chosen_objective,
     step_settings,
 )
-from turngym.trainers.play import final_temperature, model_player, play
+from turngym.trainers.play import model_player, play
 from turngym.trainers.prompts import STAGE_TWO_STREAM, choose_instances, follow_start
 from turngym.trainers.retrieval import measure_retrieval
 from turngym.trainers.samples import as_samples, split_batch, values_before_turns, values_of_states
+from turngym.trainers.schedules import (
+    current_beta,
+    current_learning_rate,
+    current_temperature,
+    finished,
+    reuses_stage_one,
+    round_over,
+    step_of_round,
+)
 from turngym.trainers.shaping import is_shaped, shaping_means
-from turngym.trainers.soft_values import Transitions
-from turngym.trainers.state_values import StateValues, stage_one_states
-
-
-@dataclass(slots=True, kw_only=True)
-class Learner:
-    """What changes while learning, and what a checkpoint therefore holds."""
-
-    policy: LanguageModel
-    """The model that plays and learns."""
-    reference: LanguageModel
-    """The frozen model that the policy started from, in this round."""
-    optimizer: torch.optim.Optimizer
-    """AdamW over the policy's parameters, and the critic's."""
-    tracker: Tracker
-    """The value of every instance: V* of stage 1, then followed through the soft returns that are seen."""
-    pool: Sequence[int]
-    """The training instances that are played again and again; those that stage 1 has sampled, if it ran."""
-    reference_episodes: Sequence[Episode] = ()
-    """The episodes of stage 1, for steps that learn from them."""
-    transitions: Transitions | None = None
-    """The turns of stage 1, for a baseline that knows states."""
-    states: StateValues | None = None
-    """The values of states, for such a baseline."""
-    potential: StateValues | None = None
-    """V* of stage 1 of the states, where rewards are shaped by it."""
-    starts: StateValues = field(default_factory=StateValues)
-    """The success from starts, by which fresh instances are chosen."""
-    critic: torch.nn.Linear | None = None
-    """The value head, for an objective that has one."""
-    step: int = 0
-    """Steps taken, each on a batch of its own."""
-    round: int = 1
-    """Which reference this is, from 1."""
-    stage_one_tokens: int = 0
-    """Tokens sampled in stage 1 of all rounds."""
-    generated_tokens: int = 0
-    """Tokens sampled so far, in stage 1 and here."""
-    rollbacks: int = 0
-    """How often learning went back to an earlier step."""
-    alarms: Alarms = field(default_factory=Alarms)
-    """What the alarms remember."""
-
-    def parameters(self) -> list[torch.nn.Parameter]:
-        """Return what is learned."""
-        return [*self.policy.model.parameters(), *(self.critic.parameters() if self.critic else ())]
-
-
-def make_optimizer(
-    policy: LanguageModel, config: TrainConfig, critic: torch.nn.Linear | None = None
-) -> torch.optim.Optimizer:
-    """Return AdamW without weight decay, which would pull towards zero instead of towards the reference."""
-    parameters = [*policy.model.parameters(), *(critic.parameters() if critic else ())]
-    return torch.optim.AdamW(parameters, lr=config.astarpo.learning_rate, weight_decay=0.0)
+from turngym.trainers.state_values import stage_one_states
 
 
 def learn(
@@ -141,7 +97,7 @@ def learn(
             reason = next((episode.error for episode in played if episode.error), "the context is too short to reply")
             raise RuntimeError(f"no episode of step {learner.step} can be learned from: {reason}")
         rollout_seconds = time.perf_counter() - started
-        settings = step_settings(config, scheduled_beta(config, position(learner, config)), high - low)
+        settings = step_settings(config, current_beta(learner, config), high - low)
         value_states(learner, config, settings)
         measured = measure(learner, episodes, config)
         try:
@@ -193,11 +149,6 @@ def measure(learner: Learner, episodes: Sequence[Episode], config: TrainConfig) 
     return numbers
 
 
-def reuses_stage_one(learner: Learner, config: TrainConfig) -> bool:
-    """Whether the step that the learner stands before learns from episodes of stage 1."""
-    return step_of_round(learner, config) < config.astarpo.reference_steps
-
-
 def reference_batch(learner: Learner, config: TrainConfig) -> list[Episode]:
     """Return the episodes of stage 1 that a step learns from; each is used once."""
     rng = np.random.default_rng([config.run.seed, STAGE_TWO_STREAM])
@@ -212,68 +163,6 @@ def value_states(learner: Learner, config: TrainConfig, settings: Settings) -> N
     began = learner.states is not None and step_of_round(learner, config) != config.astarpo.reference_steps
     if learner.transitions is not None and (settings.baseline == "state_vstar" or reused or not began):
         learner.states = stage_one_states(learner.transitions, settings.beta, config.values, single=not reused)
-
-
-def finished(learner: Learner, config: TrainConfig) -> bool:
-    """Whether all steps are taken, or the tokens that may be generated are spent."""
-    stage = config.astarpo
-    return learner.step >= stage.steps or 0 < stage.max_tokens <= learner.generated_tokens
-
-
-def step_of_round(learner: Learner, config: TrainConfig) -> int:
-    """Return the steps taken since the reference was last reset."""
-    return learner.step - (learner.round - 1) * config.astarpo.reset_every
-
-
-def round_over(learner: Learner, config: TrainConfig) -> bool:
-    """Whether the reference is to be reset before the next step."""
-    return 0 < config.astarpo.reset_every <= step_of_round(learner, config)
-
-
-def position(learner: Learner, config: TrainConfig) -> float:
-    """Return where the schedules stand, from 0 to 1: in steps, or in tokens if these will be spent first."""
-    stage = config.astarpo
-    position = learner.step / max(1, stage.steps - 1)
-    if stage.max_tokens:
-        spent = learner.generated_tokens - learner.stage_one_tokens
-        position = max(position, spent / (stage.max_tokens - learner.stage_one_tokens))
-    return position
-
-
-def scheduled_beta(config: TrainConfig, done: float) -> float:
-    """Return the KL temperature in units of the reward range: geometrically from `beta` to `beta_final`."""
-    stage = config.astarpo
-    return math.exp((1 - done) * math.log(stage.beta) + done * math.log(stage.beta_final))
-
-
-def scheduled_temperature(config: TrainConfig, done: float) -> float:
-    """Return the sampling temperature of a step: linearly from `temperature` to `temperature_final`.
-
-    A step plays, learns and asks the reference at one temperature, so what it has sampled is on-policy.
-    """
-    first = config.astarpo.temperature
-    return first + done * (final_temperature(config) - first)
-
-
-def scheduled_learning_rate(config: TrainConfig, step: int, done: float, rollbacks: int = 0) -> float:
-    """Return the learning rate of a step: linear warm-up, then a linear fall to `final_learning_rate`.
-
-    Every rollback so far multiplies it by `monitors.rollback_learning_rate`.
-    """
-    stage = config.astarpo
-    warmup = min(1.0, (step + 1) / max(1, stage.warmup_steps))
-    scale = config.monitors.rollback_learning_rate**rollbacks
-    return scale * warmup * ((1 - done) * stage.learning_rate + done * stage.final_learning_rate)
-
-
-def current_temperature(learner: Learner, config: TrainConfig) -> float:
-    """Return the sampling temperature of the step that the learner stands before."""
-    return scheduled_temperature(config, position(learner, config))
-
-
-def current_learning_rate(learner: Learner, config: TrainConfig) -> float:
-    """Return the learning rate of the step that the learner stands before."""
-    return scheduled_learning_rate(config, learner.step, position(learner, config), learner.rollbacks)
 
 
 def update(

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,13 +20,11 @@ from turngym.agents.episode import Episode
 from turngym.agents.rollout import Instance, read_starts
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.curriculum import at_level, draw_levels, level_instances, level_of
+from turngym.trainers.learner import Learner
 from turngym.trainers.objectives import group_size
 from turngym.trainers.state_values import State, StateValues, states_of
 from turngym.trainers.tracker import FRESH_INSTANCES, sampling_weights
 from turngym.trainers.value_rows import StoredStart
-
-if TYPE_CHECKING:
-    from turngym.trainers.astarpo import Learner
 
 STAGE_TWO_STREAM = 3
 """Keeps the seeds of stage 2 apart from those of the others."""

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from turngym.agents.language_model import LanguageModel
 from turngym.trainers.alarms import Alarm, Alarms
-from turngym.trainers.astarpo import Learner
 from turngym.trainers.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, remove_after
 from turngym.trainers.critic import load_critic
+from turngym.trainers.learner import Learner
 from turngym.trainers.state_values import StateValues
 
 

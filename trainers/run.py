@@ -39,11 +39,12 @@ from turngym.agents.language_model import LanguageModel
 from turngym.agents.scripted import DemonstrationAgent, RandomAgent
 from turngym.agents.small_model import build_decoder, train_tokenizer
 from turngym.trainers.alarms import Alarm, AlarmError, check_action
-from turngym.trainers.astarpo import Learner, finished, learn, make_optimizer, round_over
+from turngym.trainers.astarpo import learn
 from turngym.trainers.checkpoint import latest_checkpoint, load_checkpoint, prune, save_checkpoint
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.critic import make_critic, save_critic
 from turngym.trainers.curriculum import check_levels, make_tracker
+from turngym.trainers.learner import Learner, make_optimizer
 from turngym.trainers.metrics import Metrics
 from turngym.trainers.objectives import chosen_objective, needs_stage_one
 from turngym.trainers.play import final_temperature, model_player, play
@@ -62,6 +63,7 @@ from turngym.trainers.rounds import (
     stage_one_tokens,
     store_name,
 )
+from turngym.trainers.schedules import finished, round_over
 from turngym.trainers.stage_one import StageOne, read_stage_one, run_stage_one
 from turngym.trainers.value_store import ValueStore
 from turngym.trainers.warm_start import clone, validate

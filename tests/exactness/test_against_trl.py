@@ -18,8 +18,9 @@ from torch import Tensor
 
 from turngym.agents.episode import Episode, Turn
 from turngym.agents.language_model import LanguageModel
-from turngym.trainers.astarpo import Learner, update
+from turngym.trainers.astarpo import update
 from turngym.trainers.config import AstarpoConfig, EnvConfig, ModelConfig, TrainConfig
+from turngym.trainers.learner import Learner
 from turngym.trainers.objectives import Settings, find_objective
 from turngym.trainers.pool import estimate_values
 from turngym.trainers.run import load_or_build

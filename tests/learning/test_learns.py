@@ -11,7 +11,7 @@ import pytest
 
 from turngym.agents.episode import Episode
 from turngym.trainers import astarpo
-from turngym.trainers.astarpo import Learner, learn
+from turngym.trainers.astarpo import learn
 from turngym.trainers.config import (
     AstarpoConfig,
     EnvConfig,
@@ -21,6 +21,7 @@ from turngym.trainers.config import (
     ValueConfig,
     WarmStartConfig,
 )
+from turngym.trainers.learner import Learner
 from turngym.trainers.metrics import Metrics
 from turngym.trainers.play import play
 from turngym.trainers.progress import SilentProgress

@@ -13,11 +13,12 @@ import pytest
 from turngym.agents.episode import Episode
 from turngym.agents.language_model import LanguageModel
 from turngym.envs.frozen_lake import FrozenLakeEnv
-from turngym.trainers.astarpo import Learner, learn, make_optimizer
+from turngym.trainers.astarpo import learn
 from turngym.trainers.checkpoint import latest_checkpoint
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.critic import make_critic
 from turngym.trainers.curriculum import make_tracker
+from turngym.trainers.learner import Learner, make_optimizer
 from turngym.trainers.metrics import Metrics
 from turngym.trainers.objectives import find_objective
 from turngym.trainers.pool import estimate_values

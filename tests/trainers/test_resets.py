@@ -16,10 +16,10 @@ import pytest
 from turngym.agents.language_model import LanguageModel
 from turngym.trainers import reference, run
 from turngym.trainers.alarms import Alarm, Alarms
-from turngym.trainers.astarpo import Learner
 from turngym.trainers.checkpoint import latest_checkpoint
 from turngym.trainers.config import MonitorsConfig, TrainConfig
 from turngym.trainers.fingerprint import fingerprint_of
+from turngym.trainers.learner import Learner
 from turngym.trainers.metrics import Metrics
 from turngym.trainers.pool import ValueEstimates, composed_values
 from turngym.trainers.progress import SilentProgress

@@ -14,15 +14,16 @@ import pytest
 from turngym.agents.language_model import LanguageModel
 from turngym.trainers import astarpo, run
 from turngym.trainers.alarms import Alarm, AlarmError, Alarms
-from turngym.trainers.astarpo import Learner, scheduled_learning_rate
 from turngym.trainers.checkpoint import latest_checkpoint, load_checkpoint
 from turngym.trainers.config import MonitorsConfig, TrainConfig
 from turngym.trainers.fingerprint import fingerprint_of
+from turngym.trainers.learner import Learner
 from turngym.trainers.metrics import Metrics
 from turngym.trainers.progress import SilentProgress
 from turngym.trainers.prompts import choose_instances
 from turngym.trainers.rollback import roll_back
 from turngym.trainers.run import prepare_learner, run_stage_two, train
+from turngym.trainers.schedules import scheduled_learning_rate
 from turngym.trainers.tracker import FRESH_INSTANCES
 
 ABSURD = 0.3

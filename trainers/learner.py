@@ -1,0 +1,68 @@
+"""What learns: the policy and all that changes with it, from one step to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from turngym.agents.episode import Episode
+from turngym.agents.language_model import LanguageModel
+from turngym.trainers.alarms import Alarms
+from turngym.trainers.config import TrainConfig
+from turngym.trainers.curriculum import Tracker
+from turngym.trainers.soft_values import Transitions
+from turngym.trainers.state_values import StateValues
+
+
+@dataclass(slots=True, kw_only=True)
+class Learner:
+    """What changes while learning, and what a checkpoint therefore holds."""
+
+    policy: LanguageModel
+    """The model that plays and learns."""
+    reference: LanguageModel
+    """The frozen model that the policy started from, in this round."""
+    optimizer: torch.optim.Optimizer
+    """AdamW over the policy's parameters, and the critic's."""
+    tracker: Tracker
+    """The value of every instance: V* of stage 1, then followed through the soft returns that are seen."""
+    pool: Sequence[int]
+    """The training instances that are played again and again; those that stage 1 has sampled, if it ran."""
+    reference_episodes: Sequence[Episode] = ()
+    """The episodes of stage 1, for steps that learn from them."""
+    transitions: Transitions | None = None
+    """The turns of stage 1, for a baseline that knows states."""
+    states: StateValues | None = None
+    """The values of states, for such a baseline."""
+    potential: StateValues | None = None
+    """V* of stage 1 of the states, where rewards are shaped by it."""
+    starts: StateValues = field(default_factory=StateValues)
+    """The success from starts, by which fresh instances are chosen."""
+    critic: torch.nn.Linear | None = None
+    """The value head, for an objective that has one."""
+    step: int = 0
+    """Steps taken, each on a batch of its own."""
+    round: int = 1
+    """Which reference this is, from 1."""
+    stage_one_tokens: int = 0
+    """Tokens sampled in stage 1 of all rounds."""
+    generated_tokens: int = 0
+    """Tokens sampled so far, in stage 1 and here."""
+    rollbacks: int = 0
+    """How often learning went back to an earlier step."""
+    alarms: Alarms = field(default_factory=Alarms)
+    """What the alarms remember."""
+
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """Return what is learned."""
+        return [*self.policy.model.parameters(), *(self.critic.parameters() if self.critic else ())]
+
+
+def make_optimizer(
+    policy: LanguageModel, config: TrainConfig, critic: torch.nn.Linear | None = None
+) -> torch.optim.Optimizer:
+    """Return AdamW without weight decay, which would pull towards zero instead of towards the reference."""
+    parameters = [*policy.model.parameters(), *(critic.parameters() if critic else ())]
+    return torch.optim.AdamW(parameters, lr=config.astarpo.learning_rate, weight_decay=0.0)
