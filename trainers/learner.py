@@ -50,10 +50,19 @@ class Learner:
     """Tokens sampled in stage 1 of all rounds."""
     generated_tokens: int = 0
     """Tokens sampled so far, in stage 1 and here."""
+    counted_references: list[str] = field(default_factory=list)
+    """The references whose stage 1 is among them, by their weights."""
     rollbacks: int = 0
     """How often learning went back to an earlier step."""
     alarms: Alarms = field(default_factory=Alarms)
     """What the alarms remember."""
+
+    def count_stage_one(self, reference: str, tokens: int) -> None:
+        """Count the tokens of the stage 1 of a reference, once; after a rollback it may have been counted before."""
+        if tokens and reference not in self.counted_references:
+            self.counted_references.append(reference)
+            self.stage_one_tokens += tokens
+            self.generated_tokens += tokens
 
     def parameters(self) -> list[torch.nn.Parameter]:
         """Return what is learned."""

@@ -16,7 +16,6 @@ from pathlib import Path
 from turngym.agents.language_model import LanguageModel
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.fingerprint import fingerprint_of
-from turngym.trainers.metrics import Metrics
 from turngym.trainers.pool import ValueEstimates
 from turngym.trainers.reference import REFERENCE_WEIGHTS, estimate
 from turngym.trainers.value_store import ValueStore
@@ -72,15 +71,6 @@ def remove_stale_store(path: Path, reference: LanguageModel) -> None:
         stale = store.fingerprint[REFERENCE_WEIGHTS] != fingerprint_of(reference.model.state_dict())
     if stale:
         path.unlink()
-
-
-def stage_one_tokens(metrics: Metrics, number: int = 1, rollbacks: int = 0) -> int:
-    """Return the tokens sampled in stage 1 of a round that began after so many rollbacks."""
-    return sum(
-        line.get("sampled_tokens", 0)
-        for line in metrics.lines()
-        if line["phase"] == "values" and (line.get("round", 1), line.get("rollbacks", 0)) == (number, rollbacks)
-    )
 
 
 def round_estimates(folder: Path, rounds: int, config: TrainConfig) -> list[ValueEstimates]:

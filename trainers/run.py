@@ -60,7 +60,6 @@ from turngym.trainers.rounds import (
     round_estimates,
     round_of,
     save_reference,
-    stage_one_tokens,
     store_name,
 )
 from turngym.trainers.schedules import finished, round_over
@@ -71,6 +70,8 @@ from turngym.trainers.warm_start import clone, validate
 TOKENIZER_EPISODES = 500
 """Demonstrations whose text the built-in tokenizer is trained on."""
 CHECKPOINTS_KEPT = 2
+COUNTS = ("generated_tokens", "stage_one_tokens", "counted_references", "rollbacks")
+"""What a learner counts over the whole run: a rollback does not turn it back."""
 
 
 def train(config: TrainConfig, folder: Path, progress: Progress, *, resume: bool = False) -> dict[str, Any]:
@@ -174,18 +175,17 @@ def prepare_learner(
         policy = LanguageModel.from_pretrained(last / "policy", keep_thoughts=config.model.keep_thoughts)
     policy.model.requires_grad_(True)
     critic = make_critic(policy) if objective.returns else None
-    sampled_tokens = stage_one_tokens(metrics)
     learner = Learner(
         policy=policy, reference=reference, optimizer=make_optimizer(policy, config, critic), tracker=known.tracker,
         pool=known.pool, starts=known.starts, reference_episodes=known.episodes, transitions=known.transitions,
-        potential=known.potential, critic=critic, round=number, stage_one_tokens=sampled_tokens,
-        generated_tokens=sampled_tokens,
+        potential=known.potential, critic=critic, round=number,
     )  # fmt: skip
-    if checkpoint is not None:
+    if checkpoint is None:
+        learner.count_stage_one(known.reference, known.tokens)
+    else:
         restore(learner, checkpoint)
-        learner.stage_one_tokens = checkpoint.extra.get("stage_one_tokens", sampled_tokens)
-        learner.generated_tokens = checkpoint.extra.get("generated_tokens", 0)
-        learner.rollbacks = checkpoint.extra.get("rollbacks", 0)
+        for name in COUNTS:
+            setattr(learner, name, checkpoint.extra[name])
     return learner
 
 
@@ -217,10 +217,8 @@ def reset_reference(learner: Learner, config: TrainConfig, folder: Path, metrics
         rounds = round_estimates(folder, number, config)
         composed = composed_values(rounds)
         values = {"value": float(np.mean(rounds[-1].values)), "composed_value": float(np.mean(list(composed.values())))}
+        learner.count_stage_one(known.reference, known.tokens)
     enter_round(learner, number, reference, known)
-    sampled_tokens = stage_one_tokens(metrics, number, learner.rollbacks)
-    learner.stage_one_tokens += sampled_tokens
-    learner.generated_tokens += sampled_tokens
     metrics.add("reset", {"step": learner.step, **labels, **values})
 
 
@@ -344,9 +342,7 @@ def checkpoint_learner(learner: Learner, config: TrainConfig, folder: Path) -> N
         "tracker": learner.tracker.state_dict(),
         "starts": learner.starts.state_dict(),
         "alarms": learner.alarms.state_dict(),
-        "generated_tokens": learner.generated_tokens,
-        "stage_one_tokens": learner.stage_one_tokens,
-        "rollbacks": learner.rollbacks,
+        **{name: getattr(learner, name) for name in COUNTS},
     }
     if learner.states is not None:
         extra["states"] = learner.states.state_dict()

@@ -16,7 +16,7 @@ from turngym.trainers.metrics import Metrics
 from turngym.trainers.objectives import STATE_BASELINES
 from turngym.trainers.progress import Progress
 from turngym.trainers.prompts import known_starts
-from turngym.trainers.reference import estimate, sample_reference, store_fingerprint
+from turngym.trainers.reference import REFERENCE_WEIGHTS, estimate, sample_reference, store_fingerprint
 from turngym.trainers.soft_values import Transitions, read_transitions
 from turngym.trainers.state_values import StateValues
 from turngym.trainers.value_store import ValueStore
@@ -26,6 +26,10 @@ from turngym.trainers.value_store import ValueStore
 class StageOne:
     """What stage 1 of a round leaves to stage 2."""
 
+    tokens: int = 0
+    """Sampled for it, by the reference and by explorers."""
+    reference: str = ""
+    """Names the weights of the reference."""
     tracker: Tracker
     """Starts from the values of the instances."""
     pool: Sequence[int]
@@ -76,6 +80,8 @@ def read_stage_one(store: ValueStore, config: TrainConfig) -> StageOne:
         turns = store.turns(behaviour=None)
         transitions = read_transitions(turns, reasoning=config.env.kwargs.get("reasoning", False))
     return StageOne(
+        tokens=store.sampled_tokens(),
+        reference=store.fingerprint[REFERENCE_WEIGHTS],
         tracker=make_tracker(estimates, success_rates, config),
         pool=estimates.instances.tolist(),
         starts=known_starts(store.starts()),

@@ -23,6 +23,7 @@ CREATE TABLE episodes (
     total_return REAL NOT NULL,
     success INTEGER NOT NULL,
     num_tokens INTEGER NOT NULL,
+    num_sampled INTEGER NOT NULL,
     status TEXT NOT NULL,
     record BLOB NOT NULL,
     UNIQUE (behaviour, split, instance, seed),
@@ -47,14 +48,20 @@ REFERENCE = "reference"
 STORED_TURN = "instance, sample, turn, state_key, action, reward, task_reward, valid, potential, behaviour, log_ratio"
 """The columns that `stored_turn` reads, in its order."""
 
+_PLAYED = "behaviour, split, instance"
+_RECORDED = "seed, total_return, success, num_tokens, num_sampled, status, record"
+INSERT_EPISODE = f"""
+INSERT INTO episodes ({_PLAYED}, sample, {_RECORDED}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT ({_PLAYED}, seed) DO NOTHING
+"""  # noqa: S608 - names of columns
+INSERT_TURN = "INSERT INTO turns VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _SAME_INSTANCE = "held.behaviour = new.behaviour AND held.split = new.split AND held.instance = new.instance"
 MERGE_EPISODES = f"""
-INSERT INTO episodes
-    (behaviour, split, instance, sample, seed, total_return, success, num_tokens, status, record)
-SELECT behaviour, split, instance,
+INSERT INTO episodes ({_PLAYED}, sample, {_RECORDED})
+SELECT {_PLAYED},
     (SELECT COUNT(*) FROM main.episodes AS held WHERE {_SAME_INSTANCE})
-        + ROW_NUMBER() OVER (PARTITION BY behaviour, split, instance ORDER BY sample) - 1,
-    seed, total_return, success, num_tokens, status, record
+        + ROW_NUMBER() OVER (PARTITION BY {_PLAYED} ORDER BY sample) - 1,
+    {_RECORDED}
 FROM other.episodes AS new
 WHERE NOT EXISTS (SELECT 1 FROM main.episodes AS held WHERE {_SAME_INSTANCE} AND held.seed = new.seed)
 ORDER BY new.id

@@ -19,6 +19,8 @@ from typing import Any, Self
 
 from turngym.agents.episode import Episode
 from turngym.trainers.value_rows import (
+    INSERT_EPISODE,
+    INSERT_TURN,
     MERGE_EPISODES,
     MERGE_TURNS,
     REFERENCE,
@@ -171,6 +173,10 @@ class ValueStore:
         query = "SELECT DISTINCT behaviour FROM episodes WHERE split = ? ORDER BY behaviour != ?, behaviour"
         return [name for (name,) in self._database.execute(query, (split, REFERENCE))]
 
+    def sampled_tokens(self) -> int:
+        """Return how many tokens players have sampled, in the episodes of all behaviours and splits."""
+        return int(self._database.execute("SELECT COALESCE(SUM(num_sampled), 0) FROM episodes").fetchone()[0])
+
     def returns(self, split: str = "train") -> dict[int, list[float]]:
         """Return the reference's returns of every instance, ordered by instance and sample, to the last bit."""
         rows = self._database.execute(
@@ -308,9 +314,7 @@ class ValueStore:
             "SELECT COUNT(*) FROM episodes WHERE behaviour = ? AND split = ? AND instance = ?", place
         ).fetchone()
         cursor = self._database.execute(
-            "INSERT INTO episodes "
-            "(behaviour, split, instance, sample, seed, total_return, success, num_tokens, status, record) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (behaviour, split, instance, seed) DO NOTHING",
+            INSERT_EPISODE,
             (
                 *place,
                 sample,
@@ -318,15 +322,14 @@ class ValueStore:
                 float(episode.total_reward),
                 bool(episode.success),
                 len(episode.token_ids),
+                episode.num_sampled,
                 str(episode.status),
                 zlib.compress(episode.to_json().encode("ascii")),
             ),
         )
         if cursor.rowcount == 0:
             return False
-        self._database.executemany(
-            "INSERT INTO turns VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", turn_rows(cursor.lastrowid, episode, log_ratios)
-        )
+        self._database.executemany(INSERT_TURN, turn_rows(cursor.lastrowid, episode, log_ratios))
         return True
 
     def _pragma(self, name: str) -> Any:

@@ -228,6 +228,33 @@ def test_a_run_killed_around_a_reset_ends_with_the_same_bits(
     assert contents(folder) == whole
 
 
+def test_a_kill_between_a_block_and_its_line_loses_no_token(
+    tiny: TrainConfig, folder: Path, whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was generated is counted in the store; of the block the metrics know nothing, and learning is the same."""
+    config = config_of(tiny, max_tokens=10**5)
+    add: Callable[..., None] = Metrics.add
+    written = 0
+
+    def cut_off(self: Metrics, phase: str, numbers: dict[str, Any]) -> None:
+        nonlocal written
+        written += phase == "values"
+        if phase == "values" and written in (2, 8):
+            raise Killed
+        add(self, phase, numbers)
+
+    monkeypatch.setattr(Metrics, "add", cut_off)
+    for last_round in (1, 2):
+        with pytest.raises(Killed):
+            learn(config, folder)
+        assert (folder / store_name(last_round)).exists()
+    learn(config, folder)
+    found = contents(folder)
+    blocks, expected = found["metrics"].pop(0), whole["metrics"].pop(0)
+    assert len(blocks) == len(expected) - 2
+    assert found == whole
+
+
 def test_a_lost_second_store_comes_back_from_the_checkpoint(
     tiny: TrainConfig, folder: Path, whole: dict[str, Any]
 ) -> None:

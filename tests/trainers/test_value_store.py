@@ -292,6 +292,7 @@ def sampled(index: int, seed: int, reward: float = 1.0) -> Episode:
     """Return an episode whose replies have the log-probabilities -1.25 and -0.75."""
     made = episode(index, seed, reward)
     made.turns[0].logprobs, made.turns[1].logprobs = [-1.0, -0.25], [-0.75]
+    made.turns[0].span, made.turns[1].span = (0, 2), (2, 3)
     return made
 
 
@@ -326,6 +327,7 @@ def test_explorers_are_met_only_where_they_are_asked_for(tmp_path: Path) -> None
         assert store.counts(behaviour="another model") == {}
         summary = store.summary(behaviour=HOT)
         assert (summary.episodes, summary.turns, summary.success_rate) == (3, 6, 1.0)
+        assert store.sampled_tokens() == 3 * 3  # the first one has none
 
 
 def test_who_played_and_what_the_reference_says_of_it_belong_together(tmp_path: Path) -> None:
