@@ -33,7 +33,6 @@ from turngym.agents.scripted import RandomAgent
 from turngym.benchmarks.algorithm_tasks import (
     ABLATIONS,
     CONTESTANTS,
-    LEARNING_RATES,
     TASKS,
     Overrides,
     base_config,
@@ -48,7 +47,7 @@ from turngym.trainers.run import prepare_base, prepare_learner, run_stage_two
 RESULTS = Path("benchmarks/results")
 CONTEST, TUNING = RESULTS / "algorithms.csv", RESULTS / "algorithms_tuning.csv"
 TUNING_SEED = 100
-TUNING_TASKS = ("FrozenLakeWindy", "MultiplicationSteps")
+TUNING_TASKS = tuple(dict.fromkeys(name for task in TASKS.values() for name in task.tuned_on))
 TUNING_SHARE = 0.6
 """Of a task's budget of tokens."""
 CURVE_POINTS = 12
@@ -245,18 +244,20 @@ class Run:
     """The result file."""
 
 
-def tuned_rate(rows: Sequence[Row], algorithm: str) -> float:
-    """Return the learning rate with the highest mean success in tuning; an ablation has that of `astarpo_lambda`.
+def tuned_rate(rows: Sequence[Row], algorithm: str, task: str) -> float:
+    """Return the learning rate with the highest mean success over the tasks that stand for a task in tuning.
+
+    An ablation has that of `astarpo_lambda`.
 
     Raises:
         ValueError: The objective was not tuned.
     """
     name = algorithm if algorithm in CONTESTANTS else "astarpo_lambda"
-    rates = sorted({row.learning_rate for row in rows if row.algorithm == name})
-    if not rates:
+    tried = [row for row in rows if row.algorithm == name and row.task in TASKS[task].tuned_on]
+    if not tried:
         raise ValueError(f"{name} is not tuned yet: run `python -m turngym.benchmarks.algorithms tune` first")
-    return max(rates, key=lambda rate: fmean(
-        row.success for row in rows if row.algorithm == name and row.learning_rate == rate))  # fmt: skip
+    rates = sorted({row.learning_rate for row in tried})
+    return max(rates, key=lambda rate: fmean(row.success for row in tried if row.learning_rate == rate))
 
 
 def do_all(jobs: Sequence[Job], out: Path, workers: int) -> None:
@@ -281,11 +282,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(options, Tune):
         jobs = [Job(task=task, algorithm=algorithm, seed=TUNING_SEED, learning_rate=rate, share=TUNING_SHARE,
                     split="validation", folder=options.folder)
-                for task in options.tasks for algorithm in options.algorithms for rate in LEARNING_RATES]  # fmt: skip
+                for task in options.tasks for algorithm in options.algorithms
+                for rate in TASKS[task].learning_rates]  # fmt: skip
     else:
         tuning = read_rows(options.tuning)
-        jobs = [Job(task=task, algorithm=algorithm, seed=seed, learning_rate=tuned_rate(tuning, algorithm), share=1.0,
-                    split="test", folder=options.folder)
+        jobs = [Job(task=task, algorithm=algorithm, seed=seed, share=1.0,
+                    learning_rate=tuned_rate(tuning, algorithm, task), split="test", folder=options.folder)
                 for seed in options.seeds for task in options.tasks for algorithm in options.algorithms]  # fmt: skip
     do_all(jobs, options.out, options.jobs)
     return 0

@@ -48,14 +48,20 @@ def test_rows_survive_the_file(tmp_path: Path) -> None:
     assert read_rows(path) == [ROW, replace(ROW, seed=1)]
 
 
-def test_the_best_learning_rate_over_all_tasks_is_taken() -> None:
+def test_the_best_learning_rate_over_all_tasks_that_stand_for_one_is_taken() -> None:
+    windy, multiplication = TASKS["FrozenLakeSlippery"].tuned_on
     rows = [
         replace(ROW, task=task, algorithm="astarpo_lambda", learning_rate=rate, success=success)
-        for task, rate, success in [("a", 1e-4, 0.9), ("b", 1e-4, 0.1), ("a", 1e-3, 0.6), ("b", 1e-3, 0.6)]
-    ]
-    assert tuned_rate(rows, "astarpo_lambda") == tuned_rate(rows, "lambda 1") == 1e-3
+        for task, rate, success in [
+            (windy, 1e-4, 0.9), (multiplication, 1e-4, 0.1), (windy, 1e-3, 0.6), (multiplication, 1e-3, 0.6),
+            ("CountdownSteps", 1e-4, 0.2), ("CountdownSteps", 1e-3, 0.1),
+        ]
+    ]  # fmt: skip
+    for name in ("astarpo_lambda", "lambda 1"):
+        assert tuned_rate(rows, name, "FrozenLakeSlippery") == 1e-3
+        assert tuned_rate(rows, name, "CountdownSteps") == 1e-4
     with pytest.raises(ValueError, match="rloo is not tuned yet"):
-        tuned_rate(rows, "rloo")
+        tuned_rate(rows, "rloo", "FrozenLake")
 
 
 def test_curves_are_means_over_equal_parts_of_the_budget() -> None:
