@@ -197,6 +197,23 @@ def test_a_dry_run_touches_nothing_and_prints_a_configuration(
     assert capsys.readouterr().out == text
 
 
+def test_a_dry_run_names_everything_that_is_played(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = (
+        "--algorithm astarpo_turn --objectives.baseline state_tracker --astarpo.max-tokens 5000 "
+        "--astarpo.reference-steps 4 --astarpo.reset-every 20 --values.explorer-temperatures 1.5 2.5"
+    )
+    levels = ["--curriculum.levels", '[{"size": 3}]']
+    assert main(["train", "FrozenLake", "--dry-run", *flags.split(), *levels]) == 0
+    text = capsys.readouterr().out
+    assert "512 more, explorers at temperature 1.5, 2.5\n" in text
+    assert (
+        "# 3. stage 2: 200 steps of 128 episodes, objective astarpo_turn, at most 5000 generated tokens, "
+        "4 steps on episodes of stage 1, easier levels: 1, a new reference and its stage 1 every 20 steps\n"
+    ) in text
+    (tmp_path / "again.toml").write_text(text)  # long lines stay comments
+    assert read_config(tmp_path / "again.toml").astarpo.reset_every == 20
+
+
 def test_an_algorithm_is_named_for_short(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "MultiplicationSteps", "--algorithm", "grpo", "--dry-run"]) == 0
     short = capsys.readouterr().out

@@ -152,21 +152,29 @@ def dry_run(config: TrainConfig, folder: Path, console: Console) -> int:
         UsageError: The objective is not there, or its packages.
     """
     find_objective(config)
+    values, stage, easier = config.values, config.astarpo, len(config.curriculum.levels)
     stages = []
     if config.warm_start.enabled:
         stages.append(f"warm start until sampled success is between {config.warm_start.success_low:g} and "
                       f"{config.warm_start.success_high:g}")  # fmt: skip
     if import_trained("turngym.trainers.objectives").needs_stage_one(config):
-        stages.append(f"stage 1: {config.values.instances} instances, {config.values.samples} reference episodes each, "
-                      f"{config.values.extra_samples} more")  # fmt: skip
-    easier = len(config.curriculum.levels)
-    stages.append(f"stage 2: {config.astarpo.steps} steps of {config.astarpo.batch_size} episodes, "
-                  f"objective {config.astarpo.objective}{f', easier levels: {easier}' if easier else ''}")  # fmt: skip
+        explorers = ", ".join(f"{temperature:g}" for temperature in values.explorer_temperatures)
+        stages.append(
+            f"stage 1: {values.instances} instances, {values.samples} reference episodes each, "
+            f"{values.extra_samples} more" + (f", explorers at temperature {explorers}" if explorers else "")
+        )
+    stages.append(
+        f"stage 2: {stage.steps} steps of {stage.batch_size} episodes, objective {stage.objective}"
+        + (f", at most {stage.max_tokens} generated tokens" if stage.max_tokens else "")
+        + (f", {stage.reference_steps} steps on episodes of stage 1" if stage.reference_steps else "")
+        + (f", easier levels: {easier}" if easier else "")
+        + (f", a new reference and its stage 1 every {stage.reset_every} steps" if stage.reset_every else "")
+    )
     stages.append(f"measurement on {config.evaluation.episodes} test instances")
     console.print(write_toml(config), soft_wrap=True)
     console.print(f"# Would train in {folder}" + (", which exists already:" if folder.exists() else ":"))
-    for number, stage in enumerate(stages, start=1):
-        console.print(f"# {number}. {stage}")
+    for number, line in enumerate(stages, start=1):
+        console.print(f"# {number}. {line}", soft_wrap=True)
     return 0
 
 
