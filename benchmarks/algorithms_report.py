@@ -137,8 +137,11 @@ def page(rows: Sequence[Row]) -> str:
         if by_seed(rows, task, "base"):
             parts += [f"## {task}\n", f"{frame(rows, task)}; {TASKS[task].max_tokens:,} tokens.\n",
                       task_table(rows, task, list(CONTESTANTS)) + "\n"]  # fmt: skip
-            if present(rows, task, list(ABLATIONS)):
-                parts += ["Its parts:\n", task_table(rows, task, [HERO, *ABLATIONS]) + "\n"]
+            seeds = {row.seed for row in rows if row.task == task and row.algorithm in ABLATIONS}
+            if seeds:
+                same = [row for row in rows if row.seed in seeds]
+                parts += ["Its parts, on the seeds on which they were tried:\n",
+                          task_table(same, task, [HERO, *ABLATIONS]) + "\n"]  # fmt: skip
     parts += ["## On the way\n", "Success on training episodes over the budget of tokens, means over seeds.\n",
               "![Learning curves](algorithms_curves.png)\n"]  # fmt: skip
     return "\n".join(parts)

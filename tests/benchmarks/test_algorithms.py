@@ -87,6 +87,12 @@ def test_differences_are_paired_by_seed() -> None:
     assert "base 0.300" in page(rows) and "optimum 1.000" in page(rows)
 
 
+def test_parts_are_compared_on_the_seeds_they_were_tried_on() -> None:
+    rows = [*rows_of("astarpo_lambda", [0.2, 0.9]), *rows_of("lambda 0", [0.1]), *rows_of("base", [0.0, 0.3])]
+    contest, parts = page(rows).split("Its parts")
+    assert "| 2 | 0.550" in contest and "| 1 | 0.200 |" in parts and "+0.100" in parts
+
+
 TINY = Task(
     env_id="turngym/FrozenLake-v0",
     env_kwargs={"size": 2},
