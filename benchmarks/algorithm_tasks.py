@@ -111,7 +111,8 @@ ABLATIONS: dict[str, tuple[str, Overrides]] = {
         {"objectives": {"baseline": "state_vstar", "turn_lambda": 0.5}, "values": {"state_estimator": "log_mean_exp"}},
     ),
 }
-"""What `astarpo_lambda` is worth without one of its parts, or with another source of values."""
+"""What `astarpo_lambda` is worth without one of its parts, or with another source of values. Those that set lambda or
+take V* do without stage-1 reuse as well: "without stage-1 reuse" is what they differ from in one thing."""
 
 
 def base_config(task: Task, seed: int) -> TrainConfig:

@@ -140,13 +140,15 @@ def page(rows: Sequence[Row]) -> str:
             seeds = {row.seed for row in rows if row.task == task and row.algorithm in ABLATIONS}
             if seeds:
                 same = [row for row in rows if row.seed in seeds]
-                parts += ["Its parts, on the seeds on which they were tried:\n",
-                          task_table(same, task, [HERO, *ABLATIONS]) + "\n"]  # fmt: skip
+                parts += [PARTS, task_table(same, task, [HERO, *ABLATIONS]) + "\n"]
     parts += ["## On the way\n", "Success on training episodes over the budget of tokens, means over seeds.\n",
               "![Learning curves](algorithms_curves.png)\n"]  # fmt: skip
     return "\n".join(parts)
 
 
+PARTS = """Its parts, on the seeds on which they were tried; those with another lambda or with V\\* are without stage-1
+reuse too:
+"""
 HEAD = """# Objectives compared
 
     python -m turngym.benchmarks.algorithms tune

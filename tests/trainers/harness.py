@@ -110,6 +110,12 @@ def run_both_stages(player: LanguageModel, config: TrainConfig, folder: Path, pr
     return learner
 
 
+def metric_lines(folder: Path, phase: str = "") -> list[dict[str, Any]]:
+    """Return what the metrics of a run hold, or those of a phase, without times."""
+    found = [line for line in Metrics(folder / "metrics.jsonl").lines() if phase in ("", line["phase"])]
+    return [{key: value for key, value in line.items() if "seconds" not in key} for line in found]
+
+
 def alone_and_halted(player: LanguageModel, config: TrainConfig, tmp_path: Path) -> Iterator[Ended]:
     """Yield what a run leaves that nothing disturbed, then one that was halted in its third step and went on."""
     for folder in (tmp_path / "alone", tmp_path / "halted"):
@@ -121,6 +127,5 @@ def alone_and_halted(player: LanguageModel, config: TrainConfig, tmp_path: Path)
         last = latest_checkpoint(folder / "checkpoints")
         assert last is not None
         files = [*last.rglob("*.safetensors"), last / "optimizer.json", last / "state.json"]
-        lines = [{key: value for key, value in line.items() if "seconds" not in key}
-                 for line in Metrics(folder / "metrics.jsonl").lines()]  # fmt: skip
-        yield Ended(learner, folder, last, {str(path.relative_to(last)): path.read_bytes() for path in files}, lines)
+        contents = {str(path.relative_to(last)): path.read_bytes() for path in files}
+        yield Ended(learner, folder, last, contents, metric_lines(folder))

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.trainers.harness import metric_lines as lines
 
 from turngym.agents.language_model import LanguageModel
 from turngym.trainers import reference, run
@@ -67,11 +68,6 @@ def learn(config: TrainConfig, folder: Path, progress: SilentProgress | None = N
     learner = prepare_learner(base, config, folder, metrics, progress)
     run_stage_two(learner, config, folder, metrics, progress)
     return learner
-
-
-def lines(folder: Path, phase: str) -> list[dict[str, Any]]:
-    found = [line for line in Metrics(folder / "metrics.jsonl").lines() if line["phase"] == phase]
-    return [{key: value for key, value in line.items() if "seconds" not in key} for line in found]
 
 
 def weights(model: LanguageModel) -> str:

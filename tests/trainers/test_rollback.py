@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.trainers.harness import metric_lines as lines
 
 from turngym.agents.language_model import LanguageModel
 from turngym.trainers import astarpo, run
@@ -86,11 +87,6 @@ def learn(config: TrainConfig, folder: Path, progress: SilentProgress | None = N
     learner = prepare(config, folder, progress)
     run_stage_two(learner, config, folder, Metrics(folder / "metrics.jsonl"), progress)
     return learner
-
-
-def lines(folder: Path, phase: str) -> list[dict[str, Any]]:
-    found = [line for line in Metrics(folder / "metrics.jsonl").lines() if line["phase"] == phase]
-    return [{key: value for key, value in line.items() if "seconds" not in key} for line in found]
 
 
 def contents(folder: Path) -> dict[str, Any]:

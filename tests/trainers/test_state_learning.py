@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.trainers.harness import metric_lines, run_both_stages
 
 from turngym.agents.language_model import LanguageModel
 from turngym.trainers.checkpoint import latest_checkpoint, remove_after
@@ -16,7 +17,6 @@ from turngym.trainers.fingerprint import fingerprint_of
 from turngym.trainers.metrics import Metrics
 from turngym.trainers.objectives import chosen_objective
 from turngym.trainers.progress import SilentProgress
-from turngym.trainers.run import prepare_learner, run_stage_two
 
 
 def config_of(tiny: TrainConfig, baseline: str = "state_tracker", reference_steps: int = 0) -> TrainConfig:
@@ -31,12 +31,8 @@ def config_of(tiny: TrainConfig, baseline: str = "state_tracker", reference_step
 def learn(player: LanguageModel, config: TrainConfig, folder: Path) -> tuple[str, list[dict[str, Any]]]:
     """Run or finish stage 2; return the fingerprint of the weights and the numbers of the steps, without times."""
     folder.mkdir(exist_ok=True)
-    metrics = Metrics(folder / "metrics.jsonl")
-    learner = prepare_learner(player, config, folder, metrics, SilentProgress())
-    run_stage_two(learner, config, folder, metrics, SilentProgress())
-    steps = [{key: number for key, number in line.items() if "seconds" not in key}
-             for line in metrics.lines() if line["phase"] == "astarpo"]  # fmt: skip
-    return fingerprint_of(learner.policy.model.state_dict()), steps
+    learner = run_both_stages(player, config, folder, SilentProgress())
+    return fingerprint_of(learner.policy.model.state_dict()), metric_lines(folder, "astarpo")
 
 
 @pytest.mark.parametrize(("baseline", "reference_steps"), [

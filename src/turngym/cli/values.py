@@ -153,10 +153,8 @@ def describe_rounds(folder: Path, config: TrainConfig, options: ValuesOptions) -
     """Return what stage 1 of each round found, where the reference was reset."""
     low, high = text_env(make_env(config.env.id, config.env.kwargs)).reward_range
     beta = temperature(config, options, high - low)
-    table = Table(title=f"Rounds, at temperature {beta:g}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False,
-                  show_edge=False)  # fmt: skip
-    for column in ("", "episodes", "success", "mean return", "V*", "composed"):
-        table.add_column(column, justify="right" if column else "left", no_wrap=True)
+    columns = ("episodes", "success", "mean return", "V*", "composed")
+    table = number_table(f"Rounds, at temperature {beta:g}", columns)
     rounds: list[ValueEstimates] = []
     while (path := folder / store_name(len(rounds) + 1)).is_file():
         with ValueStore(path, None) as store:
@@ -199,12 +197,11 @@ def describe_behaviours(store: ValueStore, split: str, beta: float, *, reasoning
     names = store.behaviours(split)
     if set(names) <= {REFERENCE}:
         return []
-    parts: list[str | Table] = [behaviours_table(store, split, names), EFFECTIVE]
+    turns = list(store.turns(split=split, behaviour=None))
+    parts: list[str | Table] = [behaviours_table(store, split, names, turns), EFFECTIVE]
     with suppress(ValueError):  # states without values, of which `describe_luck` tells
-        alone, pooled = (
-            read_transitions(store.turns(split=split, behaviour=behaviour), reasoning=reasoning)
-            for behaviour in (REFERENCE, None)
-        )
+        own = [turn for turn in turns if turn.behaviour == REFERENCE]
+        alone, pooled = (read_transitions(played, reasoning=reasoning) for played in (own, turns))
         # The reference's turns come first, so its states have the same places in both.
         first, second = (
             soft_values(transitions, beta, strength=0.0)[alone.starts].mean() for transitions in (alone, pooled)
@@ -214,14 +211,12 @@ def describe_behaviours(store: ValueStore, split: str, beta: float, *, reasoning
     return parts
 
 
-def behaviours_table(store: ValueStore, split: str, names: Sequence[str]) -> Table:
-    """Return the reference and the explorers as a table."""
-    table = Table(title="Who played", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in ("", "episodes", "success", "turns", "effective"):
-        table.add_column(column, justify="right" if column else "left", no_wrap=True)
+def behaviours_table(store: ValueStore, split: str, names: Sequence[str], turns: Sequence[StoredTurn]) -> Table:
+    """Return the reference and the explorers, with all their turns, as a table."""
+    table = number_table("Who played", ("episodes", "success", "turns", "effective"))
     for name in names:
         held = store.summary(split, name)
-        log_ratios = [turn.log_ratio for turn in store.turns(split=split, behaviour=name)]
+        log_ratios = [turn.log_ratio for turn in turns if turn.behaviour == name]
         effective = held.turns and held.turns * effective_share(log_ratios)
         cells = (str(held.episodes), f"{held.success_rate:.3f}", str(held.turns), f"{effective:.0f}")
         table.add_row(printable(name), *cells)
@@ -236,11 +231,18 @@ def fingerprint_table(fingerprint: dict[str, str]) -> Table:
     return table
 
 
+def number_table(title: str, columns: Iterable[str]) -> Table:
+    """Return an empty table of named rows with a number in each column."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("", no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
 def quantile_table(rows: dict[str, NDArray[np.float64]], title: str) -> Table:
     """Return the mean and the quantiles of several quantities, one in each row."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in ("", "mean", *QUANTILES):
-        table.add_column(column, justify="right" if column else "left", no_wrap=True)
+    table = number_table(title, ("mean", *QUANTILES))
     for name, values in rows.items():
         numbers = [values.mean(), *np.quantile(values, list(QUANTILES.values()))]
         table.add_row(name, *(f"{number:.3f}" for number in numbers))
