@@ -86,8 +86,10 @@ TASKS = {
 
 TURNS: Overrides = {"objectives": {"turn_lambda": 0.5, "baseline": "state_tracker"}}
 REUSE = {"reference_steps": REFERENCE_STEPS}
+HERO = "astarpo_lambda"
+"""Whom the others are compared with."""
 CONTESTANTS: dict[str, tuple[str, Overrides]] = {
-    "astarpo_lambda": ("astarpo_turn", {**TURNS, "astarpo": REUSE}),
+    HERO: ("astarpo_turn", {**TURNS, "astarpo": REUSE}),
     **{name: (name, {}) for name in OBJECTIVES},
 }
 """By name: the objective and its settings. `astarpo_lambda` is A*PO turn by turn with everything that belongs to it:
@@ -113,6 +115,11 @@ ABLATIONS: dict[str, tuple[str, Overrides]] = {
 }
 """What `astarpo_lambda` is worth without one of its parts, or with another source of values. Those that set lambda or
 take V* do without stage-1 reuse as well: "without stage-1 reuse" is what they differ from in one thing."""
+SHAPED: dict[str, tuple[str, Overrides]] = {
+    f"{name} with potentials": (name, {"shaping": {"potential_weight": 1.0}}) for name in ("reinforce", "ppo", "gigpo")
+}
+"""Objectives that tell turns apart, shaped by the potential that the values of `astarpo_lambda` are told. To the others
+it would be nothing: over a whole trajectory it adds up to that of the start, which is the same for all of a group."""
 
 
 def base_config(task: Task, seed: int) -> TrainConfig:

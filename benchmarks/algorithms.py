@@ -33,6 +33,8 @@ from turngym.agents.scripted import RandomAgent
 from turngym.benchmarks.algorithm_tasks import (
     ABLATIONS,
     CONTESTANTS,
+    HERO,
+    SHAPED,
     TASKS,
     Overrides,
     base_config,
@@ -60,7 +62,7 @@ class Row:
     task: str
     """Name in `TASKS`."""
     algorithm: str
-    """Name in `CONTESTANTS` or `ABLATIONS`, or "random", "base" or "optimum"."""
+    """Name in `CONTESTANTS`, `ABLATIONS` or `SHAPED`, or "random", "base" or "optimum"."""
     seed: int
     """Of the base and the run."""
     learning_rate: float
@@ -132,8 +134,8 @@ class Job:
 
 
 def recipe(algorithm: str) -> tuple[str, Overrides]:
-    """Return the objective and the settings of a contestant or an ablation."""
-    return (CONTESTANTS | ABLATIONS)[algorithm]
+    """Return the objective and the settings of whatever is run."""
+    return (CONTESTANTS | ABLATIONS | SHAPED)[algorithm]
 
 
 def base_folder(folder: Path, task: str, seed: int) -> Path:
@@ -233,7 +235,7 @@ class Run:
     tasks: tuple[str, ...] = tuple(TASKS)
     """On which tasks."""
     algorithms: tuple[str, ...] = tuple(CONTESTANTS)
-    """Which contestants and ablations."""
+    """Which of `CONTESTANTS`, `ABLATIONS` and `SHAPED`."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Each makes a base of its own, which all share."""
     jobs: int = 2
@@ -247,15 +249,18 @@ class Run:
 def tuned_rate(rows: Sequence[Row], algorithm: str, task: str) -> float:
     """Return the learning rate with the highest mean success over the tasks that stand for a task in tuning.
 
-    An ablation has that of `astarpo_lambda`.
+    An ablation has that of `astarpo_lambda`, a shaped objective that of the same without.
 
     Raises:
         ValueError: The objective was not tuned.
     """
-    name = algorithm if algorithm in CONTESTANTS else "astarpo_lambda"
-    tried = [row for row in rows if row.algorithm == name and row.task in TASKS[task].tuned_on]
+    if algorithm in ABLATIONS:
+        algorithm = HERO
+    elif algorithm in SHAPED:
+        algorithm, _ = recipe(algorithm)
+    tried = [row for row in rows if row.algorithm == algorithm and row.task in TASKS[task].tuned_on]
     if not tried:
-        raise ValueError(f"{name} is not tuned yet: run `python -m turngym.benchmarks.algorithms tune` first")
+        raise ValueError(f"{algorithm} is not tuned yet: run `python -m turngym.benchmarks.algorithms tune` first")
     rates = sorted({row.learning_rate for row in tried})
     return max(rates, key=lambda rate: fmean(row.success for row in tried if row.learning_rate == rate))
 

@@ -16,12 +16,10 @@ from statistics import fmean, stdev
 
 import tyro
 
-from turngym.benchmarks.algorithm_tasks import ABLATIONS, CONTESTANTS, TASKS
+from turngym.benchmarks.algorithm_tasks import ABLATIONS, CONTESTANTS, HERO, SHAPED, TASKS
 from turngym.benchmarks.algorithms import CONTEST, RESULTS, Row, read_rows
 from turngym.benchmarks.page import kept, table
 
-HERO = "astarpo_lambda"
-"""Whom the others are compared with."""
 SWEEP = (HERO, "V* by log-mean-exp", "awr", "rloo", "grpo", "gigpo", "ppo")
 """Who is drawn over the slip of the ice."""
 STUDENT_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
@@ -115,7 +113,7 @@ def share_of_optimum(rows: Sequence[Row], task: str, name: str) -> list[float]:
 def sweep_table(rows: Sequence[Row]) -> str:
     """Return how far the contestants came on ever more slippery ice."""
     lakes = [name for name, task in TASKS.items() if task.slip is not None]
-    names = [name for name in dict.fromkeys((HERO, *ABLATIONS, *CONTESTANTS))
+    names = [name for name in dict.fromkeys((HERO, *ABLATIONS, *CONTESTANTS, *SHAPED))
              if any(by_seed(rows, lake, name) for lake in lakes)]  # fmt: skip
     lines = []
     for name in names:
@@ -137,10 +135,11 @@ def page(rows: Sequence[Row]) -> str:
         if by_seed(rows, task, "base"):
             parts += [f"## {task}\n", f"{frame(rows, task)}; {TASKS[task].max_tokens:,} tokens.\n",
                       task_table(rows, task, list(CONTESTANTS)) + "\n"]  # fmt: skip
-            seeds = {row.seed for row in rows if row.task == task and row.algorithm in ABLATIONS}
-            if seeds:
-                same = [row for row in rows if row.seed in seeds]
-                parts += [PARTS, task_table(same, task, [HERO, *ABLATIONS]) + "\n"]
+            for about, extra in ((PARTS, ABLATIONS), (TOLD, SHAPED)):
+                seeds = {row.seed for row in rows if row.task == task and row.algorithm in extra}
+                if seeds:
+                    same = [row for row in rows if row.seed in seeds]
+                    parts += [about, task_table(same, task, [HERO, *extra]) + "\n"]
     parts += ["## On the way\n", "Success on training episodes over the budget of tokens, means over seeds.\n",
               "![Learning curves](algorithms_curves.png)\n"]  # fmt: skip
     return "\n".join(parts)
@@ -148,6 +147,9 @@ def page(rows: Sequence[Row]) -> str:
 
 PARTS = """Its parts, on the seeds on which they were tried; those with another lambda or with V\\* are without stage-1
 reuse too:
+"""
+TOLD = """Others that are told of progress too: shaped by the potential that the values of astarpo_lambda are told of,
+at the learning rate that they have without:
 """
 HEAD = """# Objectives compared
 

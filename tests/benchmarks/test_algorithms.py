@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from turngym.benchmarks import algorithm_tasks, algorithms, algorithms_report
-from turngym.benchmarks.algorithm_tasks import ABLATIONS, CONTESTANTS, TASKS, Task, run_config
+from turngym.benchmarks.algorithm_tasks import ABLATIONS, CONTESTANTS, SHAPED, TASKS, Task, run_config
 from turngym.benchmarks.algorithms import Job, Row, append_rows, curve, do_all, read_rows, run_job, tuned_rate
 from turngym.benchmarks.algorithms_report import interval, page, share_of_optimum, task_table
 from turngym.trainers.config import ModelConfig, ValueConfig, WarmStartConfig
@@ -24,7 +24,7 @@ def rows_of(algorithm: str, successes: list[float], **changes: object) -> list[R
 
 
 @pytest.mark.parametrize("task", list(TASKS))
-@pytest.mark.parametrize("name", [*CONTESTANTS, *ABLATIONS])
+@pytest.mark.parametrize("name", [*CONTESTANTS, *ABLATIONS, *SHAPED])
 def test_every_run_is_possible_and_only_the_objective_differs(task: str, name: str) -> None:
     objective, overrides = algorithms.recipe(name)
     config = run_config(TASKS[task], objective, overrides, seed=3, learning_rate=1e-3, share=0.5)
@@ -60,6 +60,7 @@ def test_the_best_learning_rate_over_all_tasks_that_stand_for_one_is_taken() -> 
     for name in ("astarpo_lambda", "lambda 1"):
         assert tuned_rate(rows, name, "FrozenLakeSlippery") == 1e-3
         assert tuned_rate(rows, name, "CountdownSteps") == 1e-4
+    assert tuned_rate([replace(row, algorithm="ppo") for row in rows], "ppo with potentials", "FrozenLake") == 1e-3
     with pytest.raises(ValueError, match="rloo is not tuned yet"):
         tuned_rate(rows, "rloo", "FrozenLake")
 
@@ -88,9 +89,12 @@ def test_differences_are_paired_by_seed() -> None:
 
 
 def test_parts_are_compared_on_the_seeds_they_were_tried_on() -> None:
-    rows = [*rows_of("astarpo_lambda", [0.2, 0.9]), *rows_of("lambda 0", [0.1]), *rows_of("base", [0.0, 0.3])]
+    rows = [*rows_of("astarpo_lambda", [0.2, 0.9]), *rows_of("lambda 0", [0.1]), *rows_of("base", [0.0, 0.3]),
+            *rows_of("ppo with potentials", [0.0, 0.6])]  # fmt: skip
     contest, parts = page(rows).split("Its parts")
+    parts, told = parts.split("told of progress")
     assert "| 2 | 0.550" in contest and "| 1 | 0.200 |" in parts and "+0.100" in parts
+    assert "| ppo with potentials |" in told and "| 2 | 0.550" in told
 
 
 TINY = Task(
