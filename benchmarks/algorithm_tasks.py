@@ -99,6 +99,10 @@ ABLATIONS: dict[str, tuple[str, Overrides]] = {
         "astarpo_turn",
         {**TURNS, "astarpo": REUSE, "values": {"state_potentials": False}},
     ),
+    "lambda 1 without potentials": (
+        "astarpo_turn",
+        {"objectives": {"baseline": "state_tracker"}, "astarpo": REUSE, "values": {"state_potentials": False}},
+    ),
     "without chosen prompts": ("astarpo_turn", {**TURNS, "astarpo": {**REUSE, "fresh_share": 1.0}}),
     "with fresh prompts chosen": ("astarpo_turn", {**TURNS, "astarpo": {**REUSE, "fresh_candidates": 4}}),
     "without stage-1 reuse": ("astarpo_turn", TURNS),
@@ -113,8 +117,8 @@ ABLATIONS: dict[str, tuple[str, Overrides]] = {
         {"objectives": {"baseline": "state_vstar", "turn_lambda": 0.5}, "values": {"state_estimator": "log_mean_exp"}},
     ),
 }
-"""What `astarpo_lambda` is worth without one of its parts, or with another source of values. Those that set lambda or
-take V* do without stage-1 reuse as well: "without stage-1 reuse" is what they differ from in one thing."""
+"""What `astarpo_lambda` is worth without one of its parts, or with another source of values. "lambda 1", "lambda 0" and
+those that take V* do without stage-1 reuse as well: "without stage-1 reuse" is what they differ from in one thing."""
 SHAPED: dict[str, tuple[str, Overrides]] = {
     f"{name} with potentials": (name, {"shaping": {"potential_weight": 1.0}}) for name in ("reinforce", "ppo", "gigpo")
 }

@@ -145,8 +145,8 @@ def page(rows: Sequence[Row]) -> str:
     return "\n".join(parts)
 
 
-PARTS = """Its parts, on the seeds on which they were tried; those with another lambda or with V\\* are without stage-1
-reuse too:
+PARTS = """Its parts, on the seeds on which they were tried; "lambda 1", "lambda 0" and those with V\\* are without
+stage-1 reuse too:
 """
 TOLD = """Others that are told of progress too: shaped by the potential that the values of astarpo_lambda are told of,
 at the learning rate that they have without:
