@@ -108,14 +108,17 @@ ABLATIONS: dict[str, tuple[str, Overrides]] = {
     "without stage-1 reuse": ("astarpo_turn", TURNS),
     "lambda 1": ("astarpo_turn", {"objectives": {"baseline": "state_tracker"}}),
     "lambda 0": ("astarpo_turn", {"objectives": {"baseline": "state_tracker", "turn_lambda": 0.0}}),
-    "V* by soft value iteration": (
-        "astarpo_turn",
-        {"objectives": {"baseline": "state_vstar", "turn_lambda": 0.5}, "values": {"state_estimator": "soft_values"}},
-    ),
-    "V* by log-mean-exp": (
-        "astarpo_turn",
-        {"objectives": {"baseline": "state_vstar", "turn_lambda": 0.5}, "values": {"state_estimator": "log_mean_exp"}},
-    ),
+    **{
+        f"V* by {words}{mark}": (
+            "astarpo_turn",
+            {
+                "objectives": {"baseline": "state_vstar", "turn_lambda": turn_lambda},
+                "values": {"state_estimator": estimator},
+            },
+        )
+        for turn_lambda, mark in ((0.5, ""), (0.0, ", lambda 0"))
+        for estimator, words in (("soft_values", "soft value iteration"), ("log_mean_exp", "log-mean-exp"))
+    },
 }
 """What `astarpo_lambda` is worth without one of its parts, or with another source of values. "lambda 1", "lambda 0" and
 those that take V* do without stage-1 reuse as well: "without stage-1 reuse" is what they differ from in one thing."""
