@@ -9,9 +9,10 @@ filters and weights are the defaults of `ObjectivesConfig`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
+from turngym.trainers.algorithms import ALGORITHMS, Overrides, with_overrides
 from turngym.trainers.config import (
     AstarpoConfig,
     EnvConfig,
@@ -26,11 +27,8 @@ from turngym.trainers.objectives import OBJECTIVES
 
 BATCH_SIZE = 64
 STAGE_ONE = ValueConfig(instances=96, samples=4, extra_samples=128, max_samples=32)
-"""512 reference episodes: four of each instance, the rest where the value is uncertain."""
-REFERENCE_STEPS = (STAGE_ONE.instances * STAGE_ONE.samples + STAGE_ONE.extra_samples) // BATCH_SIZE
-"""Steps that learn from all of these."""
-Overrides = Mapping[str, Mapping[str, Any]]
-"""Settings by section, as on the command line."""
+"""512 reference episodes, as many as the first steps of `astarpo_lambda` learn from: four of each instance, the rest
+where the value is uncertain."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,37 +82,35 @@ TASKS = {
     ),
 }  # fmt: skip
 
-TURNS: Overrides = {"objectives": {"turn_lambda": 0.5, "baseline": "state_tracker"}}
-REUSE = {"reference_steps": REFERENCE_STEPS}
 HERO = "astarpo_lambda"
 """Whom the others are compared with."""
-CONTESTANTS: dict[str, tuple[str, Overrides]] = {
-    HERO: ("astarpo_turn", {**TURNS, "astarpo": REUSE}),
-    **{name: (name, {}) for name in OBJECTIVES},
+CONTESTANTS: dict[str, Overrides] = {
+    HERO: ALGORITHMS[HERO],
+    **{name: {"astarpo": {"objective": name}} for name in OBJECTIVES},
 }
-"""By name: the objective and its settings. `astarpo_lambda` is A*PO turn by turn with everything that belongs to it:
-soft returns tracked per state, bootstrapping, and stage 1 learned from; the others are the plain objectives."""
-ABLATIONS: dict[str, tuple[str, Overrides]] = {
-    "without potentials": (
-        "astarpo_turn",
-        {**TURNS, "astarpo": REUSE, "values": {"state_potentials": False}},
-    ),
-    "lambda 1 without potentials": (
-        "astarpo_turn",
-        {"objectives": {"baseline": "state_tracker"}, "astarpo": REUSE, "values": {"state_potentials": False}},
-    ),
-    "without chosen prompts": ("astarpo_turn", {**TURNS, "astarpo": {**REUSE, "fresh_share": 1.0}}),
-    "with fresh prompts chosen": ("astarpo_turn", {**TURNS, "astarpo": {**REUSE, "fresh_candidates": 4}}),
-    "without stage-1 reuse": ("astarpo_turn", TURNS),
-    "lambda 1": ("astarpo_turn", {"objectives": {"baseline": "state_tracker"}}),
-    "lambda 0": ("astarpo_turn", {"objectives": {"baseline": "state_tracker", "turn_lambda": 0.0}}),
+"""By name: what a run learns by. All but the first are plain objectives."""
+
+
+def _hero(**changes: Mapping[str, Any]) -> Overrides:
+    sections = dict.fromkeys((*ALGORITHMS[HERO], *changes))
+    return {section: {**ALGORITHMS[HERO].get(section, {}), **changes.get(section, {})} for section in sections}
+
+
+_NO_REUSE = {"reference_steps": 0}
+_NO_POTENTIALS = {"state_potentials": False}
+ABLATIONS: dict[str, Overrides] = {
+    "without potentials": _hero(values=_NO_POTENTIALS),
+    "lambda 1 without potentials": _hero(values=_NO_POTENTIALS, objectives={"turn_lambda": 1.0}),
+    "without chosen prompts": _hero(astarpo={"fresh_share": 1.0}),
+    "with fresh prompts chosen": _hero(astarpo={"fresh_candidates": 4}),
+    "without stage-1 reuse": _hero(astarpo=_NO_REUSE),
+    "lambda 1": _hero(astarpo=_NO_REUSE, objectives={"turn_lambda": 1.0}),
+    "lambda 0": _hero(astarpo=_NO_REUSE, objectives={"turn_lambda": 0.0}),
     **{
-        f"V* by {words}{mark}": (
-            "astarpo_turn",
-            {
-                "objectives": {"baseline": "state_vstar", "turn_lambda": turn_lambda},
-                "values": {"state_estimator": estimator},
-            },
+        f"V* by {words}{mark}": _hero(
+            astarpo=_NO_REUSE,
+            objectives={"baseline": "state_vstar", "turn_lambda": turn_lambda},
+            values={"state_estimator": estimator},
         )
         for turn_lambda, mark in ((0.5, ""), (0.0, ", lambda 0"))
         for estimator, words in (("soft_values", "soft value iteration"), ("log_mean_exp", "log-mean-exp"))
@@ -122,8 +118,9 @@ ABLATIONS: dict[str, tuple[str, Overrides]] = {
 }
 """What `astarpo_lambda` is worth without one of its parts, or with another source of values. "lambda 1", "lambda 0" and
 those that take V* do without stage-1 reuse as well: "without stage-1 reuse" is what they differ from in one thing."""
-SHAPED: dict[str, tuple[str, Overrides]] = {
-    f"{name} with potentials": (name, {"shaping": {"potential_weight": 1.0}}) for name in ("reinforce", "ppo", "gigpo")
+SHAPED: dict[str, Overrides] = {
+    f"{name} with potentials": {**CONTESTANTS[name], "shaping": {"potential_weight": 1.0}}
+    for name in ("reinforce", "ppo", "gigpo")
 }
 """Objectives that tell turns apart, shaped by the potential that the values of `astarpo_lambda` are told. To the others
 it would be nothing: over a whole trajectory it adds up to that of the start, which is the same for all of a group."""
@@ -142,25 +139,16 @@ def base_config(task: Task, seed: int) -> TrainConfig:
     )
 
 
-def run_config(
-    task: Task, objective: str, overrides: Overrides, *, seed: int, learning_rate: float, share: float = 1.0
-) -> TrainConfig:
+def run_config(task: Task, overrides: Overrides, *, seed: int, learning_rate: float, share: float = 1.0) -> TrainConfig:
     """Return the configuration of one run.
 
     Args:
         task: What is learned.
-        objective: Name in the registry.
-        overrides: Settings beyond the shared ones.
+        overrides: What it learns by: settings beyond the shared ones.
         seed: Of the base and of everything after.
         learning_rate: At the peak; it falls to a fifth of it.
         share: Of the task's budget of tokens.
     """
-    config = base_config(task, seed)
-    stage = replace(
-        config.astarpo, objective=objective, learning_rate=learning_rate, final_learning_rate=learning_rate / 5,
-        max_tokens=round(share * task.max_tokens),
-    )  # fmt: skip
-    config = replace(config, astarpo=stage)
-    for section, values in overrides.items():
-        config = replace(config, **{section: replace(getattr(config, section), **values)})
-    return config
+    budget = {"learning_rate": learning_rate, "final_learning_rate": learning_rate / 5,
+              "max_tokens": round(share * task.max_tokens)}  # fmt: skip
+    return with_overrides(with_overrides(base_config(task, seed), {"astarpo": budget}), overrides)

@@ -36,10 +36,10 @@ from turngym.benchmarks.algorithm_tasks import (
     HERO,
     SHAPED,
     TASKS,
-    Overrides,
     base_config,
     run_config,
 )
+from turngym.trainers.algorithms import Overrides
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.metrics import Metrics
 from turngym.trainers.play import model_player, play
@@ -133,8 +133,8 @@ class Job:
         return self.task, self.algorithm, self.seed, self.learning_rate
 
 
-def recipe(algorithm: str) -> tuple[str, Overrides]:
-    """Return the objective and the settings of whatever is run."""
+def recipe(algorithm: str) -> Overrides:
+    """Return the settings of whatever is run."""
     return (CONTESTANTS | ABLATIONS | SHAPED)[algorithm]
 
 
@@ -167,9 +167,8 @@ def make_base(base: tuple[Path, str, int, str]) -> list[Row]:
 
 def run_job(job: Job) -> Row:
     """Learn, and measure on held-out instances."""
-    objective, overrides = recipe(job.algorithm)
     config = run_config(
-        TASKS[job.task], objective, overrides, seed=job.seed, learning_rate=job.learning_rate, share=job.share
+        TASKS[job.task], recipe(job.algorithm), seed=job.seed, learning_rate=job.learning_rate, share=job.share
     )
     torch.set_num_threads(config.run.threads)
     with TemporaryDirectory() as name:
@@ -257,7 +256,7 @@ def tuned_rate(rows: Sequence[Row], algorithm: str, task: str) -> float:
     if algorithm in ABLATIONS:
         algorithm = HERO
     elif algorithm in SHAPED:
-        algorithm, _ = recipe(algorithm)
+        algorithm = recipe(algorithm)["astarpo"]["objective"]
     tried = [row for row in rows if row.algorithm == algorithm and row.task in TASKS[task].tuned_on]
     if not tried:
         raise ValueError(f"{algorithm} is not tuned yet: run `python -m turngym.benchmarks.algorithms tune` first")

@@ -48,6 +48,7 @@ from turngym.trainers.schedules import (
     current_learning_rate,
     current_temperature,
     finished,
+    reused_steps,
     reuses_stage_one,
     round_over,
     step_of_round,
@@ -160,7 +161,7 @@ def reference_batch(learner: Learner, config: TrainConfig) -> list[Episode]:
 def value_states(learner: Learner, config: TrainConfig, settings: Settings) -> None:
     """Estimate V* of the states at the temperature of the step; a baseline that follows the policy only begins so."""
     reused = reuses_stage_one(learner, config)
-    began = learner.states is not None and step_of_round(learner, config) != config.astarpo.reference_steps
+    began = learner.states is not None and step_of_round(learner, config) != reused_steps(learner, config)
     if learner.transitions is not None and (settings.baseline == "state_vstar" or reused or not began):
         learner.states = stage_one_states(learner.transitions, settings.beta, config.values, single=not reused)
 

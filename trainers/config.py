@@ -147,8 +147,9 @@ class AstarpoConfig:
     updates_per_batch: int = 1
     """How often a batch is gone through; more than once is for objectives that clip the ratio to the sampler."""
     reference_steps: int = 0
-    """First steps of every round that learn from the episodes of its stage 1 and play none. The first of them is
-    exactly on-policy, the others are weighted by the truncated likelihood ratio of policy to reference."""
+    """First steps of every round that learn from the episodes of its stage 1 and play none, as far as these fill whole
+    batches. The first of them is exactly on-policy, the others are weighted by the truncated likelihood ratio of policy
+    to reference."""
     reset_every: int = 0
     """Steps of a round, after which the policy as it is becomes the reference and stage 1 is run anew for it; 0 never.
     With chance as without, M rounds that each end at their optimum at temperature beta lead to the optimum at beta / M

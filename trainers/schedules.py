@@ -25,9 +25,14 @@ def round_over(learner: Learner, config: TrainConfig) -> bool:
     return 0 < config.astarpo.reset_every <= step_of_round(learner, config)
 
 
+def reused_steps(learner: Learner, config: TrainConfig) -> int:
+    """Return how many steps of the round learn from episodes of stage 1: those asked for, if its episodes fill them."""
+    return min(config.astarpo.reference_steps, len(learner.reference_episodes) // config.astarpo.batch_size)
+
+
 def reuses_stage_one(learner: Learner, config: TrainConfig) -> bool:
     """Whether the step that the learner stands before learns from episodes of stage 1."""
-    return step_of_round(learner, config) < config.astarpo.reference_steps
+    return step_of_round(learner, config) < reused_steps(learner, config)
 
 
 def position(learner: Learner, config: TrainConfig) -> float:

@@ -26,18 +26,17 @@ def rows_of(algorithm: str, successes: list[float], **changes: object) -> list[R
 @pytest.mark.parametrize("task", list(TASKS))
 @pytest.mark.parametrize("name", [*CONTESTANTS, *ABLATIONS, *SHAPED])
 def test_every_run_is_possible_and_only_the_objective_differs(task: str, name: str) -> None:
-    objective, overrides = algorithms.recipe(name)
-    config = run_config(TASKS[task], objective, overrides, seed=3, learning_rate=1e-3, share=0.5)
-    assert chosen_objective(config).name == objective
+    config = run_config(TASKS[task], algorithms.recipe(name), seed=3, learning_rate=1e-3, share=0.5)
+    assert chosen_objective(config).name == algorithms.recipe(name)["astarpo"]["objective"]
     assert config.astarpo.max_tokens == TASKS[task].max_tokens // 2
-    plain = run_config(TASKS[task], "rloo", {}, seed=3, learning_rate=1e-3, share=0.5)
+    plain = run_config(TASKS[task], CONTESTANTS["rloo"], seed=3, learning_rate=1e-3, share=0.5)
     for section in ("env", "model", "warm_start", "evaluation", "run"):
         assert getattr(config, section) == getattr(plain, section)
     assert config.astarpo.batch_size == plain.astarpo.batch_size
 
 
 def test_every_objective_takes_part() -> None:
-    assert {objective for objective, _ in CONTESTANTS.values()} == set(OBJECTIVES)
+    assert {overrides["astarpo"]["objective"] for overrides in CONTESTANTS.values()} == set(OBJECTIVES)
 
 
 def test_rows_survive_the_file(tmp_path: Path) -> None:
@@ -66,7 +65,7 @@ def test_the_best_learning_rate_over_all_tasks_that_stand_for_one_is_taken() -> 
 
 
 def test_curves_are_means_over_equal_parts_of_the_budget() -> None:
-    config = run_config(TASKS["FrozenLake"], "rloo", {}, seed=0, learning_rate=1e-3)
+    config = run_config(TASKS["FrozenLake"], CONTESTANTS["rloo"], seed=0, learning_rate=1e-3)
     config = replace(config, astarpo=replace(config.astarpo, max_tokens=12 * 10))
     steps = [{"generated_tokens": tokens, "success": success} for tokens, success in [(5, 0.0), (9, 1.0), (40, 0.25)]]
     assert list(curve(steps, config)) == [0.5, 0.5, 0.5] + [0.25] * 9
@@ -112,8 +111,8 @@ def test_a_contest_goes_on_where_it_stopped(
 ) -> None:
     monkeypatch.setitem(TASKS, "FrozenLake", TINY)
     monkeypatch.setattr(algorithm_tasks, "STAGE_ONE", ValueConfig(instances=8, samples=8, extra_samples=0))
-    monkeypatch.setitem(CONTESTANTS, "astarpo_lambda", (
-        "astarpo_turn", {**algorithm_tasks.TURNS, "astarpo": {"reference_steps": 1}}))  # fmt: skip
+    hero = CONTESTANTS["astarpo_lambda"]
+    monkeypatch.setitem(CONTESTANTS, "astarpo_lambda", {**hero, "astarpo": {**hero["astarpo"], "reference_steps": 1}})
     rows = algorithms.make_base((tmp_path, "FrozenLake", 0, "test"))
     assert [row.algorithm for row in rows] == ["random", "base", "optimum"]
     job = Job(task="FrozenLake", algorithm="astarpo_lambda", seed=0, learning_rate=1e-3, share=1.0, split="test",

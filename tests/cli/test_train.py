@@ -225,6 +225,17 @@ def test_an_algorithm_is_named_for_short(capsys: pytest.CaptureFixture[str]) -> 
     assert "runs/multiplication_steps-seed0" in capsys.readouterr().out
 
 
+def test_an_algorithm_brings_its_settings_which_give_way(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "MultiplicationSteps", "--algorithm", "astarpo_lambda", "--dry-run"]
+    assert main(words) == 0
+    text = capsys.readouterr().out
+    assert 'objective = "astarpo_turn"' in text and "runs/multiplication_steps-astarpo_lambda-seed0" in text
+    assert 'baseline = "state_tracker"' in text and "turn_lambda = 0.5" in text and "reference_steps = 8" in text
+    assert main([*words, "--objectives.turn-lambda", "0.8", "--run.name", "other"]) == 0
+    text = capsys.readouterr().out
+    assert "turn_lambda = 0.8" in text and "reference_steps = 8" in text and "runs/other" in text
+
+
 def test_a_preset_gives_way_to_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "FrozenLake8x8", "--preset", "frozen_lake_slippery", "--warm-start.success-low", "0.2",
                  "--dry-run"]) == 0  # fmt: skip
@@ -265,6 +276,7 @@ def test_presets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         (["FrozenLake", "--astarpo.objective", "astarp"], "did you mean 'astarpo'?"),
         (["FrozenLake", "--algorithm", "grppo"], "did you mean 'grpo'?"),
         (["FrozenLake", "--algorithm", "grpo", "--astarpo.objective", "ppo"], "the objective is named twice"),
+        (["FrozenLake", "--algorithm", "astarpo_lambda", "--astarpo.objective", "ppo"], "the objective is named twice"),
         (["FrozenLake", "--algorithm", "grpo", "--astarpo.group-size", "1"], "must be at least 2, or 0 for 4, got 1"),
         (["FrozenLake", "--algorithm", "grpo", "--astarpo.batch-size", "10"], "a multiple of the group size 4, got 10"),
         (["FrozenLake", "--objectives.filter", "top-p"], "did you mean 'top_p'?"),

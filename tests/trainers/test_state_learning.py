@@ -62,6 +62,15 @@ def test_steps_on_stage_one_play_nothing_and_begin_on_policy(
     assert steps[3]["logprob_drift"] < 1e-4
 
 
+def test_steps_on_stage_one_end_where_its_episodes_do(player: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
+    """It stores fewer than asked for where all instances have their most."""
+    values = replace(tiny.values, instances=8, samples=2, extra_samples=64, max_samples=2)
+    config = replace(config_of(tiny, reference_steps=6), values=values)
+    _, steps = learn(player, config, tmp_path / "run")
+    stage_one = Metrics(tmp_path / "run" / "metrics.jsonl").total("values", "sampled_tokens")
+    assert [step["generated_tokens"] > stage_one for step in steps] == [False] * 2 + [True] * 4
+
+
 def test_each_source_of_values_leads_elsewhere(player: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
     sources = {
         name: config_of(tiny, baseline) for name, baseline in [("tracker", "state_tracker"), ("vstar", "state_vstar")]

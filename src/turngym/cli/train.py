@@ -32,6 +32,7 @@ from turngym.cli.options import parse
 from turngym.cli.players import import_trained, model_folder
 from turngym.cli.report import REPORT_FILE, RESULT_FILE, alarm_line, result_rows, score_table, write_report
 from turngym.cli.terminal import TerminalProgress, make_console
+from turngym.trainers.algorithms import with_algorithm
 from turngym.trainers.config import TrainConfig
 
 UNREADABLE = (
@@ -56,7 +57,7 @@ class TrainOptions:
     game: Annotated[Positional[str], arg(metavar="ENV")] = ""
     """The environment, such as FrozenLake; its preset gives the settings that no option names."""
     algorithm: str = ""
-    """Short for --astarpo.objective, such as grpo."""
+    """What to learn by: an objective, such as grpo, or astarpo_lambda, which is one with settings of its own."""
     preset: str = ""
     """A preset of the package, or a configuration file."""
     list_presets: bool = False
@@ -109,8 +110,9 @@ def resolve_config(options: TrainOptions, words: Sequence[str]) -> TrainConfig:
     if base.env.id != env_id:  # arguments of another environment would not fit
         base = replace(base, env=replace(base.env, kwargs={}), curriculum=replace(base.curriculum, levels=[]))
     base = replace(base, env=replace(base.env, id=env_id))
-    config = with_algorithm(options, words, base)
-    own = "" if config.astarpo.objective == base.astarpo.objective else f"-{config.astarpo.objective}"
+    config = read_settings(options, words, base)
+    learner = options.algorithm or config.astarpo.objective
+    own = "" if with_algorithm(base, learner) == base else f"-{learner}"
     name = config.run.name or f"{Path(preset).stem if preset else short_name(env_id)}{own}-seed{config.run.seed}"
     config = replace(config, env=replace(config.env, id=env_id), run=replace(config.run, name=name))
     if config.model.path:
@@ -121,19 +123,18 @@ def resolve_config(options: TrainOptions, words: Sequence[str]) -> TrainConfig:
     return config
 
 
-def with_algorithm(options: TrainOptions, words: Sequence[str], base: TrainConfig) -> TrainConfig:
-    """Return `base` with what the command line sets, by sections or by the short form for the objective.
+def read_settings(options: TrainOptions, words: Sequence[str], base: TrainConfig) -> TrainConfig:
+    """Return `base` with what the command line sets: the algorithm first, then single settings.
 
     Raises:
         UsageError: The command line names two objectives.
     """
-    config = parse(TrainOptions, words, command="train", default=TrainOptions(config=base)).config
-    if options.algorithm in {"", config.astarpo.objective}:
-        return config
-    if config.astarpo.objective != base.astarpo.objective:
+    chosen = with_algorithm(base, options.algorithm) if options.algorithm else base
+    config = parse(TrainOptions, words, command="train", default=TrainOptions(config=chosen)).config
+    if options.algorithm and config.astarpo.objective != chosen.astarpo.objective:
         raise UsageError(f"the objective is named twice: --algorithm {options.algorithm} and --astarpo.objective "
                          f"{config.astarpo.objective}")  # fmt: skip
-    return replace(config, astarpo=replace(config.astarpo, objective=options.algorithm))
+    return config
 
 
 def list_presets(console: Console) -> int:
@@ -243,7 +244,7 @@ def resume(options: TrainOptions, words: Sequence[str], console: Console) -> int
     if options.game or options.preset:
         raise UsageError("--resume continues a run as it was started: leave out ENV and --preset")
     config = read_config(folder / CONFIG_FILE)
-    wanted = with_algorithm(options, words, config)
+    wanted = read_settings(options, words, config)
     changed = changed_settings(config, wanted)
     if changed:
         raise UsageError(f"--resume continues a run as it was started: {changed[0]} cannot change")
