@@ -39,6 +39,12 @@ def test_every_objective_takes_part() -> None:
     assert {overrides["astarpo"]["objective"] for overrides in CONTESTANTS.values()} == set(OBJECTIVES)
 
 
+def test_astarpo_lambda_learns_from_all_of_stage_one() -> None:
+    stage_one = algorithm_tasks.STAGE_ONE
+    steps = CONTESTANTS["astarpo_lambda"]["astarpo"]["reference_steps"]
+    assert steps * algorithm_tasks.BATCH_SIZE == stage_one.instances * stage_one.samples + stage_one.extra_samples
+
+
 def test_rows_survive_the_file(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "rows.csv"
     assert read_rows(path) == []
