@@ -13,12 +13,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
 from turngym.benchmarks.algorithm_tasks import ABLATIONS, CONTESTANTS, HERO, SHAPED, TASKS
 from turngym.benchmarks.algorithms import CONTEST, RESULTS, Row, read_rows
 from turngym.benchmarks.page import kept, table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SWEEP = (HERO, "V* by log-mean-exp", "awr", "rloo", "grpo", "gigpo", "ppo")
 """Who is drawn over the slip of the ice."""
@@ -140,8 +144,7 @@ def page(rows: Sequence[Row]) -> str:
                 if seeds:
                     same = [row for row in rows if row.seed in seeds]
                     parts += [about, task_table(same, task, [HERO, *extra]) + "\n"]
-    parts += ["## On the way\n", "Success on training episodes over the budget of tokens, means over seeds.\n",
-              "![Learning curves](algorithms_curves.png)\n"]  # fmt: skip
+    parts += ["## On the way\n", ON_THE_WAY, "![Learning curves](algorithms_curves.png)\n"]
     return "\n".join(parts)
 
 
@@ -150,6 +153,10 @@ stage-1 reuse too:
 """
 TOLD = """Others that are told of progress too: shaped by the potential that the values of astarpo_lambda are told of,
 at the learning rate that they have without:
+"""
+ON_THE_WAY = """Success on training episodes over the budget of tokens, means over seeds. Of the prompts, one in four is
+drawn from a pool by how near it is to a toss-up. What needs stage 1 learns nothing before that is paid for: until then
+the line stands where its first step is.
 """
 HEAD = """# Objectives compared
 
@@ -175,9 +182,16 @@ def draw(rows: Sequence[Row], folder: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    for name, size, fill in (("slip", (7.0, 4.2), draw_sweep), ("curves", (11.0, 6.4), draw_curves)):
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        fill(figure, rows)
+        figure.savefig(folder / f"algorithms_{name}.png", dpi=130)
+
+
+def draw_sweep(figure: Figure, rows: Sequence[Row]) -> None:
+    """Draw how far some contestants came over the slip of the ice."""
     lakes = [name for name, task in TASKS.items() if task.slip is not None]
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for place, name in enumerate(SWEEP):
         points = [(TASKS[lake].slip or 0.0, *interval(shares)) for lake in lakes
@@ -191,23 +205,29 @@ def draw(rows: Sequence[Row], folder: Path) -> None:
     axes.set_ylabel("from the base (0) to the optimum (1)")
     axes.axhline(0.0, color="grey", linewidth=0.6)
     axes.legend(fontsize=8)
-    figure.savefig(folder / "algorithms_slip.png", dpi=130)
 
+
+def draw_curves(figure: Figure, rows: Sequence[Row]) -> None:
+    """Draw the success in training over the tokens, a field for each task and one for the legend."""
     tasks = [task for task in TASKS if present(rows, task, list(CONTESTANTS))]
-    figure = Figure(figsize=(4.2 * max(1, len(tasks)), 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    columns = math.ceil((len(tasks) + 1) / 2)
+    lines: dict[str, Any] = {}
     for place, task in enumerate(tasks, start=1):
-        axes = figure.add_subplot(1, len(tasks), place)
-        for name in present(rows, task, list(CONTESTANTS)):
+        axes = figure.add_subplot(2, columns, place)
+        for number, name in enumerate(CONTESTANTS):
             curves = [[float(point) for point in row.curve.split()] for row in by_seed(rows, task, name).values()]
             means = [fmean(points) for points in zip(*curves, strict=True)]
             tokens = [TASKS[task].max_tokens * (part + 0.5) / len(means) for part in range(len(means))]
-            hero = name == HERO
-            axes.plot(tokens, means, linewidth=2.4 if hero else 0.9, zorder=3 if hero else 2, label=name)
+            hero, dashes = name == HERO, "-" if number <= 10 else "--"  # there are ten colours
+            (lines[name],) = axes.plot(tokens, means, dashes, color="black" if hero else f"C{number}",
+                                       linewidth=2.4 if hero else 1.0, zorder=3 if hero else 2)  # fmt: skip
         axes.set_title(task, fontsize=10)
         axes.set_xlabel("generated tokens")
-        axes.legend(fontsize=5)
-    figure.savefig(folder / "algorithms_curves.png", dpi=130)
+        axes.set_ylabel("success in training")
+    shown_lines = [lines[name] for name in CONTESTANTS if name in lines]
+    axes = figure.add_subplot(2, columns, len(tasks) + 1)
+    axes.axis("off")
+    axes.legend(shown_lines, [name for name in CONTESTANTS if name in lines], fontsize=8, ncols=2, loc="center")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
