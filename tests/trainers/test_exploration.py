@@ -19,9 +19,10 @@ from turngym.trainers.exploration import explore, explorer_seed, reference_logpr
 from turngym.trainers.metrics import Metrics
 from turngym.trainers.play import model_player, play
 from turngym.trainers.progress import SilentProgress
-from turngym.trainers.reference import store_fingerprint
+from turngym.trainers.reference import sample_reference, store_fingerprint
 from turngym.trainers.soft_values import read_transitions
 from turngym.trainers.stage_one import run_stage_one
+from turngym.trainers.value_rows import REFERENCE
 from turngym.trainers.value_store import ValueStore
 
 HOT, COLD = "temperature 2.0", "temperature 0.8"
@@ -73,6 +74,17 @@ def test_every_explorer_plays_every_instance(player: LanguageModel, config: Trai
         assert store.counts(behaviour=HOT) == store.counts(behaviour=COLD) == dict.fromkeys(range(12), 3)
         assert store.counts() == {}
     assert fill(tmp_path / "v", player, config, stop_after=72) == []  # nothing is played again
+
+
+def test_explorers_are_paid_what_the_reference_is(player: LanguageModel, config: TrainConfig, tmp_path: Path) -> None:
+    """Soft value iteration averages over both."""
+    config = replace(config, shaping=replace(config.shaping, step_cost=0.125))
+    with ValueStore(tmp_path / "v", store_fingerprint(player, config)) as store:
+        assert list(sample_reference(player, store, config, SilentProgress()))
+        assert list(explore(player, store, config, SilentProgress()))
+        paid = {behaviour: [turn.reward - turn.task_reward for turn in store.turns(behaviour=behaviour)]
+                for behaviour in (REFERENCE, HOT, COLD)}  # fmt: skip
+    assert {behaviour: set(costs) for behaviour, costs in paid.items()} == dict.fromkeys(paid, {-0.125})
 
 
 def test_a_ratio_is_one_on_average(player: LanguageModel, config: TrainConfig, tmp_path: Path) -> None:
