@@ -89,7 +89,7 @@ def learn(
         agent.policy_version, agent.temperature = learner.step, current_temperature(learner, config)
         reused = reuses_stage_one(learner, config)
         if reused:
-            played = reference_batch(learner, config)
+            played = [learner.reference_episodes[place] for place in reference_batch(learner, config)]
         else:
             parts = by_level(choose_instances(learner, config), config)
             played = [episode for part, level in parts for episode in play(agent, part, level, shaped=True)]
@@ -111,6 +111,7 @@ def learn(
         if not reused:
             follow(learner, episodes, log_ratio_BK, settings.beta)
             learner.generated_tokens += sum(episode.num_sampled for episode in played)
+            learner.fresh_instances += stage.batch_size * stage.fresh_candidates
         numbers |= measured | {
             "step": learner.step,
             "rollbacks": learner.rollbacks,
@@ -150,20 +151,27 @@ def measure(learner: Learner, episodes: Sequence[Episode], config: TrainConfig) 
     return numbers
 
 
-def reference_batch(learner: Learner, config: TrainConfig) -> list[Episode]:
-    """Return the episodes of stage 1 that a step learns from; each is used once."""
-    rng = np.random.default_rng([config.run.seed, STAGE_TWO_STREAM])
-    order = rng.permutation(len(learner.reference_episodes))
+def reference_batch(learner: Learner, config: TrainConfig) -> list[int]:
+    """Return which episodes of stage 1 a step learns from; each is used once, until a rollback draws them anew."""
+    rng = np.random.default_rng([config.run.seed, STAGE_TWO_STREAM, *learner.repeats])
+    order: list[int] = rng.permutation(len(learner.reference_episodes)).tolist()
     first = step_of_round(learner, config) * config.astarpo.batch_size
-    return [learner.reference_episodes[place] for place in order[first : first + config.astarpo.batch_size]]
+    return order[first : first + config.astarpo.batch_size]
 
 
 def value_states(learner: Learner, config: TrainConfig, settings: Settings) -> None:
-    """Estimate V* of the states at the temperature of the step; a baseline that follows the policy only begins so."""
-    reused = reuses_stage_one(learner, config)
-    began = learner.states is not None and step_of_round(learner, config) != reused_steps(learner, config)
-    if learner.transitions is not None and (settings.baseline == "state_vstar" or reused or not began):
-        learner.states = stage_one_states(learner.transitions, settings.beta, config.values, single=not reused)
+    """Estimate V* of the states at the temperature of the step; a baseline that follows the policy only begins so.
+
+    A value must not rest on an episode that it judges: while stage 1 is learned from, it comes from the episodes of
+    stage 1 that the step does not learn from.
+    """
+    if learner.transitions is None:
+        return
+    if reuses_stage_one(learner, config):
+        others = learner.transitions.without(reference_batch(learner, config))
+        learner.states = stage_one_states(others, settings.beta, config.values)
+    elif settings.baseline == "state_vstar" or step_of_round(learner, config) == reused_steps(learner, config):
+        learner.states = stage_one_states(learner.transitions, settings.beta, config.values)
 
 
 def update(

@@ -174,6 +174,13 @@ class LevelTracker:
         """Return the running success of every level, [L]."""
         return [level.pool_success for level in self._levels]
 
+    def follow_on(self, state: Mapping[str, Any]) -> None:
+        """Take over from the state of an earlier tracker what a stage 1 of the target cannot know."""
+        *easier, target = state["levels"]
+        for level, own in zip(self._levels, easier, strict=False):
+            level.load_state_dict(own)
+        self._levels[TARGET].follow_on(target)
+
     def state_dict(self) -> dict[str, Any]:
         """Return the state as plain numbers and lists."""
         return {"levels": [level.state_dict() for level in self._levels]}

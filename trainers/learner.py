@@ -50,12 +50,19 @@ class Learner:
     """Tokens sampled in stage 1 of all rounds."""
     generated_tokens: int = 0
     """Tokens sampled so far, in stage 1 and here."""
+    fresh_instances: int = 0
+    """How many fresh instances may have been looked at so far, in each level of a curriculum."""
     counted_references: list[str] = field(default_factory=list)
     """The references whose stage 1 is among them, by their weights."""
     rollbacks: int = 0
     """How often learning went back to an earlier step."""
     alarms: Alarms = field(default_factory=Alarms)
     """What the alarms remember."""
+
+    @property
+    def repeats(self) -> list[int]:
+        """What the seeds of a step end with: nothing, or after a rollback what makes it another step."""
+        return [self.rollbacks] if self.rollbacks else []
 
     def count_stage_one(self, reference: str, tokens: int) -> None:
         """Count the tokens of the stage 1 of a reference, once; after a rollback it may have been counted before."""

@@ -52,8 +52,7 @@ def choose_instances(learner: Learner, config: TrainConfig) -> list[Instance]:
     the collapse is not drawn again.
     """
     stage = config.astarpo
-    repeated = [learner.rollbacks] if learner.rollbacks else []
-    rng = np.random.default_rng([config.run.seed, STAGE_TWO_STREAM, learner.step, *repeated])
+    rng = np.random.default_rng([config.run.seed, STAGE_TWO_STREAM, learner.step, *learner.repeats])
     size = group_size(config)
     *easier, num_prompts = draw_levels(learner.tracker, config.curriculum, stage.batch_size // size, rng)
     retried = draw_frontier(learner, round(stage.frontier_share * num_prompts), rng)
@@ -63,8 +62,7 @@ def choose_instances(learner: Learner, config: TrainConfig) -> list[Instance]:
     weights = learner.tracker.prompt_weights(pool)
     num_known = min(num_prompts - num_fresh, len(pool))
     known = rng.choice(pool, size=num_known, replace=False, p=weights / weights.sum()).tolist() if pool else []
-    looks = stage.fresh_candidates
-    offset = (learner.rollbacks * stage.steps + learner.step) * stage.batch_size * looks
+    looks, offset = stage.fresh_candidates, learner.fresh_instances
     first = FRESH_INSTANCES + offset
     fresh = [*range(first, first + looks * num_fresh), *level_instances([looks * count for count in easier], offset)]
     if looks > 1:
@@ -134,4 +132,4 @@ def follow_start(starts: StateValues, episode: Episode) -> None:
     The turn limit, on which success depends too, is one for all instances of a level. A potential that was rarely met
     is shrunk towards the level, as `StateValues` shrinks buckets.
     """
-    starts.add(states_of(episode)[0], float(episode.success))
+    starts.visit(states_of(episode)[0], float(episode.success))

@@ -70,7 +70,7 @@ from turngym.trainers.warm_start import clone, validate
 TOKENIZER_EPISODES = 500
 """Demonstrations whose text the built-in tokenizer is trained on."""
 CHECKPOINTS_KEPT = 2
-COUNTS = ("generated_tokens", "stage_one_tokens", "counted_references", "rollbacks")
+COUNTS = ("generated_tokens", "stage_one_tokens", "counted_references", "fresh_instances", "rollbacks")
 """What a learner counts over the whole run: a rollback does not turn it back."""
 
 
@@ -226,6 +226,8 @@ def enter_round(learner: Learner, number: int, reference: LanguageModel, known: 
     """Put the learner at the start of a round; without a stage 1, its tracker goes on: it knows successes alone."""
     learner.round, learner.reference = number, reference
     if known is not None:
+        known.tracker.follow_on(learner.tracker.state_dict())
+        known.starts.follow_on(learner.starts)
         learner.tracker, learner.pool = known.tracker, known.pool
         learner.starts, learner.potential = known.starts, known.potential
         learner.reference_episodes, learner.transitions, learner.states = known.episodes, known.transitions, None

@@ -26,8 +26,12 @@ def round_over(learner: Learner, config: TrainConfig) -> bool:
 
 
 def reused_steps(learner: Learner, config: TrainConfig) -> int:
-    """Return how many steps of the round learn from episodes of stage 1: those asked for, if its episodes fill them."""
-    return min(config.astarpo.reference_steps, len(learner.reference_episodes) // config.astarpo.batch_size)
+    """Return how many steps of the round learn from episodes of stage 1: those asked for, as far as these fill batches.
+
+    One batch is not enough, since its values come from the others.
+    """
+    full = len(learner.reference_episodes) // config.astarpo.batch_size
+    return min(config.astarpo.reference_steps, full) if full > 1 else 0
 
 
 def reuses_stage_one(learner: Learner, config: TrainConfig) -> bool:

@@ -15,7 +15,7 @@ turn of an episode, and the values are computed from the last turn back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -76,8 +76,16 @@ class Transitions:
 
     def of_reference(self) -> Transitions:
         """Return the same states and pairs with the turns of the reference alone."""
+        return self._of(self.own_M)
+
+    def without(self, episodes: Sequence[int]) -> Transitions:
+        """Return the same states and pairs without the turns of some episodes, numbered from 0 as they are stored."""
+        number_M = np.cumsum(self.turn_S[self.state_M] == 0) - 1
+        return self._of(~np.isin(number_M, episodes))
+
+    def _of(self, kept_M: Bools) -> Transitions:
         names = ("state_M", "pair_M", "next_M", "reward_M", "to_go_M", "own_M", "weight_M")
-        return replace(self, **{name: getattr(self, name)[self.own_M] for name in names})
+        return replace(self, **{name: getattr(self, name)[kept_M] for name in names})
 
     @property
     def starts(self) -> Ints:
@@ -136,7 +144,7 @@ def read_transitions(turns: Iterable[StoredTurn], *, reasoning: bool = False) ->
         pair_state_P=np.array([state for state, _ in pairs]),
         state_M=np.array(state_M),
         pair_M=np.array(pair_M),
-        next_M=np.where(ends_M, END, np.append(state_M[1:], END)),
+        next_M=np.where(ends_M, END, np.roll(state_M, -1)),
         reward_M=reward_M,
         to_go_M=to_go_M,
         own_M=np.array([turn.behaviour == REFERENCE for turn in stored]),

@@ -101,13 +101,19 @@ class StateValues:
         return [self.value(state) for state in states_of(episode)]
 
     def add(self, state: State, value: float, visits: float = 1.0) -> None:
-        """Learn that a state was worth `value` on `visits` visits; of earlier ones each average keeps the latest."""
-        for averages, name, memory in zip(self._averages, state.names(self._potentials), MEMORIES, strict=True):
+        """Learn that a state was worth `value` on `visits` visits, which count for what they are."""
+        for averages, name in zip(self._averages, state.names(self._potentials), strict=True):
             if averages is not self._averages[-1]:
                 averages.setdefault(name, _Average())
             if name in averages:
-                averages[name].weight = min(averages[name].weight, memory / (1.0 - memory))
                 averages[name].add(value, visits)
+
+    def visit(self, state: State, value: float) -> None:
+        """Learn what a state was worth on a further visit; of those before, each average keeps the latest."""
+        for averages, name, memory in zip(self._averages, state.names(self._potentials), MEMORIES, strict=True):
+            if name in averages:
+                averages[name].weight = min(averages[name].weight, memory / (1.0 - memory))
+        self.add(state, value)
 
     def follow(self, episode: Episode, soft_cost_K: Sequence[float]) -> None:
         """Learn from an episode whose values have been used.
@@ -120,7 +126,13 @@ class StateValues:
         steps = zip(states_of(episode), episode.turns, soft_cost_K, strict=True)
         for state, turn, soft_cost in reversed(list(steps)):
             soft_return += turn.reward - soft_cost
-            self.add(state, soft_return)
+            self.visit(state, soft_return)
+
+    def follow_on(self, earlier: StateValues) -> None:
+        """Take over what stage 1 of a later reference cannot know: the easier levels of a curriculum."""
+        for averages, known in zip(self._averages[:-1], earlier._averages[:-1], strict=True):
+            easier = {name: one for name, one in known.items() if isinstance(name, tuple) and name[0] != TARGET}
+            averages.update(easier)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as plain numbers and lists; JSON keeps it to the last bit."""
@@ -136,15 +148,13 @@ class StateValues:
         )
 
 
-def stage_one_states(transitions: Transitions, beta: float, config: ValueConfig, *, single: bool = True) -> StateValues:
+def stage_one_states(transitions: Transitions, beta: float, config: ValueConfig) -> StateValues:
     """Return what stage 1 says V* of states, buckets and turns is.
 
     Args:
         transitions: The stored turns.
         beta: Temperature, in the unit of the returns.
         config: Which estimator is to be used.
-        single: Whether single states are told apart. Where the stored episodes themselves are to be judged, a state's
-            value would rest on what it judges; in a bucket they are some of many.
 
     Raises:
         ValueError: The estimator is unknown.
@@ -159,10 +169,10 @@ def stage_one_states(transitions: Transitions, beta: float, config: ValueConfig,
         value_S = soft_values(transitions, beta, config.state_strength)
     else:
         value_S = monte_carlo_values(transitions, beta)
-    states = StateValues(transitions.keys if single else (), potentials=config.state_potentials)
+    states = StateValues(transitions.keys, potentials=config.state_potentials)
     numbers = (transitions.turn_S, transitions.potential_S, value_S, transitions.visits)
     columns = zip(transitions.keys, *(column.tolist() for column in numbers), strict=True)
     for key, turn, potential, value, visits in columns:
-        if not math.isnan(value):  # a state that explorers alone have met, and no soft value iteration
+        if visits and not math.isnan(value):  # nan: explorers alone have met the state, and no soft value iteration
             states.add(State(key, turn, potential), value, visits)
     return states

@@ -156,6 +156,10 @@ class ValueTracker:
         """Return the `sampling_weights` of instances by their success, shape [I]."""
         return sampling_weights([self.success(index) for index in indices_I])
 
+    def follow_on(self, state: Mapping[str, Any]) -> None:
+        """Take over from the state of an earlier tracker what stage 1 cannot know: which instances were ever solved."""
+        self._solved.update(state["solved"])
+
     def state_dict(self) -> dict[str, Any]:
         """Return the state as plain numbers and lists; JSON keeps it to the last bit."""
         averages = self._instances.values()

@@ -152,7 +152,7 @@ def test_every_prompt_of_an_easier_level_is_fresh_and_has_a_group(player: Langua
     seen: set[int] = set()
     counts = np.zeros(3, dtype=int)
     for step in range(60):
-        learner.step = step
+        learner.step, learner.fresh_instances = step, 24 * step
         instances = choose_instances(learner, config)
         assert len(instances) == 24
         assert choose_instances(learner, config) == instances

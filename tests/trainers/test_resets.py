@@ -12,20 +12,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.trainers.harness import ESTIMATES
 from tests.trainers.harness import metric_lines as lines
 
 from turngym.agents.language_model import LanguageModel
 from turngym.trainers import reference, run
 from turngym.trainers.alarms import Alarm, Alarms
 from turngym.trainers.checkpoint import latest_checkpoint
-from turngym.trainers.config import MonitorsConfig, TrainConfig
+from turngym.trainers.config import CurriculumConfig, MonitorsConfig, TrainConfig
+from turngym.trainers.curriculum import LEVEL_INSTANCES, LevelTracker, make_tracker
 from turngym.trainers.fingerprint import fingerprint_of
 from turngym.trainers.learner import Learner
 from turngym.trainers.metrics import Metrics
 from turngym.trainers.pool import ValueEstimates, composed_values
 from turngym.trainers.progress import SilentProgress
 from turngym.trainers.rounds import load_reference, round_estimates, round_of, store_name
-from turngym.trainers.run import prepare_base, prepare_learner, run_stage_two, train
+from turngym.trainers.run import enter_round, prepare_base, prepare_learner, run_stage_two, train
+from turngym.trainers.stage_one import StageOne
+from turngym.trainers.state_values import State
 from turngym.trainers.value_store import ValueStore
 
 
@@ -124,6 +128,29 @@ def test_a_reset_makes_the_policy_the_reference_and_runs_stage_one_for_it(tiny: 
     assert line["step"] == 3 and line["round"] == 2
     assert line["value"] == pytest.approx(values[1].mean(), abs=1e-15)
     assert line["composed_value"] == pytest.approx((values[0].mean() + values[1].mean()) / 2, abs=1e-15)
+
+
+def test_a_reset_keeps_the_levels_and_what_was_ever_solved(tiny: TrainConfig, folder: Path) -> None:
+    """Stage 1 plays the target alone, and a weaker or unluckier reference may solve less of it."""
+    config = config_of(tiny, fresh_share=1.0)
+    config = replace(config, curriculum=CurriculumConfig(levels=[{"size": 2, "frozen_probability": 1.0}]))
+    learner = learn(replace(config, astarpo=replace(config.astarpo, steps=3)), folder)
+    for _ in range(50):
+        learner.tracker.update(LEVEL_INSTANCES, 1.0, success=True)
+        learner.starts.visit(State("", 0, 0.0, 0), 1.0)
+    easy, start = level_successes(learner)[0], State("", 0, 0.0, 0)
+    assert easy > 0.9 and learner.starts.value(start) > 0.9
+    solved = set(learner.pool) - set(learner.tracker.unsolved(learner.pool))
+    hopeless = make_tracker(ESTIMATES, dict.fromkeys(range(12), 0.0), config)
+    enter_round(learner, 2, learner.reference, StageOne(tracker=hopeless, pool=learner.pool))
+    assert learner.tracker is hopeless and level_successes(learner)[0] == easy
+    assert learner.starts.value(start) > 0.9
+    assert set(learner.pool) - set(learner.tracker.unsolved(learner.pool)) == solved != set()
+
+
+def level_successes(learner: Learner) -> list[float]:
+    assert isinstance(learner.tracker, LevelTracker)
+    return learner.tracker.level_successes()
 
 
 def test_the_tokens_of_every_stage_one_are_counted(tiny: TrainConfig, folder: Path) -> None:

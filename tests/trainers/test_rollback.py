@@ -12,11 +12,15 @@ from typing import Any
 import pytest
 from tests.trainers.harness import metric_lines as lines
 
+from turngym.agents.episode import Episode
 from turngym.agents.language_model import LanguageModel
+from turngym.agents.rollout import Instance
 from turngym.trainers import astarpo, run
 from turngym.trainers.alarms import Alarm, AlarmError, Alarms
+from turngym.trainers.astarpo import reference_batch
 from turngym.trainers.checkpoint import latest_checkpoint, load_checkpoint
 from turngym.trainers.config import MonitorsConfig, TrainConfig
+from turngym.trainers.curriculum import TARGET, level_of
 from turngym.trainers.fingerprint import fingerprint_of
 from turngym.trainers.learner import Learner
 from turngym.trainers.metrics import Metrics
@@ -295,16 +299,35 @@ def test_the_good_checkpoint_outlives_newer_ones(tiny: TrainConfig, folder: Path
     ]  # fmt: skip
 
 
-def test_a_repeated_step_meets_other_draws(tiny: TrainConfig, folder: Path) -> None:
+def test_a_repeated_step_meets_other_draws(tiny: TrainConfig, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many steps the run might take: with a budget of tokens the limit is often out of reach."""
+    draws: list[tuple[int, list[Instance]]] = []
+
+    def watched(learner: Learner, config: TrainConfig) -> list[Instance]:
+        draws.append((learner.rollbacks, choose_instances(learner, config)))
+        return draws[-1][1]
+
+    monkeypatch.setattr(astarpo, "choose_instances", watched)
+    config = collapsing(tiny, "rollback", rollback_learning_rate=1.0, max_rollbacks=2)
+    with pytest.raises(AlarmError):
+        learn(replace(config, astarpo=replace(config.astarpo, steps=10**9)), folder)
+    assert {rollbacks for rollbacks, _ in draws} == {0, 1, 2}
+    played = [instance for _, instances in draws for instance in instances]
+    fresh = [instance.index for instance in played if instance.index >= FRESH_INSTANCES]
+    assert len(set(fresh)) == len(fresh) and set(map(level_of, fresh)) == {TARGET}
+    assert len({instance.seed for instance in played}) == len(played)
+
+
+def test_after_a_rollback_stage_one_is_drawn_anew(tiny: TrainConfig, folder: Path) -> None:
     learner = learn(replace(tiny, astarpo=replace(tiny.astarpo, steps=1)), folder)
+    learner.reference_episodes, learner.step = [Episode(env_id="x", split="train", index=0, seed=0)] * 64, 0
     draws = []
-    for rollbacks in range(3):
-        learner.rollbacks = rollbacks
-        draws.append(choose_instances(learner, tiny))
-    for first, second in [(0, 1), (0, 2), (1, 2)]:
-        fresh = [{i.index for i in draws[n] if i.index >= FRESH_INSTANCES} for n in (first, second)]
-        assert fresh[0] and not fresh[0] & fresh[1]
-        assert not {i.seed for i in draws[first]} & {i.seed for i in draws[second]}
+    for learner.rollbacks in range(3):
+        draws.append(reference_batch(learner, tiny))
+        learner.step = 1
+        assert not set(draws[-1]) & set(reference_batch(learner, tiny))
+        learner.step = 0
+    assert len({tuple(sorted(draw)) for draw in draws}) == 3
 
 
 # Killed around a rollback ---------------------------------------------------------------------------------------

@@ -7,16 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.trainers.harness import metric_lines, run_both_stages
 
 from turngym.agents.language_model import LanguageModel
+from turngym.trainers.astarpo import reference_batch, value_states
 from turngym.trainers.checkpoint import latest_checkpoint, remove_after
-from turngym.trainers.config import TrainConfig
+from turngym.trainers.config import CurriculumConfig, TrainConfig
 from turngym.trainers.fingerprint import fingerprint_of
 from turngym.trainers.metrics import Metrics
-from turngym.trainers.objectives import chosen_objective
+from turngym.trainers.objectives import chosen_objective, step_settings
 from turngym.trainers.progress import SilentProgress
+from turngym.trainers.run import prepare_learner
 
 
 def config_of(tiny: TrainConfig, baseline: str = "state_tracker", reference_steps: int = 0) -> TrainConfig:
@@ -71,6 +74,30 @@ def test_steps_on_stage_one_end_where_its_episodes_do(player: LanguageModel, tin
     assert [step["generated_tokens"] > stage_one for step in steps] == [False] * 2 + [True] * 4
 
 
+def test_a_value_never_rests_on_an_episode_that_it_judges(
+    player: LanguageModel, tiny: TrainConfig, tmp_path: Path
+) -> None:
+    config = config_of(tiny, reference_steps=3)
+    metrics = Metrics(tmp_path / "metrics.jsonl")
+    learner = prepare_learner(player, config, tmp_path, metrics, SilentProgress())
+    settings = step_settings(config, 0.05, 1.0)
+    batch, known = reference_batch(learner, config), learner.transitions
+    assert known is not None
+    number_M = np.cumsum(known.turn_S[known.state_M] == 0) - 1
+    for number in batch:
+        states = [known.keys[state] for state in known.state_M[number_M == number]]
+        assert states == [turn.state_key for turn in learner.reference_episodes[number].turns]
+    paid_M = np.where(np.isin(number_M, batch), 1.0 - known.to_go_M, known.to_go_M)
+    said = []
+    for learner.step in (0, 3):
+        for to_go_M in (known.to_go_M, paid_M):
+            learner.transitions = replace(known, to_go_M=to_go_M, reward_M=to_go_M)
+            value_states(learner, config, settings)
+            assert learner.states is not None
+            said.append(learner.states.state_dict())
+    assert said[0] == said[1] and said[2] != said[3]
+
+
 def test_each_source_of_values_leads_elsewhere(player: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
     sources = {
         name: config_of(tiny, baseline) for name, baseline in [("tracker", "state_tracker"), ("vstar", "state_vstar")]
@@ -88,3 +115,13 @@ def test_learning_from_stage_one_needs_values_of_states_and_enough_episodes(tiny
     with pytest.raises(ValueError, match=r"9 astarpo\.reference_steps of 8 episodes need more than the 64 of stage 1"):
         chosen_objective(config_of(tiny, reference_steps=9))
     assert chosen_objective(config_of(tiny, reference_steps=8)).name == "astarpo_turn"
+    few = replace(config_of(tiny, reference_steps=1), values=replace(tiny.values, instances=7, extra_samples=1))
+    with pytest.raises(ValueError, match="by the values of the others, and its 15 episodes fill fewer than two of 8"):
+        chosen_objective(few)
+
+
+def test_values_of_stage_one_alone_know_no_easier_level(tiny: TrainConfig) -> None:
+    curriculum = CurriculumConfig(levels=[{"size": 2}])
+    assert chosen_objective(replace(config_of(tiny, "state_tracker"), curriculum=curriculum)).name == "astarpo_turn"
+    with pytest.raises(ValueError, match="which plays no easier level: set it to state_tracker"):
+        chosen_objective(replace(config_of(tiny, "state_vstar"), curriculum=curriculum))

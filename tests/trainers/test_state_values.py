@@ -81,7 +81,7 @@ def test_an_average_forgets() -> None:
     values = StateValues(["s"])
     values.add(State("s", 0, 0.0), 1.0, visits=1000)
     for _ in range(40):
-        values.add(State("s", 0, 0.0), 0.0)
+        values.visit(State("s", 0, 0.0), 0.0)
     (_, turn_value, _), (_, bucket_value, _), (_, state_value, _) = (
         level[0] for level in values.state_dict()["averages"]
     )
@@ -92,7 +92,7 @@ def test_an_average_forgets() -> None:
 def test_the_first_visits_weigh_the_same() -> None:
     values = StateValues()
     for value in (0.0, 1.0, 1.0, 0.0):
-        values.add(State("s", 0, 0.0), value)
+        values.visit(State("s", 0, 0.0), value)
     assert values.value(State("s", 0, 0.0)) == pytest.approx(0.5)
 
 
@@ -143,19 +143,27 @@ def test_stage_one_says_what_its_estimator_says() -> None:
     assert monte_carlo_values(transitions, 0.1)[0] == pytest.approx(0.1 * math.log(np.mean([math.exp(10), 1, 1, 1])))
 
 
-def test_without_single_states_only_their_like_counts() -> None:
-    turns = [*LUCKY, *stored(0, [("s", "x", 0.0)], instance=1)]
-    transitions = read_transitions(turns)
-    config = ValueConfig(state_estimator="soft_values")
-    apart = stage_one_states(transitions, 0.1, config)
-    together = stage_one_states(transitions, 0.1, config, single=False)
-    first, second = transitions.keys
-    assert apart.value(State(first, 0, 0.25)) > apart.value(State(second, 0, 0.25))
-    assert (
-        together.value(State(first, 0, 0.25))
-        == together.value(State(second, 0, 0.25))
-        == apart.value(State("fresh", 0, 0.25))
-    )
+def test_nothing_of_stage_one_is_forgotten() -> None:
+    """However many states share a bucket, and in whatever order they come."""
+    turns = [one for instance in range(600) for one in stored(0, [("s", "x", float(instance < 450))], instance)]
+    states = stage_one_states(read_transitions(turns), 0.1, ValueConfig())
+    assert states.value(State("fresh", 0, 0.25)) == pytest.approx(0.75)
+    assert states.value(State("fresh", 0, 0.5)) == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("estimator", ["soft_values", "log_mean_exp"])
+def test_what_stage_one_says_without_an_episode_is_as_if_it_had_never_been(estimator: str) -> None:
+    played = [stored(0, [("s", "x", 1.0), ("t", "y", 0.0)]), stored(1, [("s", "x", 0.0)]),
+              stored(0, [("s", "y", 0.0)], instance=1)]  # fmt: skip
+    config = ValueConfig(state_estimator=estimator)
+    whole = read_transitions([turn for episode in played for turn in episode])
+    for left_out in ([0], [1], [2], [0, 2]):
+        rest = [turn for number, episode in enumerate(played) if number not in left_out for turn in episode]
+        without = stage_one_states(whole.without(left_out), 0.1, config)
+        never = stage_one_states(read_transitions(rest), 0.1, config)
+        for key in whole.keys:
+            for turn in (0, 1):
+                assert without.value(State(key, turn, 0.25)) == pytest.approx(never.value(State(key, turn, 0.25)))
 
 
 def test_an_unknown_estimator_is_named() -> None:

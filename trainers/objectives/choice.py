@@ -40,6 +40,9 @@ def chosen_objective(config: TrainConfig) -> Objective:
         raise ValueError("objectives.turn_lambda below 1 needs V* of the policy's own temperature, and stage 1 plays "
                          "at astarpo.temperature alone: leave astarpo.temperature_final at 0, or set "
                          "objectives.baseline to state_tracker, which follows")  # fmt: skip
+    if objective.values and numbers.baseline == "state_vstar" and config.curriculum.levels:
+        raise ValueError("objectives.baseline state_vstar takes all values from stage 1, which plays no easier level: "
+                         "set it to state_tracker, which follows every level, or leave curriculum.levels empty")  # fmt: skip
     _check_reference_steps(objective, config)
     size = group_size(config)
     if objective.groups and size < 2:
@@ -86,6 +89,10 @@ def _check_reference_steps(objective: Objective, config: TrainConfig) -> None:
                          "the very episode it judges: take an objective with values and set objectives.baseline to "
                          f"{' or '.join(STATE_BASELINES)}, or leave it at 0")  # fmt: skip
     stored = config.values.instances * config.values.samples + config.values.extra_samples
+    if steps and stored < 2 * config.astarpo.batch_size:
+        raise ValueError(f"astarpo.reference_steps learns from a batch of stage 1 by the values of the others, and its "
+                         f"{stored} episodes fill fewer than two of {config.astarpo.batch_size}: raise "
+                         "values.instances or values.samples, or leave it at 0")  # fmt: skip
     if steps * config.astarpo.batch_size > stored:
         raise ValueError(f"{steps} astarpo.reference_steps of {config.astarpo.batch_size} episodes need more than the "
                          f"{stored} of stage 1: take at most {stored // config.astarpo.batch_size}")  # fmt: skip
