@@ -191,7 +191,7 @@ def update(
 
     Returns:
         The numbers of the step, and the log-ratio of policy to reference of each turn of each episode before it was
-        learned from, nats: 0 where the filter dropped the episode or the objective does without the reference.
+        learned from, nats: 0 where the objective does without the reference.
 
     Raises:
         NonFiniteError: The loss or a gradient is not finite; that optimizer step is not taken.
@@ -216,6 +216,12 @@ def update(
         weight = config.shaping.automatic_weight
         samples = shape_samples(plain, episodes, learner.potential, weight, baseline=settings.baseline)
         numbers["automatic_shaping"] = float((samples.reward_BK - plain.reward_BK).sum(1).double().mean())
+    dropped = sorted({*range(len(episodes))} - {*kept})
+    if dropped and objective.values and objective.reads_reference(settings):  # values follow these episodes too
+        rest, unused = samples.select(dropped), [episodes[i] for i in dropped]
+        batches = chain(*split_batch(unused, rest, objective, config, step=learner.step))
+        rest = score(learner, objective, rest, batches, config=config, settings=settings)
+        fill_turns(log_ratio_BK, dropped, rest.per_turn(rest.old_logp_N - rest.ref_logp_N))
     if not kept:
         return numbers, log_ratio_BK
     samples = samples.select(kept)
@@ -233,8 +239,7 @@ def update(
     ratio_BK = torch.zeros_like(samples.reward_BK)
     if objective.reads_reference(settings):
         ratio_BK = samples.per_turn(passes[0] - samples.ref_logp_N)
-    for place, ratio_K in zip(kept, ratio_BK.tolist(), strict=True):
-        log_ratio_BK[place] = ratio_K[: len(log_ratio_BK[place])]
+    fill_turns(log_ratio_BK, kept, ratio_BK)
     unmoved_N = torch.cat([samples.places(batch.members) for batch in minibatches[0]])
     as_played = replace(samples, reward_BK=plain.reward_BK[kept], value_BK=plain.value_BK[kept])
     numbers |= measure_update(
@@ -247,6 +252,12 @@ def update(
         settings=settings,
     )
     return numbers, log_ratio_BK
+
+
+def fill_turns(turns_BK: list[list[float]], rows: Sequence[int], numbers_BK: Tensor) -> None:
+    """Put padded numbers of the turns of some episodes into their rows."""
+    for row, numbers_K in zip(rows, numbers_BK.tolist(), strict=True):
+        turns_BK[row] = numbers_K[: len(turns_BK[row])]
 
 
 @torch.no_grad()

@@ -12,18 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.trainers.harness import fail_on, make_learner, run, stage
+from tests.trainers.harness import copied, fail_on, make_learner, run, stage
 from torch import Tensor
 
 from turngym.agents.episode import Episode, read_episodes
 from turngym.agents.language_model import LanguageModel, NonFiniteError
+from turngym.agents.rollout import Instance
 from turngym.envs.frozen_lake import FrozenLakeEnv
 from turngym.trainers import astarpo
-from turngym.trainers.astarpo import learn
+from turngym.trainers.astarpo import learn, update
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.fingerprint import fingerprint_of
 from turngym.trainers.learner import Learner
-from turngym.trainers.play import play
+from turngym.trainers.objectives import Settings, find_objective
+from turngym.trainers.play import model_player, play
 from turngym.trainers.schedules import scheduled_beta, scheduled_learning_rate
 from turngym.trainers.tensor_tree import to_json
 from turngym.trainers.tracker import FRESH_INSTANCES
@@ -103,6 +105,27 @@ def test_the_tracker_learns_the_soft_return_after_it_was_used(
     assert told[:8] == [(episode.index, episode.total_reward, episode.success) for episode in first]
     bonus = np.mean([episode.total_reward for episode in second]) - np.mean([soft for _, soft, _ in told[8:]])
     assert bonus == pytest.approx(numbers[1]["beta"] * numbers[1]["kl"], abs=1e-9)
+
+
+@pytest.mark.parametrize("kept", ["mixed", "none"])
+def test_values_follow_what_a_filter_drops(player: LanguageModel, tiny: TrainConfig, kept: str) -> None:
+    """Their soft returns are those of all episodes, or the mean would not be the policy's soft value."""
+    agent = model_player(player, tiny)
+    pairs = [Instance(split="train", index=index, seed=seed) for index in range(4) for seed in (1, 2)]
+    episodes = play(agent, pairs, tiny)
+    learner = make_learner(copied(player), tiny)
+    for weight in learner.reference.model.parameters():
+        weight.data.mul_(1.05)
+    objective, settings = find_objective("astarpo"), Settings(beta=0.05)
+    if kept == "none":
+        for episode in episodes:
+            for turn in episode.turns:
+                turn.reward = 0.0
+    whole = update(copy.deepcopy(learner), objective, episodes, tiny, settings)
+    some = update(copy.deepcopy(learner), objective, episodes, tiny, replace(settings, filter="mixed"))
+    assert some[0]["kept"] < whole[0]["kept"] == 1.0 and (some[0]["kept"] == 0.0) == (kept == "none")
+    for filtered, plain in zip(some[1], whole[1], strict=True):
+        assert filtered == pytest.approx(plain, abs=1e-4) and any(abs(ratio) > 1e-3 for ratio in plain)
 
 
 def test_beta_is_in_units_of_the_reward_range(

@@ -42,7 +42,7 @@ def chosen_objective(config: TrainConfig) -> Objective:
                          "objectives.baseline to state_tracker, which follows")  # fmt: skip
     if objective.values and numbers.baseline == "state_vstar" and config.curriculum.levels:
         raise ValueError("objectives.baseline state_vstar takes all values from stage 1, which plays no easier level: "
-                         "set it to state_tracker, which follows every level, or leave curriculum.levels empty")  # fmt: skip
+                         "set it to state_tracker, which follows them, or leave curriculum.levels empty")  # fmt: skip
     _check_reference_steps(objective, config)
     size = group_size(config)
     if objective.groups and size < 2:
