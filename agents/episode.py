@@ -55,6 +55,8 @@ class Turn:
     """The environment's potential before the reply, in [0, 1]."""
     valid: bool
     """Whether the environment could use the reply."""
+    well_formed: bool = True
+    """Whether the reply held one action, usable or not; lines written before this was recorded are read as true."""
     span: tuple[int, int] = (0, 0)
     """Start and end of the sampled ids in the episode's stream; empty for players without tokens."""
     logprobs: list[float] = field(default_factory=list)  # [num_sampled]

@@ -220,8 +220,8 @@ def _advance(stage: _Stage, play: _Play, reply: Reply, policy_version: int) -> b
         observation, reward, terminated, truncated, info = stage.step(reply.text)
         turn = Turn(
             observation=play.observation, action=reply.text, reward=reward, task_reward=float(info["task_reward"]),
-            state_key=play.info["state_key"], potential=play.info["potential"], valid=info["valid"], span=reply.span,
-            logprobs=reply.logprobs, policy_version=policy_version,
+            state_key=play.info["state_key"], potential=play.info["potential"], valid=info["valid"],
+            well_formed=info["well_formed"], span=reply.span, logprobs=reply.logprobs, policy_version=policy_version,
         )  # fmt: skip
         success = bool(info["success"])
     except Exception as error:  # noqa: BLE001 - whatever an environment raises costs its own episode alone

@@ -24,6 +24,8 @@ class TurnInfo(TypedDict):
     """Whether the task is solved now."""
     valid: bool
     """Whether the last action was usable; true after a reset."""
+    well_formed: bool
+    """Whether the last reply held one action, as `parsing` reads it; the game may refuse it. True after a reset."""
     state_key: str
     """The Markov state: instance, game state, turns left."""
     potential: float
@@ -185,31 +187,35 @@ class TextEnv(gym.Env[str, str]):
         self.turns_taken = 0
         self._begin(split, int(index))
         self._observation = self._observe("")
-        return self._observation, dict(self._info(valid=True, reward=0.0, terminated=False))
+        return self._observation, dict(self._info(valid=True, well_formed=True, reward=0.0, terminated=False))
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Play one reply. An unusable one costs its turn and is answered with the reason; it never raises."""
         self.turns_taken += 1
+        well_formed = valid = False
         try:
             if not self.action_space.contains(action):
                 raise InvalidAction(f"a reply is text of at most {MAX_ACTION_CHARS} characters")
-            reward, terminated, feedback = self._play(extract_action(action, reasoning=self.reasoning))
+            action = extract_action(action, reasoning=self.reasoning)
+            well_formed = True
+            reward, terminated, feedback = self._play(action)
             valid = True
         except InvalidAction as refusal:
-            reward, terminated, feedback, valid = 0.0, False, f"Invalid action: {refusal}.", False
+            reward, terminated, feedback = 0.0, False, f"Invalid action: {refusal}."
         self._observation = self._observe(feedback)
-        info = self._info(valid=valid, reward=reward, terminated=terminated)
+        info = self._info(valid=valid, well_formed=well_formed, reward=reward, terminated=terminated)
         return self._observation, reward, terminated, False, dict(info)
 
     def render(self) -> str | None:
         """Return the current observation in "ansi" mode, None without a render mode."""
         return self._observation if self.render_mode == "ansi" else None
 
-    def _info(self, *, valid: bool, reward: float, terminated: bool) -> TurnInfo:
+    def _info(self, *, valid: bool, well_formed: bool, reward: float, terminated: bool) -> TurnInfo:
         left = "inf" if self.turns_left is None else self.turns_left
         return TurnInfo(
             success=self._success,
             valid=valid,
+            well_formed=well_formed,
             state_key=f"{self.instance_key}|{self._state}|{left}",
             potential=0.0 if terminated else float(self._potential),
             task_reward=float(reward),

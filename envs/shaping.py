@@ -48,9 +48,12 @@ def potential_gains(potentials: Sequence[float]) -> list[float]:
     return [after - before for before, after in pairwise([*potentials, 0.0])]
 
 
-def plain_term(*, valid: bool, invalid_penalty: float, step_cost: float) -> float:
-    """Return what `PlainShaping` adds to the reward of a turn: never more than 0."""
-    return -(step_cost + (0.0 if valid else invalid_penalty))
+def plain_term(
+    *, valid: bool, well_formed: bool, invalid_penalty: float, format_penalty: float, step_cost: float
+) -> float:
+    """Return what `PlainShaping` adds to the reward of a turn: never more than 0, and at most one penalty."""
+    penalty = 0.0 if valid else invalid_penalty if well_formed else format_penalty
+    return -(step_cost + penalty)
 
 
 class _Shaping(gym.Wrapper[str, str, str, str], RecordConstructorArgs):
@@ -178,10 +181,13 @@ class PlainShaping(_Shaping):
     penalty a player that is unsure of the form avoids the states in which forms are hard. Judge a player by
     `info["success"]` and `info["task_reward"]`, which do not contain them.
 
+    An unusable reply costs one of the two penalties, never both: which one, `info["well_formed"]` says.
+
     Args:
         env: An environment with a `TextEnv` inside.
-        invalid_penalty: Reward taken for a reply with `info["valid"]` false, at least 0.
+        invalid_penalty: Reward taken for a well-formed reply that the game refuses, at least 0.
         step_cost: Reward taken for every turn, at least 0.
+        format_penalty: Reward taken for a reply that is not well formed, at least 0.
 
     Raises:
         TypeError: There is no `TextEnv` inside.
@@ -190,13 +196,21 @@ class PlainShaping(_Shaping):
 
     key = PLAIN_KEY
 
-    def __init__(self, env: gym.Env[str, str], invalid_penalty: float = 0.0, step_cost: float = 0.0) -> None:
-        super().__init__(env, invalid_penalty=invalid_penalty, step_cost=step_cost)
-        if not (0 <= invalid_penalty < math.inf and 0 <= step_cost < math.inf):
-            raise ValueError(f"invalid_penalty and step_cost must be at least 0 and finite, got {invalid_penalty} and "
-                             f"{step_cost}")  # fmt: skip
+    def __init__(
+        self,
+        env: gym.Env[str, str],
+        invalid_penalty: float = 0.0,
+        step_cost: float = 0.0,
+        format_penalty: float = 0.0,
+    ) -> None:
+        amounts = {"invalid_penalty": invalid_penalty, "step_cost": step_cost, "format_penalty": format_penalty}
+        super().__init__(env, **amounts)
+        for name, amount in amounts.items():
+            if not 0 <= amount < math.inf:
+                raise ValueError(f"{name} must be at least 0 and finite, got {amount}")
         self.invalid_penalty = invalid_penalty
         self.step_cost = step_cost
+        self.format_penalty = format_penalty
 
     @property
     def reward_range(self) -> tuple[float, float]:
@@ -205,14 +219,17 @@ class PlainShaping(_Shaping):
         inside = self.env.unwrapped
         assert isinstance(inside, TextEnv)
         turns = math.inf if inside.turn_limit is None else inside.turn_limit
-        worst = self.invalid_penalty + self.step_cost
+        worst = max(self.invalid_penalty, self.format_penalty) + self.step_cost
         return (low - turns * worst if worst else low), high
 
     def _start(self, info: Mapping[str, Any]) -> None:
         pass
 
     def _term(self, info: Mapping[str, Any], *, over: bool) -> float:
-        return plain_term(valid=info["valid"], invalid_penalty=self.invalid_penalty, step_cost=self.step_cost)
+        return plain_term(
+            valid=info["valid"], well_formed=info["well_formed"], invalid_penalty=self.invalid_penalty,
+            format_penalty=self.format_penalty, step_cost=self.step_cost,
+        )  # fmt: skip
 
 
 def _has_limit(env: gym.Env[Any, Any]) -> bool:

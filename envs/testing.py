@@ -20,7 +20,7 @@ import numpy as np
 from gymnasium.utils.env_checker import check_env
 
 from turngym.envs.core import TextEnv, TurnInfo
-from turngym.envs.parsing import CLOSE, OPEN
+from turngym.envs.parsing import CLOSE, OPEN, InvalidAction, extract_action
 from turngym.envs.shaping import PLAIN_KEY, POTENTIAL_KEY
 from turngym.envs.splits import SPLITS, Split
 
@@ -228,6 +228,8 @@ def check_episode(env: gym.Env[str, str], episode: list[Moment], *, usable: bool
     for moment in episode:
         check_moment(inside, moment)
         assert moment.info["valid"] or not usable, f"the environment refused its own action: {moment.observation!r}"
+    for moment in episode[1:]:
+        check_form(inside, moment)
     for moment in episode[:-1]:
         assert not moment.info["success"], "an episode must end once its task is solved"
     limit = inside.turn_limit
@@ -242,18 +244,32 @@ def check_moment(env: TextEnv, moment: Moment) -> None:
     shaping = {key: info[key] for key in (POTENTIAL_KEY, PLAIN_KEY) if key in info}
     keys = set(info) - set(shaping)
     assert keys == set(TurnInfo.__annotations__), f"info must have the keys of TurnInfo, got {sorted(info)}"
-    for key, kind in (("success", bool), ("valid", bool), ("state_key", str), ("potential", float)):
+    kinds = {"success": bool, "valid": bool, "well_formed": bool, "state_key": str, "potential": float}
+    for key, kind in kinds.items():
         assert type(info[key]) is kind, f"info[{key!r}] must be of type {kind.__name__}, got {type(info[key]).__name__}"
     unshaped = math.isclose(info["task_reward"], moment.reward - sum(shaping.values()), rel_tol=1e-9, abs_tol=1e-9)
     assert unshaped, "task_reward must be the unshaped reward of the turn"
     assert 0.0 <= info["potential"] <= 1.0, f"the potential {info['potential']} is outside of [0, 1]"
     assert info["state_key"].startswith(env.instance_key), "the state key must begin with the instance"
     assert info["potential"] == 0.0 or not moment.terminated, "the potential of a terminated game is zero"
+    assert info["well_formed"] or not info["valid"], "a reply without the form of an action must not be played"
     if not info["valid"]:
         nothing_else = info["task_reward"] == 0.0 and not moment.terminated
         assert nothing_else, "an unusable reply costs its turn and nothing else"
         explained = "Invalid action" in moment.observation or not env.explains_refusals
         assert explained, "the observation must say why the reply was refused"
+
+
+def check_form(env: TextEnv, moment: Moment) -> None:
+    """Check that `well_formed` is what the action grammar says of the reply."""
+    try:
+        extract_action(moment.reply, reasoning=env.reasoning)
+        well_formed = moment.reply in env.action_space
+    except InvalidAction:
+        well_formed = False
+    assert moment.info["well_formed"] is well_formed, (
+        f"info['well_formed'] must be {well_formed} for the reply {moment.reply[:100]!r}; leave it to TextEnv.step"
+    )
 
 
 def check_splits(env: TextEnv, instances: int) -> None:
@@ -276,5 +292,6 @@ def check_hostile(env: gym.Env[str, str], *, replies: int, seed: int = 0) -> Non
     for turn in range(replies):
         moment = say(env, next(hostile))
         check_moment(inside, moment)
+        check_form(inside, moment)
         if moment.terminated or moment.truncated:
             env.reset(seed=seed + turn)

@@ -118,6 +118,7 @@ def learn(
             **outcomes(episodes, config),
             "turns": float(np.mean([len(episode.turns) for episode in episodes])),
             "valid": float(np.mean([turn.valid for episode in episodes for turn in episode.turns])),
+            "well_formed": float(np.mean([turn.well_formed for episode in episodes for turn in episode.turns])),
             "sampled_tokens": sum(episode.num_sampled for episode in episodes),
             "generated_tokens": learner.generated_tokens,
             "errors": len(played) - len(episodes),

@@ -29,7 +29,9 @@ class ShapingConfig:
     """Weight of a potential learned from stage 1: V* of a state at `values.beta_value`. Seen by the objective alone, on
     top of the above. Changes no optimal policy."""
     invalid_penalty: float = 0.0
-    """Reward taken for an unusable reply. Changes the optimum."""
+    """Reward taken for a well-formed reply that the game refuses. Changes the optimum."""
+    format_penalty: float = 0.0
+    """Reward taken instead for a reply that holds no action or several. Changes the optimum."""
     step_cost: float = 0.0
     """Reward taken for every turn. Changes the optimum."""
 

@@ -28,12 +28,16 @@ def is_shaped(config: TrainConfig) -> bool:
     return played_shaping(config) != ShapingConfig()
 
 
+def plain_amounts(shaping: ShapingConfig) -> dict[str, float]:
+    """Return what `PlainShaping` is told, by its names."""
+    return {name: getattr(shaping, name) for name in ("invalid_penalty", "format_penalty", "step_cost")}
+
+
 def shaping_terms(episode: Episode, shaping: ShapingConfig) -> tuple[list[float], list[float]]:
     """Return what is added to the reward of every turn: from the potential, and plainly."""
     gains = potential_gains([turn.potential for turn in episode.turns])
     plain = [
-        plain_term(valid=turn.valid, invalid_penalty=shaping.invalid_penalty, step_cost=shaping.step_cost)
-        for turn in episode.turns
+        plain_term(valid=turn.valid, well_formed=turn.well_formed, **plain_amounts(shaping)) for turn in episode.turns
     ]
     return [shaping.potential_weight * gain for gain in gains], plain
 
@@ -67,6 +71,6 @@ def return_range(config: TrainConfig) -> tuple[float, float]:
     if is_shaped(config):
         shaping = config.shaping
         env = PotentialShaping(env, weight=shaping.potential_weight)
-        env = PlainShaping(env, invalid_penalty=shaping.invalid_penalty, step_cost=shaping.step_cost)
+        env = PlainShaping(env, **plain_amounts(shaping))
     low, high = env.get_wrapper_attr("reward_range")
     return low, high

@@ -101,7 +101,8 @@ def read_transitions(turns: Iterable[StoredTurn], *, reasoning: bool = False) ->
     """Read stored turns into arrays.
 
     Actions are told apart by their text. Where several mean the same to the environment the values stay right, but each
-    is tried more rarely.
+    is tried more rarely. Unusable replies are told apart by what they earn: that is the penalty of their
+    kind, and no luck.
 
     Args:
         turns: Whole episodes one after the other, as `ValueStore.turns` yields them, of one behaviour or of several.
@@ -115,10 +116,11 @@ def read_transitions(turns: Iterable[StoredTurn], *, reasoning: bool = False) ->
     if not stored:
         raise ValueError("no stored turns")
     states: dict[str, int] = {}
-    pairs: dict[tuple[int, str], int] = {}
+    pairs: dict[tuple[int, str, float], int] = {}
     state_M = [states.setdefault(turn.state_key, len(states)) for turn in stored]
     actions = [played_action(turn, reasoning=reasoning) for turn in stored]
-    pair_M = [pairs.setdefault(pair, len(pairs)) for pair in zip(state_M, actions, strict=True)]
+    penalties = [0.0 if turn.valid else turn.reward for turn in stored]
+    pair_M = [pairs.setdefault(pair, len(pairs)) for pair in zip(state_M, actions, penalties, strict=True)]
     names: dict[str, int] = {}
     behaviour_M = [names.setdefault(turn.behaviour, len(names)) for turn in stored]
     number_M = np.array([turn.turn for turn in stored])
@@ -141,7 +143,7 @@ def read_transitions(turns: Iterable[StoredTurn], *, reasoning: bool = False) ->
         keys=list(states),
         turn_S=turn_S,
         potential_S=potential_S,
-        pair_state_P=np.array([state for state, _ in pairs]),
+        pair_state_P=np.array([state for state, *_ in pairs]),
         state_M=np.array(state_M),
         pair_M=np.array(pair_M),
         next_M=np.where(ends_M, END, np.roll(state_M, -1)),

@@ -25,6 +25,7 @@ turns = st.builds(
     state_key=texts,
     potential=numbers,
     valid=st.booleans(),
+    well_formed=st.booleans(),
     span=st.tuples(st.integers(0, 9), st.integers(9, 99)),
     logprobs=st.lists(numbers, max_size=4),
     policy_version=st.integers(0, 9),
@@ -64,6 +65,12 @@ def test_an_episode_survives_its_line(one: Episode) -> None:
     assert Episode.from_json(line) == one
     assert Episode.from_json(line.encode()) == one
     assert json.loads(line)["schema"] == SCHEMA
+
+
+def test_a_line_from_before_the_form_was_recorded_is_read_as_well_formed() -> None:
+    record = json.loads(episode(turns=[turn(valid=False, well_formed=False)]).to_json())
+    del record["turns"][0]["well_formed"]
+    assert Episode.from_json(json.dumps(record)) == episode(turns=[turn(valid=False, well_formed=True)])
 
 
 def test_a_file_holds_one_episode_a_line(tmp_path: Path) -> None:

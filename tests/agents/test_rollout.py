@@ -198,6 +198,13 @@ def test_the_turn_limit_truncates() -> None:
     assert episode.final_observation == "Invalid action: say up. Stair 0."
 
 
+def test_turns_tell_a_reply_without_form_from_one_that_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    replies = iter(["", "no", "up"])
+    monkeypatch.setattr(OracleAgent, "choose", lambda self, seat: next(replies))
+    (episode,) = climb(1)
+    assert [(turn.well_formed, turn.valid) for turn in episode.turns] == [(False, False), (True, False), (True, True)]
+
+
 def test_a_full_stream_truncates() -> None:
     (episode,) = collect_episodes(SilentAgent(turns=2), STAIRS, instances(1))
     assert (episode.status, len(episode.turns), episode.error) == (Status.TRUNCATED_LENGTH, 2, "")

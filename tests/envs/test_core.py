@@ -29,6 +29,7 @@ def test_step_reports_observation_reward_and_information(guess_env: Any) -> None
     assert info == {
         "success": False,
         "valid": True,
+        "well_formed": True,
         "state_key": f"secret={env.secret}|-1|inf",
         "potential": 0.0,
         "task_reward": 0.0,
@@ -43,20 +44,33 @@ def test_step_reports_observation_reward_and_information(guess_env: Any) -> None
     assert info["potential"] == 0.0, "a terminated game has no potential left to pay out"
 
 
-@pytest.mark.parametrize("reply", ["", "twelve", "1000", "x" * (MAX_ACTION_CHARS + 1), None, 7, b"7", ["7"]])
-def test_unusable_reply_costs_a_turn_and_says_why(guess_id: str, reply: Any) -> None:
+@pytest.mark.parametrize(
+    ("reply", "well_formed"),
+    [("twelve", True), ("1000", True), ("x" * MAX_ACTION_CHARS, True), ("x" * (MAX_ACTION_CHARS + 1), False)]
+    + [(reply, False) for reply in ("", " \n", None, 7, b"7", ["7"])],
+)
+def test_unusable_reply_costs_a_turn_and_says_why(guess_id: str, reply: Any, well_formed: bool) -> None:
     env = gym.make(guess_id, disable_env_checker=True)
     env.reset(seed=0)
     observation, reward, terminated, truncated, info = env.step(reply)
     assert observation.startswith("Invalid action: ") and observation.endswith(".")
     assert (reward, terminated, truncated, info["valid"]) == (0.0, False, False, False)
+    assert info["well_formed"] is well_formed
     assert info["state_key"].endswith("|-1|4")
 
 
 def test_reasoning_wants_a_block(guess_env: Any) -> None:
     env = guess_env(reasoning=True)
     env.reset(seed=0)
-    assert not env.step(str(env.secret))[4]["valid"]
+    near = (env.secret + 1) % 1000
+    for reply, well_formed, valid in (
+        (str(near), False, False),
+        (f"<answer>{near}</answer><answer>{near}</answer>", False, False),
+        ("So: <answer>one less</answer>", True, False),
+        (f"So: <answer>{near}</answer>", True, True),
+    ):
+        info = env.step(reply)[4]
+        assert (info["well_formed"], info["valid"]) == (well_formed, valid)
     assert env.step(f"I think so. <answer>{env.secret}</answer>")[4]["success"]
     assert "<answer>...</answer>" in env.instructions
     assert "Reply with the action alone." in guess_env().instructions

@@ -40,7 +40,7 @@ from turngym.envs.testing import (
 
 LAKE = "turngym/FrozenLake-v0"
 KEYS = (POTENTIAL_KEY, PLAIN_KEY)
-WEIGHT, PENALTY, COST = 0.7, 0.11, 0.013
+WEIGHT, PENALTY, FORM, COST = 0.7, 0.11, 0.17, 0.013
 
 
 def hostile_player(seed: int) -> Player:
@@ -64,7 +64,8 @@ PLAYERS: dict[str, Callable[[int], Player]] = {
 
 def both(env: gym.Env[str, str]) -> gym.Env[str, str]:
     """Shape an environment in both ways."""
-    return PlainShaping(PotentialShaping(env, weight=WEIGHT), invalid_penalty=PENALTY, step_cost=COST)
+    potential = PotentialShaping(env, weight=WEIGHT)
+    return PlainShaping(potential, invalid_penalty=PENALTY, step_cost=COST, format_penalty=FORM)
 
 
 def stripped(moment: Moment) -> Moment:
@@ -84,20 +85,24 @@ class Secretive(PlainShaping):
 # In every environment -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("reasoning", [False, True])
 @pytest.mark.parametrize("name", PLAYERS)
 @pytest.mark.parametrize("env_id", env_ids())
-def test_an_episode_pays_the_potential_of_its_start_and_what_its_turns_cost(env_id: str, name: str) -> None:
-    plain, shaped = gym.make(env_id), both(gym.make(env_id))
+def test_an_episode_pays_the_potential_of_its_start_and_what_its_turns_cost(
+    env_id: str, name: str, reasoning: bool
+) -> None:
+    plain, shaped = gym.make(env_id, reasoning=reasoning), both(gym.make(env_id, reasoning=reasoning))
     ends = set()
     for index in range(6):
         bare = play(plain, PLAYERS[name](index), seed=index, index=index)
         episode = play(shaped, PLAYERS[name](index), seed=index, index=index)
         assert [stripped(moment) for moment in episode] == bare, "shaping must change rewards alone"
         turns = episode[1:]
-        invalid = sum(not moment.info["valid"] for moment in turns)
+        malformed = sum(not moment.info["well_formed"] for moment in turns)
+        refused = sum(moment.info["well_formed"] and not moment.info["valid"] for moment in turns)
         totals = [sum(moment.info[key] for moment in turns) for key in KEYS]
         assert totals[0] == pytest.approx(-WEIGHT * bare[0].info["potential"], abs=1e-12)
-        assert totals[1] == pytest.approx(-COST * len(turns) - PENALTY * invalid, abs=1e-12)
+        assert totals[1] == pytest.approx(-COST * len(turns) - PENALTY * refused - FORM * malformed, abs=1e-12)
         expected = sum(moment.reward for moment in bare) + sum(totals)
         assert sum(moment.reward for moment in turns) == pytest.approx(expected, abs=1e-12)
         assert [episode[0].info[key] for key in KEYS] == [0.0, 0.0]
@@ -234,14 +239,32 @@ def test_it_must_stand_outside_of_the_turn_limit() -> None:
 
 
 def test_every_turn_costs_and_an_unusable_reply_costs_more() -> None:
-    env = PlainShaping(gym.make(LAKE), invalid_penalty=0.25, step_cost=0.5)
+    env = PlainShaping(gym.make(LAKE), invalid_penalty=0.25, step_cost=0.5, format_penalty=0.125)
     env.reset(seed=0)
     assert env.step("up")[1] == -0.5
     _, reward, _, _, info = env.step("fly")
     assert (reward, info["task_reward"], info[PLAIN_KEY], info["valid"]) == (-0.75, 0.0, -0.75, False)
     assert POTENTIAL_KEY not in info
+    _, reward, _, _, info = env.step("")
+    assert (reward, info["task_reward"], info[PLAIN_KEY], info["valid"]) == (-0.625, 0.0, -0.625, False)
+
+
+@pytest.mark.parametrize(
+    ("valid", "well_formed", "term"), [(True, True, -0.5), (False, True, -0.75), (False, False, -1.5)]
+)
+def test_a_reply_costs_one_penalty_at_the_most(valid: bool, well_formed: bool, term: float) -> None:
+    costs = {"invalid_penalty": 0.25, "format_penalty": 1.0, "step_cost": 0.5}
+    assert plain_term(valid=valid, well_formed=well_formed, **costs) == term
+
+
+@pytest.mark.parametrize("name", ["invalid_penalty", "format_penalty"])
+def test_the_range_of_returns_falls_by_the_dearest_replies(name: str) -> None:
+    penalties = {"invalid_penalty": 0.125, "format_penalty": 0.125} | {name: 0.25}
+    env = PlainShaping(gym.make(LAKE), step_cost=0.5, **penalties)
     assert env.reward_range == (-7.5, 1.0), "ten turns at the worst"
-    assert plain_term(valid=True, invalid_penalty=0.25, step_cost=0.5) == -0.5
+    reply = {"invalid_penalty": "fly", "format_penalty": ""}[name]
+    env.reset(seed=0)
+    assert sum(env.step(reply)[1] for _ in range(10)) == -7.5
 
 
 def test_without_a_turn_limit_costs_have_no_bound() -> None:
@@ -250,10 +273,11 @@ def test_without_a_turn_limit_costs_have_no_bound() -> None:
     assert PlainShaping(unlimited).reward_range == (0.0, 1.0)
 
 
-@pytest.mark.parametrize("arguments", [{"step_cost": -0.1}, {"invalid_penalty": math.nan}, {"step_cost": math.inf}])
-def test_amounts_that_are_no_costs_are_refused(arguments: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="at least 0 and finite"):
-        PlainShaping(gym.make(LAKE), **arguments)
+@pytest.mark.parametrize("name", ["invalid_penalty", "step_cost", "format_penalty"])
+@pytest.mark.parametrize("amount", [-0.1, math.nan, math.inf])
+def test_amounts_that_are_no_costs_are_refused(name: str, amount: float) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be at least 0 and finite, got {amount}"):
+        PlainShaping(gym.make(LAKE), **{name: amount})
 
 
 # Together -----------------------------------------------------------------------------------------------------------
@@ -307,11 +331,12 @@ def test_a_shaped_environment_is_remade_from_its_spec() -> None:
     spec = env.spec
     assert spec is not None
     again = gym.make(spec)
-    assert again.get_wrapper_attr("reward_range") == env.get_wrapper_attr("reward_range") == (-0.7 - 10 * 0.123, 1.0)
+    assert again.get_wrapper_attr("reward_range") == env.get_wrapper_attr("reward_range") == (-0.7 - 10 * 0.183, 1.0)
     assert play(again, random_player(1)) == play(env, random_player(1))
     assert json.loads(spec.to_json())["additional_wrappers"][-1]["kwargs"] == {
         "invalid_penalty": PENALTY,
         "step_cost": COST,
+        "format_penalty": FORM,
     }
 
 

@@ -45,6 +45,17 @@ def globally_random(env: Any, feedback: str) -> str:
     return feedback or "Which number?"
 
 
+def forgetful_info(env: Any, **facts: Any) -> Any:
+    return TextEnv._info(env, **facts | {"well_formed": facts["valid"]})
+
+
+def generous_step(env: Any, action: str) -> Any:
+    if not isinstance(action, str) or action.strip():
+        return TextEnv.step(env, action)
+    observation, *_, info = TextEnv.step(env, action)
+    return observation, 0.0, False, False, info | {"valid": True}
+
+
 BREAKAGES: dict[str, tuple[str, Any, str]] = {
     "instance from the episode's seed": ("_begin", broken_begin, "function of split and index alone"),
     "instance shared by splits": ("_begin", leaking_begin, "both in train and in validation"),
@@ -55,6 +66,8 @@ BREAKAGES: dict[str, tuple[str, Any, str]] = {
     "oracle refused": ("oracle_action", lambda env: "a thousand", "refused its own action"),
     "potential out of range": ("_potential", property(lambda env: 2.0), r"outside of \[0, 1\]"),
     "success of another type": ("_success", property(lambda env: np.bool_(False)), "must be of type bool"),
+    "form taken for use": ("_info", forgetful_info, r"'well_formed'\] must be True for the reply"),
+    "empty reply played": ("step", generous_step, "without the form of an action must not be played"),
     "endless success": ("_success", property(lambda env: True), "must end once its task is solved"),
 }
 

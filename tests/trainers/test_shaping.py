@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from turngym.agents.episode import Episode, Status, Turn, read_episodes
 from turngym.agents.evaluation import instance_range
 from turngym.agents.language_model import LanguageModel
 from turngym.agents.scripted import HostileAgent, RandomAgent
+from turngym.envs.core import TextEnv
 from turngym.trainers.config import ShapingConfig, TrainConfig, ValueConfig
 from turngym.trainers.metrics import Metrics
 from turngym.trainers.play import play
@@ -27,7 +29,7 @@ from turngym.trainers.run import train
 from turngym.trainers.shaping import is_shaped, return_range, shape_rewards, shaping_means, shaping_terms
 from turngym.trainers.value_store import ValueStore, ValueStoreMismatch
 
-SHAPING = ShapingConfig(potential_weight=0.7, invalid_penalty=0.11, step_cost=0.013)
+SHAPING = ShapingConfig(potential_weight=0.7, invalid_penalty=0.11, format_penalty=0.17, step_cost=0.013)
 SHAPED_LAKE = "test/ShapedLake-v0"
 INSTANCES = instance_range("train", 12)
 
@@ -43,7 +45,7 @@ def shaped_lake() -> Iterator[str]:
     lake = gym.spec("turngym/FrozenLake-v0")
     wrappers = (
         ("PotentialShaping", {"potential": None, "weight": SHAPING.potential_weight, "potential_range": (0.0, 1.0)}),
-        ("PlainShaping", {"invalid_penalty": SHAPING.invalid_penalty, "step_cost": SHAPING.step_cost}),
+        ("PlainShaping", {"invalid_penalty": 0.11, "format_penalty": 0.17, "step_cost": 0.013}),
     )
     layers = tuple(WrapperSpec(name, f"turngym.envs.shaping:{name}", dict(kwargs)) for name, kwargs in wrappers)
     gym.register(SHAPED_LAKE, entry_point=lake.entry_point, max_episode_steps=lake.max_episode_steps,
@@ -52,30 +54,39 @@ def shaped_lake() -> Iterator[str]:
     del gym.registry[SHAPED_LAKE]
 
 
-def walk(potentials: Sequence[float], *, valid: bool = True, status: Status = Status.COMPLETED) -> Episode:
+def walk(
+    potentials: Sequence[float],
+    *,
+    valid: bool = True,
+    well_formed: bool = True,
+    status: Status = Status.COMPLETED,
+) -> Episode:
     turns = [
-        Turn(
-            observation="", action="up", reward=0.25, task_reward=0.25, state_key="s", potential=potential, valid=valid
-        )
+        Turn(observation="", action="up", reward=0.25, task_reward=0.25, state_key="s", potential=potential,
+             valid=valid, well_formed=well_formed)
         for potential in potentials
-    ]
+    ]  # fmt: skip
     return Episode(env_id="x", split="train", index=0, seed=0, turns=turns, status=status)
 
 
 # What is added --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("reasoning", [False, True])
 @pytest.mark.parametrize("agent", [RandomAgent, HostileAgent])
 def test_the_terms_are_those_of_the_wrappers(
-    shaped: TrainConfig, tiny: TrainConfig, shaped_lake: str, agent: Any
+    shaped: TrainConfig, tiny: TrainConfig, shaped_lake: str, agent: Any, reasoning: bool
 ) -> None:
-    wrapped = replace(tiny, env=replace(tiny.env, id=shaped_lake))
+    settings = {**tiny.env.kwargs, "reasoning": reasoning}
+    shaped = replace(shaped, env=replace(tiny.env, kwargs=settings))
+    wrapped = replace(tiny, env=replace(tiny.env, id=shaped_lake, kwargs=settings))
     expected = [[turn.reward for turn in episode.turns] for episode in play(agent(), INSTANCES, wrapped)]
     episodes = play(agent(), INSTANCES, shaped, shaped=True)
     assert [[turn.reward for turn in episode.turns] for episode in episodes] == expected
     assert {episode.status for episode in episodes} >= {Status.TRUNCATED_TURNS}
-    assert any(not turn.valid for episode in episodes for turn in episode.turns) or agent is RandomAgent
-    assert return_range(shaped) == return_range(wrapped) == pytest.approx((-0.7 - 10 * 0.123, 1.0))
+    kinds = {(turn.well_formed, turn.valid) for episode in episodes for turn in episode.turns}
+    assert kinds >= {(False, False), (True, False)} or agent is RandomAgent
+    assert return_range(shaped) == return_range(wrapped) == pytest.approx((-0.7 - 10 * 0.183, 1.0))
     for episode in episodes:
         assert return_range(shaped)[0] <= episode.total_reward <= 1.0
 
@@ -90,16 +101,18 @@ def test_the_last_potential_is_paid_back_however_an_episode_ends(status: Status)
 
 
 def test_the_kinds_are_kept_apart() -> None:
-    shaping = ShapingConfig(potential_weight=2.0, invalid_penalty=0.5, step_cost=0.125)
+    shaping = ShapingConfig(potential_weight=2.0, invalid_penalty=0.5, format_penalty=0.25, step_cost=0.125)
     assert shaping_terms(walk([0.5, 0.75], valid=False), shaping) == ([0.5, -1.5], [-0.625, -0.625])
+    malformed = walk([0.5, 0.75], valid=False, well_formed=False)
+    assert shaping_terms(malformed, shaping) == ([0.5, -1.5], [-0.375, -0.375])
     assert shaping_terms(walk([]), shaping) == ([], [])
     means = shaping_means([walk([0.5, 0.75], valid=False), walk([0.25])], shaping)
     assert means == {"potential_shaping": -0.75, "plain_shaping": -0.6875}
 
 
-@pytest.mark.parametrize("section", [{"potential_weight": 0.1}, {"invalid_penalty": 0.1}, {"step_cost": 0.1}])
-def test_only_what_is_asked_for_is_shaped(tiny: TrainConfig, section: dict[str, float]) -> None:
-    config = replace(tiny, shaping=ShapingConfig(**section))
+@pytest.mark.parametrize("name", ["potential_weight", "invalid_penalty", "format_penalty", "step_cost"])
+def test_only_what_is_asked_for_is_shaped(tiny: TrainConfig, name: str) -> None:
+    config = replace(tiny, shaping=ShapingConfig(**{name: 0.1}))
     assert is_shaped(config) and not is_shaped(tiny)
     plain = play(HostileAgent(), INSTANCES, tiny)
     assert play(HostileAgent(), INSTANCES, tiny, shaped=True) == plain == play(HostileAgent(), INSTANCES, config)
@@ -109,7 +122,7 @@ def test_only_what_is_asked_for_is_shaped(tiny: TrainConfig, section: dict[str, 
 
 def test_an_environment_that_is_shaped_already_says_its_own_range(tiny: TrainConfig, shaped_lake: str) -> None:
     config = replace(tiny, env=replace(tiny.env, id=shaped_lake), shaping=ShapingConfig(step_cost=0.1))
-    assert return_range(config) == pytest.approx((-0.7 - 10 * 0.223, 1.0))
+    assert return_range(config) == pytest.approx((-0.7 - 10 * 0.283, 1.0))
 
 
 # Stage 1 --------------------------------------------------------------------------------------------------------------
@@ -155,8 +168,11 @@ def test_a_store_of_other_shaping_is_refused_by_name(
     assert "reward shaping" not in store_fingerprint(player, tiny), "stores without shaping stay as they are"
     ValueStore(tmp_path / "plain.sqlite", store_fingerprint(player, tiny)).close()
     ValueStore(tmp_path / "shaped.sqlite", store_fingerprint(player, shaped)).close()
-    heavier = replace(shaped, shaping=replace(SHAPING, potential_weight=0.8))
-    for name, config in (("plain", shaped), ("shaped", tiny), ("shaped", heavier)):
+    heavier, stricter = (
+        replace(shaped, shaping=replace(SHAPING, **change))
+        for change in ({"potential_weight": 0.8}, {"format_penalty": 0.1})
+    )
+    for name, config in (("plain", shaped), ("shaped", tiny), ("shaped", heavier), ("shaped", stricter)):
         with pytest.raises(ValueStoreMismatch, match="another set-up: reward shaping is ") as refused:
             ValueStore(tmp_path / f"{name}.sqlite", store_fingerprint(player, config))
         assert str(refused.value).count(" in the store") == 1
@@ -197,6 +213,22 @@ def test_the_tracker_follows_the_shaped_return(
     assert np.mean(told) == pytest.approx(
         numbers[0]["task_return"] + numbers[0]["potential_shaping"] + numbers[0]["plain_shaping"], abs=1e-12
     )
+
+
+def test_the_share_of_each_kind_of_reply_tells_what_it_cost(
+    player: LanguageModel, shaped: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every other reply of the model is taken away before the game sees it."""
+    step, turn = TextEnv.step, itertools.count()
+    monkeypatch.setattr(TextEnv, "step", lambda env, action: step(env, action if next(turn) % 2 else ""))
+    (numbers, *_), (episodes,) = run(make_learner(player, shaped), stage(shaped, steps=1), tmp_path)
+    turns = [turn for episode in episodes for turn in episode.turns]
+    valid, well_formed = numbers["valid"], numbers["well_formed"]
+    assert valid == np.mean([turn.valid for turn in turns]) < well_formed
+    assert well_formed == np.mean([turn.well_formed for turn in turns]) == pytest.approx(0.5, abs=0.1)
+    cost = SHAPING.step_cost + SHAPING.invalid_penalty * (well_formed - valid)
+    cost += SHAPING.format_penalty * (1 - well_formed)
+    assert numbers["plain_shaping"] == pytest.approx(-cost * numbers["turns"], abs=1e-12)
 
 
 def test_without_shaping_nothing_is_said_of_it(player: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:

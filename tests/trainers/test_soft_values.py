@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from turngym.trainers.luck import variance_split
 from turngym.trainers.soft_values import (
     END,
     Transitions,
@@ -143,9 +144,18 @@ def test_unusable_replies_are_one_action() -> None:
     steps = [("s", "  Left ", 0.0)]
     assert played_action(episode(0, *steps)[0]) == "Left"
     assert played_action(episode(0, *steps, valid=False)[0]) == ""
-    nonsense = [turn for i in range(4) for turn in episode(i, ("s", f"nonsense {i}", float(i)), valid=False)]
+    nonsense = [turn for i in range(4) for turn in episode(i, ("s", f"nonsense {i}", -0.5), valid=False)]
     assert len(read_transitions(nonsense).pair_state_P) == 1
-    assert soft_values(read_transitions(nonsense), 0.1, 0.0) == pytest.approx([1.5])
+    assert soft_values(read_transitions(nonsense), 0.1, 0.0) == pytest.approx([-0.5])
+
+
+def test_unusable_replies_with_penalties_of_their_own_are_no_luck() -> None:
+    """What an unusable reply costs hangs on its kind, which is the player's choice."""
+    turns = [turn for i, cost in enumerate((0.0, 0.3, 0.0)) for turn in episode(i, ("s", "no", -cost), valid=False)]
+    transitions, beta = read_transitions(turns), 0.1
+    assert transitions.pair_M.tolist() == [0, 1, 0]
+    assert soft_values(transitions, beta, 0.0) == pytest.approx([log_mean_exp(transitions.reward_M, beta)])
+    assert variance_split(transitions).environment == 0.0
 
 
 def test_thoughts_are_no_part_of_an_action() -> None:

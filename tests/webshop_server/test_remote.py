@@ -61,7 +61,7 @@ def transcript(env: gym.Env[str, str], index: int) -> list[Any]:
     ended = False
     while not ended:
         action = inside.oracle_action() if index % 2 else inside.sample_action(rng)
-        action = rng.choice([action, "click[nothing]"], p=[0.9, 0.1])
+        action = rng.choice([action, "click[nothing]", " "], p=[0.85, 0.1, 0.05])
         observation, reward, terminated, truncated, info = env.step(str(action))
         seen.append((action, observation, reward, terminated, truncated, info))
         ended = terminated or truncated
