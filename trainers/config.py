@@ -111,8 +111,10 @@ class ValueConfig:
     explorer_temperatures: list[float] = field(default_factory=list)
     """Temperatures at which the reference plays the pool once more, to see what its rarer replies lead to; above
     `astarpo.temperature` is of use. The values of states learn from these episodes, those of instances do not."""
+    explorer_models: list[str] = field(default_factory=list)
+    """Folders of other models, with the reference's tokenizer, that play the pool too; for the same."""
     explorer_samples: int = 2
-    """Episodes of every instance at each of these temperatures."""
+    """Episodes of every instance at each of these temperatures and by each of these models."""
     beta_value: float = 0.5
     """Temperature of V*, in units of the reward range."""
     prior_strength: float = 1.0

@@ -1,9 +1,7 @@
-"""Explorers in stage 1: the reference at other temperatures plays the pool too, into the same value store.
+"""Explorers in stage 1: the reference at other temperatures, and other models, play the pool into the same value store.
 
 Their episodes tell what comes of replies that the reference seldom gives, which the values of states need
-(`importance` says how they are weighed). Values estimated from whole returns never read them. Any other model with the
-reference's tokenizer and chat format may explore as well: `ValueStore.add` takes its episodes under a name of its own,
-with what `reference_logprobs` says of them.
+(`importance` says how they are weighed). Values estimated from whole returns never read them.
 """
 
 from __future__ import annotations
@@ -17,10 +15,11 @@ import numpy as np
 import torch
 
 from turngym.agents.episode import Episode
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.language_model import CheckpointError, LanguageModel, LanguageModelAgent
 from turngym.agents.rollout import Instance
 from turngym.trainers.batching import sampled_logprobs, token_batches
 from turngym.trainers.config import TrainConfig
+from turngym.trainers.fingerprint import fingerprint_of
 from turngym.trainers.play import model_player, play
 from turngym.trainers.progress import Progress, SuccessSoFar
 from turngym.trainers.reference import BLOCK
@@ -33,7 +32,7 @@ EXPLORER_STREAM = 6
 def explore(
     reference: LanguageModel, store: ValueStore, config: TrainConfig, progress: Progress
 ) -> Iterator[dict[str, Any]]:
-    """Play the pool at each of `values.explorer_temperatures`, until the store holds what the configuration asks for.
+    """Let every explorer play the pool, until the store holds what the configuration asks for.
 
     As the reference's own episodes these are stored in blocks, whole or absent, and what is held is not played again.
 
@@ -45,18 +44,19 @@ def explore(
 
     Yields:
         The numbers of each block that was stored: who explored, its episodes, success, seconds, errors and tokens.
+
+    Raises:
+        CheckpointError: A model cannot be loaded, or has another tokenizer than the reference.
     """
     stage = config.values
-    temperatures = stage.explorer_temperatures
-    if not temperatures:
+    number = len(stage.explorer_temperatures) + len(stage.explorer_models)
+    if not number:
         return
-    progress.phase("stage 1: explorers", len(temperatures) * stage.instances * stage.explorer_samples)
+    progress.phase("stage 1: explorers", number * stage.instances * stage.explorer_samples)
     count = SuccessSoFar(progress)
-    for temperature in temperatures:
-        behaviour = f"temperature {temperature!r}"
+    for behaviour, agent in explorers(reference, config):
         held = store.counts(behaviour=behaviour)
         progress.advance(sum(held.values()))
-        agent = model_player(reference, config, temperature=temperature)
         missing = [(i, k) for i in range(stage.instances) for k in range(held.get(i, 0), stage.explorer_samples)]
         for start in range(0, len(missing), BLOCK):
             started = time.perf_counter()
@@ -71,6 +71,23 @@ def explore(
                    "errors": len(episodes) - len(usable), "explorer_episodes": len(usable),
                    "explorer_success": sum(episode.success for episode in usable) / max(1, len(usable)),
                    "sampled_tokens": sum(episode.num_sampled for episode in usable)}  # fmt: skip
+
+
+def explorers(reference: LanguageModel, config: TrainConfig) -> Iterator[tuple[str, LanguageModelAgent]]:
+    """Yield who explores, one at a time, each with the name under which its episodes are stored."""
+    for temperature in config.values.explorer_temperatures:
+        yield f"temperature {temperature!r}", model_player(reference, config, temperature=temperature)
+    for path in config.values.explorer_models:
+        model = LanguageModel.from_pretrained(path, keep_thoughts=config.model.keep_thoughts)
+        if vocabulary(model) != vocabulary(reference):
+            raise CheckpointError(f"values.explorer_models: {path} has another tokenizer than the reference, "
+                                  "which cannot read its replies; take a model that was trained from the same one")  # fmt: skip
+        yield f"model {fingerprint_of(model.model.state_dict())[:16]}", model_player(model, config)
+
+
+def vocabulary(model: LanguageModel) -> tuple[dict[str, int], Any]:
+    """Return what tokens and messages mean to a model."""
+    return model.tokenizer.get_vocab(), model.tokenizer.chat_template
 
 
 @torch.no_grad()

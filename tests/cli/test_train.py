@@ -205,7 +205,7 @@ def test_a_dry_run_names_everything_that_is_played(tmp_path: Path, capsys: pytes
     levels = ["--curriculum.levels", '[{"size": 3}]']
     assert main(["train", "FrozenLake", "--dry-run", *flags.split(), *levels]) == 0
     text = capsys.readouterr().out
-    assert "512 more, explorers at temperature 1.5, 2.5\n" in text
+    assert "512 more, explorers: temperature 1.5, temperature 2.5\n" in text
     assert (
         "# 3. stage 2: 200 steps of 128 episodes, objective astarpo_turn, at most 5000 generated tokens, "
         "4 steps on episodes of stage 1, easier levels: 1, a new reference and its stage 1 every 20 steps\n"
@@ -286,6 +286,7 @@ def test_presets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         (["FrozenLake", "--curriculum.levels", '[{"sise": 3}]'], "levels[0] {'sise': 3} cannot be made"),
         (["FrozenLake", "--model.hidden-size", "63"], "must be a multiple of 8"),
         (["FrozenLake", "--model.path", "nowhere"], "there is no folder nowhere"),
+        (["FrozenLake", "--values.explorer-models", "nowhere"], "there is no folder nowhere"),
         (["FrozenLake", "--run.root", "file"], "cannot be created"),
     ],
 )

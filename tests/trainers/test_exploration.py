@@ -10,16 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.trainers.harness import copied
 
 from turngym.agents.evaluation import instance_range
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.language_model import CheckpointError, LanguageModel
 from turngym.trainers import exploration
 from turngym.trainers.config import TrainConfig, ValueConfig
 from turngym.trainers.exploration import explore, explorer_seed, reference_logprobs
+from turngym.trainers.fingerprint import fingerprint_of
 from turngym.trainers.metrics import Metrics
 from turngym.trainers.play import model_player, play
 from turngym.trainers.progress import SilentProgress
 from turngym.trainers.reference import sample_reference, store_fingerprint
+from turngym.trainers.run import load_or_build
 from turngym.trainers.soft_values import read_transitions
 from turngym.trainers.stage_one import run_stage_one
 from turngym.trainers.value_rows import REFERENCE
@@ -85,6 +88,38 @@ def test_explorers_are_paid_what_the_reference_is(player: LanguageModel, config:
         paid = {behaviour: [turn.reward - turn.task_reward for turn in store.turns(behaviour=behaviour)]
                 for behaviour in (REFERENCE, HOT, COLD)}  # fmt: skip
     assert all(costs and set(costs) == {-0.125} for costs in paid.values())
+
+
+def test_another_model_explores_under_its_own_name(player: LanguageModel, config: TrainConfig, tmp_path: Path) -> None:
+    """The reference says how likely its replies are; where it is the reference itself, they are as likely to both."""
+    other = copied(player)
+    for weight in other.model.parameters():
+        weight.data.mul_(0.9)
+    for name, model in (("other", other), ("same", player)):
+        model.save_pretrained(tmp_path / name)
+    models = [str(tmp_path / name) for name in ("other", "same")]
+    config = replace(config, values=replace(config.values, explorer_temperatures=[], explorer_models=models))
+    with ValueStore(tmp_path / "v", store_fingerprint(player, config)) as store:
+        blocks = list(explore(player, store, config, SilentProgress()))
+        assert sum(block["explorer_episodes"] for block in blocks) == 2 * 12 * 3
+        names = dict.fromkeys(block["explorer"] for block in blocks)
+        assert list(names) == [f"model {fingerprint_of(model.model.state_dict())[:16]}" for model in (other, player)]
+        ratios = {name: [turn.log_ratio for turn in store.turns(behaviour=name)] for name in names}
+        assert list(explore(player, store, config, SilentProgress())) == []
+    apart, alike = ratios.values()
+    assert max(map(abs, alike)) < 1e-4 and max(map(abs, apart)) > 0.01
+
+
+def test_a_model_that_speaks_otherwise_is_refused(player: LanguageModel, config: TrainConfig, tmp_path: Path) -> None:
+    stranger = load_or_build(replace(config, model=replace(config.model, vocabulary_size=300)))
+    stranger.save_pretrained(tmp_path / "stranger")
+    config = replace(config, values=replace(config.values, explorer_models=[str(tmp_path / "stranger")]))
+    with (
+        ValueStore(tmp_path / "v", store_fingerprint(player, config)) as store,
+        pytest.raises(CheckpointError, match="stranger has another tokenizer than the reference"),
+    ):
+        list(explore(player, store, replace(config, values=replace(config.values, explorer_temperatures=[])),
+                     SilentProgress()))  # fmt: skip
 
 
 def test_a_ratio_is_one_on_average(player: LanguageModel, config: TrainConfig, tmp_path: Path) -> None:

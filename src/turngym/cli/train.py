@@ -117,6 +117,8 @@ def resolve_config(options: TrainOptions, words: Sequence[str]) -> TrainConfig:
     config = replace(config, env=replace(config.env, id=env_id), run=replace(config.run, name=name))
     if config.model.path:
         config = replace(config, model=replace(config.model, path=str(model_folder(Path(config.model.path)))))
+    models = [str(model_folder(Path(path))) for path in config.values.explorer_models]
+    config = replace(config, values=replace(config.values, explorer_models=models))
     check_values(config)
     check_env(env_id, config.env.kwargs)
     check_curriculum(config)
@@ -159,10 +161,11 @@ def dry_run(config: TrainConfig, folder: Path, console: Console) -> int:
         stages.append(f"warm start until sampled success is between {config.warm_start.success_low:g} and "
                       f"{config.warm_start.success_high:g}")  # fmt: skip
     if import_trained("turngym.trainers.objectives").needs_stage_one(config):
-        explorers = ", ".join(f"{temperature:g}" for temperature in values.explorer_temperatures)
+        explorers = [f"temperature {temperature:g}" for temperature in values.explorer_temperatures]
+        explorers += values.explorer_models
         stages.append(
             f"stage 1: {values.instances} instances, {values.samples} reference episodes each, "
-            f"{values.extra_samples} more" + (f", explorers at temperature {explorers}" if explorers else "")
+            f"{values.extra_samples} more" + (f", explorers: {', '.join(explorers)}" if explorers else "")
         )
     stages.append(
         f"stage 2: {stage.steps} steps of {stage.batch_size} episodes, objective {stage.objective}"
