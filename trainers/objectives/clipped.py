@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from turngym.trainers.objectives.groups import group_means, group_scores, sums_to_go
+from turngym.trainers.objectives.groups import group_deviations, group_scores, sums_to_go
 from turngym.trainers.objectives.registry import Samples, Settings, objective
 
 
@@ -39,13 +39,14 @@ def kl_penalty(samples: Samples, settings: Settings) -> Tensor:
 
 def grpo_advantages(samples: Samples, _: Settings) -> Tensor:
     """Return the return of each token's episode in standard deviations from the mean of its group, `[N]`."""
-    return group_scores(samples.reward_BK.sum(1), samples.group_B)[samples.row_N]
+    score_B = group_scores(samples.returns(), samples.group_B, samples.return_scales())
+    return score_B.to(samples.reward_BK.dtype)[samples.row_N]
 
 
 def dr_grpo_advantages(samples: Samples, _: Settings) -> Tensor:
     """Return the return of each token's episode less the mean of its group, `[N]`."""
-    return_B = samples.reward_BK.sum(1)
-    return (return_B - group_means(return_B, samples.group_B))[samples.row_N]
+    lead_B = group_deviations(samples.returns(), samples.group_B, samples.return_scales())
+    return lead_B.to(samples.reward_BK.dtype)[samples.row_N]
 
 
 def gigpo_advantages(samples: Samples, settings: Settings) -> Tensor:
@@ -55,9 +56,12 @@ def gigpo_advantages(samples: Samples, settings: Settings) -> Tensor:
     and is 0 where there is no other.
     """
     played_BK = samples.played()
-    to_go_BK = sums_to_go(samples.reward_BK, settings.state_discount)
-    of_state_BK = torch.zeros_like(to_go_BK)
-    of_state_BK[played_BK] = group_scores(to_go_BK[played_BK], samples.state_BK[played_BK])
+    reward_BK = samples.reward_BK.double()
+    to_go_BK = sums_to_go(reward_BK, settings.state_discount)
+    scale_BK = sums_to_go(reward_BK.abs(), settings.state_discount)
+    of_state_BK = torch.zeros_like(samples.reward_BK)
+    score_M = group_scores(to_go_BK[played_BK], samples.state_BK[played_BK], scale_BK[played_BK])
+    of_state_BK[played_BK] = score_M.to(of_state_BK.dtype)
     return grpo_advantages(samples, settings) + settings.state_weight * samples.of_turns(of_state_BK)
 
 

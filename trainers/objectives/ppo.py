@@ -91,8 +91,8 @@ def gae_advantages(samples: Samples, settings: Settings) -> tuple[Tensor, Tensor
 
 def ppo_advantages(samples: Samples, settings: Settings) -> Tensor:
     """Return the advantage of each token, whitened over the batch, `[N]`."""
-    advantage_N, _ = gae_advantages(samples, settings)
-    return whitened(advantage_N)
+    advantage_N, base_N = gae_advantages(samples, settings)
+    return whitened(advantage_N, advantage_N.abs() + base_N.abs())
 
 
 def ppo_returns(samples: Samples, settings: Settings) -> Tensor:

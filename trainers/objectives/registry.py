@@ -65,6 +65,14 @@ class Samples:
         """Return the number of sampled tokens of each episode, `[B]`."""
         return self.per_episode(torch.ones_like(self.logp_N))
 
+    def returns(self) -> Tensor:
+        """Return the undiscounted return of each episode, added up in float64, `[B]`."""
+        return self.reward_BK.sum(1, dtype=torch.float64)
+
+    def return_scales(self) -> Tensor:
+        """Return the sum of an episode's absolute rewards, in float64: what rounding errors are relative to, `[B]`."""
+        return self.reward_BK.abs().sum(1, dtype=torch.float64)
+
     def per_episode(self, x_N: Tensor) -> Tensor:
         """Sum token quantities over each episode, `[B]`."""
         return x_N.new_zeros(len(self.reward_BK)).index_add(0, self.row_N, x_N)
