@@ -194,9 +194,9 @@ class ObjectivesConfig:
     "tracker" (stage 1, then the soft returns seen), "vstar" (stage 1), "state_tracker" and "state_vstar" (the same for
     every state instead of the start alone), "batch" (mean of the others), "none" (0)."""
     filter: str = ""
-    """Which episodes are learned from: "all", "success", "mixed" (groups whose returns differ), "top_std" (the share of
-    groups whose returns differ most) or "top_p" (the fewest that hold most of the spread); empty for the objective's
-    own."""
+    """Which episodes are learned from: "all", "success" (refused where values are read, which that would bias), "mixed"
+    (groups whose returns differ), "top_std" (the share of groups whose returns differ most) or "top_p" (the fewest that
+    hold most of the spread); empty for the objective's own."""
     filter_share: float = 0.25
     """Share of the groups that "top_std" keeps."""
     filter_mass: float = 0.9

@@ -114,7 +114,7 @@ class Settings(ObjectivesConfig):
     beta: float
     """KL temperature, in units of reward per nat, above 0."""
     beta_value: float = 0.5
-    """Temperature of V*, in units of reward, above 0."""
+    """Temperature of V*, in units of reward, at least 0; above it in "awr"."""
     reward_span: float = 1.0
     """Width of the reward range."""
 
