@@ -80,7 +80,8 @@ def grpo(samples: Samples, settings: Settings) -> Tensor:
 
 @objective(
     "dr_grpo",
-    source="Dr. GRPO, arXiv:2503.20783: neither lengths nor standard deviations divide, and no KL",
+    source="Dr. GRPO, arXiv:2503.20783: the sum over tokens of min(ratio * A, clip(ratio) * A) with A = R - mean R, "
+    "so that neither lengths nor standard deviations divide, and no KL",
     advantages=dr_grpo_advantages,
     groups=True,
 )
@@ -91,7 +92,9 @@ def dr_grpo(samples: Samples, settings: Settings) -> Tensor:
 
 @objective(
     "dapo",
-    source="DAPO, arXiv:2503.14476: clip-higher, token mean, groups that differ in reward, no KL",
+    source="DAPO, arXiv:2503.14476: min(ratio * A, clip(ratio, 1 - low, 1 + higher) * A) with A = (R - mean R) / std "
+    "R, mean over tokens, groups that differ in reward, no KL; its overlong reward shaping is left out, and "
+    "nothing is sampled for the groups that are dropped",
     advantages=grpo_advantages,
     groups=True,
     keep="mixed",
@@ -104,7 +107,8 @@ def dapo(samples: Samples, settings: Settings) -> Tensor:
 
 @objective(
     "starpo_s",
-    source="StarPO-S, arXiv:2504.20073, on GRPO: the groups of largest reward std, clip-higher, no KL",
+    source="StarPO-S, arXiv:2504.20073, on GRPO: A = (R - mean R) / std R in the groups of largest std R, "
+    "clip-higher, no KL",
     advantages=grpo_advantages,
     groups=True,
     keep="top_std",
@@ -116,7 +120,8 @@ def starpo_s(samples: Samples, settings: Settings) -> Tensor:
 
 @objective(
     "gigpo",
-    source="GiGPO, arXiv:2505.10978: advantages of episodes and of turns from the same state",
+    source="GiGPO, arXiv:2505.10978: A = A_episode + weight * A_turn, each (x - mean x) / std x, of the returns of a "
+    "group and of the discounted rewards-to-go of its turns from the same state",
     advantages=gigpo_advantages,
     groups=True,
     kl_term=True,

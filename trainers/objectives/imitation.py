@@ -57,7 +57,8 @@ def awr(samples: Samples, settings: Settings) -> Tensor:
 
 @objective(
     "weighted_sft",
-    source="AWR, arXiv:1910.00177, with the weights clamp(clamp(z, -3, 3) + 1, 0.1, 5) in place of exponentials",
+    source="AWR, arXiv:1910.00177, Algorithm 1, with the weights clamp(clamp(z, -3, 3) + 1, 0.1, 5) of whitened R - "
+    "V in place of exponentials",
     advantages=clipped_weights,
     values=True,
     kl_term=True,
@@ -68,7 +69,11 @@ def weighted_sft(samples: Samples, settings: Settings) -> Tensor:
     return samples.per_episode(cost_N) / samples.lengths().clamp(min=1)
 
 
-@objective("raft", source="RAFT, arXiv:2304.06767: fine-tuning on the episodes that succeeded", keep="success")
+@objective(
+    "raft",
+    source="RAFT, arXiv:2304.06767: -log pi of the samples of highest reward, here of every episode that succeeded",
+    keep="success",
+)
 def raft(samples: Samples, _: Settings) -> Tensor:
     """Return the cross-entropy summed over an episode's tokens, so that the step's mean is over tokens, `[B]`."""
     return -samples.per_episode(samples.logp_N) / samples.tokens_per_episode
