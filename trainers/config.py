@@ -24,10 +24,11 @@ class ShapingConfig:
 
     potential_weight: float = 0.0
     """Weight of the environment's potential: a turn earns this times the potential's rise, and the last one gives the
-    rest back. Changes no optimal policy."""
+    rest back. Changes no optimal policy for learners that do not discount: set `objectives.state_discount` to 1 with
+    "gigpo", and `objectives.turn_discount` with the turn levels of "ppo"."""
     automatic_weight: float = 0.0
     """Weight of a potential learned from stage 1: V* of a state at `values.beta_value`. Seen by the objective alone, on
-    top of the above. Changes no optimal policy."""
+    top of the above. Changes no optimal policy where the above changes none."""
     invalid_penalty: float = 0.0
     """Reward taken for an unusable reply. Changes the optimum."""
     step_cost: float = 0.0
