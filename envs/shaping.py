@@ -1,5 +1,8 @@
 """Reward shaping as Gymnasium wrappers: a kind that leaves the best policy as it is, and a kind that does not.
 
+The first does so for undiscounted returns. A learner that discounts by gamma sees another (1 - gamma) * Phi of every
+state it comes to.
+
 Both add to the reward of a turn and to nothing else: `info["task_reward"]` and `info["success"]` stay those of the
 game, and what was added stands beside them in `info`, each kind under a key of its own. Wrappers may be stacked.
 
@@ -99,12 +102,12 @@ class _Shaping(gym.Wrapper[str, str, str, str], RecordConstructorArgs):
 
 
 class PotentialShaping(_Shaping):
-    """Adds `weight * (Phi(after) - Phi(before))` to the reward of every turn, which changes no optimal policy.
+    """Adds `weight * (Phi(after) - Phi(before))` to the reward of every turn, which changes no undiscounted optimum.
 
     Phi is 0 after the last turn, whether the game ended or the turn limit cut it off. So the terms of an episode add up
     to `-weight * Phi(start)` whatever is played: every policy loses the same, and the best one stays the best. That
     holds for the KL-regularised objective too, for every reference and temperature: Q' = Q - weight * Phi and
-    V' = V - weight * Phi.
+    V' = V - weight * Phi. It does not hold for a discount below 1: learn without one.
 
     The last turn must be seen to be paid back, so this wrapper belongs outside of `TimeLimit`: around what
     `gymnasium.make` returns. An environment without `TimeLimit` is refused. A second limit that is put around this

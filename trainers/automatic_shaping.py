@@ -2,11 +2,12 @@
 
     r'_t = r_t + weight * (Phi(s_{t+1}) - Phi(s_t)),    V'(s_t) = V(s_t) - weight * Phi(s_t),    Phi = 0 after the end
 
-No optimal policy changes, that of the KL-regularised objective neither. All episodes of one start gain the same, so
-objectives that weigh whole returns learn as before wherever they compare episodes of one prompt or have a value, and so
-does A*PO turn by turn, in which V and Phi cancel. What changes is credit within an episode: rewards to go that are
-discounted, or cut off by lambda < 1, see at once whether a turn led to a better state. A*PO(lambda) without a value
-then learns as if its value were Phi.
+No optimal policy changes for learners that do not discount, that of the KL-regularised objective neither: set
+`objectives.turn_discount` to 1 with the turn levels of ppo, and `objectives.state_discount` with gigpo, for which
+nothing is left of the shaping then. All episodes of one start gain the same, so objectives that weigh whole returns
+learn as before wherever they compare episodes of one prompt or have a value, and so does A*PO turn by turn, in which V
+and Phi cancel. What changes is credit within an episode: rewards to go that are discounted, or cut off by lambda < 1,
+see at once whether a turn led to a better state. A*PO(lambda) without a value then learns as if its value were Phi.
 
 Only what an objective reads is shaped; trackers, values of states and what is measured stay with the rewards as played.
 

@@ -24,10 +24,11 @@ class ShapingConfig:
 
     potential_weight: float = 0.0
     """Weight of the environment's potential: a turn earns this times the potential's rise, and the last one gives the
-    rest back. Changes no optimal policy."""
+    rest back. Changes no optimal policy for learners that do not discount: set `objectives.state_discount` to 1 with
+    "gigpo", and `objectives.turn_discount` with the turn levels of "ppo"."""
     automatic_weight: float = 0.0
     """Weight of a potential learned from stage 1: V* of a state at `values.beta_value`. Seen by the objective alone, on
-    top of the above. Changes no optimal policy."""
+    top of the above. Changes no optimal policy where the above changes none."""
     invalid_penalty: float = 0.0
     """Reward taken for a well-formed reply that the game refuses. Changes the optimum."""
     format_penalty: float = 0.0
@@ -198,9 +199,9 @@ class ObjectivesConfig:
     "tracker" (stage 1, then the soft returns seen), "vstar" (stage 1), "state_tracker" and "state_vstar" (the same for
     every state instead of the start alone), "batch" (mean of the others), "none" (0)."""
     filter: str = ""
-    """Which episodes are learned from: "all", "success", "mixed" (groups whose returns differ), "top_std" (the share of
-    groups whose returns differ most) or "top_p" (the fewest that hold most of the spread); empty for the objective's
-    own."""
+    """Which episodes are learned from: "all", "success" (refused where values are read, which that would bias), "mixed"
+    (groups whose returns differ), "top_std" (the share of groups whose returns differ most) or "top_p" (the fewest that
+    hold most of the spread); empty for the objective's own."""
     filter_share: float = 0.25
     """Share of the groups that "top_std" keeps."""
     filter_mass: float = 0.9

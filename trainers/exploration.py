@@ -80,8 +80,8 @@ def explorers(reference: LanguageModel, config: TrainConfig) -> Iterator[tuple[s
     for path in config.values.explorer_models:
         model = LanguageModel.from_pretrained(path, keep_thoughts=config.model.keep_thoughts)
         if vocabulary(model) != vocabulary(reference):
-            raise CheckpointError(f"values.explorer_models: {path} has another tokenizer than the reference, "
-                                  "which cannot read its replies; take a model that was trained from the same one")  # fmt: skip
+            raise CheckpointError(f"values.explorer_models: {path} has another tokenizer than the reference, which "
+                                  "could not read its replies; take one trained from the same model")  # fmt: skip
         yield f"model {fingerprint_of(model.model.state_dict())[:16]}", model_player(model, config)
 
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from tests.exactness.soft_mdp import Floats, SoftMDP, expected_step, random_mdp, random_policy
+
+from turngym.envs.shaping import potential_gains
+from turngym.trainers.objectives import Samples, Settings
+from turngym.trainers.objectives.clipped import gigpo_advantages
+from turngym.trainers.objectives.ppo import bilevel_gae, turn_gae
 
 
 def shaped(mdp: SoftMDP, potential_S: Floats) -> SoftMDP:
@@ -76,3 +83,46 @@ def test_a_bonus_that_is_no_potential_changes_the_policy() -> None:
     mdp, _ = ending_mdp()
     bonus = replace(mdp, reward_SAN=mdp.reward_SAN + 0.1 * np.arange(3))
     assert np.abs(bonus.optimum().policy_HSA - mdp.optimum().policy_HSA).max() > 0.01
+
+
+POTENTIALS = [[40.0, 90.0, 10.0], [40.0, 90.0, 70.0]]
+"""Of the states of two episodes, which share the first two."""
+
+
+@pytest.mark.parametrize("level", [turn_gae, bilevel_gae])
+@pytest.mark.parametrize("gae_lambda", [0.0, 0.8, 1.0])
+def test_advantages_over_turns_are_those_of_the_game_for_a_discount_of_one_alone(
+    level: Callable[..., tuple[list[float], list[float]]], gae_lambda: float
+) -> None:
+    """Turns of two tokens under a critic that says V, and V - Phi when shaped."""
+    rewards, values, phi = [0.0, 0.5, 1.0], [0.4, 0.1, 0.9, -0.2, 0.6, 0.3], POTENTIALS[0]
+    spans = [(0, 2), (2, 4), (4, 6)]
+
+    def change(discount: float) -> float:
+        settings = Settings(beta=0.1, gae_lambda=gae_lambda, turn_discount=discount)
+        plain, _ = level(spans, rewards, values, settings)
+        shaped, _ = level(spans, np.add(rewards, potential_gains(phi)).tolist(),
+                          (np.array(values) - np.repeat(phi, 2)).tolist(), settings)  # fmt: skip
+        return float(np.abs(np.subtract(shaped, plain)).max())
+
+    assert change(1.0) < 1e-12
+    assert change(0.95) > 0.4
+
+
+def test_gigpo_compares_turns_as_in_the_game_for_a_discount_of_one_alone() -> None:
+    """The first episode wins. Discounted, the second state of the other, which led to more potential, looks better."""
+    reward_BK = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
+    gains_BK = torch.tensor([potential_gains(phi_K) for phi_K in POTENTIALS], dtype=torch.float64)
+
+    def advantages(reward_BK: torch.Tensor, discount: float) -> torch.Tensor:
+        samples = Samples(
+            logp_N=torch.zeros(6), row_N=torch.arange(6) // 3, turn_N=torch.arange(6) % 3, reward_BK=reward_BK,
+            group_B=torch.zeros(2), state_BK=torch.tensor([[0, 1, 2], [0, 1, 3]]),
+        )  # fmt: skip
+        return gigpo_advantages(samples, Settings(beta=0.1, state_discount=discount))
+
+    plain_N, shaped_N = advantages(reward_BK, 1.0), advantages(reward_BK + gains_BK, 1.0)
+    torch.testing.assert_close(shaped_N, plain_N, rtol=0, atol=1e-12)
+    assert plain_N[1] > 1.4
+    assert abs(advantages(reward_BK, 0.95)[1] - plain_N[1]) < 1e-5
+    assert abs(advantages(reward_BK + gains_BK, 0.95)[1]) < 1e-4

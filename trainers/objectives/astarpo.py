@@ -19,7 +19,7 @@ from turngym.trainers.objectives.registry import Samples, Settings, objective
 
 @objective(
     "astarpo",
-    source="arXiv:2505.20686, stage-2 loss, over whole multi-turn trajectories",
+    source="A*-PO, arXiv:2505.20686, the stage-2 loss (beta * log(pi / pi_ref) - (R - V*))^2, over whole trajectories",
     reference=True,
     values=True,
 )
@@ -36,7 +36,8 @@ def astarpo(samples: Samples, settings: Settings) -> Tensor:
 
 @objective(
     "astarpo_turn",
-    source="A*PO(lambda): the soft Bellman residuals of arXiv:2505.20686 turn by turn, with eligibility lambda",
+    source="A*PO(lambda): the loss of arXiv:2505.20686 turn by turn, by its soft Bellman residuals beta * l_t - r_t "
+    "- V(s_{t+1}) + V(s_t), which are summed with lambda^(k - t) as in GAE, arXiv:1506.02438",
     reference=True,
     values=True,
 )

@@ -40,9 +40,7 @@ def chosen_objective(config: TrainConfig) -> Objective:
         raise ValueError("objectives.turn_lambda below 1 needs V* of the policy's own temperature, and stage 1 plays "
                          "at astarpo.temperature alone: leave astarpo.temperature_final at 0, or set "
                          "objectives.baseline to state_tracker, which follows")  # fmt: skip
-    if objective.values and numbers.baseline == "state_vstar" and config.curriculum.levels:
-        raise ValueError("objectives.baseline state_vstar takes all values from stage 1, which plays no easier level: "
-                         "set it to state_tracker, which follows them, or leave curriculum.levels empty")  # fmt: skip
+    _check_values(objective, config)
     _check_reference_steps(objective, config)
     size = group_size(config)
     if objective.groups and size < 2:
@@ -80,6 +78,21 @@ def step_settings(config: TrainConfig, beta: float, reward_span: float) -> Setti
     numbers = vars(config.objectives)
     beta_value = config.values.beta_value * reward_span
     return Settings(**numbers, beta=beta * reward_span, beta_value=beta_value, reward_span=reward_span)
+
+
+def _check_values(objective: Objective, config: TrainConfig) -> None:
+    if objective.name == "awr" and not config.values.beta_value > 0:
+        raise ValueError("awr weighs episodes by exp((R - V) / values.beta_value), which must be above 0, got "
+                         f"{config.values.beta_value}: set it, to 0.05 say to imitate little but the best, or take "
+                         "--algorithm raft to imitate what succeeded")  # fmt: skip
+    if objective.values and config.objectives.baseline == "state_vstar" and config.curriculum.levels:
+        raise ValueError("objectives.baseline state_vstar takes all values from stage 1, which plays no easier level: "
+                         "set it to state_tracker, which follows them, or leave curriculum.levels empty")  # fmt: skip
+    reads_values = objective.values or objective.returns is not None
+    if config.objectives.filter == "success" and reads_values and objective.keep != "success":
+        raise ValueError(f"objectives.filter success drops episodes for how they ended, and {objective.name} compares "
+                         "with values of all episodes, which that biases: leave the filter empty, take one that keeps "
+                         f"groups whole ({', '.join(GROUP_FILTERS)}), or --algorithm raft")  # fmt: skip
 
 
 def _check_reference_steps(objective: Objective, config: TrainConfig) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from turngym.trainers.objectives.groups import group_means, group_scores, sums_to_go
+from turngym.trainers.objectives.groups import group_deviations, group_scores, sums_to_go
 from turngym.trainers.objectives.registry import Samples, Settings, objective
 
 
@@ -39,13 +39,14 @@ def kl_penalty(samples: Samples, settings: Settings) -> Tensor:
 
 def grpo_advantages(samples: Samples, _: Settings) -> Tensor:
     """Return the return of each token's episode in standard deviations from the mean of its group, `[N]`."""
-    return group_scores(samples.reward_BK.sum(1), samples.group_B)[samples.row_N]
+    score_B = group_scores(samples.returns(), samples.group_B, samples.return_scales())
+    return score_B.to(samples.reward_BK.dtype)[samples.row_N]
 
 
 def dr_grpo_advantages(samples: Samples, _: Settings) -> Tensor:
     """Return the return of each token's episode less the mean of its group, `[N]`."""
-    return_B = samples.reward_BK.sum(1)
-    return (return_B - group_means(return_B, samples.group_B))[samples.row_N]
+    lead_B = group_deviations(samples.returns(), samples.group_B, samples.return_scales())
+    return lead_B.to(samples.reward_BK.dtype)[samples.row_N]
 
 
 def gigpo_advantages(samples: Samples, settings: Settings) -> Tensor:
@@ -55,9 +56,12 @@ def gigpo_advantages(samples: Samples, settings: Settings) -> Tensor:
     and is 0 where there is no other.
     """
     played_BK = samples.played()
-    to_go_BK = sums_to_go(samples.reward_BK, settings.state_discount)
-    of_state_BK = torch.zeros_like(to_go_BK)
-    of_state_BK[played_BK] = group_scores(to_go_BK[played_BK], samples.state_BK[played_BK])
+    reward_BK = samples.reward_BK.double()
+    to_go_BK = sums_to_go(reward_BK, settings.state_discount)
+    scale_BK = sums_to_go(reward_BK.abs(), settings.state_discount)
+    of_state_BK = torch.zeros_like(samples.reward_BK)
+    score_M = group_scores(to_go_BK[played_BK], samples.state_BK[played_BK], scale_BK[played_BK])
+    of_state_BK[played_BK] = score_M.to(of_state_BK.dtype)
     return grpo_advantages(samples, settings) + settings.state_weight * samples.of_turns(of_state_BK)
 
 
@@ -76,7 +80,8 @@ def grpo(samples: Samples, settings: Settings) -> Tensor:
 
 @objective(
     "dr_grpo",
-    source="Dr. GRPO, arXiv:2503.20783: neither lengths nor standard deviations divide, and no KL",
+    source="Dr. GRPO, arXiv:2503.20783: the sum over tokens of min(ratio * A, clip(ratio) * A) with A = R - mean R, "
+    "so that neither lengths nor standard deviations divide, and no KL",
     advantages=dr_grpo_advantages,
     groups=True,
 )
@@ -87,7 +92,9 @@ def dr_grpo(samples: Samples, settings: Settings) -> Tensor:
 
 @objective(
     "dapo",
-    source="DAPO, arXiv:2503.14476: clip-higher, token mean, groups that differ in reward, no KL",
+    source="DAPO, arXiv:2503.14476: min(ratio * A, clip(ratio, 1 - low, 1 + higher) * A) with A = (R - mean R) / std "
+    "R, mean over tokens, groups that differ in reward, no KL; its overlong reward shaping is left out, and "
+    "nothing is sampled for the groups that are dropped",
     advantages=grpo_advantages,
     groups=True,
     keep="mixed",
@@ -100,7 +107,8 @@ def dapo(samples: Samples, settings: Settings) -> Tensor:
 
 @objective(
     "starpo_s",
-    source="StarPO-S, arXiv:2504.20073, on GRPO: the groups of largest reward std, clip-higher, no KL",
+    source="StarPO-S, arXiv:2504.20073, on GRPO: A = (R - mean R) / std R in the groups of largest std R, "
+    "clip-higher, no KL",
     advantages=grpo_advantages,
     groups=True,
     keep="top_std",
@@ -112,7 +120,8 @@ def starpo_s(samples: Samples, settings: Settings) -> Tensor:
 
 @objective(
     "gigpo",
-    source="GiGPO, arXiv:2505.10978: advantages of episodes and of turns from the same state",
+    source="GiGPO, arXiv:2505.10978: A = A_episode + weight * A_turn, each (x - mean x) / std x, of the returns of a "
+    "group and of the discounted rewards-to-go of its turns from the same state",
     advantages=gigpo_advantages,
     groups=True,
     kl_term=True,

@@ -32,7 +32,7 @@ def keep_success(samples: Samples, _: Settings) -> Tensor:
 
 def keep_mixed(samples: Samples, _: Settings) -> Tensor:
     """Keep the groups whose returns differ (DAPO, arXiv:2503.14476, dynamic sampling; none replaces a dropped one)."""
-    return group_stds(samples.reward_BK.sum(1), samples.group_B) > EPSILON
+    return group_stds(samples.returns(), samples.group_B, samples.return_scales()) > EPSILON
 
 
 def keep_top_std(samples: Samples, settings: Settings) -> Tensor:
@@ -71,7 +71,7 @@ GROUP_FILTERS = ("mixed", "top_std", "top_p")
 
 def _stds_of_groups(samples: Samples) -> tuple[Tensor, Tensor]:
     """Return the groups and the standard deviations of their returns, the largest first, each `[G]`."""
-    std_B = group_stds(samples.reward_BK.sum(1), samples.group_B)
+    std_B = group_stds(samples.returns(), samples.group_B, samples.return_scales())
     groups_G, group_B = torch.unique(samples.group_B, return_inverse=True)
     std_G = torch.zeros_like(groups_G, dtype=std_B.dtype).scatter(0, group_B, std_B)
     order_G = std_G.argsort(descending=True, stable=True)

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 EPSILON = 1e-6
-"""Added to standard deviations that are divided by, and the least that counts as more than rounding."""
+"""Added to standard deviations that are divided by, and the least that the filters count."""
+ROUNDING = 4 * torch.finfo(torch.float32).eps
+"""Members that differ by no more than this share of their size are equal: rewards come in single precision."""
 
 
 def sums_to_go(x_BK: Tensor, decay: float = 1.0) -> Tensor:
@@ -39,10 +41,31 @@ def group_means(x_M: Tensor, group_M: Tensor) -> Tensor:
     return (x_M.new_zeros(len(count_G)).index_add(0, number_M, x_M) / count_G)[number_M]
 
 
-def group_stds(x_M: Tensor, group_M: Tensor) -> Tensor:
-    """Return the sample standard deviation of each member's group, 0 for a member on its own, `[M]`."""
+def group_deviations(x_M: Tensor, group_M: Tensor, scale_M: Tensor | None = None) -> Tensor:
+    """Return x less the mean of its group, worked out in float64 and 0 where a group differs by rounding alone, `[M]`.
+
+    Args:
+        x_M: What is compared.
+        group_M: Equal for the members of a group.
+        scale_M: What rounding errors are relative to: for a sum of rewards, which may cancel, that of their absolute
+            values. |x| if left out.
+    """
+    number_M, count_G = _numbered(group_M)
+    exact_M, scale_M = x_M.double(), (x_M if scale_M is None else scale_M).double().abs()
+    nothing_G = torch.zeros_like(count_G, dtype=torch.float64)
+    deviation_M = exact_M - (nothing_G.index_add(0, number_M, exact_M) / count_G)[number_M]
+    spread_G = nothing_G.scatter_reduce(0, number_M, deviation_M.abs(), "amax")
+    scale_G = nothing_G.scatter_reduce(0, number_M, scale_M, "amax")
+    return deviation_M.masked_fill((spread_G <= ROUNDING * scale_G)[number_M], 0.0).to(x_M.dtype)
+
+
+def group_stds(x_M: Tensor, group_M: Tensor, scale_M: Tensor | None = None) -> Tensor:
+    """Return the sample standard deviation of each member's group, 0 for a member on its own, `[M]`.
+
+    It is 0 where `group_deviations` says so.
+    """
     sizes_M = group_sizes(group_M)
-    squares_M = (x_M - group_means(x_M, group_M)) ** 2
+    squares_M = group_deviations(x_M, group_M, scale_M) ** 2
     return (group_means(squares_M, group_M) * sizes_M / (sizes_M - 1).clamp(min=1)).sqrt()
 
 
@@ -52,15 +75,18 @@ def lead_over_others(x_M: Tensor, group_M: Tensor) -> Tensor:
     return (x_M - group_means(x_M, group_M)) * sizes_M / (sizes_M - 1).clamp(min=1)
 
 
-def group_scores(x_M: Tensor, group_M: Tensor) -> Tensor:
-    """Return x in standard deviations from the mean of its group, 0 where all are equal, `[M]`."""
-    return (x_M - group_means(x_M, group_M)) / (group_stds(x_M, group_M) + EPSILON)
+def group_scores(x_M: Tensor, group_M: Tensor, scale_M: Tensor | None = None) -> Tensor:
+    """Return x in standard deviations from the mean of its group, 0 where all are equal up to rounding, `[M]`.
+
+    The arguments are those of `group_deviations`.
+    """
+    return group_deviations(x_M, group_M, scale_M) / (group_stds(x_M, group_M, scale_M) + EPSILON)
 
 
-def whitened(x_M: Tensor) -> Tensor:
+def whitened(x_M: Tensor, scale_M: Tensor | None = None) -> Tensor:
     """Return x with mean 0 and standard deviation 1, as far as it differs at all, `[M]`."""
     everyone_M = torch.zeros_like(x_M, dtype=torch.long)
-    return group_scores(x_M, everyone_M)
+    return group_scores(x_M, everyone_M, scale_M)
 
 
 def _numbered(group_M: Tensor) -> tuple[Tensor, Tensor]:

@@ -29,20 +29,18 @@ def squared_log_ratio(samples: Samples, settings: Settings) -> Tensor:
     return settings.kl_weight * 0.5 * (samples.logp_N - samples.ref_logp_N) ** 2
 
 
-def excess_returns(samples: Samples) -> Tensor:
-    """Return R - V(start) of each episode, `[B]`."""
-    return samples.reward_BK.sum(1) - samples.value_BK[:, 0]
-
-
 def awr_weights(samples: Samples, settings: Settings) -> Tensor:
     """Return exp(min((R - V) / beta_value, weight_limit)) of each token's episode, `[N]`."""
-    return (excess_returns(samples) / settings.beta_value).clamp(max=settings.weight_limit).exp()[samples.row_N]
+    excess_B = samples.reward_BK.sum(1) - samples.value_BK[:, 0]
+    return (excess_B / settings.beta_value).clamp(max=settings.weight_limit).exp()[samples.row_N]
 
 
 def clipped_weights(samples: Samples, _: Settings) -> Tensor:
     """Return clamp(clamp(z, -3, 3) + 1, 0.1, 5) of each token's episode, z its whitened R - V, `[N]`."""
-    z_B = whitened(excess_returns(samples)).clamp(-LARGEST_SCORE, LARGEST_SCORE)
-    return (z_B + 1).clamp(LEAST_WEIGHT, LARGEST_WEIGHT)[samples.row_N]
+    start_B = samples.value_BK[:, 0]
+    z_B = whitened(samples.returns() - start_B, samples.return_scales() + start_B.abs())
+    weight_B = (z_B.clamp(-LARGEST_SCORE, LARGEST_SCORE) + 1).clamp(LEAST_WEIGHT, LARGEST_WEIGHT)
+    return weight_B.to(samples.reward_BK.dtype)[samples.row_N]
 
 
 @objective(
@@ -59,7 +57,8 @@ def awr(samples: Samples, settings: Settings) -> Tensor:
 
 @objective(
     "weighted_sft",
-    source="AWR, arXiv:1910.00177, with the weights clamp(clamp(z, -3, 3) + 1, 0.1, 5) in place of exponentials",
+    source="AWR, arXiv:1910.00177, Algorithm 1, with the weights clamp(clamp(z, -3, 3) + 1, 0.1, 5) of whitened R - "
+    "V in place of exponentials",
     advantages=clipped_weights,
     values=True,
     kl_term=True,
@@ -70,7 +69,11 @@ def weighted_sft(samples: Samples, settings: Settings) -> Tensor:
     return samples.per_episode(cost_N) / samples.lengths().clamp(min=1)
 
 
-@objective("raft", source="RAFT, arXiv:2304.06767: fine-tuning on the episodes that succeeded", keep="success")
+@objective(
+    "raft",
+    source="RAFT, arXiv:2304.06767: -log pi of the samples of highest reward, here of every episode that succeeded",
+    keep="success",
+)
 def raft(samples: Samples, _: Settings) -> Tensor:
     """Return the cross-entropy summed over an episode's tokens, so that the step's mean is over tokens, `[B]`."""
     return -samples.per_episode(samples.logp_N) / samples.tokens_per_episode

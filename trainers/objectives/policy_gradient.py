@@ -31,7 +31,7 @@ def rloo_advantages(samples: Samples, settings: Settings) -> Tensor:
 
 @objective(
     "reinforce",
-    source="REINFORCE, Williams 1992, with reward-to-go, a baseline and the KL in the reward",
+    source="REINFORCE, Williams 1992: (R - baseline) * grad log pi, with reward-to-go and the KL in the reward",
     advantages=reinforce_advantages,
     reference=True,
     values=True,
@@ -43,7 +43,7 @@ def reinforce(samples: Samples, _: Settings) -> Tensor:
 
 @objective(
     "rloo",
-    source="RLOO, arXiv:2402.14740: the mean of the other episodes of the group as baseline",
+    source="RLOO, arXiv:2402.14740: (R_i - sum_{j != i} R_j / (n - 1)) * grad log pi, the KL in the reward",
     advantages=rloo_advantages,
     groups=True,
     reference=True,

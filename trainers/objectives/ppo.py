@@ -14,6 +14,9 @@ from turngym.trainers.objectives.clipped import clipped_surrogate, kl_penalty
 from turngym.trainers.objectives.groups import whitened
 from turngym.trainers.objectives.registry import Samples, Settings, objective
 
+Spread = tuple[list[float], list[float]]
+"""Of every token of an episode: its advantage, and the value that this is over."""
+
 
 def gae(rewards: Sequence[float], values: Sequence[float], discount: float, decay: float) -> list[float]:
     """Return sum_k (discount * decay)^k * delta_{t+k}, delta_t = r_t + discount * V_{t+1} - V_t, V = 0 after the end.
@@ -30,28 +33,30 @@ def gae(rewards: Sequence[float], values: Sequence[float], discount: float, deca
 
 
 def token_gae(spans: Sequence[tuple[int, int]], rewards: Sequence[float], values: Sequence[float],
-              settings: Settings) -> list[float]:  # fmt: skip
-    """Return the advantage of every token: one chain over all of an episode, a turn's reward on its last token."""
+              settings: Settings) -> Spread:  # fmt: skip
+    """Spread over one chain of all tokens of an episode, a turn's reward on its last token; each has its own value."""
     of_tokens = [0.0] * len(values)
     for (_, stop), reward in zip(spans, rewards, strict=True):
         of_tokens[stop - 1] += reward
-    return gae(of_tokens, values, settings.gae_discount, settings.gae_lambda)
+    return gae(of_tokens, values, settings.gae_discount, settings.gae_lambda), list(values)
 
 
 def turn_gae(spans: Sequence[tuple[int, int]], rewards: Sequence[float], values: Sequence[float],
-             settings: Settings) -> list[float]:  # fmt: skip
-    """Return for every token the advantage of its turn: a turn is one action, valued where its first token is due."""
+             settings: Settings) -> Spread:  # fmt: skip
+    """Give every token the advantage of its turn: a turn is one action, valued where its first token is due."""
     starts = [values[start] for start, _ in spans]
     advantages = gae(rewards, starts, settings.turn_discount, settings.gae_lambda)
-    return [advantage for (start, stop), advantage in zip(spans, advantages, strict=True) for _ in range(start, stop)]
+    turns = [turn for turn, (start, stop) in enumerate(spans) for _ in range(start, stop)]
+    return [advantages[turn] for turn in turns], [starts[turn] for turn in turns]
 
 
 def bilevel_gae(spans: Sequence[tuple[int, int]], rewards: Sequence[float], values: Sequence[float],
-                settings: Settings) -> list[float]:  # fmt: skip
-    """Return the advantage of every token, first over turns, then over the tokens of each turn.
+                settings: Settings) -> Spread:  # fmt: skip
+    """Spread first over turns, then over the tokens of each turn; each token has its own value.
 
     The turns are valued at their last tokens and discounted by `turn_discount`; the return so found is the reward at
-    the end of the turn's own chain of tokens (RAGEN, arXiv:2504.20073, and its code).
+    the end of the turn's own chain of tokens (RAGEN, arXiv:2504.20073, and its code, in which a turn whose reward is 0
+    is no turn of its own; here it is).
     """
     ends = [values[stop - 1] for _, stop in spans]
     over_turns = gae(rewards, ends, settings.turn_discount, settings.gae_lambda)
@@ -59,38 +64,44 @@ def bilevel_gae(spans: Sequence[tuple[int, int]], rewards: Sequence[float], valu
     for (start, stop), end, advantage in zip(spans, ends, over_turns, strict=True):
         inner = [0.0] * (stop - start - 1) + [advantage + end]
         advantages += gae(inner, values[start:stop], settings.gae_discount, settings.gae_lambda)
-    return advantages
+    return advantages, list(values)
 
 
 GAE_LEVELS = {"token": token_gae, "turn": turn_gae, "bilevel": bilevel_gae}
 """The ways to spread rewards over tokens, by the name a configuration gives them."""
 
 
-def gae_advantages(samples: Samples, settings: Settings) -> Tensor:
-    """Return the advantage of each token under the critic's values, not yet whitened, `[N]`.
+def gae_advantages(samples: Samples, settings: Settings) -> tuple[Tensor, Tensor]:
+    """Return the advantage of each token, not yet whitened, and the critic's value that it is over, each `[N]`.
 
     Turns without a sampled token (the context was full) hand their reward to the last turn that has one.
     """
     spread = GAE_LEVELS[settings.gae_level]
-    advantage_N = torch.zeros_like(samples.critic_N)
+    advantage_N, base_N = torch.zeros_like(samples.critic_N), torch.zeros_like(samples.critic_N)
     for row, reward_K in enumerate(samples.reward_BK.tolist()):
         own_N = samples.row_N == row
         lengths = torch.bincount(samples.turn_N[own_N])
         stops = lengths.cumsum(0).tolist()
         spans = list(zip([0, *stops[:-1]], stops, strict=True))
         rewards = [*reward_K[: len(spans) - 1], sum(reward_K[len(spans) - 1 :])]
-        advantage_N[own_N] = advantage_N.new_tensor(spread(spans, rewards, samples.critic_N[own_N].tolist(), settings))
-    return advantage_N
+        advantages, bases = spread(spans, rewards, samples.critic_N[own_N].tolist(), settings)
+        advantage_N[own_N], base_N[own_N] = advantage_N.new_tensor(advantages), base_N.new_tensor(bases)
+    return advantage_N, base_N
 
 
 def ppo_advantages(samples: Samples, settings: Settings) -> Tensor:
     """Return the advantage of each token, whitened over the batch, `[N]`."""
-    return whitened(gae_advantages(samples, settings))
+    advantage_N, base_N = gae_advantages(samples, settings)
+    return whitened(advantage_N, advantage_N.abs() + base_N.abs())
 
 
 def ppo_returns(samples: Samples, settings: Settings) -> Tensor:
-    """Return what the critic should have said before each token, `[N]`."""
-    return gae_advantages(samples, settings) + samples.critic_N
+    """Return what the critic should have said before each token, `[N]`: the return of the chain or turn it stands in.
+
+    That is its advantage plus the value which the advantage is over, which need not be the token's own.
+    """
+    advantage_N, base_N = gae_advantages(samples, settings)
+    return advantage_N + base_N
 
 
 @objective(

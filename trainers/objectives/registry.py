@@ -65,6 +65,14 @@ class Samples:
         """Return the number of sampled tokens of each episode, `[B]`."""
         return self.per_episode(torch.ones_like(self.logp_N))
 
+    def returns(self) -> Tensor:
+        """Return the undiscounted return of each episode, added up in float64, `[B]`."""
+        return self.reward_BK.sum(1, dtype=torch.float64)
+
+    def return_scales(self) -> Tensor:
+        """Return the sum of an episode's absolute rewards, in float64: what rounding errors are relative to, `[B]`."""
+        return self.reward_BK.abs().sum(1, dtype=torch.float64)
+
     def per_episode(self, x_N: Tensor) -> Tensor:
         """Sum token quantities over each episode, `[B]`."""
         return x_N.new_zeros(len(self.reward_BK)).index_add(0, self.row_N, x_N)
@@ -106,7 +114,7 @@ class Settings(ObjectivesConfig):
     beta: float
     """KL temperature, in units of reward per nat, above 0."""
     beta_value: float = 0.5
-    """Temperature of V*, in units of reward, above 0."""
+    """Temperature of V*, in units of reward, at least 0; above it in "awr"."""
     reward_span: float = 1.0
     """Width of the reward range."""
 

@@ -33,7 +33,8 @@ def oapl_advantages(samples: Samples, settings: Settings) -> Tensor:
 
 @objective(
     "oapl",
-    source="OAPL, arXiv:2602.19362: A*-PO with the lagged sampler as reference; V leaves the sample itself out",
+    source="OAPL, arXiv:2602.19362: (beta * log(pi / pi_sampler) - (R - V))^2, A*-PO with the lagged sampler as "
+    "reference; V = beta_value * log mean exp(R / beta_value) of the group, here without the sample itself",
     advantages=oapl_advantages,
     groups=True,
 )
@@ -50,7 +51,8 @@ def oapl(samples: Samples, settings: Settings) -> Tensor:
 
 @objective(
     "gvpo",
-    source="GVPO, arXiv:2504.19599: the partition function cancels within a group",
+    source="GVPO, arXiv:2504.19599: (beta * (l - mean l) - (R - mean R))^2 with means over the group, in which the "
+    "partition function cancels",
     groups=True,
     paired=True,
     reference=True,

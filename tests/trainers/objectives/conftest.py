@@ -38,3 +38,25 @@ def samples() -> Samples:
         success_B=torch.tensor([True, False, True, True, False, False]),
         tokens_per_episode=len(pairs) / 6,
     )
+
+
+@pytest.fixture
+def alike_but_for_rounding() -> Samples:
+    """One return in every group of four, 0.6 or 0: its turns in four orders, or shaped by potentials of any size.
+
+    In single precision, as in a run.
+    """
+    generator = torch.Generator().manual_seed(2)
+    groups = []
+    for weight in (0.0, 0.7, 10.0, 300.0):
+        for _ in range(8):
+            orders = [torch.randperm(6, generator=generator) for _ in range(4)]
+            plain_BK = torch.tensor([0.1, 0.05, 0.2, 0.15, 0.03, 0.07], dtype=torch.float64)[torch.stack(orders)]
+            phi_BK = torch.rand(4, 7, generator=generator, dtype=torch.float64) * weight
+            phi_BK[:, 0], phi_BK[:, -1] = 0.6 if weight else 0.0, 0.0
+            groups.append(plain_BK + phi_BK.diff(dim=1))
+    count = 4 * len(groups)
+    return Samples(
+        logp_N=torch.zeros(count), row_N=torch.arange(count), turn_N=torch.zeros(count, dtype=torch.long),
+        reward_BK=torch.cat(groups).float(), group_B=torch.arange(count) // 4,
+    )  # fmt: skip

@@ -163,12 +163,39 @@ def gae(b: Batch, i: int, level: str) -> dict[int, float]:
     return found
 
 
+def mixed_returns(rewards: list[float], values: list[float], discount: float) -> list[float]:
+    """Return the lambda-returns of a chain: G = r + discount * (0.2 * V' + 0.8 * G'), from its end."""
+    found: list[float] = []
+    for place in range(len(rewards) - 1, -1, -1):
+        following = 0.2 * values[place + 1] + 0.8 * found[0] if found else 0.0
+        found.insert(0, rewards[place] + discount * following)
+    return found
+
+
+def critic_targets(b: Batch, i: int, level: str) -> dict[int, float]:
+    """Return what the critic should have said before each token of an episode: the return of the chain it stands in."""
+    at, turns = b.at[i], range(b.turns[i])
+    of = {t: [n for n in at if b.turn[n] == t] for t in turns}
+    if level == "token":
+        rewards = [b.reward[i, b.turn[n]] if n == of[b.turn[n]][-1] else 0.0 for n in at]
+        return dict(zip(at, mixed_returns(rewards, [b.critic[n] for n in at], 0.9), strict=True))
+    valued = [b.critic[of[t][0 if level == "turn" else -1]] for t in turns]
+    of_turns = mixed_returns([b.reward[i, t] for t in turns], valued, 0.95)
+    if level == "turn":
+        return {n: of_turns[b.turn[n]] for n in at}
+    found: dict[int, float] = {}
+    for t in turns:
+        rewards = [0.0] * (len(of[t]) - 1) + [of_turns[t]]
+        found.update(zip(of[t], mixed_returns(rewards, [b.critic[n] for n in of[t]], 0.9), strict=True))
+    return found
+
+
 def ppo(b: Batch, i: int, level: str = "token") -> float:
     advantages = {n: a for j in range(6) for n, a in gae(b, j, level).items()}
     mean, std = float(np.mean(list(advantages.values()))), float(np.std(list(advantages.values()), ddof=1))
-    # The critic has not moved since it valued the batch, so its error is the advantage before whitening.
-    costs = [b.surrogate(n, (advantages[n] - mean) / (std + 1e-6), 0.1, 0.15) + b.k3(n) + 0.5 * advantages[n] ** 2 / 2
-             for n in b.at[i]]  # fmt: skip
+    targets = critic_targets(b, i, level)
+    costs = [b.surrogate(n, (advantages[n] - mean) / (std + 1e-6), 0.1, 0.15) + b.k3(n)
+             + 0.5 * (b.critic[n] - targets[n]) ** 2 / 2 for n in b.at[i]]  # fmt: skip
     return float(sum(costs) / (len(b.logp) / 6))
 
 

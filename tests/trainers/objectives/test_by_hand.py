@@ -68,6 +68,6 @@ def test_losses_by_hand(name: str, expected: list[float]) -> None:
 def test_bilevel_advantages_by_hand() -> None:
     """Turns from the end: 0.75, then 0.95 * 0.25 - 0.25 + 0.95 * 0.5 * 0.75 = 0.34375, which its first token halves."""
     settings = replace(SETTINGS, gae_level="bilevel", turn_discount=0.95, gae_lambda=0.5)
-    found_N = gae_advantages(three_episodes(), settings)
+    found_N, _ = gae_advantages(three_episodes(), settings)
     # The third episode: -0.25, then -0.0125 - 0.95 * 0.5 * 0.25.
     assert found_N.tolist() == pytest.approx([0.171875, 0.34375, 0.75, -0.25, -0.13125, -0.25], abs=1e-12)

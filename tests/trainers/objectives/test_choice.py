@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from turngym.trainers.astarpo import weigh
 from turngym.trainers.config import TrainConfig
-from turngym.trainers.objectives import OBJECTIVES, chosen_objective, group_size, step_settings
+from turngym.trainers.objectives import OBJECTIVES, Samples, chosen_objective, group_size, step_settings
 
 
 def config(objectives: dict[str, Any] | None = None, **stage: Any) -> TrainConfig:
@@ -50,6 +51,35 @@ def test_every_objective_runs_with_the_defaults(name: str) -> None:
 def test_what_does_not_fit_is_refused(chosen: TrainConfig, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         chosen_objective(chosen)
+
+
+def with_beta_value(name: str, beta_value: float) -> TrainConfig:
+    chosen = config(objective=name)
+    return replace(chosen, values=replace(chosen.values, beta_value=beta_value))
+
+
+@pytest.mark.parametrize("beta_value", [0.0, -0.1, float("nan")])
+def test_a_temperature_that_is_divided_by_must_be_above_zero(beta_value: float) -> None:
+    with pytest.raises(ValueError, match=r"values.beta_value\), which must be above 0, got .*: set it, to 0.05 say"):
+        chosen_objective(with_beta_value("awr", beta_value))
+
+
+@pytest.mark.parametrize("name", [name for name in OBJECTIVES if name != "awr"])
+def test_elsewhere_a_temperature_of_zero_stands_for_the_largest_return(name: str, samples: Samples) -> None:
+    chosen = with_beta_value(name, 0.0)
+    objective, settings = chosen_objective(chosen), step_settings(chosen, 0.1, 1.0)
+    assert objective.loss(weigh(samples, objective, settings), settings).isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["astarpo", "astarpo_turn", "reinforce", "awr", "weighted_sft", "ppo"])
+def test_what_reads_values_does_not_choose_episodes_by_their_end(name: str) -> None:
+    with pytest.raises(ValueError, match=f"filter success drops episodes .* {name} .*leave the filter empty"):
+        chosen_objective(config({"filter": "success"}, objective=name))
+
+
+@pytest.mark.parametrize("name", ["raft", "grpo", "rloo", "gvpo"])
+def test_what_reads_no_values_may(name: str) -> None:
+    assert chosen_objective(config({"filter": "success"}, objective=name)).name == name
 
 
 def test_any_objective_may_be_filtered_within_groups() -> None:

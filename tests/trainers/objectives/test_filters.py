@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -90,6 +92,35 @@ def test_linear_top_p_follows_the_rule_step_by_step() -> None:
         stds = (torch.rand(7, generator=generator, dtype=torch.float64) - 0.2).clamp(min=0).tolist()
         mass = float(torch.rand(1, generator=generator))
         assert kept("top_p", spread(*stds), Settings(beta=0.1, filter_mass=mass)) == ragen_top_p(stds, mass)
+
+
+def test_groups_that_differ_by_rounding_alone_do_not_differ(alike_but_for_rounding: Samples) -> None:
+    samples = alike_but_for_rounding
+    assert len(set(samples.reward_BK.sum(1).tolist())) > 20  # rounding there is
+    for mass in (0.9, 1.0):
+        assert not FILTERS["top_p"](samples, Settings(beta=0.1, filter_mass=mass)).any()
+    assert not FILTERS["mixed"](samples, SETTINGS).any()
+    for name in ("grpo", "dr_grpo"):
+        advantages = OBJECTIVES[name].advantages
+        assert advantages is not None and not advantages(samples, SETTINGS).any()
+
+
+def test_a_small_difference_is_one(alike_but_for_rounding: Samples) -> None:
+    reward_BK = alike_but_for_rounding.reward_BK.clone()
+    reward_BK[::4, 0] += 0.01
+    samples = replace(alike_but_for_rounding, reward_BK=reward_BK)
+    assert FILTERS["mixed"](samples, SETTINGS).all()
+
+
+def test_equal_states_that_differ_by_rounding_alone_do_not_differ() -> None:
+    """GiGPO: rewards to go of 0, which discounted ones cancel to."""
+    reward_BK = torch.tensor([[0.0, 0.0], [-0.95 * 0.3, 0.3], [-0.95 * 7.1, 7.1]])
+    samples = Samples(
+        logp_N=torch.zeros(3), row_N=torch.arange(3), turn_N=torch.zeros(3, dtype=torch.long), reward_BK=reward_BK,
+        group_B=torch.tensor([0, 1, 2]), state_BK=torch.tensor([[4, -1], [4, -1], [4, -1]]),
+    )  # fmt: skip
+    advantages = OBJECTIVES["gigpo"].advantages
+    assert advantages is not None and not advantages(samples, SETTINGS).any()
 
 
 def test_the_filters_that_objectives_come_with() -> None:

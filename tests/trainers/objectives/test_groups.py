@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from turngym.trainers.objectives.groups import (
-    EPSILON,
+    group_deviations,
     group_means,
     group_scores,
     group_sizes,
@@ -35,11 +35,29 @@ def test_the_lead_leaves_the_member_itself_out() -> None:
     assert lead_over_others(X_M, GROUP_M).tolist() == pytest.approx([-4.5, -4.0, -1.5, 0.0, 6.0, 4.0])
 
 
-def test_equal_members_have_no_advantage() -> None:
-    equal_M = torch.full((6,), 0.1)
-    assert group_scores(equal_M, GROUP_M).abs().max() < 0.1
-    assert group_stds(equal_M, GROUP_M).max() < EPSILON
-    assert lead_over_others(equal_M, GROUP_M).abs().max() < 1e-6
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("value", "count"), [(0.7, 16), (3.3, 16), (10.1, 7), (100.7, 3), (0.0, 5), (-0.1, 6)])
+def test_equal_members_have_no_advantage(value: float, count: int, dtype: torch.dtype) -> None:
+    equal_M, group_M = torch.full((count,), value, dtype=dtype), torch.zeros(count, dtype=torch.long)
+    assert not group_deviations(equal_M, group_M).any()
+    assert not group_stds(equal_M, group_M).any()
+    assert not group_scores(equal_M, group_M).any()
+    assert not whitened(equal_M).any()
+    assert lead_over_others(equal_M, group_M).abs().max() < 1e-4
+
+
+def test_rounding_is_relative_to_what_was_added_up() -> None:
+    """What is left of 30 - 30 may be off by 1e-6; of 1 - 1 it may not, and one group does not excuse another."""
+    x_M, group_M = torch.tensor([0.0, 2e-6, 0.0, 2e-6], dtype=torch.float64), torch.tensor([0, 0, 1, 1])
+    scale_M = torch.tensor([60.0, 60.0, 2.0, 2.0])
+    assert group_deviations(x_M, group_M, scale_M).tolist() == pytest.approx([0.0, 0.0, -1e-6, 1e-6], rel=1e-12)
+    assert group_stds(x_M, group_M, scale_M).tolist() == pytest.approx([0.0, 0.0, 2**0.5 * 1e-6, 2**0.5 * 1e-6])
+    scores = group_scores(x_M, group_M, scale_M).tolist()
+    assert scores[:2] == [0.0, 0.0] and scores[3] == -scores[2] > 0.4
+
+
+def test_what_is_not_a_number_is_not_called_equal() -> None:
+    assert group_deviations(torch.tensor([1.0, torch.nan]), torch.tensor([0, 0])).isnan().all()
 
 
 def test_whitening() -> None:

@@ -100,3 +100,13 @@ def test_weights_of_imitation_are_bounded(samples: Samples) -> None:
     sft_N = weigh(samples, OBJECTIVES["weighted_sft"], SETTINGS).advantage_N
     assert float(awr_N.max()) <= torch.tensor(3.0).double().exp() and float(awr_N.min()) >= 0
     assert 0.1 <= float(sft_N.min()) < float(sft_N.max()) <= 5.0
+
+
+def test_what_went_as_expected_up_to_rounding_is_not_whitened(alike_but_for_rounding: Samples) -> None:
+    return_B = alike_but_for_rounding.returns().round(decimals=1)
+    assert return_B.unique().tolist() == [0.0, 0.6]
+    samples = replace(alike_but_for_rounding, value_BK=return_B.float()[:, None])
+    assert weigh(samples, OBJECTIVES["weighted_sft"], SETTINGS).advantage_N.unique().tolist() == [1.0]
+    high = replace(samples, reward_BK=samples.reward_BK + 100.0, critic_N=return_B.float() + 600.0)  # one token each
+    assert (high.returns() - high.critic_N).unique().numel() > 5
+    assert not weigh(high, OBJECTIVES["ppo"], SETTINGS).advantage_N.any()
