@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from turngym.agents.episode import Episode, Turn
 from turngym.agents.evaluation import instance_range
 from turngym.agents.rollout import collect_episodes
-from turngym.agents.scripted import OracleAgent, RandomAgent
+from turngym.agents.scripted import RandomAgent
 from turngym.cli import main
 from turngym.cli.config import CONFIG_FILE, read_config, write_toml
 from turngym.cli.values import STORE_FILE
 from turngym.trainers.config import EnvConfig, ShapingConfig, TrainConfig
+from turngym.trainers.metrics import Metrics
 from turngym.trainers.play import play
 from turngym.trainers.rounds import store_name
 from turngym.trainers.value_store import ValueStore
@@ -111,24 +113,53 @@ def test_explorers_are_shown_with_what_their_turns_are_worth(
     assert 0 < alone < 1 and 0 < pooled < 1 and alone != pooled
 
 
+def won_or_lost(seed: int, *, won: bool) -> Episode:
+    """Return an episode of one turn, decided by the reply."""
+    turn = Turn(observation="", action="right" if won else "left", reward=float(won), task_reward=float(won),
+                state_key="start|1", potential=0.0, valid=True)  # fmt: skip
+    return Episode(env_id="turngym/FrozenLake-v0", split="train", index=0, seed=seed, turns=[turn], success=won)
+
+
 def test_the_rounds_of_a_run_are_shown_with_their_composed_value(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = made_run(tmp_path, size=2, max_episode_steps=4)
+    """Each as often won as the optimum of the round before, at temperatures that make the odds 1/4, 1/2 and 7/8."""
+    folder = made_run(tmp_path, size=2, samples=0)
+    config = read_config(folder / CONFIG_FILE)
+    config = replace(config, astarpo=replace(config.astarpo, reset_every=10),
+                     values=replace(config.values, prior_strength=0.0))  # fmt: skip
+    (folder / CONFIG_FILE).write_text(write_toml(config), encoding="utf-8")
+
+    def play_round(number: int, wins: int, games: int) -> None:
+        with ValueStore(folder / store_name(number), FINGERPRINT) as store:
+            store.add([won_or_lost(seed, won=seed < wins) for seed in range(games)])
+
+    def said() -> str:
+        assert main(["values", str(folder), "--beta-value", "0.5"]) == 0
+        return capsys.readouterr().out
+
+    play_round(1, 1, 4)
     ValueStore(folder / store_name(2), FINGERPRINT).close()  # its stage 1 has only begun
-    assert main(["values", str(folder)]) == 0
-    before = capsys.readouterr().out
-    assert "Rounds" not in before
-    with ValueStore(folder / store_name(2), FINGERPRINT) as store:
-        instances = instance_range("train", 4)
-        store.add(collect_episodes(OracleAgent(), "turngym/FrozenLake-v0", instances, env_kwargs={"size": 2}))
-    assert main(["values", str(folder)]) == 0
-    out = capsys.readouterr().out
-    assert out.startswith(before) and "Rounds, at temperature 0.5" in out
-    _, _, _, first, alone = table_row(out, "round 1")
-    episodes, success, mean, second, composed = table_row(out, "round 2")
-    assert (episodes, success, mean, second) == (4, 1, 1, 1)
-    assert first == alone < 1 and composed == pytest.approx((first + 1) / 2, abs=1e-3)
+    before = said()
+    assert "Rounds" not in before and "metrics.jsonl" not in before
+    play_round(2, 1, 2)
+    out = said()
+    assert out.startswith(before) and "Rounds" not in out and "metrics.jsonl does not tell" in out
+    metrics = Metrics(folder / "metrics.jsonl")
+    for step, beta in ((9, 5.0), (10, 1 / np.log(3)), (11, 4.0), (20, 1 / np.log(7))):
+        metrics.add("astarpo", {"step": step, "beta": beta})
+    out = said()
+    # log E_ref exp(R / b) is log 6/4 with odds 1/4 at exp(1 / b) = 3, log 8/2 with odds 1/2 at 7.
+    first = [1 / np.log(3), np.log(6 / 4) / np.log(3)]
+    assert table_row(out, "round 1") == pytest.approx([4, 0.25, 0.25, *first, *first], abs=1e-3)
+    second = [1 / np.log(7), np.log(4) / np.log(7)]
+    # With odds 1/4 at the temperature where exp(1 / b) = 3 * 7 it is log 24/4.
+    both = [1 / np.log(21), np.log(24 / 4) / np.log(21)]
+    assert table_row(out, "round 2") == pytest.approx([2, 0.5, 0.5, *second, *both], abs=1e-3)
+    play_round(3, 7, 8)  # its first step is still to come
+    third = [1 / np.log(7), np.log(1 / 8 + 7 * 7 / 8) / np.log(7)]
+    all_three = [1 / np.log(147), np.log(150 / 4) / np.log(147)]
+    assert table_row(said(), "round 3") == pytest.approx([8, 0.875, 0.875, *third, *all_three], abs=1e-3)
 
 
 def test_a_game_without_turn_limit_has_no_values_of_states(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

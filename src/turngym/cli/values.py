@@ -18,15 +18,17 @@ from turngym.agents.rollout import make_env, text_env
 from turngym.cli.config import CONFIG_FILE, check_env, read_config
 from turngym.cli.errors import UsageError
 from turngym.cli.options import parse
+from turngym.cli.report import METRICS_FILE
 from turngym.cli.terminal import make_console, printable
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.importance import effective_share
 from turngym.trainers.luck import bracket, recommend, variance_split
-from turngym.trainers.pool import ValueEstimates, composed_values, estimate_values
-from turngym.trainers.rounds import store_name
+from turngym.trainers.metrics import Metrics
+from turngym.trainers.pool import ValueEstimates, composed_beta, composed_values, estimate_values
+from turngym.trainers.rounds import round_betas, round_estimates, store_name
 from turngym.trainers.shaping import return_range
 from turngym.trainers.soft_values import monte_carlo_values, read_transitions, soft_values
-from turngym.trainers.value_rows import REFERENCE, StoredTurn
+from turngym.trainers.value_rows import REFERENCE, StoredTurn, StoreSummary
 from turngym.trainers.value_store import ValueStore, ValueStoreError
 
 STORE_FILE = store_name(1)
@@ -40,9 +42,12 @@ EFFECTIVE = (
     "turn alike; the values of instances above are from the reference's episodes alone."
 )
 ROUNDS = (
-    "All above is of round 1. Composed: the mean of V* over the rounds so far, which is V* of the first reference at "
-    "this temperature divided by their number, if each round ended at its optimum at this temperature."
+    "All above the rounds is of round 1. Beta: the temperature of the last step taken by the end of the round, in "
+    "units of reward; V* of the round's reference is at it. Composed: the mean of V* over the rounds so far, weighted "
+    "by 1 / beta: V* of the first reference at `to beta`, 1 / (sum of 1 / beta), if each round before ended at its "
+    "optimum. Chance and few samples err as above, the more the lower the temperature."
 )
+NO_BETAS = "The run's metrics.jsonl does not tell at which temperatures its rounds were solved: their V* is left out."
 LONGEST_VALUE = 64
 """Characters shown of a part of the fingerprint; those that are hashes have as many."""
 
@@ -56,7 +61,7 @@ class ValuesOptions:
     split: Literal["train", "validation", "test"] = "train"
     """Which instances."""
     beta_value: float | None = None
-    """Temperature of V*, in units of the reward range; the run's own unless given."""
+    """Temperature of V*, in units of the reward range; the run's own unless given. Rounds have theirs."""
 
 
 def run(words: Sequence[str]) -> int:
@@ -150,22 +155,36 @@ def estimated(store: ValueStore, config: TrainConfig, options: ValuesOptions, be
 
 
 def describe_rounds(folder: Path, config: TrainConfig, options: ValuesOptions) -> list[str | Table]:
-    """Return what stage 1 of each round found, where the reference was reset."""
-    low, high = text_env(make_env(config.env.id, config.env.kwargs)).reward_range
-    beta = temperature(config, options, high - low)
-    columns = ("episodes", "success", "mean return", "V*", "composed")
-    table = number_table(f"Rounds, at temperature {beta:g}", columns)
-    rounds: list[ValueEstimates] = []
-    while (path := folder / store_name(len(rounds) + 1)).is_file():
+    """Return what stage 1 of each round found, where the reference was reset.
+
+    Raises:
+        UsageError: The returns do not fit the environment.
+    """
+    held: list[StoreSummary] = []
+    while (path := folder / store_name(len(held) + 1)).is_file():
         with ValueStore(path, None) as store:
             summary = store.summary(options.split)
-            if not summary.episodes:  # its stage 1 has only begun
-                break
-            rounds.append(estimated(store, config, options, beta))
-        composed = np.mean(list(composed_values(rounds).values()))
-        numbers = (summary.success_rate, summary.mean_return, rounds[-1].values.mean(), composed)
-        table.add_row(f"round {len(rounds)}", str(summary.episodes), *(f"{number:.3f}" for number in numbers))
-    return [table, ROUNDS] if len(rounds) > 1 else []
+        if not summary.episodes:  # its stage 1 has only begun
+            break
+        held.append(summary)
+    if len(held) < 2:
+        return []
+    betas = round_betas(Metrics(folder / METRICS_FILE), len(held), config)
+    if betas is None:
+        return [NO_BETAS]
+    try:
+        rounds = round_estimates(folder, betas, config, options.split)
+    except ValueError as error:
+        raise UsageError(f"the values of the rounds cannot be estimated: {error}") from error
+    table = number_table("Rounds", ("episodes", "success", "return", "beta", "V*", "to beta", "composed"))
+    for number, (summary, beta) in enumerate(zip(held, betas, strict=True), 1):
+        composed = np.mean(list(composed_values(rounds[:number], betas[:number]).values()))
+        table.add_row(
+            f"round {number}", str(summary.episodes), f"{summary.success_rate:.3f}", f"{summary.mean_return:.3f}",
+            f"{beta:.4g}", f"{rounds[number - 1].values.mean():.3f}", f"{composed_beta(betas[:number]):.4g}",
+            f"{composed:.3f}",
+        )  # fmt: skip
+    return [table, ROUNDS]
 
 
 def describe_luck(turns: Iterable[StoredTurn], beta: float, *, reasoning: bool) -> list[str]:
