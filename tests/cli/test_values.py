@@ -20,9 +20,10 @@ from turngym.trainers.config import EnvConfig, ShapingConfig, TrainConfig
 from turngym.trainers.metrics import Metrics
 from turngym.trainers.play import play
 from turngym.trainers.rounds import store_name
+from turngym.trainers.value_rows import REFERENCE
 from turngym.trainers.value_store import ValueStore
 
-FINGERPRINT = {"reference weights": "ab" * 32, "environment": "lake", "seed": "\x1b[31m0"}
+FINGERPRINT = {"reference weights": "ab" * 32, "environment": "lake", "temperature": "\x1b[31m1.0"}
 
 
 def made_run(folder: Path, env_id: str = "turngym/FrozenLake-v0", *, samples: int = 12, **env_kwargs: Any) -> Path:
@@ -47,7 +48,7 @@ def test_a_game_of_skill(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert main(["values", str(folder)]) == 0
     captured = capsys.readouterr()
     out = captured.out
-    assert captured.err == "" and "\x1b" not in out and "\\u{1b}[31m0" in out
+    assert captured.err == "" and "\x1b" not in out and "\\u{1b}[31m1.0" in out
     assert "ab" * 32 in out and "environment" in out
     assert "48 episodes of 4 instances (train split)" in out and "at temperature 0.5" in out
     value, mean, optimistic = (np.array(table_row(out, name)) for name in ("V*", "mean return", "V^E"))
@@ -200,3 +201,78 @@ def test_returns_beyond_the_reward_range_are_an_answer(tmp_path: Path, capsys: p
         store.add([episode])
     assert main(["values", str(folder)]) == 2
     assert "the values cannot be estimated: instance 0 has returns" in capsys.readouterr().err
+
+
+# Merging ------------------------------------------------------------------------------------------------------------
+
+
+def episodes_of(path: Path, behaviour: str = REFERENCE) -> int:
+    with ValueStore(path, None) as store:
+        return store.summary(behaviour=behaviour).episodes
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> tuple[Path, Path]:
+    """Return two runs of one reference, of which the second has explored too."""
+    env_id, kwargs = "turngym/FrozenLake-v0", {"size": 2, "max_episode_steps": 4}
+    folders = tmp_path / "one", tmp_path / "two"
+    for folder in folders:
+        folder.mkdir()
+        made_run(folder, env_id, samples=3, **kwargs)
+    with ValueStore(folders[1] / STORE_FILE, FINGERPRINT) as store:
+        instances = instance_range("train", 4, seed=9)
+        store.add(collect_episodes(RandomAgent(), env_id, instances, env_kwargs=kwargs))
+    explored(folders[1], env_id, -1.0, **kwargs)
+    return folders
+
+
+def test_episodes_of_other_runs_are_merged_once(
+    runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two = runs
+    alone = tmp_path / "alone.sqlite"
+    with ValueStore(alone, FINGERPRINT) as store:
+        store.add([won_or_lost(77, won=True)])
+    assert main(["values", str(one), "--merge", str(two), str(alone)]) == 0
+    out = capsys.readouterr().out
+    assert f"{two / STORE_FILE}: 164 new episodes merged.\n{alone}: 1 new episodes merged.\n" in out
+    assert "17 episodes of 4 instances" in out and "Who played" in out
+    assert episodes_of(one / STORE_FILE) == 17 and episodes_of(one / STORE_FILE, "temperature 2.0\x1b") == 160
+    assert episodes_of(two / STORE_FILE) == 16 and episodes_of(alone) == 1, "the others stay as they are"
+    assert main(["values", str(one), "--merge", str(two), str(alone), str(one)]) == 0
+    assert capsys.readouterr().out.count(": 0 new episodes merged.") == 3
+    assert episodes_of(one / STORE_FILE) == 17
+
+
+@pytest.mark.parametrize("what", [*FINGERPRINT, "reward shaping"])
+def test_a_store_of_another_set_up_is_not_merged(
+    runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
+    with ValueStore(tmp_path / "other.sqlite", {**FINGERPRINT, what: "other"}) as store:
+        store.add([won_or_lost(77, won=True)])
+    assert main(["values", str(runs[0]), "--merge", str(tmp_path / "other.sqlite")]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and f"another set-up: {what} is 'other' there, " in captured.err
+    assert episodes_of(runs[0] / STORE_FILE) == 12
+
+
+def test_what_is_no_store_is_not_merged(
+    runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text").write_text("no database, but a text of some length" * 99, encoding="utf-8")
+    (tmp_path / "folder").mkdir()
+    for name, message in (("absent", "there is no value store"), ("text", "is not a usable value store"),
+                          ("folder", "there is no value store")):  # fmt: skip
+        assert main(["values", str(runs[0]), "--merge", str(tmp_path / name)]) == 2
+        captured = capsys.readouterr()
+        assert captured.out == "" and message in captured.err and str(tmp_path / name) in captured.err
+    assert episodes_of(runs[0] / STORE_FILE) == 12
+
+
+def test_nothing_is_merged_into_a_run_that_learns(runs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    (runs[0] / "checkpoints" / "step-000002").mkdir(parents=True)
+    assert main(["values", str(runs[0]), "--merge", str(runs[1])]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and "stage 2 of the run" in captured.err and "merge into a run without" in captured.err
+    assert episodes_of(runs[0] / STORE_FILE) == 12
+    assert main(["values", str(runs[0])]) == 0

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -60,6 +60,9 @@ class ValuesOptions:
     """A run folder whose stage 1 has begun."""
     split: Literal["train", "validation", "test"] = "train"
     """Which instances."""
+    merge: list[str] = field(default_factory=list)
+    """Run folders or value stores of the same reference, whose episodes of round 1 are added first, explorers' too: the
+    run must not have begun to learn, and they count as its own, also as samples and tokens of its stage 1."""
     beta_value: float | None = None
     """Temperature of V*, in units of the reward range; the run's own unless given. Rounds have theirs."""
 
@@ -73,6 +76,8 @@ def run(words: Sequence[str]) -> int:
     console = make_console()
     try:
         with ValueStore(path, None) as store:
+            for line in merge_stores(store, path.parent, options.merge):
+                console.print(line, soft_wrap=True)
             for part in describe_store(store, config, options):
                 console.print(part, soft_wrap=isinstance(part, str))
         for part in describe_rounds(path.parent, config, options):
@@ -96,6 +101,23 @@ def find_store(folder: Path) -> tuple[TrainConfig, Path]:
         raise UsageError(f"the run {folder} has no {STORE_FILE}: its stage 1 has not begun; continue it with: "
                          f"turngym train --resume {folder}")  # fmt: skip
     return read_config(folder / CONFIG_FILE), folder / STORE_FILE
+
+
+def merge_stores(store: ValueStore, folder: Path, others: Sequence[str]) -> Iterator[str]:
+    """Add the episodes of other stores to that of a run, and say of each how many were new.
+
+    Raises:
+        UsageError: Stage 2 of the run has begun.
+        ValueStoreError: A store is absent, unusable or of another set-up; those before it are merged.
+    """
+    if others and any((folder / "checkpoints").glob("step-*")):
+        raise UsageError(
+            f"stage 2 of the run {folder} has begun, and the values it learns by would change under it: "
+            "merge into a run without checkpoints"
+        )
+    for other in map(Path, others):
+        path = other / STORE_FILE if other.is_dir() else other
+        yield f"{printable(str(path))}: {store.merge(path)} new episodes merged."
 
 
 def describe_store(store: ValueStore, config: TrainConfig, options: ValuesOptions) -> list[str | Table]:
