@@ -258,8 +258,9 @@ class ValueStore:
             "FROM episodes WHERE behaviour = ? AND split = ?",
             (behaviour, split),
         ).fetchone()
-        (turns,) = self._database.execute(
-            "SELECT COUNT(*) FROM turns JOIN episodes ON episode = id WHERE behaviour = ? AND split = ?",
+        turns, task_return = self._database.execute(
+            "SELECT COUNT(*), COALESCE(SUM(task_reward), 0.0) FROM turns JOIN episodes ON episode = id "
+            "WHERE behaviour = ? AND split = ?",
             (behaviour, split),
         ).fetchone()
         return StoreSummary(
@@ -268,6 +269,7 @@ class ValueStore:
             turns=turns,
             tokens=tokens,
             mean_return=math.nan if mean_return is None else mean_return,
+            mean_task_return=task_return / episodes if episodes else math.nan,
             success_rate=math.nan if success_rate is None else success_rate,
         )
 

@@ -68,8 +68,39 @@ def test_a_store_of_shaped_returns(tmp_path: Path, capsys: pytest.CaptureFixture
         store.add(play(RandomAgent(), instance_range("train", 20), config, shaped=True))
     assert main(["values", str(folder)]) == 0
     out = capsys.readouterr().out
-    assert table_row(out, "mean return")[1] < 0, "returns below the range of the game itself"
+    assert table_row(out, "mean shaped return")[1] < 0, "returns below the range of the game itself"
     assert "at temperature 0.5" in out, "its unit is the unshaped range"
+
+
+def test_the_return_of_the_task_is_told_apart_from_the_shaped_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Half of the games are won, each costs a quarter."""
+    folder = made_run(tmp_path, size=2, samples=0)
+
+    def said(shaping: ShapingConfig, paid: float) -> str:
+        config = read_config(folder / CONFIG_FILE)
+        config = replace(config, shaping=shaping, astarpo=replace(config.astarpo, reset_every=10))
+        (folder / CONFIG_FILE).write_text(write_toml(config), encoding="utf-8")
+        for number, wins in ((1, 2), (2, 3)):
+            (folder / store_name(number)).unlink(missing_ok=True)
+            with ValueStore(folder / store_name(number), FINGERPRINT) as store:
+                episodes = [won_or_lost(seed, won=seed < wins) for seed in range(4)]
+                for episode in episodes:
+                    episode.turns[0].reward -= paid
+                store.add(episodes)
+        assert main(["values", str(folder)]) == 0
+        return capsys.readouterr().out
+
+    Metrics(folder / "metrics.jsonl").add("astarpo", {"step": 10, "beta": 1.0})
+    out = said(ShapingConfig(step_cost=0.25), 0.25)
+    assert "success 0.500, mean task return 0.500, mean shaped return 0.250.\n[shaping] adds to the rewards" in out
+    assert table_row(out, "mean shaped return") == [0.25] * 6 and "Variance of the shaped returns" in out
+    assert "Rounds, V* of shaped returns" in out and "task return   shaped" in out
+    assert table_row(out, "round 2")[:4] == [4, 0.75, 0.75, 0.5]
+    out = said(ShapingConfig(), 0.0)
+    assert "success 0.500, mean return 0.500.\n" in out and "shap" not in out and "task" not in out
+    assert table_row(out, "round 2")[:3] == [4, 0.75, 0.75]
 
 
 def test_a_game_of_chance(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

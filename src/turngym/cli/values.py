@@ -26,7 +26,7 @@ from turngym.trainers.luck import bracket, recommend, variance_split
 from turngym.trainers.metrics import Metrics
 from turngym.trainers.pool import ValueEstimates, composed_beta, composed_values, estimate_values
 from turngym.trainers.rounds import round_betas, round_estimates, store_name
-from turngym.trainers.shaping import return_range
+from turngym.trainers.shaping import is_shaped, return_range
 from turngym.trainers.soft_values import monte_carlo_values, read_transitions, soft_values
 from turngym.trainers.value_rows import REFERENCE, StoredTurn, StoreSummary
 from turngym.trainers.value_store import ValueStore, ValueStoreError
@@ -36,6 +36,10 @@ QUANTILES = {"least": 0.0, "10%": 0.1, "median": 0.5, "90%": 0.9, "most": 1.0}
 BRACKET = (
     "The true V* lies between the true mean return and the true V^E, which counts luck as skill; without chance it is "
     "V^E. Few samples put V^E too low, and V* here is shrunk towards the pool."
+)
+SHAPED = (
+    "[shaping] adds to the rewards that are learned from: V*, V^E, luck and spread below are of the shaped return; "
+    "success and what is called so are of the task."
 )
 EFFECTIVE = (
     "Effective: how many turns of the reference say as much about its odds. What replies lead to is learned from every "
@@ -133,29 +137,38 @@ def describe_store(store: ValueStore, config: TrainConfig, options: ValuesOption
     env = text_env(make_env(config.env.id, config.env.kwargs))
     low, high = env.reward_range
     beta = temperature(config, options, high - low)
-    returns = store.returns(options.split)
     estimates = estimated(store, config, options, beta)
-    lower_I, upper_I = bracket(returns, beta)
+    kind = kind_of_return(config)
+    lower_I, upper_I = bracket(store.returns(options.split), beta)
     rows = {
         "V*": estimates.values,
         "its std": estimates.stds,
-        "mean return": lower_I,
+        f"mean {kind}": lower_I,
         "V^E": upper_I,
         "V^E - mean": upper_I - lower_I,
         "samples": estimates.counts.astype(np.float64),
     }
+    returns = f"mean {kind} {summary.mean_return:.3f}"
+    if is_shaped(config):
+        returns = f"mean task return {summary.mean_task_return:.3f}, {returns}"
     held = (
         f"{summary.episodes} episodes of {summary.instances} instances ({options.split} split), {summary.turns} turns, "
-        f"{summary.tokens} tokens; success {summary.success_rate:.3f}, mean return {summary.mean_return:.3f}."
+        f"{summary.tokens} tokens; success {summary.success_rate:.3f}, {returns}."
     )
     return [
         fingerprint_table(store.fingerprint),
         held,
+        *([SHAPED] if is_shaped(config) else []),
         quantile_table(rows, f"Over instances, at temperature {beta:g}"),
         BRACKET,
-        *describe_luck(store.turns(split=options.split), beta, reasoning=env.reasoning),
+        *describe_luck(store.turns(split=options.split), beta, kind, reasoning=env.reasoning),
         *describe_behaviours(store, options.split, beta, reasoning=env.reasoning),
     ]
+
+
+def kind_of_return(config: TrainConfig) -> str:
+    """Return what the returns in a run's value stores are called."""
+    return "shaped return" if is_shaped(config) else "return"
 
 
 def temperature(config: TrainConfig, options: ValuesOptions, reward_span: float) -> float:
@@ -198,18 +211,22 @@ def describe_rounds(folder: Path, config: TrainConfig, options: ValuesOptions) -
         rounds = round_estimates(folder, betas, config, options.split)
     except ValueError as error:
         raise UsageError(f"the values of the rounds cannot be estimated: {error}") from error
-    table = number_table("Rounds", ("episodes", "success", "return", "beta", "V*", "to beta", "composed"))
+    shaped = is_shaped(config)
+    returns = ("task return", "shaped") if shaped else ("return",)
+    table = number_table("Rounds, V* of shaped returns" if shaped else "Rounds",
+                         ("n", "success", *returns, "beta", "V*", "to beta", "composed"))  # fmt: skip
     for number, (summary, beta) in enumerate(zip(held, betas, strict=True), 1):
         composed = np.mean(list(composed_values(rounds[:number], betas[:number]).values()))
+        means = (summary.mean_task_return, summary.mean_return) if shaped else (summary.mean_return,)
         table.add_row(
-            f"round {number}", str(summary.episodes), f"{summary.success_rate:.3f}", f"{summary.mean_return:.3f}",
-            f"{beta:.4g}", f"{rounds[number - 1].values.mean():.3f}", f"{composed_beta(betas[:number]):.4g}",
+            f"round {number}", str(summary.episodes), *(f"{mean:.3f}" for mean in (summary.success_rate, *means)),
+            f"{beta:.3g}", f"{rounds[number - 1].values.mean():.3f}", f"{composed_beta(betas[:number]):.3g}",
             f"{composed:.3f}",
         )  # fmt: skip
     return [table, ROUNDS]
 
 
-def describe_luck(turns: Iterable[StoredTurn], beta: float, *, reasoning: bool) -> list[str]:
+def describe_luck(turns: Iterable[StoredTurn], beta: float, kind: str, *, reasoning: bool) -> list[str]:
     """Return how much of the returns is luck, and which estimator of state values follows from that."""
     try:
         transitions = read_transitions(turns, reasoning=reasoning)
@@ -222,7 +239,7 @@ def describe_luck(turns: Iterable[StoredTurn], beta: float, *, reasoning: bool) 
     share = f"chance {measured.environment_share:.1%}, the policy's choices the rest"
     chosen = recommend(measured)
     return [
-        f"Variance of the returns of an instance: {measured.returns:.4f}; of it the environment's {share}.",
+        f"Variance of the {kind}s of an instance: {measured.returns:.4f}; of it the environment's {share}.",
         f"Luck index (V^E less V* by soft value iteration, mean over starts): {index:.4f}.",
         f"Values of states: use {chosen.estimator}. {chosen.reason}",
         "Filters by the spread of returns (objectives.filter mixed, top_std, top_p): "
