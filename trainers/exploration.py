@@ -64,7 +64,7 @@ def explore(
                 Instance(split="train", index=i, seed=explorer_seed(config.run.seed, behaviour, i, k))
                 for i, k in missing[start : start + BLOCK]
             ]
-            episodes = play(agent, instances, config, on_episode=count)
+            episodes = play(agent, instances, config, shaped=True, on_episode=count)
             usable = [episode for episode in episodes if not episode.status.is_error()]
             store.add(usable, behaviour, reference_logprobs(reference, usable, config))
             yield {"explorer": behaviour, "seconds": time.perf_counter() - started,

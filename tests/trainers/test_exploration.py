@@ -14,7 +14,7 @@ import pytest
 from turngym.agents.evaluation import instance_range
 from turngym.agents.language_model import LanguageModel
 from turngym.trainers import exploration
-from turngym.trainers.config import TrainConfig, ValueConfig
+from turngym.trainers.config import ShapingConfig, TrainConfig, ValueConfig
 from turngym.trainers.exploration import explore, explorer_seed, reference_logprobs
 from turngym.trainers.metrics import Metrics
 from turngym.trainers.play import model_player, play
@@ -73,6 +73,17 @@ def test_every_explorer_plays_every_instance(player: LanguageModel, config: Trai
         assert store.counts(behaviour=HOT) == store.counts(behaviour=COLD) == dict.fromkeys(range(12), 3)
         assert store.counts() == {}
     assert fill(tmp_path / "v", player, config, stop_after=72) == []  # nothing is played again
+
+
+def test_rewards_of_explorers_are_shaped_as_those_of_the_reference(
+    player: LanguageModel, config: TrainConfig, tmp_path: Path
+) -> None:
+    """Values of states are learned from both."""
+    fill(tmp_path / "shaped", player, replace(config, shaping=ShapingConfig(step_cost=0.25)))
+    with ValueStore(tmp_path / "shaped", None) as store:
+        turns = list(store.turns(behaviour=None))
+    assert {turn.behaviour for turn in turns} == {HOT, COLD}
+    assert {turn.reward - turn.task_reward for turn in turns} == {-0.25}
 
 
 def test_a_ratio_is_one_on_average(player: LanguageModel, config: TrainConfig, tmp_path: Path) -> None:
