@@ -157,8 +157,8 @@ class AstarpoConfig:
     to reference."""
     reset_every: int = 0
     """Steps of a round, after which the policy as it is becomes the reference and stage 1 is run anew for it; 0 never.
-    With chance as without, M rounds that each end at their optimum at temperature beta lead to the optimum at beta / M
-    of the first reference, and V* of that at beta / M is the mean of V* at beta over the rounds."""
+    With chance as without, rounds that each end at their optimum, at temperatures b, lead to the optimum of the first
+    reference at 1 / sum(1 / b), and V* there is the mean of V* over the rounds, each at its b, weighted by 1 / b."""
     fresh_share: float = 0.75
     """Share of the prompts that were never played before; the rest comes from the pool of stage 1."""
     fresh_candidates: int = 1

@@ -159,28 +159,44 @@ def estimate_values(
     )
 
 
-def composed_values(rounds: Sequence[ValueEstimates]) -> dict[int, float]:
-    """Return V* of the first reference at temperature `beta / M` from M rounds at `beta`, by instance.
-
-    It is the mean over the rounds, exactly if each reference is the optimum of the round before: with
-    `V_1 = beta log E_ref exp(Q_1 / beta)` and the second reference `ref exp((Q_1 - V_1) / beta)`, the mean
-    `W = (V_1 + V_2) / 2` obeys the soft Bellman equation at `beta / 2`, with chance as without; and so on.
-    Rounds that end short of their optimum, or beyond it, make it an approximation.
+def composed_beta(betas: Sequence[float]) -> float:
+    """Return the temperature of one solve that leads where rounds at these temperatures lead: `1 / sum(1 / b_m)`.
 
     Args:
-        rounds: The values of each round, the first reference's first, all at one temperature; at least one.
+        betas: The temperature of each round, above 0; at least one.
+
+    Raises:
+        ValueError: There is no round, or a temperature is not a finite number above 0.
+    """
+    if not betas or not all(0.0 < beta < math.inf for beta in betas):
+        raise ValueError(f"composing rounds needs the temperature of each, finite and above 0; got {list(betas)}")
+    return 1.0 / math.fsum(1.0 / beta for beta in betas)
+
+
+def composed_values(rounds: Sequence[ValueEstimates], betas: Sequence[float]) -> dict[int, float]:
+    """Return V* of the first reference at `composed_beta(betas)` from the values of the rounds, by instance.
+
+    It is their mean weighted by `1 / b_m`, exactly if each reference is the optimum of the round before at the
+    temperature of that round: with `V_1 = b_1 log E_ref exp(Q_1 / b_1)` and the second reference
+    `ref exp((Q_1 - V_1) / b_1)`, the mean `W = b (V_1 / b_1 + V_2 / b_2)` with `1 / b = 1 / b_1 + 1 / b_2` obeys the
+    soft Bellman equation at `b`, with chance as without; and so on. Rounds that end short of their optimum, or beyond
+    it, make it an approximation. Of the last round nothing is asked but its values at its temperature.
+
+    Args:
+        rounds: The values of each round at its own temperature, the first reference's first; at least one.
+        betas: Those temperatures, in the unit of the values.
 
     Returns:
         The values of the instances that every round knows, in the unit of the returns, in ascending order of instance.
 
     Raises:
-        ValueError: There is no round.
+        ValueError: There is no round, or not one temperature, finite and above 0, for each.
     """
-    if not rounds:
-        raise ValueError("there is no round whose values could be composed")
+    total = composed_beta(betas)
     values = [dict(zip(known.instances.tolist(), known.values.tolist(), strict=True)) for known in rounds]
+    pairs = list(zip(values, betas, strict=True))
     shared = sorted(set.intersection(*map(set, values)))
-    return {index: math.fsum(known[index] for known in values) / len(values) for index in shared}
+    return {index: total * math.fsum(known[index] / beta for known, beta in pairs) for index in shared}
 
 
 def _padded(rows: list[Floats]) -> tuple[Floats, Floats]:

@@ -35,7 +35,7 @@ ROUNDS = 4
 
 
 def store_fingerprint(reference: LanguageModel, config: TrainConfig) -> dict[str, str]:
-    """Name everything the reference episodes depend on."""
+    """Name everything the law of the reference episodes depends on; which of them were drawn, their own seeds say."""
     env = text_env(make_env(config.env.id, config.env.kwargs))
     shaping = ", ".join(f"{name}={value!r}" for name, value in vars(played_shaping(config)).items() if value)
     return {
@@ -48,7 +48,6 @@ def store_fingerprint(reference: LanguageModel, config: TrainConfig) -> dict[str
         "environment": config.env.id,
         "environment arguments": repr(sorted(config.env.kwargs.items())),
         "turn limit": str(env.turn_limit),
-        "seed": str(config.run.seed),
         **({"reward shaping": shaping} if shaping else {}),
     }
 

@@ -10,14 +10,19 @@ repeated with the same end.
 from __future__ import annotations
 
 import copy
+import math
 import shutil
+from bisect import bisect_right
+from collections.abc import Sequence
 from pathlib import Path
 
 from turngym.agents.language_model import LanguageModel
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.fingerprint import fingerprint_of
-from turngym.trainers.pool import ValueEstimates
-from turngym.trainers.reference import REFERENCE_WEIGHTS, estimate
+from turngym.trainers.metrics import Metrics
+from turngym.trainers.pool import ValueEstimates, estimate_values
+from turngym.trainers.reference import REFERENCE_WEIGHTS
+from turngym.trainers.shaping import return_range
 from turngym.trainers.value_store import ValueStore
 
 
@@ -73,10 +78,48 @@ def remove_stale_store(path: Path, reference: LanguageModel) -> None:
         path.unlink()
 
 
-def round_estimates(folder: Path, rounds: int, config: TrainConfig) -> list[ValueEstimates]:
-    """Return V* of the pool as stage 1 of each round estimates it."""
+def round_betas(metrics: Metrics, rounds: int, config: TrainConfig) -> list[float] | None:
+    """Return the temperature at which each round was solved: that of the last step taken by its end.
+
+    It is read from the metrics, since with a budget of tokens it depends on what was generated. A round whose steps
+    are still to come has the temperature of the last step before it.
+
+    Args:
+        metrics: Those of the run.
+        rounds: How many rounds, at least 1, of a run that resets its reference.
+        config: The run.
+
+    Returns:
+        Temperatures in the unit of the returns, one for each round; None where the metrics lack steps to tell.
+    """
+    taken: list[tuple[int, float]] = []
+    for line in metrics.lines():
+        if line["phase"] == "astarpo":
+            while taken and taken[-1][0] >= line["step"]:  # learning was rolled back past it
+                taken.pop()
+            taken.append((line["step"], float(line["beta"])))
+    before = [bisect_right(taken, (number * config.astarpo.reset_every, math.inf)) for number in range(1, rounds + 1)]
+    return [taken[count - 1][1] for count in before] if before[0] else None
+
+
+def round_estimates(
+    folder: Path, betas: Sequence[float], config: TrainConfig, split: str = "train"
+) -> list[ValueEstimates]:
+    """Return V* of the pool for the reference of each round, at the temperature of that round, shaping included.
+
+    Args:
+        folder: The run's.
+        betas: The temperature of each round, in the unit of the returns.
+        config: The run.
+        split: Which instances.
+
+    Raises:
+        ValueError: A store has no episode of the split, or its returns do not fit the environment.
+        ValueStoreError: A store is absent or unusable.
+    """
     estimates = []
-    for number in range(1, rounds + 1):
+    for number, beta in enumerate(betas, 1):
         with ValueStore(folder / store_name(number), None) as store:
-            estimates.append(estimate(store, config))
+            returns = store.returns(split)
+        estimates.append(estimate_values(returns, beta, config.values.prior_strength, return_range(config)))
     return estimates

@@ -48,7 +48,7 @@ from turngym.trainers.learner import Learner, make_optimizer
 from turngym.trainers.metrics import Metrics
 from turngym.trainers.objectives import chosen_objective, needs_stage_one
 from turngym.trainers.play import final_temperature, model_player, play
-from turngym.trainers.pool import NO_ESTIMATES, composed_values
+from turngym.trainers.pool import NO_ESTIMATES, composed_beta, composed_values
 from turngym.trainers.progress import Progress, SuccessSoFar
 from turngym.trainers.prompts import check_prompts
 from turngym.trainers.rollback import last_good_checkpoint, restore, roll_back
@@ -57,6 +57,7 @@ from turngym.trainers.rounds import (
     load_reference,
     reference_folder,
     remove_stale_store,
+    round_betas,
     round_estimates,
     round_of,
     save_reference,
@@ -214,9 +215,11 @@ def reset_reference(learner: Learner, config: TrainConfig, folder: Path, metrics
         path = folder / store_name(number)
         remove_stale_store(path, reference)
         known = run_stage_one(reference, path, config, metrics, progress, labels=labels)
-        rounds = round_estimates(folder, number, config)
-        composed = composed_values(rounds)
-        values = {"value": float(np.mean(rounds[-1].values)), "composed_value": float(np.mean(list(composed.values())))}
+        if betas := round_betas(metrics, number, config):
+            rounds = round_estimates(folder, betas, config)
+            composed = float(np.mean(list(composed_values(rounds, betas).values())))
+            values = {"beta": betas[-1], "value": float(np.mean(rounds[-1].values)),
+                      "composed_beta": composed_beta(betas), "composed_value": composed}  # fmt: skip
         learner.count_stage_one(known.reference, known.tokens)
     enter_round(learner, number, reference, known)
     metrics.add("reset", {"step": learner.step, **labels, **values})

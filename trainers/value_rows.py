@@ -130,6 +130,8 @@ class StoreSummary:
     """Token ids of all episodes, those of the environment included."""
     mean_return: float
     """Mean return of an episode, shaping included; nan without episodes."""
+    mean_task_return: float
+    """Mean return of the task alone; nan without episodes."""
     success_rate: float
     """Share of episodes that solved their task; nan without episodes."""
 

@@ -49,6 +49,21 @@ class ValueStoreMismatch(ValueStoreError):
     """The store holds samples of another set-up."""
 
 
+def differences(stored: Mapping[str, str], here: Mapping[str, str], where: str) -> str:
+    """Return what differs between two fingerprints, in words; nothing where they are the same.
+
+    Args:
+        stored: That of another store.
+        here: That of this one.
+        where: Where the other one is.
+    """
+    return "; ".join(
+        f"{name} is {stored.get(name, '(absent)')!r} {where}, {here.get(name, '(absent)')!r} here"
+        for name in sorted(stored.keys() | here.keys())
+        if stored.get(name) != here.get(name)
+    )
+
+
 class ValueStore:
     """Episodes on disk, for one set-up.
 
@@ -140,7 +155,7 @@ class ValueStore:
             return sum(self._insert(behaviour, *pair) for pair in zip(batch, ratios, strict=True))
 
     def merge(self, path: str | Path) -> int:
-        """Take over the episodes of another store of the same set-up, such as another process has filled.
+        """Take over the episodes of another store of the same set-up, such as a run with another seed has filled.
 
         Episodes held already, by behaviour, split, instance and seed, are left as they are; the others are numbered on.
         All are taken or, on an error, none.
@@ -156,7 +171,10 @@ class ValueStore:
             raise ValueStoreError(f"there is no value store {path} to merge")
         if self.path.samefile(path):  # it would wait for its own lock
             return 0
-        ValueStore(path, self.fingerprint).close()
+        with ValueStore(path, None) as other:
+            unlike = differences(other.fingerprint, self.fingerprint, "there")
+        if unlike:
+            raise ValueStoreMismatch(f"{path} cannot be merged, its samples are of another set-up: {unlike}")
         self._database.execute("ATTACH DATABASE ? AS other", (str(path),))
         try:
             with transaction(self._database):
@@ -240,8 +258,9 @@ class ValueStore:
             "FROM episodes WHERE behaviour = ? AND split = ?",
             (behaviour, split),
         ).fetchone()
-        (turns,) = self._database.execute(
-            "SELECT COUNT(*) FROM turns JOIN episodes ON episode = id WHERE behaviour = ? AND split = ?",
+        turns, task_return = self._database.execute(
+            "SELECT COUNT(*), COALESCE(SUM(task_reward), 0.0) FROM turns JOIN episodes ON episode = id "
+            "WHERE behaviour = ? AND split = ?",
             (behaviour, split),
         ).fetchone()
         return StoreSummary(
@@ -250,6 +269,7 @@ class ValueStore:
             turns=turns,
             tokens=tokens,
             mean_return=math.nan if mean_return is None else mean_return,
+            mean_task_return=task_return / episodes if episodes else math.nan,
             success_rate=math.nan if success_rate is None else success_rate,
         )
 
@@ -296,14 +316,9 @@ class ValueStore:
             raise ValueStoreError(f"the value store {self.path} is damaged ({verdict}); restore it from a checkpoint")
 
     def _check_fingerprint(self, stored: Mapping[str, str], here: Mapping[str, str]) -> None:
-        differences = [
-            f"{name} is {stored.get(name, '(absent)')!r} in the store, {here.get(name, '(absent)')!r} here"
-            for name in sorted(stored.keys() | here.keys())
-            if stored.get(name) != here.get(name)
-        ]
-        if differences:
+        if unlike := differences(stored, here, "in the store"):
             raise ValueStoreMismatch(
-                f"the value store {self.path} holds samples of another set-up: {'; '.join(differences)}. "
+                f"the value store {self.path} holds samples of another set-up: {unlike}. "
                 "Go back to those settings, or give another path to sample the reference anew"
             )
 

@@ -9,18 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 
+from turngym.agents.episode import Episode, Turn
 from turngym.agents.evaluation import instance_range
 from turngym.agents.rollout import collect_episodes
-from turngym.agents.scripted import OracleAgent, RandomAgent
+from turngym.agents.scripted import RandomAgent
 from turngym.cli import main
 from turngym.cli.config import CONFIG_FILE, read_config, write_toml
 from turngym.cli.values import STORE_FILE
 from turngym.trainers.config import EnvConfig, ShapingConfig, TrainConfig
+from turngym.trainers.metrics import Metrics
 from turngym.trainers.play import play
 from turngym.trainers.rounds import store_name
+from turngym.trainers.value_rows import REFERENCE
 from turngym.trainers.value_store import ValueStore
 
-FINGERPRINT = {"reference weights": "ab" * 32, "environment": "lake", "seed": "\x1b[31m0"}
+FINGERPRINT = {"reference weights": "ab" * 32, "environment": "lake", "temperature": "\x1b[31m1.0"}
 
 
 def made_run(folder: Path, env_id: str = "turngym/FrozenLake-v0", *, samples: int = 12, **env_kwargs: Any) -> Path:
@@ -45,7 +48,7 @@ def test_a_game_of_skill(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert main(["values", str(folder)]) == 0
     captured = capsys.readouterr()
     out = captured.out
-    assert captured.err == "" and "\x1b" not in out and "\\u{1b}[31m0" in out
+    assert captured.err == "" and "\x1b" not in out and "\\u{1b}[31m1.0" in out
     assert "ab" * 32 in out and "environment" in out
     assert "48 episodes of 4 instances (train split)" in out and "at temperature 0.5" in out
     value, mean, optimistic = (np.array(table_row(out, name)) for name in ("V*", "mean return", "V^E"))
@@ -65,8 +68,39 @@ def test_a_store_of_shaped_returns(tmp_path: Path, capsys: pytest.CaptureFixture
         store.add(play(RandomAgent(), instance_range("train", 20), config, shaped=True))
     assert main(["values", str(folder)]) == 0
     out = capsys.readouterr().out
-    assert table_row(out, "mean return")[1] < 0, "returns below the range of the game itself"
+    assert table_row(out, "mean shaped return")[1] < 0, "returns below the range of the game itself"
     assert "at temperature 0.5" in out, "its unit is the unshaped range"
+
+
+def test_the_return_of_the_task_is_told_apart_from_the_shaped_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Half of the games are won, each costs a quarter."""
+    folder = made_run(tmp_path, size=2, samples=0)
+
+    def said(shaping: ShapingConfig, paid: float) -> str:
+        config = read_config(folder / CONFIG_FILE)
+        config = replace(config, shaping=shaping, astarpo=replace(config.astarpo, reset_every=10))
+        (folder / CONFIG_FILE).write_text(write_toml(config), encoding="utf-8")
+        for number, wins in ((1, 2), (2, 3)):
+            (folder / store_name(number)).unlink(missing_ok=True)
+            with ValueStore(folder / store_name(number), FINGERPRINT) as store:
+                episodes = [won_or_lost(seed, won=seed < wins) for seed in range(4)]
+                for episode in episodes:
+                    episode.turns[0].reward -= paid
+                store.add(episodes)
+        assert main(["values", str(folder)]) == 0
+        return capsys.readouterr().out
+
+    Metrics(folder / "metrics.jsonl").add("astarpo", {"step": 10, "beta": 1.0})
+    out = said(ShapingConfig(step_cost=0.25), 0.25)
+    assert "success 0.500, mean task return 0.500, mean shaped return 0.250.\n[shaping] adds to the rewards" in out
+    assert table_row(out, "mean shaped return") == [0.25] * 6 and "Variance of the shaped returns" in out
+    assert "Rounds, V* of shaped returns" in out and "task return   shaped" in out
+    assert table_row(out, "round 2")[:4] == [4, 0.75, 0.75, 0.5]
+    out = said(ShapingConfig(), 0.0)
+    assert "success 0.500, mean return 0.500.\n" in out and "shap" not in out and "task" not in out
+    assert table_row(out, "round 2")[:3] == [4, 0.75, 0.75]
 
 
 def test_a_game_of_chance(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,24 +145,53 @@ def test_explorers_are_shown_with_what_their_turns_are_worth(
     assert 0 < alone < 1 and 0 < pooled < 1 and alone != pooled
 
 
+def won_or_lost(seed: int, *, won: bool) -> Episode:
+    """Return an episode of one turn, decided by the reply."""
+    turn = Turn(observation="", action="right" if won else "left", reward=float(won), task_reward=float(won),
+                state_key="start|1", potential=0.0, valid=True)  # fmt: skip
+    return Episode(env_id="turngym/FrozenLake-v0", split="train", index=0, seed=seed, turns=[turn], success=won)
+
+
 def test_the_rounds_of_a_run_are_shown_with_their_composed_value(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = made_run(tmp_path, size=2, max_episode_steps=4)
+    """Each as often won as the optimum of the round before, at temperatures that make the odds 1/4, 1/2 and 7/8."""
+    folder = made_run(tmp_path, size=2, samples=0)
+    config = read_config(folder / CONFIG_FILE)
+    config = replace(config, astarpo=replace(config.astarpo, reset_every=10),
+                     values=replace(config.values, prior_strength=0.0))  # fmt: skip
+    (folder / CONFIG_FILE).write_text(write_toml(config), encoding="utf-8")
+
+    def play_round(number: int, wins: int, games: int) -> None:
+        with ValueStore(folder / store_name(number), FINGERPRINT) as store:
+            store.add([won_or_lost(seed, won=seed < wins) for seed in range(games)])
+
+    def said() -> str:
+        assert main(["values", str(folder), "--beta-value", "0.5"]) == 0
+        return capsys.readouterr().out
+
+    play_round(1, 1, 4)
     ValueStore(folder / store_name(2), FINGERPRINT).close()  # its stage 1 has only begun
-    assert main(["values", str(folder)]) == 0
-    before = capsys.readouterr().out
-    assert "Rounds" not in before
-    with ValueStore(folder / store_name(2), FINGERPRINT) as store:
-        instances = instance_range("train", 4)
-        store.add(collect_episodes(OracleAgent(), "turngym/FrozenLake-v0", instances, env_kwargs={"size": 2}))
-    assert main(["values", str(folder)]) == 0
-    out = capsys.readouterr().out
-    assert out.startswith(before) and "Rounds, at temperature 0.5" in out
-    _, _, _, first, alone = table_row(out, "round 1")
-    episodes, success, mean, second, composed = table_row(out, "round 2")
-    assert (episodes, success, mean, second) == (4, 1, 1, 1)
-    assert first == alone < 1 and composed == pytest.approx((first + 1) / 2, abs=1e-3)
+    before = said()
+    assert "Rounds" not in before and "metrics.jsonl" not in before
+    play_round(2, 1, 2)
+    out = said()
+    assert out.startswith(before) and "Rounds" not in out and "metrics.jsonl does not tell" in out
+    metrics = Metrics(folder / "metrics.jsonl")
+    for step, beta in ((9, 5.0), (10, 1 / np.log(3)), (11, 4.0), (20, 1 / np.log(7))):
+        metrics.add("astarpo", {"step": step, "beta": beta})
+    out = said()
+    # log E_ref exp(R / b) is log 6/4 with odds 1/4 at exp(1 / b) = 3, log 8/2 with odds 1/2 at 7.
+    first = [1 / np.log(3), np.log(6 / 4) / np.log(3)]
+    assert table_row(out, "round 1") == pytest.approx([4, 0.25, 0.25, *first, *first], abs=1e-3)
+    second = [1 / np.log(7), np.log(4) / np.log(7)]
+    # With odds 1/4 at the temperature where exp(1 / b) = 3 * 7 it is log 24/4.
+    both = [1 / np.log(21), np.log(24 / 4) / np.log(21)]
+    assert table_row(out, "round 2") == pytest.approx([2, 0.5, 0.5, *second, *both], abs=1e-3)
+    play_round(3, 7, 8)  # its first step is still to come
+    third = [1 / np.log(7), np.log(1 / 8 + 7 * 7 / 8) / np.log(7)]
+    all_three = [1 / np.log(147), np.log(150 / 4) / np.log(147)]
+    assert table_row(said(), "round 3") == pytest.approx([8, 0.875, 0.875, *third, *all_three], abs=1e-3)
 
 
 def test_a_game_without_turn_limit_has_no_values_of_states(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -169,3 +232,78 @@ def test_returns_beyond_the_reward_range_are_an_answer(tmp_path: Path, capsys: p
         store.add([episode])
     assert main(["values", str(folder)]) == 2
     assert "the values cannot be estimated: instance 0 has returns" in capsys.readouterr().err
+
+
+# Merging ------------------------------------------------------------------------------------------------------------
+
+
+def episodes_of(path: Path, behaviour: str = REFERENCE) -> int:
+    with ValueStore(path, None) as store:
+        return store.summary(behaviour=behaviour).episodes
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> tuple[Path, Path]:
+    """Return two runs of one reference, of which the second has explored too."""
+    env_id, kwargs = "turngym/FrozenLake-v0", {"size": 2, "max_episode_steps": 4}
+    folders = tmp_path / "one", tmp_path / "two"
+    for folder in folders:
+        folder.mkdir()
+        made_run(folder, env_id, samples=3, **kwargs)
+    with ValueStore(folders[1] / STORE_FILE, FINGERPRINT) as store:
+        instances = instance_range("train", 4, seed=9)
+        store.add(collect_episodes(RandomAgent(), env_id, instances, env_kwargs=kwargs))
+    explored(folders[1], env_id, -1.0, **kwargs)
+    return folders
+
+
+def test_episodes_of_other_runs_are_merged_once(
+    runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two = runs
+    alone = tmp_path / "alone.sqlite"
+    with ValueStore(alone, FINGERPRINT) as store:
+        store.add([won_or_lost(77, won=True)])
+    assert main(["values", str(one), "--merge", str(two), str(alone)]) == 0
+    out = capsys.readouterr().out
+    assert f"{two / STORE_FILE}: 164 new episodes merged.\n{alone}: 1 new episodes merged.\n" in out
+    assert "17 episodes of 4 instances" in out and "Who played" in out
+    assert episodes_of(one / STORE_FILE) == 17 and episodes_of(one / STORE_FILE, "temperature 2.0\x1b") == 160
+    assert episodes_of(two / STORE_FILE) == 16 and episodes_of(alone) == 1, "the others stay as they are"
+    assert main(["values", str(one), "--merge", str(two), str(alone), str(one)]) == 0
+    assert capsys.readouterr().out.count(": 0 new episodes merged.") == 3
+    assert episodes_of(one / STORE_FILE) == 17
+
+
+@pytest.mark.parametrize("what", [*FINGERPRINT, "reward shaping"])
+def test_a_store_of_another_set_up_is_not_merged(
+    runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
+    with ValueStore(tmp_path / "other.sqlite", {**FINGERPRINT, what: "other"}) as store:
+        store.add([won_or_lost(77, won=True)])
+    assert main(["values", str(runs[0]), "--merge", str(tmp_path / "other.sqlite")]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and f"another set-up: {what} is 'other' there, " in captured.err
+    assert episodes_of(runs[0] / STORE_FILE) == 12
+
+
+def test_what_is_no_store_is_not_merged(
+    runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text").write_text("no database, but a text of some length" * 99, encoding="utf-8")
+    (tmp_path / "folder").mkdir()
+    for name, message in (("absent", "there is no value store"), ("text", "is not a usable value store"),
+                          ("folder", "there is no value store")):  # fmt: skip
+        assert main(["values", str(runs[0]), "--merge", str(tmp_path / name)]) == 2
+        captured = capsys.readouterr()
+        assert captured.out == "" and message in captured.err and str(tmp_path / name) in captured.err
+    assert episodes_of(runs[0] / STORE_FILE) == 12
+
+
+def test_nothing_is_merged_into_a_run_that_learns(runs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    (runs[0] / "checkpoints" / "step-000002").mkdir(parents=True)
+    assert main(["values", str(runs[0]), "--merge", str(runs[1])]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and "stage 2 of the run" in captured.err and "merge into a run without" in captured.err
+    assert episodes_of(runs[0] / STORE_FILE) == 12
+    assert main(["values", str(runs[0])]) == 0

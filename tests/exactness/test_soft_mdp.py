@@ -11,7 +11,7 @@ import torch
 from tests.exactness.soft_mdp import Floats, frozen_lake, logits_of, random_mdp, random_policy
 
 from turngym.trainers.objectives.registry import Settings, find_objective
-from turngym.trainers.pool import ValueEstimates, composed_values
+from turngym.trainers.pool import ValueEstimates, composed_beta, composed_values
 from turngym.trainers.values import binary_value
 
 SEEDS = [(0, False), (1, False), (2, True)]
@@ -102,21 +102,24 @@ def test_values_of_the_lake(success_rate: float, beta: float, best: float, optim
 # What A*PO rests on -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rounds", [2, 5])
+@pytest.mark.parametrize("shares", [(1.0, 1.0), (1.0,) * 5, (1.0, 0.25), (0.5, 1.0, 0.2), (2.0, 0.3, 0.7, 1.1)])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_resetting_the_reference_divides_the_temperature(rounds: int, seed: int) -> None:
-    """M rounds at beta, each from the optimum of the one before, are one at beta / M; V* is the mean over rounds."""
+def test_resetting_the_reference_adds_inverse_temperatures(shares: tuple[float, ...], seed: int) -> None:
+    """Rounds at b_m, each from the optimum of the one before, are one at 1 / sum(1 / b_m); so V* is composed."""
     mdp = random_mdp(seed, terminal=True)
+    betas = [mdp.beta * share for share in shares]
     reference_HSA, values = mdp.reference_HSA, []
-    for _ in range(rounds):
-        solution = replace(mdp, reference_HSA=reference_HSA).optimum()
+    for beta in betas:
+        solution = replace(mdp, reference_HSA=reference_HSA, beta=beta).optimum()
         reference_HSA = solution.policy_HSA
         flat = solution.value_TS.ravel()
         places = np.arange(flat.size)
         values.append(ValueEstimates(instances=places, values=flat, stds=0 * flat, counts=places, prior=0.0))
-    direct = replace(mdp, beta=mdp.beta / rounds).optimum()
+    direct = replace(mdp, beta=composed_beta(betas)).optimum()
     np.testing.assert_allclose(reference_HSA, direct.policy_HSA, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(list(composed_values(values).values()), direct.value_TS.ravel(), rtol=0, atol=1e-12)
+    composed = list(composed_values(values, betas).values())
+    np.testing.assert_allclose(composed, direct.value_TS.ravel(), rtol=0, atol=1e-12)
+    assert composed_beta(betas) == pytest.approx(mdp.beta / sum(1 / share for share in shares), abs=1e-15)
 
 
 @pytest.mark.parametrize("deterministic", [True, False])

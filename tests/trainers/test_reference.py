@@ -167,7 +167,6 @@ OTHER_RUNS: dict[str, Callable[[TrainConfig], TrainConfig]] = {
     "environment": lambda c: replace(c, env=replace(c.env, id="turngym/FrozenLakeWindy-v0")),
     "environment arguments": lambda c: with_env(c, view="coordinates"),
     "turn limit": lambda c: with_env(c, max_episode_steps=9),
-    "seed": lambda c: replace(c, run=replace(c.run, seed=1)),
 }
 OTHER_PLAYERS: dict[str, Callable[[LanguageModel], object]] = {
     "reference weights": lambda player: player.model.model.norm.weight.data[0].add_(1e-6),
@@ -190,6 +189,38 @@ def test_samples_of_another_set_up_are_refused(
         OTHER_PLAYERS[what](player)
     with pytest.raises(ValueStoreMismatch, match=f"{what} is "):
         ValueStore(tmp_path / "values.sqlite", store_fingerprint(player, config))
+
+
+def test_runs_of_other_seeds_play_other_episodes_that_can_be_merged(
+    player: LanguageModel, config: TrainConfig, tmp_path: Path
+) -> None:
+    paths = [tmp_path / f"{seed}.sqlite" for seed in (0, 1)]
+    configs = [replace(config, run=replace(config.run, seed=seed)) for seed in (0, 1)]
+    rows = [fill(path, player, of_seed)[1] for path, of_seed in zip(paths, configs, strict=True)]
+    played = [{(row["instance"], row["seed"]) for row in held["episodes"]} for held in rows]
+    assert rows[0]["fingerprint"] == rows[1]["fingerprint"] and not played[0] & played[1]
+    with ValueStore(paths[0], store_fingerprint(player, configs[0])) as store:
+        assert (store.merge(paths[1]), store.merge(paths[1])) == (64, 0)
+        assert store.summary().episodes == sum(store.counts().values()) == 128
+        assert (estimate(store, config).counts > 3).all()
+        assert list(sample_reference(player, store, config, SilentProgress())) == []
+
+
+@pytest.mark.parametrize("stop_after", [21, 51])
+def test_what_was_merged_into_an_unfinished_stage_one_is_not_asked_for_again(
+    player: LanguageModel, config: TrainConfig, tmp_path: Path, stop_after: int
+) -> None:
+    paths = [tmp_path / f"{name}.sqlite" for name in ("one", "two")]
+    other = replace(config, run=replace(config.run, seed=1))
+    for path, of_run, stop in zip(paths, (config, other), (stop_after, 20), strict=True):
+        with pytest.raises(KeyboardInterrupt):
+            fill(path, player, of_run, stop)
+    with ValueStore(paths[0], store_fingerprint(player, config)) as store:
+        assert store.merge(paths[1]) == 20
+    _, rows = fill(paths[0], player, config)
+    counts = Counter(row["instance"] for row in rows["episodes"])
+    # Both have played the first ten instances twice; with the others that makes 68, so none is left of the extra ones.
+    assert counts == {index: 4 if index < 10 else 2 for index in range(24)}
 
 
 def saved_tokenizer(player: LanguageModel, folder: Path) -> Path:

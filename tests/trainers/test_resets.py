@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,10 +25,11 @@ from turngym.trainers.curriculum import LEVEL_INSTANCES, LevelTracker, make_trac
 from turngym.trainers.fingerprint import fingerprint_of
 from turngym.trainers.learner import Learner
 from turngym.trainers.metrics import Metrics
-from turngym.trainers.pool import ValueEstimates, composed_values
+from turngym.trainers.pool import ValueEstimates, composed_beta, composed_values
 from turngym.trainers.progress import SilentProgress
-from turngym.trainers.rounds import load_reference, round_estimates, round_of, store_name
+from turngym.trainers.rounds import load_reference, round_betas, round_estimates, round_of, store_name
 from turngym.trainers.run import enter_round, prepare_base, prepare_learner, run_stage_two, train
+from turngym.trainers.schedules import scheduled_beta
 from turngym.trainers.stage_one import StageOne
 from turngym.trainers.state_values import State
 from turngym.trainers.value_store import ValueStore
@@ -122,12 +124,16 @@ def test_a_reset_makes_the_policy_the_reference_and_runs_stage_one_for_it(tiny: 
             assert len(store.counts()) == 24
             stores[number] = {index: np.mean(returns) for index, returns in store.returns().items()}
     assert stores[1].keys() == stores[2].keys() == set(learner.pool) and stores[1] != stores[2]
-    values = [estimates.values for estimates in round_estimates(folder, 2, config)]
-    assert [learner.tracker.first_value(index) for index in learner.pool] == list(values[1])
+    learned = round_estimates(folder, [0.5, 0.5], config)[1]
+    assert [learner.tracker.first_value(index) for index in learner.pool] == list(learned.values)
+    # The first round ends with its third step; the second has no step yet.
+    betas = [scheduled_beta(config, 2 / 5)] * 2
+    values = [estimates.values for estimates in round_estimates(folder, betas, config)]
     (line,) = lines(folder, "reset")
     assert line["step"] == 3 and line["round"] == 2
-    assert line["value"] == pytest.approx(values[1].mean(), abs=1e-15)
-    assert line["composed_value"] == pytest.approx((values[0].mean() + values[1].mean()) / 2, abs=1e-15)
+    assert line["beta"] == pytest.approx(betas[1]) and line["composed_beta"] == pytest.approx(betas[1] / 2)
+    assert line["value"] == pytest.approx(values[1].mean())
+    assert line["composed_value"] == pytest.approx((values[0].mean() + values[1].mean()) / 2)
 
 
 def test_a_reset_keeps_the_levels_and_what_was_ever_solved(tiny: TrainConfig, folder: Path) -> None:
@@ -204,17 +210,36 @@ def test_the_base_that_is_measured_is_the_first_reference(tiny: TrainConfig, fol
     assert {**rows[0], "seconds": 0} == {**rows[1], "seconds": 0}
 
 
-def test_the_composed_value_is_the_mean_over_rounds() -> None:
+def test_a_round_was_solved_at_the_temperature_of_its_last_step(tiny: TrainConfig, tmp_path: Path) -> None:
+    config, metrics = config_of(tiny), Metrics(tmp_path / "metrics.jsonl")
+    assert round_betas(metrics, 2, config) is None
+    metrics.add("reset", {"step": 1, "beta": 9.0})
+    for step, beta in ((1, 0.9), (2, 0.8), (3, 0.7), (4, 0.6), (3, 0.5)):  # learning was rolled back to step 2
+        metrics.add("astarpo", {"step": step, "beta": beta})
+    assert round_betas(metrics, 1, config) == [0.5]
+    assert round_betas(metrics, 3, config) == [0.5, 0.5, 0.5], "steps that were rolled back do not count"
+    for step, beta in ((4, 0.4), (5, 0.3)):
+        metrics.add("astarpo", {"step": step, "beta": beta})
+    assert round_betas(metrics, 2, config) == [0.5, 0.3]
+    cut_off = Metrics(tmp_path / "later.jsonl")
+    cut_off.add("astarpo", {"step": 4, "beta": 0.1})
+    assert round_betas(cut_off, 2, config) is None, "nothing is known of the first round"
+
+
+def test_the_composed_value_is_the_mean_over_rounds_weighted_by_their_inverse_temperatures() -> None:
     def known(**values: float) -> ValueEstimates:
         instances = np.array([int(name[1:]) for name in values])
         numbers = np.array(list(values.values()))
         return ValueEstimates(instances=instances, values=numbers, stds=numbers, counts=instances, prior=0.0)
 
     rounds = [known(i1=0.0, i2=0.5, i3=0.25), known(i2=0.75, i3=1.0), known(i2=1.0, i3=0.25, i4=1.0)]
-    assert composed_values(rounds) == {2: 0.75, 3: 0.5}
-    assert composed_values(rounds[:1]) == {1: 0.0, 2: 0.5, 3: 0.25}
-    with pytest.raises(ValueError, match="no round"):
-        composed_values([])
+    assert composed_values(rounds, [0.5] * 3) == pytest.approx({2: 0.75, 3: 0.5}, abs=1e-15)
+    assert composed_values(rounds, [0.5, 0.5, 0.125]) == pytest.approx({2: 5.25 / 6, 3: 2.25 / 6}, abs=1e-15)
+    assert composed_values(rounds[:1], [0.1]) == pytest.approx({1: 0.0, 2: 0.5, 3: 0.25}, abs=1e-15)
+    assert composed_beta([0.5, 0.5, 0.125]) == pytest.approx(1 / 12, abs=1e-15)
+    for betas in ([], [0.5, 0.0, 0.5], [0.5, math.inf, 0.5], [0.5, math.nan, 0.5]):
+        with pytest.raises(ValueError, match="temperature of each"):
+            composed_values(rounds, betas)
 
 
 # Killed, resumed, rolled back -----------------------------------------------------------------------------------

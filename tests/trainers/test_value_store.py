@@ -247,7 +247,7 @@ def test_a_store_of_another_set_up_is_not_merged(tmp_path: Path) -> None:
     with ValueStore(tmp_path / "other", {**FINGERPRINT, "temperature": "0.7"}) as other:
         other.add([episode(1, 1)])
     with ValueStore(tmp_path / "v", FINGERPRINT) as store:
-        with pytest.raises(ValueStoreMismatch, match=r"temperature is '0\.7' in the store, '1\.0' here"):
+        with pytest.raises(ValueStoreMismatch, match=r"temperature is '0\.7' there, '1\.0' here"):
             store.merge(tmp_path / "other")
         with pytest.raises(ValueStoreError, match=r"there is no value store .*absent to merge"):
             store.merge(tmp_path / "absent")

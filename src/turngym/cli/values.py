@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,15 +18,17 @@ from turngym.agents.rollout import make_env, text_env
 from turngym.cli.config import CONFIG_FILE, check_env, read_config
 from turngym.cli.errors import UsageError
 from turngym.cli.options import parse
+from turngym.cli.report import METRICS_FILE
 from turngym.cli.terminal import make_console, printable
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.importance import effective_share
 from turngym.trainers.luck import bracket, recommend, variance_split
-from turngym.trainers.pool import ValueEstimates, composed_values, estimate_values
-from turngym.trainers.rounds import store_name
-from turngym.trainers.shaping import return_range
+from turngym.trainers.metrics import Metrics
+from turngym.trainers.pool import ValueEstimates, composed_beta, composed_values, estimate_values
+from turngym.trainers.rounds import round_betas, round_estimates, store_name
+from turngym.trainers.shaping import is_shaped, return_range
 from turngym.trainers.soft_values import monte_carlo_values, read_transitions, soft_values
-from turngym.trainers.value_rows import REFERENCE, StoredTurn
+from turngym.trainers.value_rows import REFERENCE, StoredTurn, StoreSummary
 from turngym.trainers.value_store import ValueStore, ValueStoreError
 
 STORE_FILE = store_name(1)
@@ -35,14 +37,21 @@ BRACKET = (
     "The true V* lies between the true mean return and the true V^E, which counts luck as skill; without chance it is "
     "V^E. Few samples put V^E too low, and V* here is shrunk towards the pool."
 )
+SHAPED = (
+    "[shaping] adds to the rewards that are learned from: V*, V^E, luck and spread below are of the shaped return; "
+    "success and what is called so are of the task."
+)
 EFFECTIVE = (
     "Effective: how many turns of the reference say as much about its odds. What replies lead to is learned from every "
     "turn alike; the values of instances above are from the reference's episodes alone."
 )
 ROUNDS = (
-    "All above is of round 1. Composed: the mean of V* over the rounds so far, which is V* of the first reference at "
-    "this temperature divided by their number, if each round ended at its optimum at this temperature."
+    "All above the rounds is of round 1. Beta: the temperature of the last step taken by the end of the round, in "
+    "units of reward; V* of the round's reference is at it. Composed: the mean of V* over the rounds so far, weighted "
+    "by 1 / beta: V* of the first reference at `to beta`, 1 / (sum of 1 / beta), if each round before ended at its "
+    "optimum. Chance and few samples err as above, the more the lower the temperature."
 )
+NO_BETAS = "The run's metrics.jsonl does not tell at which temperatures its rounds were solved: their V* is left out."
 LONGEST_VALUE = 64
 """Characters shown of a part of the fingerprint; those that are hashes have as many."""
 
@@ -55,8 +64,11 @@ class ValuesOptions:
     """A run folder whose stage 1 has begun."""
     split: Literal["train", "validation", "test"] = "train"
     """Which instances."""
+    merge: list[str] = field(default_factory=list)
+    """Run folders or value stores of the same reference, whose episodes of round 1 are added first, explorers' too: the
+    run must not have begun to learn, and they count as its own, also as samples and tokens of its stage 1."""
     beta_value: float | None = None
-    """Temperature of V*, in units of the reward range; the run's own unless given."""
+    """Temperature of V*, in units of the reward range; the run's own unless given. Rounds have theirs."""
 
 
 def run(words: Sequence[str]) -> int:
@@ -68,6 +80,8 @@ def run(words: Sequence[str]) -> int:
     console = make_console()
     try:
         with ValueStore(path, None) as store:
+            for line in merge_stores(store, path.parent, options.merge):
+                console.print(line, soft_wrap=True)
             for part in describe_store(store, config, options):
                 console.print(part, soft_wrap=isinstance(part, str))
         for part in describe_rounds(path.parent, config, options):
@@ -93,6 +107,23 @@ def find_store(folder: Path) -> tuple[TrainConfig, Path]:
     return read_config(folder / CONFIG_FILE), folder / STORE_FILE
 
 
+def merge_stores(store: ValueStore, folder: Path, others: Sequence[str]) -> Iterator[str]:
+    """Add the episodes of other stores to that of a run, and say of each how many were new.
+
+    Raises:
+        UsageError: Stage 2 of the run has begun.
+        ValueStoreError: A store is absent, unusable or of another set-up; those before it are merged.
+    """
+    if others and any((folder / "checkpoints").glob("step-*")):
+        raise UsageError(
+            f"stage 2 of the run {folder} has begun, and the values it learns by would change under it: "
+            "merge into a run without checkpoints"
+        )
+    for other in map(Path, others):
+        path = other / STORE_FILE if other.is_dir() else other
+        yield f"{printable(str(path))}: {store.merge(path)} new episodes merged."
+
+
 def describe_store(store: ValueStore, config: TrainConfig, options: ValuesOptions) -> list[str | Table]:
     """Return what there is to say of a store, in order.
 
@@ -106,29 +137,38 @@ def describe_store(store: ValueStore, config: TrainConfig, options: ValuesOption
     env = text_env(make_env(config.env.id, config.env.kwargs))
     low, high = env.reward_range
     beta = temperature(config, options, high - low)
-    returns = store.returns(options.split)
     estimates = estimated(store, config, options, beta)
-    lower_I, upper_I = bracket(returns, beta)
+    kind = kind_of_return(config)
+    lower_I, upper_I = bracket(store.returns(options.split), beta)
     rows = {
         "V*": estimates.values,
         "its std": estimates.stds,
-        "mean return": lower_I,
+        f"mean {kind}": lower_I,
         "V^E": upper_I,
         "V^E - mean": upper_I - lower_I,
         "samples": estimates.counts.astype(np.float64),
     }
+    returns = f"mean {kind} {summary.mean_return:.3f}"
+    if is_shaped(config):
+        returns = f"mean task return {summary.mean_task_return:.3f}, {returns}"
     held = (
         f"{summary.episodes} episodes of {summary.instances} instances ({options.split} split), {summary.turns} turns, "
-        f"{summary.tokens} tokens; success {summary.success_rate:.3f}, mean return {summary.mean_return:.3f}."
+        f"{summary.tokens} tokens; success {summary.success_rate:.3f}, {returns}."
     )
     return [
         fingerprint_table(store.fingerprint),
         held,
+        *([SHAPED] if is_shaped(config) else []),
         quantile_table(rows, f"Over instances, at temperature {beta:g}"),
         BRACKET,
-        *describe_luck(store.turns(split=options.split), beta, reasoning=env.reasoning),
+        *describe_luck(store.turns(split=options.split), beta, kind, reasoning=env.reasoning),
         *describe_behaviours(store, options.split, beta, reasoning=env.reasoning),
     ]
+
+
+def kind_of_return(config: TrainConfig) -> str:
+    """Return what the returns in a run's value stores are called."""
+    return "shaped return" if is_shaped(config) else "return"
 
 
 def temperature(config: TrainConfig, options: ValuesOptions, reward_span: float) -> float:
@@ -150,25 +190,43 @@ def estimated(store: ValueStore, config: TrainConfig, options: ValuesOptions, be
 
 
 def describe_rounds(folder: Path, config: TrainConfig, options: ValuesOptions) -> list[str | Table]:
-    """Return what stage 1 of each round found, where the reference was reset."""
-    low, high = text_env(make_env(config.env.id, config.env.kwargs)).reward_range
-    beta = temperature(config, options, high - low)
-    columns = ("episodes", "success", "mean return", "V*", "composed")
-    table = number_table(f"Rounds, at temperature {beta:g}", columns)
-    rounds: list[ValueEstimates] = []
-    while (path := folder / store_name(len(rounds) + 1)).is_file():
+    """Return what stage 1 of each round found, where the reference was reset.
+
+    Raises:
+        UsageError: The returns do not fit the environment.
+    """
+    held: list[StoreSummary] = []
+    while (path := folder / store_name(len(held) + 1)).is_file():
         with ValueStore(path, None) as store:
             summary = store.summary(options.split)
-            if not summary.episodes:  # its stage 1 has only begun
-                break
-            rounds.append(estimated(store, config, options, beta))
-        composed = np.mean(list(composed_values(rounds).values()))
-        numbers = (summary.success_rate, summary.mean_return, rounds[-1].values.mean(), composed)
-        table.add_row(f"round {len(rounds)}", str(summary.episodes), *(f"{number:.3f}" for number in numbers))
-    return [table, ROUNDS] if len(rounds) > 1 else []
+        if not summary.episodes:  # its stage 1 has only begun
+            break
+        held.append(summary)
+    if len(held) < 2:
+        return []
+    betas = round_betas(Metrics(folder / METRICS_FILE), len(held), config)
+    if betas is None:
+        return [NO_BETAS]
+    try:
+        rounds = round_estimates(folder, betas, config, options.split)
+    except ValueError as error:
+        raise UsageError(f"the values of the rounds cannot be estimated: {error}") from error
+    shaped = is_shaped(config)
+    returns = ("task return", "shaped") if shaped else ("return",)
+    table = number_table("Rounds, V* of shaped returns" if shaped else "Rounds",
+                         ("n", "success", *returns, "beta", "V*", "to beta", "composed"))  # fmt: skip
+    for number, (summary, beta) in enumerate(zip(held, betas, strict=True), 1):
+        composed = np.mean(list(composed_values(rounds[:number], betas[:number]).values()))
+        means = (summary.mean_task_return, summary.mean_return) if shaped else (summary.mean_return,)
+        table.add_row(
+            f"round {number}", str(summary.episodes), *(f"{mean:.3f}" for mean in (summary.success_rate, *means)),
+            f"{beta:.3g}", f"{rounds[number - 1].values.mean():.3f}", f"{composed_beta(betas[:number]):.3g}",
+            f"{composed:.3f}",
+        )  # fmt: skip
+    return [table, ROUNDS]
 
 
-def describe_luck(turns: Iterable[StoredTurn], beta: float, *, reasoning: bool) -> list[str]:
+def describe_luck(turns: Iterable[StoredTurn], beta: float, kind: str, *, reasoning: bool) -> list[str]:
     """Return how much of the returns is luck, and which estimator of state values follows from that."""
     try:
         transitions = read_transitions(turns, reasoning=reasoning)
@@ -181,7 +239,7 @@ def describe_luck(turns: Iterable[StoredTurn], beta: float, *, reasoning: bool) 
     share = f"chance {measured.environment_share:.1%}, the policy's choices the rest"
     chosen = recommend(measured)
     return [
-        f"Variance of the returns of an instance: {measured.returns:.4f}; of it the environment's {share}.",
+        f"Variance of the {kind}s of an instance: {measured.returns:.4f}; of it the environment's {share}.",
         f"Luck index (V^E less V* by soft value iteration, mean over starts): {index:.4f}.",
         f"Values of states: use {chosen.estimator}. {chosen.reason}",
         "Filters by the spread of returns (objectives.filter mixed, top_std, top_p): "
