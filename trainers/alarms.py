@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from turngym.trainers.config import ON_ALARM, MonitorsConfig, TrainConfig
+from turngym.trainers.objectives import find_objective
 
 REWARD_STD, GRAD_NORM, KL_TAX = "reward_std", "grad_norm", "kl_tax"
 VALIDATION, EMPTY_STEPS = "validation", "empty_steps"
@@ -49,6 +50,14 @@ def check_action(config: TrainConfig) -> None:
     if config.monitors.on_alarm not in ON_ALARM:
         raise ValueError(f"monitors.on_alarm must be {', '.join(ON_ALARM[:-1])} or {ON_ALARM[-1]}, "
                          f"got {config.monitors.on_alarm!r}")  # fmt: skip
+
+
+def kinds_read(config: TrainConfig) -> list[str]:
+    """Return the kinds of alarm whose figure a run may measure."""
+    never = set() if config.evaluation.validate_every else {VALIDATION}
+    if not find_objective(config.astarpo.objective).reference:
+        never.add(KL_TAX)
+    return [kind for kind in FIGURE if kind not in never]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +134,10 @@ class Alarms:
                 rung.append(Alarm(alarm=kind, step=numbers["step"], figure=reading.figure, threshold=reading.threshold,
                                   readings=reading.patience, last_good_step=last_good_step))  # fmt: skip
         return rung
+
+    def good_steps(self, config: TrainConfig) -> list[int]:
+        """Return for each kind the last step that an alarm of it would not put in doubt: 0 until its first reading."""
+        return [self.last_good_steps.get(kind, 0) for kind in kinds_read(config)]
 
     def _readings(self, numbers: dict[str, Any], config: MonitorsConfig) -> Iterator[tuple[str, Reading]]:
         yield REWARD_STD, self._read_std(numbers, config)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from turngym.trainers.alarms import ADVICE, FIGURE, Alarm, Alarms, check_action
-from turngym.trainers.config import MonitorsConfig, TrainConfig
+from turngym.trainers.alarms import ADVICE, FIGURE, Alarm, Alarms, check_action, kinds_read
+from turngym.trainers.config import AstarpoConfig, EvaluationConfig, MonitorsConfig, TrainConfig
 
 CONFIG = MonitorsConfig()
 FINE = {"kept": 1.0, "grad_norm": 1.0, "predictive_std": 0.4, "success": 0.5, "kl_tax": 0.0}
@@ -124,6 +124,18 @@ def test_an_alarm_knows_the_last_step_that_was_fine() -> None:
             assert (alarm.step, alarm.last_good_step) == (27, 17)
     assert alarms.last_good_steps == {"reward_std": 17, "grad_norm": 39, "kl_tax": 39, "empty_steps": 39}
     assert alarms.bad_readings["reward_std"] == 22
+
+
+def test_a_kind_that_was_never_read_puts_every_step_in_doubt() -> None:
+    config = replace(TrainConfig(), evaluation=EvaluationConfig(validate_every=100))
+    assert kinds_read(config) == ["reward_std", "grad_norm", "kl_tax", "validation", "empty_steps"]
+    alarms = Alarms()
+    ring(*[{}] * 7, alarms=alarms)
+    assert alarms.good_steps(config) == [7, 7, 7, 0, 7]
+    ring({"validation": 0.5}, alarms=alarms)
+    assert alarms.good_steps(config) == [1] * 5
+    plain = replace(TrainConfig(), astarpo=AstarpoConfig(objective="grpo"))
+    assert kinds_read(plain) == ["reward_std", "grad_norm", "empty_steps"]
 
 
 def test_a_state_that_went_through_json_rings_as_if_nothing_had_happened() -> None:
