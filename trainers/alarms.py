@@ -13,6 +13,7 @@ from typing import Any
 
 from turngym.trainers.config import ON_ALARM, MonitorsConfig, TrainConfig
 from turngym.trainers.objectives import find_objective
+from turngym.trainers.objectives.groups import EPSILON
 
 REWARD_STD, GRAD_NORM, KL_TAX = "reward_std", "grad_norm", "kl_tax"
 VALIDATION, EMPTY_STEPS = "validation", "empty_steps"
@@ -26,7 +27,7 @@ FIGURE = {
 """What the figure of every alarm is."""
 ADVICE = {
     REWARD_STD: "The policy does the same whatever it sees; try a lower astarpo.learning_rate or a higher "
-    "astarpo.beta_final",
+    "astarpo.beta_final; where it was so from the start, easier instances or a longer warm_start.course_steps",
     GRAD_NORM: "The policy is running away; try a lower astarpo.learning_rate or a larger astarpo.batch_size",
     KL_TAX: "The distance to the reference costs more than there is to earn; try a lower astarpo.learning_rate or "
     "astarpo.beta",
@@ -105,7 +106,7 @@ class Alarms:
     """What the alarms remember from step to step; a part of every checkpoint."""
 
     first_stds: list[float] = field(default_factory=list)
-    """The standard deviations of the first steps, with which later ones are compared."""
+    """The standard deviations of the first steps that have one, with which later ones are compared."""
     grad_norm: float = 0.0
     """Moving average of the gradient norm, before clipping."""
     grad_norm_weight: float = 0.0
@@ -140,7 +141,9 @@ class Alarms:
         return [self.last_good_steps.get(kind, 0) for kind in kinds_read(config)]
 
     def _readings(self, numbers: dict[str, Any], config: MonitorsConfig) -> Iterator[tuple[str, Reading]]:
-        yield REWARD_STD, self._read_std(numbers, config)
+        std = numbers.get("group_std", numbers.get("revisit_std"))
+        if std is not None:
+            yield REWARD_STD, self._read_std(std, numbers, config)
         if numbers["grad_norm"] > 0:  # without a gradient there is nothing to compare
             yield GRAD_NORM, self._read_grad_norm(numbers, config)
         if "kl_tax" in numbers:
@@ -152,14 +155,15 @@ class Alarms:
         kept = numbers["kept"]
         yield EMPTY_STEPS, Reading(figure=kept, threshold=0.0, bad=not kept, patience=config.empty_steps)
 
-    def _read_std(self, numbers: Mapping[str, Any], config: MonitorsConfig) -> Reading:
-        std = numbers.get("group_std", numbers["predictive_std"])
+    def _read_std(self, std: float, numbers: Mapping[str, Any], config: MonitorsConfig) -> Reading:
+        threshold = 0.0
         if len(self.first_stds) < config.std_first_steps:
             self.first_stds.append(std)
-            return Reading(figure=std, threshold=0.0, bad=False)
-        threshold = config.std_share * sum(self.first_stds) / len(self.first_stds)
+        else:
+            threshold = config.std_share * sum(self.first_stds) / len(self.first_stds)
         # Where a curriculum played no episode of the environment itself, nothing says that it is solved.
-        bad = std < threshold and numbers.get("success", 0.0) < config.std_solved
+        collapsed = std <= max(threshold, EPSILON)
+        bad = collapsed and numbers.get("success", 0.0) < config.std_solved
         return Reading(figure=std, threshold=threshold, bad=bad, patience=config.std_steps)
 
     def _read_grad_norm(self, numbers: dict[str, Any], config: MonitorsConfig) -> Reading:

@@ -110,6 +110,8 @@ def learn(
         learner.step += 1
         if not reused:
             follow(learner, episodes, log_ratio_BK, settings.beta)
+            for episode in episodes:
+                learner.tracker.remember(episode.index, episode.total_reward)
             learner.generated_tokens += sum(episode.num_sampled for episode in played)
         numbers |= measured | {
             "step": learner.step,

@@ -21,6 +21,8 @@ from turngym.trainers.curriculum import Tracker
 from turngym.trainers.objectives import Objective, Samples, Settings
 from turngym.trainers.objectives.groups import EPSILON
 
+REVISITS = 8
+"""Prompts played once in a step, and once or more before, below which their two last returns say too little."""
 NGRAMS = (1, 2)
 """The n of distinct-n."""
 CALIBRATION_SAMPLES = 100
@@ -38,10 +40,15 @@ def measure_rollouts(episodes: Sequence[Episode], tracker: Tracker) -> dict[str,
         tracker: As it was when they were drawn.
 
     Returns:
-        predictive_std: Mean over the prompts of sqrt(p (1 - p)), p the tracker's success rate.
+        predictive_std: Mean over the prompts of sqrt(p (1 - p)), p the success that the tracker predicts. It leans on
+            the level of the pool, so it cannot tell prompts that are settled, each in its way, from prompts that vary.
         group_std: Mean over the prompts with several episodes of the standard deviation of their returns; absent
             without such a prompt.
-        zero_std_share: Share of prompts whose returns do not differ; predicted where a prompt has one episode.
+        revisit_std: The standard deviation of the returns of a prompt that is played once in a step: the root of half
+            the mean square of the difference between this return and that of the step that played it last. Absent for
+            fewer than `REVISITS` such prompts, thus for fresh prompts alone. What the policy learned in between counts
+            as spread too.
+        zero_std_share: Share of the prompts of either kind whose returns do not differ; absent without any.
         entropy: Mean of -log pi over the sampled tokens, an unbiased estimate of the entropy per token, nats.
         reply_length: Mean sampled tokens of a turn.
         distinct_1, distinct_2: Distinct n-grams of token ids within replies, as a share of all (arXiv:1510.03055);
@@ -61,18 +68,23 @@ def measure_rollouts(episodes: Sequence[Episode], tracker: Tracker) -> dict[str,
 
 
 def reward_spread(episodes: Sequence[Episode], tracker: Tracker) -> dict[str, float]:
-    """Return `predictive_std`, `group_std` and `zero_std_share` of `measure_rollouts`."""
+    """Return `predictive_std`, `group_std`, `revisit_std` and `zero_std_share` of `measure_rollouts`."""
     returns: dict[int, list[float]] = {}
     for episode in episodes:
         returns.setdefault(episode.index, []).append(episode.total_reward)
-    predicted_P = tracker.predictive_stds(returns)
-    seen = {index: float(np.std(group, ddof=1)) for index, group in returns.items() if len(group) > 1}
-    stds_P = [seen.get(index, predicted) for index, predicted in zip(returns, predicted_P, strict=True)]
-    numbers = {
-        "predictive_std": float(np.mean(predicted_P)),
-        "zero_std_share": float(np.mean([std <= EPSILON for std in stds_P])),
-    }
-    return numbers | ({"group_std": float(np.mean(list(seen.values())))} if seen else {})
+    stds = [float(np.std(group, ddof=1)) for group in returns.values() if len(group) > 1]
+    changes = [group[0] - last for index, group in returns.items()
+               if len(group) == 1 and (last := tracker.last_return(index)) is not None]  # fmt: skip
+    if len(changes) < REVISITS:
+        changes = []
+    numbers = {"predictive_std": float(np.mean(tracker.predictive_stds(returns)))}
+    if stds:
+        numbers["group_std"] = float(np.mean(stds))
+    if changes:
+        numbers["revisit_std"] = float(np.sqrt(np.mean(np.square(changes)) / 2))
+    if spread := stds + changes:
+        numbers["zero_std_share"] = float(np.mean([abs(each) <= EPSILON for each in spread]))
+    return numbers
 
 
 def distinct_share(replies: Sequence[Sequence[int]], n: int) -> float | None:
