@@ -18,6 +18,7 @@ from torch import Tensor
 
 from turngym.agents.episode import Episode
 from turngym.trainers.curriculum import Tracker
+from turngym.trainers.importance import effective_share
 from turngym.trainers.objectives import Objective, Samples, Settings
 from turngym.trainers.objectives.groups import EPSILON
 
@@ -105,8 +106,13 @@ def measure_update(
     tracker: Tracker,
     objective: Objective,
     settings: Settings,
+    on_policy: bool,
 ) -> dict[str, Any]:
     """Return what the learning of a step shows, with the values that it used.
+
+    A step that learns from episodes of the reference tells nothing of how the policy plays: means over its episodes
+    are means under the reference, whose log-ratio is at most 0 on average. Of such a step there are `ess` and
+    `negative_share` alone.
 
     Args:
         samples: What was learned from, with its values and advantages.
@@ -116,8 +122,12 @@ def measure_update(
         tracker: Not yet told of these episodes.
         objective: What was minimised.
         settings: The numbers of the step.
+        on_policy: Whether the policy as it was before the step played the episodes, and not the reference. No other
+            episodes are learned from, so there is no staleness to measure.
 
     Returns:
+        ess: Effective sample size of the truncated weights min(1, pi / ref) of the episodes, as a share, in (0, 1];
+            of steps that are not on-policy.
         logprob_drift, logprob_drift_p50, logprob_drift_p99: Largest |log pi of the trainer - log pi of the sampler|
             over tokens, and its quantiles, nats.
         kl, kl_per_token: Mean log-ratio of policy to reference of an episode and of a token, nats; where the objective
@@ -131,31 +141,35 @@ def measure_update(
         negative_share: Share of sum |A| over tokens that comes from negative advantages; A is S - V where the objective
             has values and no advantages of its own, and absent where it has neither.
     """
+    soft_return_B = samples.reward_BK.sum(1) - settings.beta * log_ratio_B
+    advantage_N = samples.advantage_N
+    if objective.values and not advantage_N.numel():
+        advantage_N = (soft_return_B - samples.value_BK[:, 0])[samples.row_N]
+    numbers: dict[str, Any] = {}
+    mass = float(advantage_N.double().abs().sum())
+    if mass > 0:
+        numbers["negative_share"] = float(advantage_N.double().clamp(max=0).abs().sum()) / mass
+    if not on_policy:
+        log_weight_B = samples.per_episode(logp_N - samples.old_logp_N).clamp(max=0.0)
+        return numbers | {"ess": effective_share(_array(log_weight_B))}
     drift_N = (logp_N - samples.old_logp_N)[unmoved_N].abs().double().cpu().numpy()
-    numbers: dict[str, Any] = {"logprob_drift": float(drift_N.max())}
+    numbers["logprob_drift"] = float(drift_N.max())
     numbers |= {f"logprob_drift_p{q}": float(np.percentile(drift_N, q)) for q in (50, 99)}
     if objective.reads_reference(settings):
         numbers["kl"] = float(np.mean(log_ratio_B.tolist()))
         numbers["kl_per_token"] = float(log_ratio_B.double().sum()) / len(logp_N)
     if objective.reference:
         numbers["kl_tax"] = settings.beta * numbers["kl"] / settings.reward_span
-    soft_return_B = samples.reward_BK.sum(1) - settings.beta * log_ratio_B
-    advantage_N = samples.advantage_N
     if objective.values:
         residual_B = (samples.value_BK[:, 0] - soft_return_B).double()
         numbers["residual_mean"] = float(residual_B.mean())
         numbers["residual_var"] = float(residual_B.var(correction=0))
         numbers |= value_quality(_array(samples.value_BK[:, 0]), _array(soft_return_B))
-        if not advantage_N.numel():
-            advantage_N = -residual_B[samples.row_N]
     if objective.reads_stage_one(settings):
         firsts = [tracker.first_value(index) for index in samples.group_B.tolist()]
         numbers["value_gap"] = float(np.mean(firsts)) - float(soft_return_B.double().mean())
     if objective.returns is not None:
         numbers |= value_quality(_array(samples.critic_N), _array(samples.return_N))
-    mass = float(advantage_N.double().abs().sum())
-    if mass > 0:
-        numbers["negative_share"] = float(advantage_N.double().clamp(max=0).abs().sum()) / mass
     return numbers
 
 
