@@ -16,13 +16,14 @@ from turngym.trainers.objectives import find_objective
 from turngym.trainers.objectives.groups import EPSILON
 
 REWARD_STD, GRAD_NORM, KL_TAX = "reward_std", "grad_norm", "kl_tax"
-VALIDATION, EMPTY_STEPS = "validation", "empty_steps"
+VALIDATION, EMPTY_STEPS, DRIFT = "validation", "empty_steps", "drift"
 FIGURE = {
     REWARD_STD: "the standard deviation of the returns of a prompt",
     GRAD_NORM: "the gradient norm before clipping",
     KL_TAX: "beta * KL / reward range",
     VALIDATION: "the success in validation",
     EMPTY_STEPS: "the share of episodes that the filter kept",
+    DRIFT: "the 99th percentile of |log pi of the trainer - log pi of the sampler|",
 }
 """What the figure of every alarm is."""
 ADVICE = {
@@ -34,6 +35,7 @@ ADVICE = {
     VALIDATION: "Nothing is solved, so nothing is learned; try easier instances or a longer warm_start.course_steps",
     EMPTY_STEPS: "Every prompt is always won or always lost; try instances of other difficulty, a larger "
     "astarpo.group_size, or objectives.filter all",
+    DRIFT: "What is learned from is not quite what was played; try a model in float32, and see that it has no dropout",
 }
 """What to try when an alarm rings."""
 
@@ -152,6 +154,9 @@ class Alarms:
         if "validation" in numbers:
             success, least = numbers["validation"], config.validation_success
             yield VALIDATION, Reading(figure=success, threshold=least, bad=success < least, patience=config.validations)
+        if "logprob_drift_p99" in numbers:
+            drift = numbers["logprob_drift_p99"]
+            yield DRIFT, Reading(figure=drift, threshold=config.drift, bad=drift > config.drift)
         kept = numbers["kept"]
         yield EMPTY_STEPS, Reading(figure=kept, threshold=0.0, bad=not kept, patience=config.empty_steps)
 

@@ -270,6 +270,9 @@ class MonitorsConfig:
     """Validations running after which "validation" rings."""
     empty_steps: int = 5
     """Alarm "empty_steps": so many steps running whose filter left nothing to learn from."""
+    drift: float = 0.01
+    """Alarm "drift": sampler and trainer, which go through the same weights in two ways, differ in the log-probability
+    of more than one sampled token in 100 by more than this, in nats. Float32 stays far below it, bfloat16 may not."""
     retrieval_every: int = 0
     """Steps between measurements of retrieval accuracy and the mutual information of first reply and prompt, which go
     through the model once more; 0 never measures them."""

@@ -111,6 +111,12 @@ def test_the_filter_leaves_nothing() -> None:
     assert ring(*[empty] * 2, config=MonitorsConfig(empty_steps=2)) == ["empty_steps@2"]
 
 
+def test_sampler_and_trainer_differ() -> None:
+    assert ring(*series("logprob_drift_p99", [0.01, 0.011, 0.011, 0.009, 0.5])) == ["drift@2", "drift@5"]
+    assert ring({"logprob_drift": 1.0}) == []  # a single token may
+    assert ring(*series("logprob_drift_p99", [0.05]), config=MonitorsConfig(drift=0.1)) == []
+
+
 def test_a_step_that_is_fine_rings_nothing_and_several_may_ring_at_once() -> None:
     assert ring(*[{}] * 50) == []
     assert ring({}, {"kl_tax": 1.0, "grad_norm": 11.0}) == ["grad_norm@2", "kl_tax@2"]
@@ -142,14 +148,14 @@ def test_an_alarm_knows_the_last_step_that_was_fine() -> None:
 
 def test_a_kind_that_was_never_read_puts_every_step_in_doubt() -> None:
     config = replace(TrainConfig(), evaluation=EvaluationConfig(validate_every=100))
-    assert kinds_read(config) == ["reward_std", "grad_norm", "kl_tax", "validation", "empty_steps"]
+    assert kinds_read(config) == ["reward_std", "grad_norm", "kl_tax", "validation", "empty_steps", "drift"]
     alarms = Alarms()
     ring(*[{}] * 7, alarms=alarms)
-    assert alarms.good_steps(config) == [7, 7, 7, 0, 7]
-    ring({"validation": 0.5}, alarms=alarms)
-    assert alarms.good_steps(config) == [1] * 5
+    assert alarms.good_steps(config) == [7, 7, 7, 0, 7, 0]
+    ring({"validation": 0.5, "logprob_drift_p99": 0.0}, alarms=alarms)
+    assert alarms.good_steps(config) == [1] * 6
     plain = replace(TrainConfig(), astarpo=AstarpoConfig(objective="grpo"))
-    assert kinds_read(plain) == ["reward_std", "grad_norm", "empty_steps"]
+    assert kinds_read(plain) == ["reward_std", "grad_norm", "empty_steps", "drift"]
 
 
 def test_a_state_that_went_through_json_rings_as_if_nothing_had_happened() -> None:

@@ -125,13 +125,12 @@ def rung(rewards: Iterable[Sequence[float]]) -> list[int]:
 
 def test_prompts_that_are_settled_ring_although_their_mean_success_is_as_before() -> None:
     rng = np.random.default_rng(0)
-    alive = [rng.integers(2, size=16).astype(float) for _ in range(200)]
-    settled = np.array([1.0, 0.0] * 8)
+    alive = rng.integers(2, size=(200, 16)).astype(float).tolist()
+    settled = [1.0, 0.0] * 8
     assert rung(alive) == []
     assert rung([*alive[:20], *[settled] * 30]) == [31]  # the first settled step still differs from the last alive one
     known = pool_tracker()
-    for row in [*alive[:20], *[settled] * 30]:
-        numbers = played(known, row)
+    numbers = [played(known, row) for row in [*alive[:20], *[settled] * 30]][-1]
     assert (numbers["revisit_std"], numbers["zero_std_share"]) == (0.0, 1.0) and numbers["predictive_std"] > 0.2
 
 
@@ -142,7 +141,7 @@ def test_a_run_that_is_dead_from_its_first_step_rings() -> None:
 
 def test_returns_that_differ_without_a_success_are_no_collapse() -> None:
     rng = np.random.default_rng(1)
-    assert rung([rng.uniform(0.0, 0.5, size=16) for _ in range(50)]) == []
+    assert rung(rng.uniform(0.0, 0.5, size=(50, 16)).tolist()) == []
 
 
 def test_distinct_n() -> None:
