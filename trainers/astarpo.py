@@ -153,7 +153,7 @@ def measure(learner: Learner, episodes: Sequence[Episode], config: TrainConfig) 
         numbers |= shaping_means(episodes, config.shaping)
     every = config.monitors.retrieval_every
     if every and (learner.step + 1) % every == 0:
-        numbers |= measure_retrieval(learner.policy, episodes, config)
+        numbers |= measure_retrieval(learner.policy, episodes, config, current_temperature(learner, config))
     return numbers
 
 
