@@ -120,10 +120,10 @@ ABLATIONS: dict[str, Overrides] = {
 those that take V* do without stage-1 reuse as well: "without stage-1 reuse" is what they differ from in one thing."""
 SHAPED: dict[str, Overrides] = {
     f"{name} with potentials": {**CONTESTANTS[name], "shaping": {"potential_weight": 1.0}}
-    for name in ("reinforce", "ppo", "gigpo")
+    for name in ("reinforce", "ppo")
 }
 """Objectives that tell turns apart, shaped by the potential that the values of `astarpo_lambda` are told. To the others
-it would be nothing: over a whole trajectory it adds up to that of the start, which is the same for all of a group."""
+it would be nothing: over a whole trajectory, or from one state on, it adds up to the same for all that are compared."""
 
 
 def base_config(task: Task, seed: int) -> TrainConfig:

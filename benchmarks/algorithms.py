@@ -197,7 +197,11 @@ def success(player: Agent, config: TrainConfig, split: str) -> float:
 
 
 def curve(steps: Sequence[dict[str, Any]], config: TrainConfig) -> Iterator[float]:
-    """Yield the mean success on training episodes in equal parts of the budget; what has no step has the one before."""
+    """Yield the mean success on training episodes in equal parts of the budget; what has no step has the one before.
+
+    Steps that learn from episodes of stage 1 have no success of their own.
+    """
+    steps = [line for line in steps if "success" in line]
     ends = np.linspace(0, config.astarpo.max_tokens, CURVE_POINTS + 1)[1:]
     last = steps[0]["success"] if steps else float("nan")
     for low, high in zip([0.0, *ends[:-1]], ends, strict=True):

@@ -12,26 +12,30 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from turngym.trainers.config import ON_ALARM, MonitorsConfig, TrainConfig
+from turngym.trainers.objectives import find_objective
+from turngym.trainers.objectives.groups import EPSILON
 
 REWARD_STD, GRAD_NORM, KL_TAX = "reward_std", "grad_norm", "kl_tax"
-VALIDATION, EMPTY_STEPS = "validation", "empty_steps"
+VALIDATION, EMPTY_STEPS, DRIFT = "validation", "empty_steps", "drift"
 FIGURE = {
     REWARD_STD: "the standard deviation of the returns of a prompt",
     GRAD_NORM: "the gradient norm before clipping",
     KL_TAX: "beta * KL / reward range",
     VALIDATION: "the success in validation",
     EMPTY_STEPS: "the share of episodes that the filter kept",
+    DRIFT: "the 99th percentile of |log pi of the trainer - log pi of the sampler|",
 }
 """What the figure of every alarm is."""
 ADVICE = {
     REWARD_STD: "The policy does the same whatever it sees; try a lower astarpo.learning_rate or a higher "
-    "astarpo.beta_final",
+    "astarpo.beta_final; where it was so from the start, easier instances or a longer warm_start.course_steps",
     GRAD_NORM: "The policy is running away; try a lower astarpo.learning_rate or a larger astarpo.batch_size",
     KL_TAX: "The distance to the reference costs more than there is to earn; try a lower astarpo.learning_rate or "
     "astarpo.beta",
     VALIDATION: "Nothing is solved, so nothing is learned; try easier instances or a longer warm_start.course_steps",
     EMPTY_STEPS: "Every prompt is always won or always lost; try instances of other difficulty, a larger "
     "astarpo.group_size, or objectives.filter all",
+    DRIFT: "What is learned from is not quite what was played; try a model in float32, and see that it has no dropout",
 }
 """What to try when an alarm rings."""
 
@@ -49,6 +53,14 @@ def check_action(config: TrainConfig) -> None:
     if config.monitors.on_alarm not in ON_ALARM:
         raise ValueError(f"monitors.on_alarm must be {', '.join(ON_ALARM[:-1])} or {ON_ALARM[-1]}, "
                          f"got {config.monitors.on_alarm!r}")  # fmt: skip
+
+
+def kinds_read(config: TrainConfig) -> list[str]:
+    """Return the kinds of alarm whose figure a run may measure."""
+    never = set() if config.evaluation.validate_every else {VALIDATION}
+    if not find_objective(config.astarpo.objective).reference:
+        never.add(KL_TAX)
+    return [kind for kind in FIGURE if kind not in never]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +108,7 @@ class Alarms:
     """What the alarms remember from step to step; a part of every checkpoint."""
 
     first_stds: list[float] = field(default_factory=list)
-    """The standard deviations of the first steps, with which later ones are compared."""
+    """The standard deviations of the first steps that have one, with which later ones are compared."""
     grad_norm: float = 0.0
     """Moving average of the gradient norm, before clipping."""
     grad_norm_weight: float = 0.0
@@ -126,8 +138,14 @@ class Alarms:
                                   readings=reading.patience, last_good_step=last_good_step))  # fmt: skip
         return rung
 
+    def good_steps(self, config: TrainConfig) -> list[int]:
+        """Return for each kind the last step that an alarm of it would not put in doubt: 0 until its first reading."""
+        return [self.last_good_steps.get(kind, 0) for kind in kinds_read(config)]
+
     def _readings(self, numbers: dict[str, Any], config: MonitorsConfig) -> Iterator[tuple[str, Reading]]:
-        yield REWARD_STD, self._read_std(numbers, config)
+        std = numbers.get("group_std", numbers.get("revisit_std"))
+        if std is not None:
+            yield REWARD_STD, self._read_std(std, numbers, config)
         if numbers["grad_norm"] > 0:  # without a gradient there is nothing to compare
             yield GRAD_NORM, self._read_grad_norm(numbers, config)
         if "kl_tax" in numbers:
@@ -136,17 +154,21 @@ class Alarms:
         if "validation" in numbers:
             success, least = numbers["validation"], config.validation_success
             yield VALIDATION, Reading(figure=success, threshold=least, bad=success < least, patience=config.validations)
+        if "logprob_drift_p99" in numbers:
+            drift = numbers["logprob_drift_p99"]
+            yield DRIFT, Reading(figure=drift, threshold=config.drift, bad=drift > config.drift)
         kept = numbers["kept"]
         yield EMPTY_STEPS, Reading(figure=kept, threshold=0.0, bad=not kept, patience=config.empty_steps)
 
-    def _read_std(self, numbers: Mapping[str, Any], config: MonitorsConfig) -> Reading:
-        std = numbers.get("group_std", numbers["predictive_std"])
+    def _read_std(self, std: float, numbers: Mapping[str, Any], config: MonitorsConfig) -> Reading:
+        threshold = 0.0
         if len(self.first_stds) < config.std_first_steps:
             self.first_stds.append(std)
-            return Reading(figure=std, threshold=0.0, bad=False)
-        threshold = config.std_share * sum(self.first_stds) / len(self.first_stds)
+        else:
+            threshold = config.std_share * sum(self.first_stds) / len(self.first_stds)
         # Where a curriculum played no episode of the environment itself, nothing says that it is solved.
-        bad = std < threshold and numbers.get("success", 0.0) < config.std_solved
+        collapsed = std <= max(threshold, EPSILON)
+        bad = collapsed and numbers.get("success", 0.0) < config.std_solved
         return Reading(figure=std, threshold=threshold, bad=bad, patience=config.std_steps)
 
     def _read_grad_norm(self, numbers: dict[str, Any], config: MonitorsConfig) -> Reading:

@@ -110,15 +110,13 @@ def learn(
         learner.step += 1
         if not reused:
             follow(learner, episodes, log_ratio_BK, settings.beta)
+            for episode in episodes:
+                learner.tracker.remember(episode.index, episode.total_reward)
             learner.generated_tokens += sum(episode.num_sampled for episode in played)
             learner.fresh_instances += stage.batch_size * stage.fresh_candidates
         numbers |= measured | {
             "step": learner.step,
             "rollbacks": learner.rollbacks,
-            **outcomes(episodes, config),
-            "turns": float(np.mean([len(episode.turns) for episode in episodes])),
-            "valid": float(np.mean([turn.valid for episode in episodes for turn in episode.turns])),
-            "well_formed": float(np.mean([turn.well_formed for episode in episodes for turn in episode.turns])),
             "sampled_tokens": sum(episode.num_sampled for episode in episodes),
             "generated_tokens": learner.generated_tokens,
             "errors": len(played) - len(episodes),
@@ -126,8 +124,6 @@ def learn(
             "rollout_seconds": rollout_seconds,
             "seconds": time.perf_counter() - started,
         }
-        if is_shaped(config):
-            numbers |= shaping_means(episodes, config.shaping)
         on_step(numbers, episodes)
 
 
@@ -142,13 +138,24 @@ def follow(learner: Learner, episodes: Sequence[Episode], log_ratio_BK: Sequence
 
 
 def measure(learner: Learner, episodes: Sequence[Episode], config: TrainConfig) -> dict[str, Any]:
-    """Return what the episodes of a step show about the policy that played them, before it learns from them."""
-    numbers: dict[str, Any] = measure_rollouts(episodes, learner.tracker)
+    """Return what the episodes of a step show about the policy that played them, before it learns from them.
+
+    Those of stage 1 show what the reference does, so of a step that learns from them there is the frontier alone.
+    """
+    numbers: dict[str, Any] = {}
     if config.astarpo.frontier_share:
         numbers["frontier"] = len(learner.tracker.unsolved(learner.pool))
+    if reuses_stage_one(learner, config):
+        return numbers
+    numbers |= measure_rollouts(episodes, learner.tracker) | outcomes(episodes, config)
+    numbers["turns"] = float(np.mean([len(episode.turns) for episode in episodes]))
+    for name in ("valid", "well_formed"):
+        numbers[name] = float(np.mean([getattr(turn, name) for episode in episodes for turn in episode.turns]))
+    if is_shaped(config):
+        numbers |= shaping_means(episodes, config.shaping)
     every = config.monitors.retrieval_every
     if every and (learner.step + 1) % every == 0:
-        numbers |= measure_retrieval(learner.policy, episodes, config)
+        numbers |= measure_retrieval(learner.policy, episodes, config, current_temperature(learner, config))
     return numbers
 
 
@@ -251,6 +258,7 @@ def update(
         tracker=learner.tracker,
         objective=objective,
         settings=settings,
+        on_policy=not reuses_stage_one(learner, config),
     )
     return numbers, log_ratio_BK
 

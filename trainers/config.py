@@ -251,12 +251,14 @@ class MonitorsConfig:
     max_rollbacks: int = 2
     """Rollbacks after which a further alarm stops the run."""
     std_share: float = 0.1
-    """Alarm "reward_std": the standard deviation of a prompt's returns, predicted where it has one episode, is below
-    this share of its mean over the first steps."""
+    """Alarm "reward_std": the standard deviation of a prompt's returns is at most this share of its mean over the first
+    steps, or 0 from the start. Of a prompt with one episode in a step, this return and that of the step that played it
+    last are compared, so the alarm cannot see a run that plays fewer than 8 prompts of the pool in a step, or each of
+    them once, and sees a collapse only when they come again."""
     std_first_steps: int = 10
-    """Steps at the start over which that mean is taken."""
+    """Steps over which that mean is taken: the first that have the figure."""
     std_steps: int = 10
-    """Steps running after which "reward_std" rings."""
+    """Steps running, among those that have the figure, after which "reward_std" rings."""
     std_solved: float = 0.95
     """Success from which on a small standard deviation means that the task is solved, and is no alarm."""
     grad_norm_ratio: float = 10.0
@@ -273,6 +275,9 @@ class MonitorsConfig:
     """Validations running after which "validation" rings."""
     empty_steps: int = 5
     """Alarm "empty_steps": so many steps running whose filter left nothing to learn from."""
+    drift: float = 0.01
+    """Alarm "drift": sampler and trainer, which go through the same weights in two ways, differ in the log-probability
+    of more than one sampled token in 100 by more than this, in nats. Float32 stays far below it, bfloat16 may not."""
     retrieval_every: int = 0
     """Steps between measurements of retrieval accuracy and the mutual information of first reply and prompt, which go
     through the model once more; 0 never measures them."""

@@ -158,6 +158,14 @@ class LevelTracker:
         """Learn from an episode whose baseline has been used; see `ValueTracker.update`."""
         self._of(index).update(index, soft_return, success=success)
 
+    def remember(self, index: int, total_return: float) -> None:
+        """Keep the return of the last episode of an instance; see `ValueTracker.remember`."""
+        self._of(index).remember(index, total_return)
+
+    def last_return(self, index: int) -> float | None:
+        """Return what `remember` was last told of an instance, None if nothing."""
+        return self._of(index).last_return(index)
+
     def predictive_stds(self, indices_I: Iterable[int]) -> NDArray[np.float64]:
         """Return the predicted standard deviation of the success, in [0, 0.5], shape [I]."""
         return predictive_stds([self.success(index) for index in indices_I])

@@ -18,9 +18,12 @@ from torch import Tensor
 
 from turngym.agents.episode import Episode
 from turngym.trainers.curriculum import Tracker
+from turngym.trainers.importance import effective_share
 from turngym.trainers.objectives import Objective, Samples, Settings
 from turngym.trainers.objectives.groups import EPSILON
 
+REVISITS = 8
+"""Prompts played once in a step, and once or more before, below which their two last returns say too little."""
 NGRAMS = (1, 2)
 """The n of distinct-n."""
 CALIBRATION_SAMPLES = 100
@@ -38,10 +41,15 @@ def measure_rollouts(episodes: Sequence[Episode], tracker: Tracker) -> dict[str,
         tracker: As it was when they were drawn.
 
     Returns:
-        predictive_std: Mean over the prompts of sqrt(p (1 - p)), p the tracker's success rate.
+        predictive_std: Mean over the prompts of sqrt(p (1 - p)), p the success that the tracker predicts. It leans on
+            the level of the pool, so it cannot tell prompts that are settled, each in its way, from prompts that vary.
         group_std: Mean over the prompts with several episodes of the standard deviation of their returns; absent
             without such a prompt.
-        zero_std_share: Share of prompts whose returns do not differ; predicted where a prompt has one episode.
+        revisit_std: The standard deviation of the returns of a prompt that is played once in a step: the root of half
+            the mean square of the difference between this return and that of the step that played it last. Absent for
+            fewer than `REVISITS` such prompts, thus for fresh prompts alone. What the policy learned in between counts
+            as spread too.
+        zero_std_share: Share of the prompts of either kind whose returns do not differ; absent without any.
         entropy: Mean of -log pi over the sampled tokens, an unbiased estimate of the entropy per token, nats.
         reply_length: Mean sampled tokens of a turn.
         distinct_1, distinct_2: Distinct n-grams of token ids within replies, as a share of all (arXiv:1510.03055);
@@ -61,18 +69,23 @@ def measure_rollouts(episodes: Sequence[Episode], tracker: Tracker) -> dict[str,
 
 
 def reward_spread(episodes: Sequence[Episode], tracker: Tracker) -> dict[str, float]:
-    """Return `predictive_std`, `group_std` and `zero_std_share` of `measure_rollouts`."""
+    """Return `predictive_std`, `group_std`, `revisit_std` and `zero_std_share` of `measure_rollouts`."""
     returns: dict[int, list[float]] = {}
     for episode in episodes:
         returns.setdefault(episode.index, []).append(episode.total_reward)
-    predicted_P = tracker.predictive_stds(returns)
-    seen = {index: float(np.std(group, ddof=1)) for index, group in returns.items() if len(group) > 1}
-    stds_P = [seen.get(index, predicted) for index, predicted in zip(returns, predicted_P, strict=True)]
-    numbers = {
-        "predictive_std": float(np.mean(predicted_P)),
-        "zero_std_share": float(np.mean([std <= EPSILON for std in stds_P])),
-    }
-    return numbers | ({"group_std": float(np.mean(list(seen.values())))} if seen else {})
+    stds = [float(np.std(group, ddof=1)) for group in returns.values() if len(group) > 1]
+    changes = [group[0] - last for index, group in returns.items()
+               if len(group) == 1 and (last := tracker.last_return(index)) is not None]  # fmt: skip
+    if len(changes) < REVISITS:
+        changes = []
+    numbers = {"predictive_std": float(np.mean(tracker.predictive_stds(returns)))}
+    if stds:
+        numbers["group_std"] = float(np.mean(stds))
+    if changes:
+        numbers["revisit_std"] = float(np.sqrt(np.mean(np.square(changes)) / 2))
+    if spread := stds + changes:
+        numbers["zero_std_share"] = float(np.mean([abs(each) <= EPSILON for each in spread]))
+    return numbers
 
 
 def distinct_share(replies: Sequence[Sequence[int]], n: int) -> float | None:
@@ -93,8 +106,13 @@ def measure_update(
     tracker: Tracker,
     objective: Objective,
     settings: Settings,
+    on_policy: bool,
 ) -> dict[str, Any]:
     """Return what the learning of a step shows, with the values that it used.
+
+    A step that learns from episodes of the reference tells nothing of how the policy plays: means over its episodes
+    are means under the reference, whose log-ratio is at most 0 on average. Of such a step there are `ess` and
+    `negative_share` alone.
 
     Args:
         samples: What was learned from, with its values and advantages.
@@ -104,8 +122,12 @@ def measure_update(
         tracker: Not yet told of these episodes.
         objective: What was minimised.
         settings: The numbers of the step.
+        on_policy: Whether the policy as it was before the step played the episodes, and not the reference. No other
+            episodes are learned from, so there is no staleness to measure.
 
     Returns:
+        ess: Effective sample size of the truncated weights min(1, pi / ref) of the episodes, as a share, in (0, 1];
+            of steps that are not on-policy.
         logprob_drift, logprob_drift_p50, logprob_drift_p99: Largest |log pi of the trainer - log pi of the sampler|
             over tokens, and its quantiles, nats.
         kl, kl_per_token: Mean log-ratio of policy to reference of an episode and of a token, nats; where the objective
@@ -119,31 +141,35 @@ def measure_update(
         negative_share: Share of sum |A| over tokens that comes from negative advantages; A is S - V where the objective
             has values and no advantages of its own, and absent where it has neither.
     """
+    soft_return_B = samples.reward_BK.sum(1) - settings.beta * log_ratio_B
+    advantage_N = samples.advantage_N
+    if objective.values and not advantage_N.numel():
+        advantage_N = (soft_return_B - samples.value_BK[:, 0])[samples.row_N]
+    numbers: dict[str, Any] = {}
+    mass = float(advantage_N.double().abs().sum())
+    if mass > 0:
+        numbers["negative_share"] = float(advantage_N.double().clamp(max=0).abs().sum()) / mass
+    if not on_policy:
+        log_weight_B = samples.per_episode(logp_N - samples.old_logp_N).clamp(max=0.0)
+        return numbers | {"ess": effective_share(_array(log_weight_B))}
     drift_N = (logp_N - samples.old_logp_N)[unmoved_N].abs().double().cpu().numpy()
-    numbers: dict[str, Any] = {"logprob_drift": float(drift_N.max())}
+    numbers["logprob_drift"] = float(drift_N.max())
     numbers |= {f"logprob_drift_p{q}": float(np.percentile(drift_N, q)) for q in (50, 99)}
     if objective.reads_reference(settings):
         numbers["kl"] = float(np.mean(log_ratio_B.tolist()))
         numbers["kl_per_token"] = float(log_ratio_B.double().sum()) / len(logp_N)
     if objective.reference:
         numbers["kl_tax"] = settings.beta * numbers["kl"] / settings.reward_span
-    soft_return_B = samples.reward_BK.sum(1) - settings.beta * log_ratio_B
-    advantage_N = samples.advantage_N
     if objective.values:
         residual_B = (samples.value_BK[:, 0] - soft_return_B).double()
         numbers["residual_mean"] = float(residual_B.mean())
         numbers["residual_var"] = float(residual_B.var(correction=0))
         numbers |= value_quality(_array(samples.value_BK[:, 0]), _array(soft_return_B))
-        if not advantage_N.numel():
-            advantage_N = -residual_B[samples.row_N]
     if objective.reads_stage_one(settings):
         firsts = [tracker.first_value(index) for index in samples.group_B.tolist()]
         numbers["value_gap"] = float(np.mean(firsts)) - float(soft_return_B.double().mean())
     if objective.returns is not None:
         numbers |= value_quality(_array(samples.critic_N), _array(samples.return_N))
-    mass = float(advantage_N.double().abs().sum())
-    if mass > 0:
-        numbers["negative_share"] = float(advantage_N.double().clamp(max=0).abs().sum()) / mass
     return numbers
 
 

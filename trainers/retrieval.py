@@ -22,7 +22,9 @@ from turngym.trainers.batching import sampled_logprobs, token_batches
 from turngym.trainers.config import TrainConfig
 
 
-def measure_retrieval(policy: LanguageModel, episodes: Sequence[Episode], config: TrainConfig) -> dict[str, float]:
+def measure_retrieval(
+    policy: LanguageModel, episodes: Sequence[Episode], config: TrainConfig, temperature: float
+) -> dict[str, float]:
     """Return the numbers of `retrieval` for the first turns of a step's episodes, none with fewer than two prompts.
 
     It takes `monitors.retrieval_prompts` squared sequences through the model.
@@ -31,10 +33,11 @@ def measure_retrieval(policy: LanguageModel, episodes: Sequence[Episode], config
         policy: With the weights that sampled the episodes.
         episodes: Those of a step; the first of each different prompt counts.
         config: The run.
+        temperature: That sampled the episodes.
     """
     longest = policy.context_length - config.model.max_reply_tokens
     chosen = first_turns(episodes, config.monitors.retrieval_prompts, longest)
-    return retrieval(cross_scores(policy, chosen, config)) if len(chosen) > 1 else {}
+    return retrieval(cross_scores(policy, chosen, config, temperature)) if len(chosen) > 1 else {}
 
 
 def first_turns(episodes: Sequence[Episode], count: int, longest: int) -> list[Episode]:
@@ -56,18 +59,19 @@ def first_turns(episodes: Sequence[Episode], count: int, longest: int) -> list[E
 
 
 @torch.no_grad()
-def cross_scores(policy: LanguageModel, episodes: Sequence[Episode], config: TrainConfig) -> Tensor:
+def cross_scores(policy: LanguageModel, episodes: Sequence[Episode], config: TrainConfig, temperature: float) -> Tensor:
     """Return log p(reply of row | prompt of column), summed over the tokens of the reply, nats, float64, `[P, P]`.
 
     Args:
         policy: The model.
         episodes: What `first_turns` returned.
-        config: The run; its sampling temperature and micro-batches are used.
+        config: The run; its micro-batches are used.
+        temperature: That sampled the replies.
     """
     crossed = [give_to(reply, prompt) for reply in episodes for prompt in episodes]
     score = torch.zeros(len(crossed), dtype=torch.float64)
     for batch in token_batches(crossed, config.astarpo.tokens_per_microbatch, policy.device):
-        logp_N = sampled_logprobs(policy, batch, config.astarpo.temperature).double()
+        logp_N = sampled_logprobs(policy, batch, temperature).double()
         of_rows = logp_N.new_zeros(len(batch.members)).index_add(0, batch.row_N, logp_N)
         score[batch.members] = of_rows.cpu()
     return score.view(len(episodes), len(episodes))

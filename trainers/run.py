@@ -360,7 +360,7 @@ def checkpoint_learner(learner: Learner, config: TrainConfig, folder: Path) -> N
         files={name: path for name, path in stores.items() if path.exists()},
     )
     acts = config.monitors.on_alarm != "warn"
-    prune(folder / "checkpoints", CHECKPOINTS_KEPT, learner.alarms.last_good_steps.values() if acts else ())
+    prune(folder / "checkpoints", CHECKPOINTS_KEPT, learner.alarms.good_steps(config) if acts else ())
 
 
 def record_episodes(path: Path, episodes: Sequence[Episode]) -> None:

@@ -6,12 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from turngym.agents.episode import Episode
 from turngym.agents.language_model import LanguageModel
+from turngym.agents.rollout import make_env, text_env
 from turngym.trainers.automatic_shaping import reference_potential
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.curriculum import Tracker, make_tracker
 from turngym.trainers.exploration import explore
+from turngym.trainers.luck import bracket
 from turngym.trainers.metrics import Metrics
 from turngym.trainers.objectives import STATE_BASELINES
 from turngym.trainers.progress import Progress
@@ -59,16 +63,28 @@ def run_stage_one(
         reference: The frozen policy of a round.
         values: The file of its value store.
         config: The run.
-        metrics: Told about every block of episodes.
+        metrics: Told about every block of episodes; those of the reference with the `bracket_width` of all that is
+            stored, so the last of them has that of the stage.
         progress: Told about every episode.
         labels: Added to the lines in the metrics; they name a later round.
     """
     with ValueStore(values, store_fingerprint(reference, config)) as store:
         for block in sample_reference(reference, store, config, progress):
-            metrics.add("values", {**block, **(labels or {})})
+            metrics.add("values", {**block, "bracket_width": bracket_width(store, config), **(labels or {})})
         for block in explore(reference, store, config, progress):
             metrics.add("values", {**block, **(labels or {})})
         return read_stage_one(store, config)
+
+
+def bracket_width(store: ValueStore, config: TrainConfig) -> float:
+    """Return the mean over the instances of V^E less the mean return, at least 0, in the unit of the returns.
+
+    It is 0 where all returns of an instance are the same: chance decides nothing then, and all estimators agree. Above
+    0 it does not tell luck from skill; see `luck.bracket`.
+    """
+    low, high = text_env(make_env(config.env.id, config.env.kwargs)).reward_range
+    lower_I, upper_I = bracket(store.returns(), config.values.beta_value * (high - low))
+    return float(np.mean(upper_I - lower_I))
 
 
 def read_stage_one(store: ValueStore, config: TrainConfig) -> StageOne:

@@ -98,6 +98,7 @@ class ValueTracker:
             for index, value, count in zip(estimates.instances, estimates.values, estimates.counts, strict=True)
         }
         self._solved = {index for index, rate in success_rates.items() if rate > 0}
+        self._returns: dict[int, float] = {}
         self._first = {index: average.value for index, average in self._instances.items()}
         self._first_of_pool = estimates.prior
 
@@ -144,6 +145,15 @@ class ValueTracker:
         if success and index < FRESH_INSTANCES:
             self._solved.add(index)
 
+    def remember(self, index: int, total_return: float) -> None:
+        """Keep the return of the last episode of an instance, if it is one that is played again and again."""
+        if index < FRESH_INSTANCES:
+            self._returns[index] = total_return
+
+    def last_return(self, index: int) -> float | None:
+        """Return what `remember` was last told of an instance, None if nothing."""
+        return self._returns.get(index)
+
     def unsolved(self, indices: Iterable[int]) -> list[int]:
         """Return those of the instances that were never solved so far, stage 1 included."""
         return [index for index in indices if index not in self._solved]
@@ -168,6 +178,7 @@ class ValueTracker:
             "pool_weight": self.pool_weight,
             "pool": [self._pool.value, self._pool.success, self._pool.weight],
             "solved": sorted(self._solved),
+            "returns": [list(pair) for pair in self._returns.items()],
             "instances": list(self._instances),
             "values": [average.value for average in averages],
             "successes": [average.success for average in averages],
@@ -180,6 +191,7 @@ class ValueTracker:
         self.pool_weight = float(state["pool_weight"])
         self._pool = _Average(*state["pool"])
         self._solved = set(state.get("solved", self._solved))
+        self._returns = {int(index): total for index, total in state.get("returns", [])}
         columns = zip(state["instances"], state["values"], state["successes"], state["weights"], strict=True)
         self._instances = {int(index): _Average(*averages) for index, *averages in columns}
 

@@ -75,6 +75,7 @@ def test_curves_are_means_over_equal_parts_of_the_budget() -> None:
     config = replace(config, astarpo=replace(config.astarpo, max_tokens=12 * 10))
     steps = [{"generated_tokens": tokens, "success": success} for tokens, success in [(5, 0.0), (9, 1.0), (40, 0.25)]]
     assert list(curve(steps, config)) == [0.5, 0.5, 0.5] + [0.25] * 9
+    assert list(curve([{"generated_tokens": 8}, *steps], config)) == [0.5, 0.5, 0.5] + [0.25] * 9
 
 
 def test_intervals_are_students() -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from turngym.trainers.alarms import ADVICE, FIGURE, Alarm, Alarms, check_action
-from turngym.trainers.config import MonitorsConfig, TrainConfig
+from turngym.trainers.alarms import ADVICE, FIGURE, Alarm, Alarms, check_action, kinds_read
+from turngym.trainers.config import AstarpoConfig, EvaluationConfig, MonitorsConfig, TrainConfig
 
 CONFIG = MonitorsConfig()
-FINE = {"kept": 1.0, "grad_norm": 1.0, "predictive_std": 0.4, "success": 0.5, "kl_tax": 0.0}
+FINE = {"kept": 1.0, "grad_norm": 1.0, "revisit_std": 0.4, "success": 0.5, "kl_tax": 0.0}
 
 
 def ring(*steps: dict[str, Any], config: MonitorsConfig = CONFIG, alarms: Alarms | None = None) -> list[str]:
@@ -30,7 +30,7 @@ def series(name: str, values: Sequence[float]) -> list[dict[str, Any]]:
 # Each kind ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["predictive_std", "group_std"])
+@pytest.mark.parametrize("name", ["revisit_std", "group_std"])
 def test_the_spread_of_rewards_collapses(name: str) -> None:
     first = [0.3, 0.5] * 5  # mean 0.4, threshold 0.04
     assert ring(*series(name, first + [0.039] * 10)) == ["reward_std@20"]
@@ -40,20 +40,34 @@ def test_the_spread_of_rewards_collapses(name: str) -> None:
     assert ring(*series(name, first + [0.0] * 15 + [0.2] + [0.0] * 10)) == ["reward_std@20", "reward_std@36"]
 
 
-def test_the_measured_spread_goes_before_the_predicted_one() -> None:
-    steps = [{"group_std": 0.5, "predictive_std": 0.5}] * 10 + [{"group_std": 0.0, "predictive_std": 0.5}] * 10
+def test_the_spread_within_a_step_goes_before_that_between_visits() -> None:
+    steps = [{"group_std": 0.5, "revisit_std": 0.5}] * 10 + [{"group_std": 0.0, "revisit_std": 0.5}] * 10
     assert ring(*steps) == ["reward_std@20"]
 
 
+def test_a_spread_that_never_was_rings_too() -> None:
+    assert ring(*series("group_std", [0.0] * 30)) == ["reward_std@10"]
+    assert ring(*series("group_std", [0.0] * 9 + [0.1] + [0.0] * 9)) == []
+    assert ring(*[{"group_std": 0.0, "success": 0.95}] * 30) == []
+
+
+def test_a_step_without_a_spread_is_no_reading() -> None:
+    unread = {key: value for key, value in FINE.items() if key != "revisit_std"}
+    alarms = Alarms()
+    for step in range(1, 30):
+        alarms.judge({**unread, "predictive_std": 0.0, "step": step}, CONFIG)
+    assert "reward_std" not in alarms.last_good_steps and alarms.first_stds == []
+
+
 def test_a_solved_task_is_no_collapse() -> None:
-    start = series("predictive_std", [0.4] * 10)
-    assert ring(*start, *[{"predictive_std": 0.0, "success": 0.95}] * 20) == []
-    assert ring(*start, *[{"predictive_std": 0.0, "success": 0.94}] * 20) == ["reward_std@20"]
+    start = series("revisit_std", [0.4] * 10)
+    assert ring(*start, *[{"revisit_std": 0.0, "success": 0.95}] * 20) == []
+    assert ring(*start, *[{"revisit_std": 0.0, "success": 0.94}] * 20) == ["reward_std@20"]
 
 
 def test_first_steps_and_patience_are_settings() -> None:
     config = MonitorsConfig(std_first_steps=2, std_steps=3, std_share=0.5)
-    assert ring(*series("predictive_std", [0.4, 0.4, 0.1, 0.1, 0.1]), config=config) == ["reward_std@5"]
+    assert ring(*series("revisit_std", [0.4, 0.4, 0.1, 0.1, 0.1]), config=config) == ["reward_std@5"]
 
 
 def test_the_gradient_norm_leaves_its_average() -> None:
@@ -97,6 +111,12 @@ def test_the_filter_leaves_nothing() -> None:
     assert ring(*[empty] * 2, config=MonitorsConfig(empty_steps=2)) == ["empty_steps@2"]
 
 
+def test_sampler_and_trainer_differ() -> None:
+    assert ring(*series("logprob_drift_p99", [0.01, 0.011, 0.011, 0.009, 0.5])) == ["drift@2", "drift@5"]
+    assert ring({"logprob_drift": 1.0}) == []  # a single token may
+    assert ring(*series("logprob_drift_p99", [0.05]), config=MonitorsConfig(drift=0.1)) == []
+
+
 def test_a_step_that_is_fine_rings_nothing_and_several_may_ring_at_once() -> None:
     assert ring(*[{}] * 50) == []
     assert ring({}, {"kl_tax": 1.0, "grad_norm": 11.0}) == ["grad_norm@2", "kl_tax@2"]
@@ -120,14 +140,26 @@ def test_an_alarm_knows_the_last_step_that_was_fine() -> None:
     alarms = Alarms()
     for step in range(1, 40):
         fine = step <= 17
-        for alarm in alarms.judge({**FINE, "step": step, "predictive_std": 0.4 if fine else 0.0}, CONFIG):
+        for alarm in alarms.judge({**FINE, "step": step, "revisit_std": 0.4 if fine else 0.0}, CONFIG):
             assert (alarm.step, alarm.last_good_step) == (27, 17)
     assert alarms.last_good_steps == {"reward_std": 17, "grad_norm": 39, "kl_tax": 39, "empty_steps": 39}
     assert alarms.bad_readings["reward_std"] == 22
 
 
+def test_a_kind_that_was_never_read_puts_every_step_in_doubt() -> None:
+    config = replace(TrainConfig(), evaluation=EvaluationConfig(validate_every=100))
+    assert kinds_read(config) == ["reward_std", "grad_norm", "kl_tax", "validation", "empty_steps", "drift"]
+    alarms = Alarms()
+    ring(*[{}] * 7, alarms=alarms)
+    assert alarms.good_steps(config) == [7, 7, 7, 0, 7, 0]
+    ring({"validation": 0.5, "logprob_drift_p99": 0.0}, alarms=alarms)
+    assert alarms.good_steps(config) == [1] * 6
+    plain = replace(TrainConfig(), astarpo=AstarpoConfig(objective="grpo"))
+    assert kinds_read(plain) == ["reward_std", "grad_norm", "empty_steps", "drift"]
+
+
 def test_a_state_that_went_through_json_rings_as_if_nothing_had_happened() -> None:
-    steps = series("predictive_std", [0.31, 0.47] * 5 + [0.03] * 12)
+    steps = series("revisit_std", [0.31, 0.47] * 5 + [0.03] * 12)
     steps = [{**step, "grad_norm": 1 / (3 + number)} for number, step in enumerate(steps)]
     for cut in (3, 14, 21):
         whole, first = Alarms(), Alarms()

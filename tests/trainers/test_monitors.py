@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tests.trainers.harness import make_learner, run, stage
 
 from turngym.agents.episode import Episode, Turn
+from turngym.agents.language_model import LanguageModel
+from turngym.trainers.alarms import Alarms
+from turngym.trainers.config import MonitorsConfig, TrainConfig
 from turngym.trainers.monitors import distinct_share, measure_rollouts, measure_update, value_quality
 from turngym.trainers.objectives import Samples, Settings, find_objective
 from turngym.trainers.pool import ValueEstimates, estimate_values
-from turngym.trainers.tracker import ValueTracker
+from turngym.trainers.tracker import FRESH_INSTANCES, ValueTracker
 
 BETA = 0.5
 
@@ -25,12 +31,6 @@ def tracker() -> ValueTracker:
         ValueEstimates(instances=np.empty(0, dtype=np.int64), values=np.empty(0), stds=np.empty(0),
                        counts=np.empty(0, dtype=np.int64), prior=0.25), {},
     )  # fmt: skip
-
-
-def visited_once(success_rates: dict[int, float]) -> ValueTracker:
-    """Return a tracker of prompts 1 and 2, each played once in stage 1; the pool counts next to nothing."""
-    estimates = estimate_values({1: [1.0], 2: [0.0]}, 0.5, 1.0, (0.0, 1.0))
-    return ValueTracker(estimates, success_rates, pool_weight=1e-14)
 
 
 def episode(index: int, reward: float, *replies: list[int], logprob: float = -0.5) -> Episode:
@@ -71,26 +71,77 @@ def test_rollouts_by_hand() -> None:
     )
 
 
-def test_a_prompt_with_one_episode_counts_by_its_prediction() -> None:
-    sure = ValueTracker(
-        estimate_values({1: [1.0], 2: [0.0]}, 0.5, 1.0, (0.0, 1.0)), {1: 1.0, 2: 1.0}, pool_weight=1e-14
-    )
-    numbers = measure_rollouts([episode(1, 1.0, [1]), episode(2, 1.0, [2])], sure)
-    assert numbers["predictive_std"] == 0.0 and numbers["zero_std_share"] == 1.0 and "group_std" not in numbers
-    sure.update(2, 0.0, success=False)  # 2 is worth two visits now: a success and a failure
-    numbers = measure_rollouts([episode(1, 1.0, [1]), episode(2, 1.0, [2])], sure)
-    p = (0.9 * 1.0 + 0.0) / 1.9
-    assert numbers["predictive_std"] == pytest.approx(math.sqrt(p * (1 - p)) / 2, abs=1e-6)
-    assert numbers["zero_std_share"] == 0.5
+POOL = range(16)
 
 
-def test_the_prediction_is_a_mean_over_prompts_and_not_over_episodes() -> None:
-    known = ValueTracker(
-        estimate_values({1: [1.0], 2: [0.0]}, 0.5, 1.0, (0.0, 1.0)), {1: 1.0, 2: 0.5}, pool_weight=1e-14
-    )
-    numbers = measure_rollouts([episode(1, 1.0, [1]), episode(1, 1.0, [2]), episode(2, 1.0, [3])], known)
-    assert numbers["predictive_std"] == pytest.approx((0.0 + 0.5) / 2, abs=1e-6)
-    assert numbers["zero_std_share"] == 0.5
+def pool_tracker() -> ValueTracker:
+    """Return a tracker of a pool of which stage 1 won every other episode, at its default settings."""
+    returns = {index: [1.0, 0.0] for index in POOL}
+    return ValueTracker(estimate_values(returns, 0.5, 1.0, (0.0, 1.0)), dict.fromkeys(POOL, 0.5))
+
+
+def played(known: ValueTracker, rewards: Sequence[float]) -> dict[str, float]:
+    """Return what is measured of one episode of each prompt of the pool, and let the tracker follow as stage 2 does."""
+    episodes = [episode(index, reward, [1]) for index, reward in zip(POOL, rewards, strict=True)]
+    numbers = measure_rollouts(episodes, known)
+    for each in episodes:
+        known.update(each.index, each.total_reward, success=each.total_reward == 1.0)
+        known.remember(each.index, each.total_reward)
+    return numbers
+
+
+def test_a_prompt_with_one_episode_is_compared_with_its_last_visit() -> None:
+    known = pool_tracker()
+    assert not {"revisit_std", "zero_std_share", "group_std"} & set(played(known, [0.25] * 16))
+    numbers = played(known, [0.75] * 4 + [0.25] * 12)
+    assert numbers["revisit_std"] == pytest.approx(math.sqrt(4 * 0.5**2 / 16 / 2))
+    assert numbers["zero_std_share"] == 12 / 16
+    fewer = [episode(index, 1.0, [1]) for index in POOL[:7]]
+    fresh = [episode(FRESH_INSTANCES + index, 1.0, [1]) for index in POOL]
+    for each in fresh:
+        known.remember(each.index, 1.0)
+    assert "revisit_std" not in measure_rollouts(fewer + fresh, known)
+    eight = measure_rollouts([*fewer, episode(7, 1.0, [1]), *fresh], known)
+    assert eight["revisit_std"] == pytest.approx(math.sqrt((4 * 0.25**2 + 4 * 0.75**2) / 8 / 2))
+
+
+def test_the_last_visit_to_a_prompt_is_no_part_of_a_group() -> None:
+    known = pool_tracker()
+    played(known, [0.0] * 16)
+    groups = [episode(index, 1.0, [1]) for index in POOL for _ in range(2)]
+    numbers = measure_rollouts(groups, known)
+    assert (numbers["group_std"], numbers["zero_std_share"]) == (0.0, 1.0) and "revisit_std" not in numbers
+
+
+def rung(rewards: Iterable[Sequence[float]]) -> list[int]:
+    """Return the steps after which "reward_std" rings."""
+    known, alarms, config = pool_tracker(), Alarms(), MonitorsConfig()
+    found = []
+    for step, row in enumerate(rewards, start=1):
+        numbers = played(known, row) | {"step": step, "kept": 1.0, "grad_norm": 1.0, "success": float(np.mean(row))}
+        found += [alarm.step for alarm in alarms.judge(numbers, config) if alarm.alarm == "reward_std"]
+    return found
+
+
+def test_prompts_that_are_settled_ring_although_their_mean_success_is_as_before() -> None:
+    rng = np.random.default_rng(0)
+    alive = rng.integers(2, size=(200, 16)).astype(float).tolist()
+    settled = [1.0, 0.0] * 8
+    assert rung(alive) == []
+    assert rung([*alive[:20], *[settled] * 30]) == [31]  # the first settled step still differs from the last alive one
+    known = pool_tracker()
+    numbers = [played(known, row) for row in [*alive[:20], *[settled] * 30]][-1]
+    assert (numbers["revisit_std"], numbers["zero_std_share"]) == (0.0, 1.0) and numbers["predictive_std"] > 0.2
+
+
+def test_a_run_that_is_dead_from_its_first_step_rings() -> None:
+    assert rung([[0.0] * 16] * 30) == [11]  # the first step has no visit before it
+    assert rung([[1.0] * 16] * 30) == []  # solved
+
+
+def test_returns_that_differ_without_a_success_are_no_collapse() -> None:
+    rng = np.random.default_rng(1)
+    assert rung(rng.uniform(0.0, 0.5, size=(50, 16)).tolist()) == []
 
 
 def test_distinct_n() -> None:
@@ -103,6 +154,20 @@ def test_distinct_n() -> None:
 def test_replies_that_are_cut_differently_are_no_duplicates() -> None:
     numbers = measure_rollouts([episode(1, 0.0, [1, 2], [3]), episode(2, 0.0, [1], [2, 3])], tracker())
     assert numbers["duplicate_share"] == 0.0
+
+
+def test_stage_two_remembers_what_it_played(player: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
+    config = stage(tiny, fresh_share=0.0, batch_size=10, steps=3)
+    learner = make_learner(player, config)
+    numbers, steps = run(learner, config, tmp_path)
+    last: dict[int, float] = {}
+    for step, episodes in zip(numbers, steps, strict=True):
+        changes = [each.total_reward - last[each.index] for each in episodes if each.index in last]
+        expected = math.sqrt(np.mean(np.square(changes)) / 2) if changes else None
+        assert len(changes) >= 8 or step["step"] == 1
+        assert step.get("revisit_std") == pytest.approx(expected)
+        last |= {each.index: each.total_reward for each in episodes}
+    assert {index: learner.tracker.last_return(index) for index in last} == last
 
 
 # After the update -----------------------------------------------------------------------------------------------
@@ -130,6 +195,7 @@ def measured(batch: Samples, name: str, **changes: Any) -> dict[str, Any]:
         "tracker": tracker(),
         "objective": find_objective(name),
         "settings": Settings(beta=BETA, reward_span=2.0),
+        "on_policy": True,
     } | changes
     return measure_update(batch, arguments.pop("logp_N"), arguments.pop("unmoved_N"), arguments.pop("log_ratio_B"),
                           **arguments)  # fmt: skip
@@ -158,6 +224,15 @@ def test_an_update_of_astarpo_by_hand(batch: Samples) -> None:
 
 def test_drift_is_read_before_the_policy_moves(batch: Samples) -> None:
     assert measured(batch, "astarpo", unmoved_N=torch.tensor([0, 1]))["logprob_drift"] == 0.25
+
+
+def test_episodes_of_the_reference_tell_of_their_weights_alone(batch: Samples) -> None:
+    # The sums of log pi - log ref are 0.25, -0.5 and -1; the first weight is cut off at 1.
+    weights = np.array([1.0, math.exp(-0.5), math.exp(-1.0)])
+    numbers = measured(batch, "astarpo", on_policy=False, logp_N=torch.tensor([-1.0, -0.75, -1.5, -2.0]))
+    assert numbers == pytest.approx({"negative_share": 0.375, "ess": weights.sum() ** 2 / (3 * (weights**2).sum())})
+    far = torch.tensor([-1000.0, -1000.0, -1800.0, -1500.0])  # no weight is above 1e-600
+    assert measured(batch, "astarpo", on_policy=False, logp_N=far)["ess"] == pytest.approx(1 / 3)
 
 
 def test_what_an_objective_does_without_is_not_there(batch: Samples) -> None:

@@ -299,6 +299,21 @@ def test_the_good_checkpoint_outlives_newer_ones(tiny: TrainConfig, folder: Path
     ]  # fmt: skip
 
 
+def test_a_first_reading_that_is_bad_finds_the_first_checkpoint(tiny: TrainConfig, folder: Path) -> None:
+    """Long before the first validation, more checkpoints were saved than are kept."""
+    config = collapsing(tiny, "rollback", kl_tax=1e9, validation_success=1.1, validations=2, max_rollbacks=1)
+    config = replace(
+        config,
+        astarpo=replace(config.astarpo, learning_rate=1e-4, steps=8),
+        evaluation=replace(config.evaluation, validate_every=4, validation_episodes=1),
+        run=replace(config.run, checkpoint_every=1),
+    )
+    with pytest.raises(AlarmError, match=r"rolled back 1 times.*from before the trouble is .*step-000000"):
+        learn(config, folder)
+    rung = [(alarm["step"], alarm["last_good_step"], alarm["rollbacks"]) for alarm in lines(folder, "alarm")]
+    assert rung == [(8, 0, 0), (8, 0, 1)]
+
+
 def test_a_repeated_step_meets_other_draws(tiny: TrainConfig, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many steps the run might take: with a budget of tokens the limit is often out of reach."""
     draws: list[tuple[int, list[Instance]]] = []

@@ -14,7 +14,7 @@ from tests.trainers.harness import metric_lines, run_both_stages
 from turngym.agents.language_model import LanguageModel
 from turngym.trainers.astarpo import reference_batch, value_states
 from turngym.trainers.checkpoint import latest_checkpoint, remove_after
-from turngym.trainers.config import CurriculumConfig, TrainConfig
+from turngym.trainers.config import CurriculumConfig, MonitorsConfig, TrainConfig
 from turngym.trainers.fingerprint import fingerprint_of
 from turngym.trainers.metrics import Metrics
 from turngym.trainers.objectives import chosen_objective, step_settings
@@ -61,8 +61,39 @@ def test_steps_on_stage_one_play_nothing_and_begin_on_policy(
     assert [step["generated_tokens"] for step in steps[:3]] == [stage_one] * 3
     assert steps[3]["generated_tokens"] == stage_one + steps[3]["sampled_tokens"]
     # What the reference sampled is what the untouched policy would say; after a step no longer.
-    assert steps[0]["kl"] == 0.0 and steps[0]["logprob_drift"] < 1e-4 < steps[1]["logprob_drift"]
-    assert steps[3]["logprob_drift"] < 1e-4
+    assert steps[0]["ess"] == pytest.approx(1.0, abs=1e-4) and all(0 < step["ess"] < 0.9999 for step in steps[1:3])
+    assert steps[3]["logprob_drift"] < 1e-4 and "ess" not in steps[3]
+
+
+def test_steps_on_stage_one_say_nothing_about_how_the_policy_plays(
+    player: LanguageModel, tiny: TrainConfig, tmp_path: Path
+) -> None:
+    config = replace(config_of(tiny, reference_steps=3), monitors=MonitorsConfig(retrieval_every=1))
+    _, steps = learn(player, config, tmp_path / "run")
+    of_policy = {
+        "success", "task_return", "turns", "valid", "entropy", "reply_length", "distinct_1", "duplicate_share",
+        "predictive_std", "kl", "kl_per_token", "kl_tax", "logprob_drift", "logprob_drift_p50", "logprob_drift_p99",
+        "residual_mean", "residual_var", "value_gap", "retrieval_accuracy",
+    }  # fmt: skip
+    for step in steps[:3]:
+        assert not of_policy & set(step)
+        assert {"loss", "grad_norm", "value", "kept", "negative_share", "sampled_tokens", "ess"} <= set(step)
+    assert all(of_policy <= set(step) for step in steps[3:])
+
+
+def test_steps_on_stage_one_are_no_good_readings_of_what_they_do_not_tell(
+    player: LanguageModel, tiny: TrainConfig, tmp_path: Path
+) -> None:
+    """Learning far too fast from stage 1, the policy is away from the reference as soon as it plays."""
+    config = config_of(tiny, reference_steps=3)
+    config = replace(
+        config,
+        astarpo=replace(config.astarpo, learning_rate=0.3, steps=4),
+        monitors=MonitorsConfig(grad_norm_ratio=1e9),
+    )
+    learn(player, config, tmp_path / "run")
+    (alarm,) = metric_lines(tmp_path / "run", "alarm")
+    assert (alarm["alarm"], alarm["step"], alarm["last_good_step"]) == ("kl_tax", 4, 0)
 
 
 def test_steps_on_stage_one_end_where_its_episodes_do(player: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turngym.trainers.pool import ValueEstimates, estimate_values
-from turngym.trainers.tracker import ValueTracker
+from turngym.trainers.tracker import FRESH_INSTANCES, ValueTracker
 
 RETURNS = {3: [1.0, 1.0, 1.0, 0.0], 8: [0.0, 0.0]}
 ESTIMATES = estimate_values(RETURNS, 0.5, 1.0, (0.0, 1.0))
@@ -42,6 +42,17 @@ def test_what_stage_one_said_stays_known() -> None:
     learning.update(3, 9.0, success=True)
     learning.load_state_dict(learning.state_dict())
     assert [learning.first_value(index) for index in (3, 8, 99)] == [*ESTIMATES.values, ESTIMATES.prior]
+
+
+def test_the_last_return_of_what_is_played_again_is_kept() -> None:
+    learning = tracker()
+    assert learning.last_return(3) is None
+    for index, total in [(3, 0.5), (8, 1.0), (3, 0.25), (FRESH_INSTANCES, 1.0)]:
+        learning.remember(index, total)
+    again = tracker()
+    again.load_state_dict(json.loads(json.dumps(learning.state_dict())))
+    for known in (learning, again):
+        assert [known.last_return(index) for index in (3, 8, FRESH_INSTANCES)] == [0.25, 1.0, None]
 
 
 def test_the_pool_follows_the_policy() -> None:
