@@ -113,8 +113,9 @@ class ValueConfig:
     """Episodes of every instance at each of these temperatures."""
     beta_value: float = 0.5
     """Temperature of V*, in units of the reward range."""
-    prior_strength: float = 1.0
-    """Pseudo-samples by which an instance's mean of exp(R/beta) is shrunk towards the pool's."""
+    prior_strength: float = 0.0
+    """Pseudo-samples by which an instance's mean of exp(R/beta) is shrunk towards the pool's; 0 fits them to how far
+    the returns of the instances differ."""
     state_estimator: str = "measured"
     """How states are valued: "soft_values" (soft value iteration, right with chance), "log_mean_exp" (of the returns
     that followed, right without), or "measured" for the one that fits how far chance decides the returns."""

@@ -119,7 +119,8 @@ def describe_store(store: ValueStore, config: TrainConfig, options: ValuesOption
     }
     held = (
         f"{summary.episodes} episodes of {summary.instances} instances ({options.split} split), {summary.turns} turns, "
-        f"{summary.tokens} tokens; success {summary.success_rate:.3f}, mean return {summary.mean_return:.3f}."
+        f"{summary.tokens} tokens; success {summary.success_rate:.3f}, mean return {summary.mean_return:.3f}. "
+        f"The prior of an instance counts for {estimates.strength:.3g} samples."
     )
     return [
         fingerprint_table(store.fingerprint),
@@ -144,7 +145,7 @@ def estimated(store: ValueStore, config: TrainConfig, options: ValuesOptions, be
     """
     returns = store.returns(options.split)
     try:
-        return estimate_values(returns, beta, config.values.prior_strength, return_range(config))
+        return estimate_values(returns, beta, config.values.prior_strength or None, return_range(config))
     except ValueError as error:
         raise UsageError(f"the values cannot be estimated: {error}") from error
 
