@@ -122,7 +122,8 @@ class ValueConfig:
     state_potentials: bool = True
     """Whether the value of a state never met is that of states of the same turn and potential, or of the same turn."""
     state_strength: float = 1.0
-    """Pseudo-visits by which soft value iteration shrinks each action of a state towards the state's mean."""
+    """Pseudo-visits by which soft value iteration shrinks each action of a state towards the state's mean, and that
+    towards the mean of all states of the same turn and potential."""
 
 
 @dataclass(frozen=True, kw_only=True)
