@@ -31,7 +31,8 @@ def played(mdp: SoftMDP, episodes: int, seed: int) -> Transitions:
     left_S, near_S = np.zeros(len(mdp.start_S)), (mdp.reward_SAN > 0).any((1, 2))
     for _ in mdp.start_S:
         left_S, near_S = left_S + ~near_S, near_S | (mdp.moves_SAN.max(1) @ near_S > 0)
-    return replace(transitions, potential_S=-np.array([left_S[int(key.split("|")[0])] for key in transitions.keys]))
+    potentials = [-float(left_S[int(key.split("|")[0])]) for key in transitions.keys]
+    return replace(transitions, potential_S=np.array(potentials))
 
 
 def exact_values(mdp: SoftMDP, transitions: Transitions) -> Floats:
@@ -86,7 +87,10 @@ def test_states_tried_in_one_way_alone_learn_from_their_like(success_rate: float
     for transitions in (played(lake, 32, seed) for seed in range(10)):
         once_S = np.bincount(transitions.pair_state_P) == 1
         assert once_S.mean() > 0.4
-        exact_S, alone = exact_values(lake, transitions), replace(transitions, potential_S=np.arange(len(once_S)) * 1.0)
+        exact_S, alone = (
+            exact_values(lake, transitions),
+            replace(transitions, potential_S=np.arange(len(once_S), dtype=np.float64)),
+        )
         found = (
             soft_values(transitions, BETA, 0.0),
             soft_values(alone, BETA, 1.0),

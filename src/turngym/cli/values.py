@@ -185,8 +185,7 @@ def describe_luck(turns: Iterable[StoredTurn], beta: float, *, reasoning: bool) 
         f"Variance of the returns of an instance: {measured.returns:.4f}; of it the environment's {share}.",
         f"Luck index (V^E less V* by soft value iteration, mean over starts): {index:.4f}.",
         f"Values of states: use {chosen.estimator}. {chosen.reason}",
-        "Filters by the spread of returns (objectives.filter mixed, top_std, top_p): "
-        + ("not to be trusted, most of the spread is luck." if measured.spread_is_luck else "most of it is choice."),
+        f"Filters by the spread of returns (objectives.filter mixed, top_std, top_p): {measured.of_spread}",
     ]
 
 
