@@ -97,14 +97,14 @@ class WarmStartConfig:
 class ValueConfig:
     """Stage 1: the optimal value V* from the frozen reference policy."""
 
-    instances: int = 1024
+    instances: int = 512
     """Training instances in the pool."""
-    samples: int = 2
+    samples: int = 4
     """Reference episodes of every instance."""
     extra_samples: int = 512
     """Further reference episodes, given one by one to the instances whose value is least certain; fewer where all have
     their most, which for an instance that was always won is twice `samples`."""
-    max_samples: int = 16
+    max_samples: int = 32
     """Most reference episodes of one instance."""
     explorer_temperatures: list[float] = field(default_factory=list)
     """Temperatures at which the reference plays the pool once more, to see what its rarer replies lead to; above
