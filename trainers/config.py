@@ -100,14 +100,14 @@ class WarmStartConfig:
 class ValueConfig:
     """Stage 1: the optimal value V* from the frozen reference policy."""
 
-    instances: int = 1024
+    instances: int = 512
     """Training instances in the pool."""
-    samples: int = 2
+    samples: int = 4
     """Reference episodes of every instance."""
     extra_samples: int = 512
     """Further reference episodes, given one by one to the instances whose value is least certain; fewer where all have
     their most, which for an instance that was always won is twice `samples`."""
-    max_samples: int = 16
+    max_samples: int = 32
     """Most reference episodes of one instance."""
     explorer_temperatures: list[float] = field(default_factory=list)
     """Temperatures at which the reference plays the pool once more, to see what its rarer replies lead to; above
@@ -118,15 +118,17 @@ class ValueConfig:
     """Episodes of every instance at each of these temperatures and by each of these models."""
     beta_value: float = 0.5
     """Temperature of V*, in units of the reward range."""
-    prior_strength: float = 1.0
-    """Pseudo-samples by which an instance's mean of exp(R/beta) is shrunk towards the pool's."""
+    prior_strength: float = 0.0
+    """Pseudo-samples by which an instance's mean of exp(R/beta) is shrunk towards the pool's; 0 fits them to how far
+    the returns of the instances differ."""
     state_estimator: str = "measured"
     """How states are valued: "soft_values" (soft value iteration, right with chance), "log_mean_exp" (of the returns
     that followed, right without), or "measured" for the one that fits how far chance decides the returns."""
     state_potentials: bool = True
     """Whether the value of a state never met is that of states of the same turn and potential, or of the same turn."""
     state_strength: float = 1.0
-    """Pseudo-visits by which soft value iteration shrinks each action of a state towards the state's mean."""
+    """Pseudo-visits by which soft value iteration shrinks each action of a state towards the state's mean, and that
+    towards the mean of all states of the same turn and potential."""
 
 
 @dataclass(frozen=True, kw_only=True)

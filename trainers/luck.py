@@ -59,13 +59,20 @@ class VarianceSplit:
 
     @property
     def environment_share(self) -> float:
-        """The environment's share of the variance, in [0, 1]; 0 where nothing varies."""
+        """The environment's share of the variance, in [0, 1]; 0 where nothing varies or `returns` is nan."""
         return self.environment / self.returns if self.returns > 0 else 0.0
 
     @property
     def spread_is_luck(self) -> bool:
         """Whether most of the spread of returns is the environment's, so that filtering by it selects lucky prompts."""
         return self.environment_share > 0.5
+
+    @property
+    def of_spread(self) -> str:
+        """What that means for a filter by the spread of returns, as the end of a sentence."""
+        if math.isnan(self.returns):
+            return "not measured, since no start was played twice."
+        return "not to be trusted, most of the spread is luck." if self.spread_is_luck else "most of it is choice."
 
 
 def variance_split(transitions: Transitions) -> VarianceSplit:
@@ -137,7 +144,13 @@ def recommend(split: VarianceSplit) -> Recommendation:
     elif split.varied == 0:
         estimator = StateEstimator.MONTE_CARLO
         reason = f"All {split.repeated} replies given more than once in a state had the same outcome each time."
-    elif not split.returns > 0:
+    elif math.isnan(split.returns):
+        estimator = StateEstimator.SOFT_VALUES
+        reason = (
+            f"Chance plays a part: {split.varied} of {split.repeated} replies given more than once in a state had "
+            "various outcomes. How much of the returns it decides is unknown, since no start was played twice."
+        )
+    elif split.returns == 0:
         estimator = StateEstimator.MONTE_CARLO
         reason = "The returns of an instance do not vary, so every estimator gives the same values."
     elif split.environment_share < NEGLIGIBLE:

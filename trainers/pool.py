@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from turngym.trainers.prior import fitted_strength
 from turngym.trainers.values import (
     Floats,
     Ints,
@@ -66,21 +67,25 @@ def posterior_stds(returns_IN: ArrayLike, drawn_IN: ArrayLike, beta: float, stre
     return np.asarray(np.divide(beta * std_I, 1.0 + mean_I, out=np.zeros_like(std_I), where=mean_I > -1.0))
 
 
-def next_instances(counts_I: ArrayLike, stds_I: ArrayLike, k: int, max_samples: ArrayLike) -> Ints:
+def next_instances(
+    counts_I: ArrayLike, stds_I: ArrayLike, k: int, max_samples: ArrayLike, strength: float = 1.0
+) -> Ints:
     """Choose which instances to sample next: greedily the widest posterior, ties to the least sampled.
 
-    A planned sample counts at once: it is expected to narrow the posterior by `sqrt((n + 1) / (n + 2))`, so one call
-    can hand out a whole batch and give an instance several samples.
+    A planned sample counts at once: it is expected to narrow the posterior by `sqrt((n + s) / (n + s + 1))` under a
+    prior of strength `s`, so one call can hand out a whole batch and give an instance several samples.
 
     Args:
         counts_I: Samples so far.
         stds_I: Posterior standard deviations.
         k: How many samples to hand out.
         max_samples: Most samples of an instance, those of `counts_I` included: one number, or one for each.
+        strength: Pseudo-samples given to the prior, at least 0.
 
     Returns:
         Positions in `counts_I`, in the order chosen, shape [K]; shorter than `k` where all instances are full.
     """
+    check_strength(strength)
     counts = np.asarray(counts_I, np.int64)
     stds = np.asarray(stds_I, np.float64)
     if counts.shape != stds.shape or not np.isfinite(stds).all():
@@ -93,7 +98,8 @@ def next_instances(counts_I: ArrayLike, stds_I: ArrayLike, k: int, max_samples: 
         width, count, position = heap[0]
         chosen.append(position)
         if count + 1 < most[position]:
-            heapq.heapreplace(heap, (width * math.sqrt((count + 1) / (count + 2)), count + 1, position))
+            known = count + strength
+            heapq.heapreplace(heap, (width * math.sqrt(known / (known + 1.0)), count + 1, position))
         else:
             heapq.heappop(heap)
     return np.array(chosen, np.int64)
@@ -113,6 +119,8 @@ class ValueEstimates:
     """Reference samples behind each value."""
     prior: float
     """V* of the pool, the best guess for an instance that was never sampled."""
+    strength: float = 0.0
+    """How many samples the prior counted for in each value."""
 
 
 NO_ESTIMATES = ValueEstimates(
@@ -123,7 +131,7 @@ NO_ESTIMATES = ValueEstimates(
 
 
 def estimate_values(
-    returns: Mapping[int, Sequence[float]], beta: float, strength: float, reward_range: tuple[float, float]
+    returns: Mapping[int, Sequence[float]], beta: float, strength: float | None, reward_range: tuple[float, float]
 ) -> ValueEstimates:
     """Estimate V* of every instance, each shrunk towards the pool.
 
@@ -133,20 +141,22 @@ def estimate_values(
     Args:
         returns: The returns of each instance's reference samples; none may be empty.
         beta: Temperature, as in `log_mean_exp`, in the unit of the returns.
-        strength: Pseudo-samples by which an instance is shrunk towards the pool, at least 0.
+        strength: Pseudo-samples by which an instance is shrunk towards the pool, at least 0; None fits them to the
+            pool, as `fitted_strength` does.
         reward_range: Bounds of a return, as the environment declares them; a return outside is refused.
 
     Raises:
         ValueError: There are no returns, one is out of range, or an argument is.
     """
     check_temperature(beta)
-    check_strength(strength)
     instances = sorted(returns)
     empty = [index for index in instances if len(returns[index]) == 0]
     if not instances or empty:
         raise ValueError(f"no reference returns for instances {empty[:5]}" if empty else "no reference returns at all")
     returns_IN, drawn_IN = _padded([finite_returns(returns[index]) for index in instances])
     _check_range(instances, returns_IN, reward_range)
+    strength = fitted_strength(returns_IN, drawn_IN) if strength is None else strength
+    check_strength(strength)
     counts_I = drawn_IN.sum(axis=1).astype(np.int64)
     plain_I = weighted_log_mean_exp(returns_IN, drawn_IN, beta)
     prior = log_mean_exp(plain_I, beta)
@@ -156,6 +166,7 @@ def estimate_values(
         stds=posterior_stds(returns_IN, drawn_IN, beta, strength),
         counts=counts_I,
         prior=prior,
+        strength=strength,
     )
 
 

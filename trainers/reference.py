@@ -73,7 +73,7 @@ def sample_reference(
 
     Yields:
         The numbers of each block that was stored: its seconds, errors and sampled tokens; and of all that is stored:
-        episodes, success rate and mean V*.
+        episodes, success rate, mean V* and the strength of its prior.
 
     Raises:
         RuntimeError: No episode at all could be played.
@@ -95,9 +95,10 @@ def sample_reference(
         summary = store.summary()
         if not summary.episodes:
             raise RuntimeError(f"every reference episode ended in an error, the first with {episodes[0].error}")
-        value = float(np.mean(estimate(store, config).values))
+        estimates = estimate(store, config)
         return {"seconds": time.perf_counter() - started, "errors": len(episodes) - len(usable),
-                "episodes": summary.episodes, "success": summary.success_rate, "value": value,
+                "episodes": summary.episodes, "success": summary.success_rate,
+                "value": float(np.mean(estimates.values)), "prior_strength": estimates.strength,
                 "sampled_tokens": sum(episode.num_sampled for episode in usable)}  # fmt: skip
 
     missing = [(i, k) for i in range(stage.instances) for k in range(held.get(i, 0), stage.samples)]
@@ -117,7 +118,7 @@ def estimate(store: ValueStore, config: TrainConfig) -> ValueEstimates:
     low, high = text_env(make_env(config.env.id, config.env.kwargs)).reward_range
     stage = config.values
     beta = stage.beta_value * (high - low)
-    return estimate_values(store.returns(), beta, stage.prior_strength, return_range(config))
+    return estimate_values(store.returns(), beta, stage.prior_strength or None, return_range(config))
 
 
 def plan_extra_samples(store: ValueStore, config: TrainConfig, count: int) -> list[tuple[int, int]]:
@@ -131,7 +132,7 @@ def plan_extra_samples(store: ValueStore, config: TrainConfig, count: int) -> li
     estimates = estimate(store, config)
     won_I = np.array(list(store.success_rates().values())) == 1.0
     most_I = np.where(won_I, min(2 * stage.samples, stage.max_samples), stage.max_samples)
-    positions = next_instances(estimates.counts, estimates.stds, count, most_I)
+    positions = next_instances(estimates.counts, estimates.stds, count, most_I, estimates.strength)
     taken = dict(zip(estimates.instances.tolist(), estimates.counts.tolist(), strict=True))
     pairs = []
     for instance in estimates.instances[positions].tolist():

@@ -27,6 +27,8 @@ from turngym.trainers.values import Bools, Floats, Ints, check_strength, grouped
 
 END = -1
 """Stands for the state after an episode."""
+DECIMALS = 2
+"""How finely buckets tell potentials apart."""
 
 
 def played_action(turn: StoredTurn, *, reasoning: bool = False) -> str:
@@ -178,9 +180,10 @@ def soft_values(transitions: Transitions, beta: float, strength: float) -> Float
     its odds are the reference's, by the weights of the turns (`importance`); where these vanish, it is left out.
 
     A reply tried once took its luck for what it always brings, and the soft maximum prefers the lucky ones; so each
-    Q(s, u) is averaged with `strength` pseudo-visits that earned the reference's mean in its state. That leads from the
-    plain estimate, at 0, to the mean return, as `strength` grows. Where nothing was tried twice, and by the reference
-    alone, the plain estimate is the log-mean-exp of the returns.
+    Q(s, u) is averaged with `strength` pseudo-visits that earned the reference's mean in its state, and that mean with
+    as many that earned the mean of the bucket: all states of the same turn and potential, of whichever instance. That
+    leads from the plain estimate, at 0, to the mean of the bucket, as `strength` grows. Where nothing was tried twice,
+    and by the reference alone, the plain estimate is the log-mean-exp of the returns.
 
     Args:
         transitions: The stored turns.
@@ -202,7 +205,10 @@ def soft_values(transitions: Transitions, beta: float, strength: float) -> Float
         target_M = transitions.followed_by(values_S)[now_M]
         weight_M = transitions.weight_M[now_M]
         visits_P, weight_P = np.bincount(pair_M), np.bincount(pair_M, weight_M)
-        pooled_S = np.bincount(state_M, weight_M * target_M) / np.bincount(state_M, weight_M)
+        bucket_S = np.unique(transitions.potential_S[states].round(DECIMALS), return_inverse=True)[1]
+        weight_S, sum_S = np.bincount(state_M, weight_M), np.bincount(state_M, weight_M * target_M)
+        alike_S = (np.bincount(bucket_S, sum_S) / np.bincount(bucket_S, weight_S))[bucket_S]
+        pooled_S = (sum_S + strength * alike_S) / (weight_S + strength)
         q_P = (np.bincount(pair_M, target_M) + strength * pooled_S[state_P]) / (visits_P + strength)
         given_P = weight_P > 0
         values_S[states] = grouped_log_mean_exp(q_P[given_P], weight_P[given_P], state_P[given_P], len(states), beta)

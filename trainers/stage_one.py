@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,9 +17,10 @@ from turngym.trainers.automatic_shaping import reference_potential
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.curriculum import Tracker, make_tracker
 from turngym.trainers.exploration import explore
-from turngym.trainers.luck import bracket
+from turngym.trainers.luck import VarianceSplit, bracket, variance_split
 from turngym.trainers.metrics import Metrics
-from turngym.trainers.objectives import STATE_BASELINES
+from turngym.trainers.objectives import STATE_BASELINES, find_objective
+from turngym.trainers.objectives.filters import GROUP_FILTERS
 from turngym.trainers.progress import Progress
 from turngym.trainers.prompts import known_starts
 from turngym.trainers.reference import REFERENCE_WEIGHTS, estimate, sample_reference, store_fingerprint
@@ -70,9 +73,15 @@ def run_stage_one(
     """
     with ValueStore(values, store_fingerprint(reference, config)) as store:
         for block in sample_reference(reference, store, config, progress):
-            metrics.add("values", {**block, "bracket_width": bracket_width(store, config), **(labels or {})})
+            figures = {"bracket_width": bracket_width(store, config)}
+            if (split := filtered_spread(store, config)) is not None:
+                figures["environment_share"] = split.environment_share
+            metrics.add("values", {**block, **figures, **(labels or {})})
         for block in explore(reference, store, config, progress):
             metrics.add("values", {**block, **(labels or {})})
+        split = filtered_spread(store, config)
+        if split is not None and split.spread_is_luck:
+            progress.note(f"filter by the spread of returns: {split.of_spread}")
         return read_stage_one(store, config)
 
 
@@ -85,6 +94,16 @@ def bracket_width(store: ValueStore, config: TrainConfig) -> float:
     low, high = text_env(make_env(config.env.id, config.env.kwargs)).reward_range
     lower_I, upper_I = bracket(store.returns(), config.values.beta_value * (high - low))
     return float(np.mean(upper_I - lower_I))
+
+
+def filtered_spread(store: ValueStore, config: TrainConfig) -> VarianceSplit | None:
+    """Return where the spread of returns comes from; None if no filter goes by it or it could not be measured."""
+    if (config.objectives.filter or find_objective(config.astarpo.objective).keep) not in GROUP_FILTERS:
+        return None
+    with suppress(ValueError):  # states whose keys do not hold the turns left
+        split = variance_split(read_transitions(store.turns(), reasoning=config.env.kwargs.get("reasoning", False)))
+        return None if math.isnan(split.returns) else split
+    return None
 
 
 def read_stage_one(store: ValueStore, config: TrainConfig) -> StageOne:

@@ -23,15 +23,13 @@ from turngym.agents.episode import Episode
 from turngym.trainers.config import ValueConfig
 from turngym.trainers.curriculum import TARGET, level_of
 from turngym.trainers.luck import StateEstimator, recommend, variance_split
-from turngym.trainers.soft_values import Transitions, monte_carlo_values, soft_values
+from turngym.trainers.soft_values import DECIMALS, Transitions, monte_carlo_values, soft_values
 
 MEMORIES = (0.998, 0.99, 0.9)
 """Share of its weight that an average keeps from visit to visit: a turn averages its last 500 visits, a bucket its last
 100, a state its last 10."""
 SHRINKAGE = 4.0
 """Visits that an average counts for in the estimate below it."""
-DECIMALS = 2
-"""How finely buckets tell potentials apart."""
 
 STATE_ESTIMATORS = ("measured", "soft_values", "log_mean_exp")
 """What `values.state_estimator` may be."""

@@ -26,7 +26,19 @@ def mediocre_lake(success_rate: float) -> SoftMDP:
 
 
 def played(mdp: SoftMDP, episodes: int, seed: int) -> Transitions:
-    return read_transitions(mdp.play(mdp.reference_HSA, episodes, np.random.default_rng(seed)).stored_turns())
+    """Return play by the reference; where there is a way to a reward, its length is what states are alike by."""
+    transitions = read_transitions(mdp.play(mdp.reference_HSA, episodes, np.random.default_rng(seed)).stored_turns())
+    left_S, near_S = np.zeros(len(mdp.start_S)), (mdp.reward_SAN > 0).any((1, 2))
+    for _ in mdp.start_S:
+        left_S, near_S = left_S + ~near_S, near_S | (mdp.moves_SAN.max(1) @ near_S > 0)
+    potentials = [-float(left_S[int(key.split("|")[0])]) for key in transitions.keys]
+    return replace(transitions, potential_S=np.array(potentials))
+
+
+def exact_values(mdp: SoftMDP, transitions: Transitions) -> Floats:
+    """Return V* of every state that was met."""
+    best_TS, places = mdp.optimum().value_TS, (map(int, key.split("|")) for key in transitions.keys)
+    return np.array([best_TS[len(mdp.reference_HSA) - left, state] for state, left in places])
 
 
 def test_soft_value_iteration_tends_to_the_optimal_value_and_log_mean_exp_does_not() -> None:
@@ -68,11 +80,32 @@ def test_pseudo_visits_take_away_the_optimism_of_few_episodes() -> None:
     assert np.sqrt((shrunk**2).mean()) < 0.7 * np.sqrt((plain**2).mean())
 
 
+@pytest.mark.parametrize("success_rate", [0.8, 1 / 3])
+def test_states_tried_in_one_way_alone_learn_from_their_like(success_rate: float) -> None:
+    """RMSE where the state's own mean is the very sample, so that nothing but the bucket can shrink it."""
+    lake, errors = mediocre_lake(success_rate), []
+    for transitions in (played(lake, 32, seed) for seed in range(10)):
+        once_S = np.bincount(transitions.pair_state_P) == 1
+        assert once_S.mean() > 0.4
+        exact_S, alone = (
+            exact_values(lake, transitions),
+            replace(transitions, potential_S=np.arange(len(once_S), dtype=np.float64)),
+        )
+        found = (
+            soft_values(transitions, BETA, 0.0),
+            soft_values(alone, BETA, 1.0),
+            soft_values(transitions, BETA, 1.0),
+        )
+        errors.append([np.sqrt(np.mean((v - exact_S)[chosen] ** 2)) for v in found for chosen in (once_S, ~once_S)])
+    plain, own, pooled = np.mean(errors, axis=0).reshape(3, 2)
+    assert own[0] > 0.85 * plain[0], "without its like, hardly anything is shrunk"
+    assert pooled[0] < 0.95 * own[0] and pooled[1] < 0.98 * own[1] < 0.9 * plain[1]
+
+
 def test_every_visited_state_has_its_value() -> None:
     mdp = random_mdp(turns=3)
     transitions = played(mdp, 6000, 0)
-    best_TS = mdp.optimum().value_TS
-    exact = [best_TS[3 - int(left), int(state)] for state, left in (key.split("|") for key in transitions.keys)]
+    exact = exact_values(mdp, transitions)
     assert len(exact) == 9
     np.testing.assert_allclose(soft_values(transitions, mdp.beta, 0.0), exact, atol=0.06)
 

@@ -97,6 +97,10 @@ def test_the_split_is_right_on_average_when_few_replies_were_repeated() -> None:
         (VarianceSplit(returns=0.2, environment=0.001, repeated=9, varied=2), StateEstimator.MONTE_CARLO, "only 0.50%"),
         (VarianceSplit(returns=0.2, environment=0.05, repeated=9, varied=2), StateEstimator.SOFT_VALUES,
          "Chance makes 25% of the variance of returns"),
+        (VarianceSplit(returns=math.nan, environment=0.0, repeated=5, varied=0), StateEstimator.MONTE_CARLO,
+         "All 5 replies"),
+        (VarianceSplit(returns=math.nan, environment=0.1, repeated=9, varied=2), StateEstimator.SOFT_VALUES,
+         "2 of 9 replies given more than once in a state had various outcomes. How much"),
     ],
 )  # fmt: skip
 def test_recommendations(split: VarianceSplit, estimator: StateEstimator, reason: str) -> None:
@@ -109,3 +113,19 @@ def test_a_single_episode_says_nothing() -> None:
     split = variance_split(read_transitions(episodes([[("start", "go", 1.0), ("next", "go", 0.0)]])))
     assert math.isnan(split.returns) and (split.environment, split.repeated, split.varied) == (0.0, 0, 0)
     assert split.environment_share == 0.0
+
+
+def test_chance_seen_where_no_start_was_played_twice() -> None:
+    """Two instances meet in a state, and one reply has two outcomes: chance is there, its share in returns unknown."""
+    rows = [[("first", "go", 0.0), ("shared", "bet", 1.0)], [("second", "go", 0.0), ("shared", "bet", 0.0)]]
+    split = variance_split(read_transitions(episodes(rows)))
+    assert math.isnan(split.returns) and (split.repeated, split.varied) == (1, 1)
+    chosen = recommend(split)
+    assert chosen.estimator is StateEstimator.SOFT_VALUES and "no start was played twice" in chosen.reason
+    assert split.of_spread == "not measured, since no start was played twice."
+
+
+def test_what_luck_means_for_filters() -> None:
+    shares = {0.15: "not to be trusted, most of the spread is luck.", 0.05: "most of it is choice."}
+    for environment, text in shares.items():
+        assert VarianceSplit(returns=0.2, environment=environment, repeated=9, varied=2).of_spread == text

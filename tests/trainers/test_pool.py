@@ -71,6 +71,33 @@ def test_uncertainty_falls_with_samples_and_does_not_read_padding() -> None:
     assert stds[0].tolist() == stds[1].tolist()
 
 
+def test_without_a_strength_the_prior_is_fitted() -> None:
+    returns = {0: [1.0, 1.0, 1.0, 0.0], 1: [0.0, 0.0], 2: [1.0, 0.0, 1.0], 3: [1.0, 1.0]}
+    fitted = estimate_values(returns, 0.2, None, UNIT)
+    given = estimate_values(returns, 0.2, fitted.strength, UNIT)
+    assert 0.1 < fitted.strength < 1000.0
+    assert fitted.values.tolist() == given.values.tolist() and fitted.stds.tolist() == given.stds.tolist()
+    other = estimate_values(returns, 0.2, 2 * fitted.strength, UNIT)
+    assert (other.values != fitted.values).any() and other.strength == 2 * fitted.strength
+
+
+@pytest.mark.parametrize("beta", [0.1, 0.5])
+@pytest.mark.parametrize(("shape", "over_plain", "over_one"), [(5.0, 0.5, 0.75), (20.0, 0.4, 0.5), (0.3, 0.95, 0.97)])
+def test_the_fitted_prior_lowers_the_error(shape: float, beta: float, over_plain: float, over_one: float) -> None:
+    """RMSE with success rates from Beta(shape, shape), beside no prior and one of a single sample."""
+    rng = np.random.default_rng(0)
+    rates = rng.beta(shape, shape, 512)
+    truth = np.array([binary_value(p, beta) for p in rates])
+    returns = {i: rng.binomial(1, p, 4).astype(float).tolist() for i, p in enumerate(rates)}
+
+    def error(strength: float | None) -> float:
+        return float(np.sqrt(np.mean((estimate_values(returns, beta, strength, UNIT).values - truth) ** 2)))
+
+    assert error(None) < over_plain * error(0.0)
+    assert error(None) < over_one * error(1.0)
+    assert error(None) < 1.1 * error(2 * shape)
+
+
 def test_unusable_pools_are_refused() -> None:
     with pytest.raises(ValueError, match="no reference returns at all"):
         estimate_values({}, 0.5, 1.0, UNIT)
@@ -86,6 +113,14 @@ def test_the_widest_posterior_is_sampled_next() -> None:
     assert next_instances([2, 1, 2], [0.2, 0.2, 0.2], 3, 16).tolist()[0] == 1
     # Each further sample is expected to narrow 0.3: to 0.26, 0.23, 0.21, and then below 0.2.
     assert next_instances([2, 2, 2], [0.1, 0.3, 0.2], 5, 16).tolist() == [1, 1, 1, 1, 2]
+
+
+def test_the_stronger_the_prior_the_less_a_sample_narrows_the_posterior() -> None:
+    assert next_instances([2, 2], [0.3, 0.2], 5, 16, 0.0).tolist() == [0, 0, 0, 1, 0]
+    assert next_instances([2, 2], [0.3, 0.2], 5, 16, 1.0).tolist() == [0, 0, 0, 0, 1]
+    assert next_instances([2, 2], [0.3, 0.2], 5, 16, 9.0).tolist() == [0, 0, 0, 0, 0]
+    with pytest.raises(ValueError, match="strength must be at least 0"):
+        next_instances([2, 2], [0.3, 0.2], 5, 16, -1.0)
 
 
 def test_no_instance_exceeds_the_most_samples() -> None:

@@ -36,7 +36,7 @@ def test_half_of_the_prompts_are_fresh_and_none_comes_twice(player: LanguageMode
     learner = make_learner(player, tiny)
     fresh: list[int] = []
     for step in range(20):
-        learner.step = step
+        learner.step, learner.fresh_instances = step, 8 * step
         instances = choose_instances(learner, tiny)
         indices = [instance.index for instance in instances]
         assert len(set(indices)) == 8

@@ -83,14 +83,15 @@ def test_every_instance_is_played_and_doubt_buys_more(
         estimates = estimate(store, config)
         assert blocks[-1]["value"] == pytest.approx(np.mean(estimates.values))
         assert blocks[-1]["success"] == pytest.approx(store.summary().success_rate)
-        expected = estimate_values(store.returns(), 0.5, 1.0, (0.0, 1.0))
+        expected = estimate_values(store.returns(), 0.5, None, (0.0, 1.0))
+        assert blocks[-1]["prior_strength"] == estimates.strength == expected.strength
     np.testing.assert_array_equal(estimates.values, expected.values)
     # The first round of extra samples was planned from two samples each, and began with the least certain value.
     returns: dict[int, list[float]] = {}
     for row in rows["episodes"][:48]:
         returns.setdefault(row["instance"], []).append(row["total_return"])
-    first = estimate_values(returns, 0.5, 1.0, (0.0, 1.0))
-    planned = next_instances(first.counts, first.stds, 4, config.values.max_samples)
+    first = estimate_values(returns, 0.5, None, (0.0, 1.0))
+    planned = next_instances(first.counts, first.stds, 4, config.values.max_samples, first.strength)
     assert sorted(row["instance"] for row in rows["episodes"][48:52]) == sorted(first.instances[planned])
     assert len(set(first.stds)) > 1 and first.stds[planned[0]] == first.stds.max()
 
@@ -141,6 +142,12 @@ def test_extra_samples_go_where_the_value_is_uncertain(config: TrainConfig, tmp_
         planned = plan_extra_samples(store, config, 4)
         assert planned[0] == (2, 2)
         assert sorted(planned) == [(1, 4), (2, 2), (2, 3), (2, 4)]  # at most five of one instance, none of the sure one
+        # A sample narrows what is shrunk by far but little, so the widest goes on longer before it is another's turn.
+        strong = replace(config, values=replace(config.values, prior_strength=20.0, max_samples=32))
+        known = estimate(store, strong)
+        expected = next_instances(known.counts, known.stds, 10, [4, 32, 32], 20.0)
+        assert [index for index, _ in plan_extra_samples(store, strong, 10)] == expected.tolist()
+        assert expected.tolist() != next_instances(known.counts, known.stds, 10, [4, 32, 32]).tolist()
 
 
 def test_only_instances_that_were_always_won_are_done_before_the_most(config: TrainConfig, tmp_path: Path) -> None:

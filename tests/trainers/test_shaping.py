@@ -150,7 +150,7 @@ def test_stage_one_stores_shaped_rewards_beside_the_task_rewards(
 
 def test_values_fall_by_the_potential_of_the_start(player: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
     """Where no instance borrows from the pool, and at one temperature: its unit is the unshaped range."""
-    plain = replace(tiny, values=ValueConfig(instances=24, samples=2, extra_samples=0, prior_strength=0.0))
+    plain = replace(tiny, values=ValueConfig(instances=24, samples=2, extra_samples=0, prior_strength=1e-15))
     found, starts = [], {}
     for config in (plain, replace(plain, shaping=ShapingConfig(potential_weight=0.7))):
         with ValueStore(tmp_path / f"{is_shaped(config)}.sqlite", store_fingerprint(player, config)) as store:

@@ -68,10 +68,33 @@ def test_the_mean_is_inside_and_the_soft_maximum_outside() -> None:
 
 def test_shrinkage_by_hand_and_in_the_limit() -> None:
     beta, kappa, transitions = 0.2, 2.0, read_transitions(GAMBLE)
-    bet, mean = 1 / 3, (3 * (1 / 3) + 0.25) / 4
+    # The second turn has one potential: a bucket of two rewards of the table and one of the street.
+    table, street = (1 + kappa / 3) / (2 + kappa), (kappa / 3) / (1 + kappa)
+    table, street = (1 + kappa * table) / (2 + kappa), kappa * street / (1 + kappa)
+    bet, mean = (2 * table + street) / 3, (2 * table + street + 0.25) / 4
     bet, save = (3 * bet + kappa * mean) / (3 + kappa), (0.25 + kappa * mean) / (1 + kappa)
-    assert soft_values(transitions, beta, kappa)[0] == pytest.approx(log_mean_exp([bet, bet, bet, save], beta))
-    assert soft_values(transitions, beta, 1e12) == pytest.approx(monte_carlo_values(transitions, math.inf), abs=1e-9)
+    start = log_mean_exp([bet, bet, bet, save], beta)
+    assert soft_values(transitions, beta, kappa) == pytest.approx([start, table, street, 0.0])
+    assert soft_values(transitions, beta, 1e12) == pytest.approx([1.25 / 4, 1 / 3, 1 / 3, 0.0])
+
+
+def test_states_of_one_turn_and_potential_share_pseudo_visits() -> None:
+    """Each was seen once: a state's mean is (own + kappa * bucket) / (1 + kappa), and that of its one pair likewise."""
+    kappa, rewards, potentials = 2.0, [1.0, 0.0, 0.0, 0.5], [0.25, 0.251, 0.25, 0.5]
+    turns = [replace(turn, instance=place, state_key=f"{place}|3", potential=potentials[place])
+             for place, reward in enumerate(rewards) for turn in episode(0, ("s", "go", reward))]  # fmt: skip
+    bucket = np.array([1 / 3, 1 / 3, 1 / 3, 0.5])
+    pooled = (np.array(rewards) + kappa * bucket) / (1 + kappa)
+    assert soft_values(read_transitions(turns), 0.2, kappa) == pytest.approx(
+        (np.array(rewards) + kappa * pooled) / (1 + kappa)
+    )
+    assert soft_values(read_transitions(turns), 0.2, 0.0) == pytest.approx(rewards)
+    heavier = [*turns, *explorer(episode(0, ("s", "go", 1.0)), math.log(0.25))]
+    heavier[-1] = replace(heavier[-1], instance=1, state_key="1|3", potential=0.25)
+    found = read_transitions(heavier)
+    assert soft_values(found, 0.2, 1e9)[0] == pytest.approx(
+        np.average([1.0, 0.0, 0.0, 1.0], weights=[1, 1, 1, found.weight_M[-1]])
+    )
 
 
 def explorer(turns: list[StoredTurn], log_ratio: float) -> list[StoredTurn]:
@@ -132,11 +155,11 @@ def test_where_nothing_is_tried_twice_the_plain_estimate_is_that_of_monte_carlo(
     np.testing.assert_allclose(soft_values(transitions, beta, 0.0), monte_carlo_values(transitions, beta), atol=1e-12)
 
 
-def test_instances_do_not_touch_each_other() -> None:
+def test_instances_do_not_touch_each_other_without_pseudo_visits() -> None:
     other = [*episode(0, ("elsewhere", "on", 1.0), instance=1), *episode(1, ("elsewhere", "on", 0.0), instance=1)]
     both, alone = read_transitions([*GAMBLE, *other]), read_transitions(GAMBLE)
-    assert soft_values(both, 0.2, 1.0)[:4].tolist() == soft_values(alone, 0.2, 1.0).tolist()
-    assert soft_values(both, 0.2, 1.0)[4] == 0.5
+    assert soft_values(both, 0.2, 0.0)[:4].tolist() == soft_values(alone, 0.2, 0.0).tolist()
+    assert soft_values(both, 0.2, 0.0)[4] == 0.5
     assert both.starts.tolist() == [0, 4]
 
 

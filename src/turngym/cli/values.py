@@ -153,7 +153,8 @@ def describe_store(store: ValueStore, config: TrainConfig, options: ValuesOption
         returns = f"mean task return {summary.mean_task_return:.3f}, {returns}"
     held = (
         f"{summary.episodes} episodes of {summary.instances} instances ({options.split} split), {summary.turns} turns, "
-        f"{summary.tokens} tokens; success {summary.success_rate:.3f}, {returns}."
+        f"{summary.tokens} tokens; success {summary.success_rate:.3f}, {returns}. "
+        f"The prior of an instance counts for {estimates.strength:.3g} samples."
     )
     return [
         fingerprint_table(store.fingerprint),
@@ -184,7 +185,7 @@ def estimated(store: ValueStore, config: TrainConfig, options: ValuesOptions, be
     """
     returns = store.returns(options.split)
     try:
-        return estimate_values(returns, beta, config.values.prior_strength, return_range(config))
+        return estimate_values(returns, beta, config.values.prior_strength or None, return_range(config))
     except ValueError as error:
         raise UsageError(f"the values cannot be estimated: {error}") from error
 
@@ -242,8 +243,7 @@ def describe_luck(turns: Iterable[StoredTurn], beta: float, kind: str, *, reason
         f"Variance of the {kind}s of an instance: {measured.returns:.4f}; of it the environment's {share}.",
         f"Luck index (V^E less V* by soft value iteration, mean over starts): {index:.4f}.",
         f"Values of states: use {chosen.estimator}. {chosen.reason}",
-        "Filters by the spread of returns (objectives.filter mixed, top_std, top_p): "
-        + ("not to be trusted, most of the spread is luck." if measured.spread_is_luck else "most of it is choice."),
+        f"Filters by the spread of returns (objectives.filter mixed, top_std, top_p): {measured.of_spread}",
     ]
 
 
