@@ -113,12 +113,24 @@ def sample_reference(
             yield sample(samples)
 
 
-def estimate(store: ValueStore, config: TrainConfig) -> ValueEstimates:
-    """Estimate V* of every instance in the store, shaping included."""
-    low, high = text_env(make_env(config.env.id, config.env.kwargs)).reward_range
-    stage = config.values
-    beta = stage.beta_value * (high - low)
-    return estimate_values(store.returns(), beta, stage.prior_strength or None, return_range(config))
+def estimate(
+    store: ValueStore, config: TrainConfig, *, beta: float | None = None, split: str = "train"
+) -> ValueEstimates:
+    """Estimate V* of every instance in the store, shaping included.
+
+    Args:
+        store: Of any round.
+        config: The run.
+        beta: Temperature, in the unit of the returns; None for that of the configuration.
+        split: Which instances.
+
+    Raises:
+        ValueError: The store has no episode of the split, or its returns do not fit the environment.
+    """
+    if beta is None:
+        low, high = text_env(make_env(config.env.id, config.env.kwargs)).reward_range
+        beta = config.values.beta_value * (high - low)
+    return estimate_values(store.returns(split), beta, config.values.prior_strength or None, return_range(config))
 
 
 def plan_extra_samples(store: ValueStore, config: TrainConfig, count: int) -> list[tuple[int, int]]:

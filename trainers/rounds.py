@@ -20,9 +20,8 @@ from turngym.agents.language_model import LanguageModel
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.fingerprint import fingerprint_of
 from turngym.trainers.metrics import Metrics
-from turngym.trainers.pool import ValueEstimates, estimate_values
-from turngym.trainers.reference import REFERENCE_WEIGHTS
-from turngym.trainers.shaping import return_range
+from turngym.trainers.pool import ValueEstimates
+from turngym.trainers.reference import REFERENCE_WEIGHTS, estimate
 from turngym.trainers.value_store import ValueStore
 
 
@@ -120,6 +119,5 @@ def round_estimates(
     estimates = []
     for number, beta in enumerate(betas, 1):
         with ValueStore(folder / store_name(number), None) as store:
-            returns = store.returns(split)
-        estimates.append(estimate_values(returns, beta, config.values.prior_strength, return_range(config)))
+            estimates.append(estimate(store, config, beta=beta, split=split))
     return estimates

@@ -108,7 +108,7 @@ TINY = Task(
     env_kwargs={"size": 2},
     model=ModelConfig(hidden_size=16, layers=1, heads=2, feedforward_size=16, max_reply_tokens=3),
     warm_start=WarmStartConfig(course_steps=2, batch_size=4, success_low=0.0, success_high=1.0, check_episodes=4),
-    max_tokens=3000,
+    max_tokens=6000,
     slip=0.0,
 )
 
@@ -117,7 +117,7 @@ def test_a_contest_goes_on_where_it_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(TASKS, "FrozenLake", TINY)
-    monkeypatch.setattr(algorithm_tasks, "STAGE_ONE", ValueConfig(instances=8, samples=8, extra_samples=0))
+    monkeypatch.setattr(algorithm_tasks, "STAGE_ONE", ValueConfig(instances=8, samples=16, extra_samples=0))
     hero = CONTESTANTS["astarpo_lambda"]
     monkeypatch.setitem(CONTESTANTS, "astarpo_lambda", {**hero, "astarpo": {**hero["astarpo"], "reference_steps": 1}})
     rows = algorithms.make_base((tmp_path, "FrozenLake", 0, "test"))
@@ -125,7 +125,7 @@ def test_a_contest_goes_on_where_it_stopped(
     job = Job(task="FrozenLake", algorithm="astarpo_lambda", seed=0, learning_rate=1e-3, share=1.0, split="test",
               folder=tmp_path)  # fmt: skip
     row = run_job(job)
-    assert 0 < row.stage_one_tokens < 3000 <= row.tokens and row.steps > 1 and len(row.curve.split()) == 12
+    assert 0 < row.stage_one_tokens < TINY.max_tokens <= row.tokens and row.steps > 1 and len(row.curve.split()) == 12
     out = tmp_path / "rows.csv"
     append_rows(out, [*rows, row])
     before = out.read_text()

@@ -94,12 +94,13 @@ def test_the_return_of_the_task_is_told_apart_from_the_shaped_one(
 
     Metrics(folder / "metrics.jsonl").add("astarpo", {"step": 10, "beta": 1.0})
     out = said(ShapingConfig(step_cost=0.25), 0.25)
-    assert "success 0.500, mean task return 0.500, mean shaped return 0.250.\n[shaping] adds to the rewards" in out
+    assert "success 0.500, mean task return 0.500, mean shaped return 0.250. The prior" in out
+    assert "\n[shaping] adds to the rewards" in out
     assert table_row(out, "mean shaped return") == [0.25] * 6 and "Variance of the shaped returns" in out
     assert "Rounds, V* of shaped returns" in out and "task return   shaped" in out
     assert table_row(out, "round 2")[:4] == [4, 0.75, 0.75, 0.5]
     out = said(ShapingConfig(), 0.0)
-    assert "success 0.500, mean return 0.500.\n" in out and "shap" not in out and "task" not in out
+    assert "success 0.500, mean return 0.500. The" in out and "shap" not in out and "task" not in out
     assert table_row(out, "round 2")[:3] == [4, 0.75, 0.75]
 
 

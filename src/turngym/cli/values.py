@@ -24,9 +24,10 @@ from turngym.trainers.config import TrainConfig
 from turngym.trainers.importance import effective_share
 from turngym.trainers.luck import bracket, recommend, variance_split
 from turngym.trainers.metrics import Metrics
-from turngym.trainers.pool import ValueEstimates, composed_beta, composed_values, estimate_values
+from turngym.trainers.pool import ValueEstimates, composed_beta, composed_values
+from turngym.trainers.reference import estimate
 from turngym.trainers.rounds import round_betas, round_estimates, store_name
-from turngym.trainers.shaping import is_shaped, return_range
+from turngym.trainers.shaping import is_shaped
 from turngym.trainers.soft_values import monte_carlo_values, read_transitions, soft_values
 from turngym.trainers.value_rows import REFERENCE, StoredTurn, StoreSummary
 from turngym.trainers.value_store import ValueStore, ValueStoreError
@@ -183,9 +184,8 @@ def estimated(store: ValueStore, config: TrainConfig, options: ValuesOptions, be
     Raises:
         UsageError: The returns do not fit the environment.
     """
-    returns = store.returns(options.split)
     try:
-        return estimate_values(returns, beta, config.values.prior_strength or None, return_range(config))
+        return estimate(store, config, beta=beta, split=options.split)
     except ValueError as error:
         raise UsageError(f"the values cannot be estimated: {error}") from error
 
