@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 import shutil
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -29,6 +30,13 @@ def round_of(step: int, config: TrainConfig) -> int:
     """Return the round, from 1, of a checkpoint: that of the last of its steps, since a reset comes after saving."""
     every = config.astarpo.reset_every
     return 1 + max(0, step - 1) // every if every else 1
+
+
+def rounds_begun(folder: Path, config: TrainConfig) -> int:
+    """Return how many rounds of a run have begun; after a rollback there may be a value store of a later one."""
+    every = config.astarpo.reset_every
+    names = [re.fullmatch(r"step-(\d+)", path.name) for path in (folder / "checkpoints").glob("step-*")]
+    return 1 + max((int(name[1]) for name in names if name), default=0) // every if every else 1
 
 
 def reference_folder(folder: Path, number: int) -> Path:

@@ -92,6 +92,7 @@ def test_the_return_of_the_task_is_told_apart_from_the_shaped_one(
         assert main(["values", str(folder)]) == 0
         return capsys.readouterr().out
 
+    (folder / "checkpoints" / "step-000010").mkdir(parents=True)
     Metrics(folder / "metrics.jsonl").add("astarpo", {"step": 10, "beta": 1.0})
     out = said(ShapingConfig(step_cost=0.25), 0.25)
     assert "success 0.500, mean task return 0.500, mean shaped return 0.250. The prior" in out
@@ -164,6 +165,7 @@ def test_the_rounds_of_a_run_are_shown_with_their_composed_value(
     (folder / CONFIG_FILE).write_text(write_toml(config), encoding="utf-8")
 
     def play_round(number: int, wins: int, games: int) -> None:
+        (folder / "checkpoints" / f"step-{10 * (number - 1):06d}").mkdir(parents=True)
         with ValueStore(folder / store_name(number), FINGERPRINT) as store:
             store.add([won_or_lost(seed, won=seed < wins) for seed in range(games)])
 
@@ -193,6 +195,8 @@ def test_the_rounds_of_a_run_are_shown_with_their_composed_value(
     third = [1 / np.log(7), np.log(1 / 8 + 7 * 7 / 8) / np.log(7)]
     all_three = [1 / np.log(147), np.log(150 / 4) / np.log(147)]
     assert table_row(said(), "round 3") == pytest.approx([8, 0.875, 0.875, *third, *all_three], abs=1e-3)
+    (folder / "checkpoints" / "step-000020").rename(folder / "checkpoints" / "step-000015")  # learning was rolled back
+    assert said() == out
 
 
 def test_a_game_without_turn_limit_has_no_values_of_states(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,7 +26,7 @@ from turngym.trainers.luck import bracket, recommend, variance_split
 from turngym.trainers.metrics import Metrics
 from turngym.trainers.pool import ValueEstimates, composed_beta, composed_values
 from turngym.trainers.reference import estimate
-from turngym.trainers.rounds import round_betas, round_estimates, store_name
+from turngym.trainers.rounds import round_betas, round_estimates, rounds_begun, store_name
 from turngym.trainers.shaping import is_shaped
 from turngym.trainers.soft_values import monte_carlo_values, read_transitions, soft_values
 from turngym.trainers.value_rows import REFERENCE, StoredTurn, StoreSummary
@@ -197,7 +197,8 @@ def describe_rounds(folder: Path, config: TrainConfig, options: ValuesOptions) -
         UsageError: The returns do not fit the environment.
     """
     held: list[StoreSummary] = []
-    while (path := folder / store_name(len(held) + 1)).is_file():
+    begun = rounds_begun(folder, config)
+    while len(held) < begun and (path := folder / store_name(len(held) + 1)).is_file():
         with ValueStore(path, None) as store:
             summary = store.summary(options.split)
         if not summary.episodes:  # its stage 1 has only begun
