@@ -1,8 +1,8 @@
 """The values of states that stage 2 weighs turns with: V* of stage 1, or what the soft returns since then say.
 
 A state is met rarely, its like often. So an estimate is shrunk from level to level: the turn, the bucket (all states of
-the same turn and potential, of whichever instance), the state itself; each within a level of a curriculum. A fresh
-instance, of which no state was ever seen, has the values of its buckets.
+the same turn and potential, of whichever instance), the state itself; each within a level of a curriculum, of which the
+easier are shrunk towards the target. A fresh instance, of which no state was ever seen, has the values of its buckets.
 
     S_t = sum_{k >= t} (r_k - beta * l_k)        has the mean V^pi_beta(s_t) <= V*(s_t), with equality at the optimum
 
@@ -85,9 +85,15 @@ class StateValues:
         self._averages: tuple[dict[Hashable, _Average], ...] = ({}, {}, {key: _Average() for key in keys})
 
     def value(self, state: State) -> float:
-        """Return the value of a state, in the unit of the returns; 0 where nothing like it was ever met."""
+        """Return the value of a state, in the unit of the returns; 0 where nothing like it was ever met.
+
+        A level of a curriculum that was hardly met yet has the values of the target's turns, which stage 1 knows.
+        """
+        known = [*zip(self._averages, state.names(self._potentials), strict=True)]
+        if state.level != TARGET:
+            known.insert(0, (self._averages[0], (TARGET, state.turn)))
         value, prior = 0.0, 0.0
-        for averages, name in zip(self._averages, state.names(self._potentials), strict=True):
+        for averages, name in known:
             average = averages.get(name)
             if average is not None and average.weight:
                 value = (average.weight * average.value + prior * value) / (average.weight + prior)

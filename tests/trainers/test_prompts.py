@@ -224,7 +224,7 @@ def test_episodes_and_stage_one_teach_the_starts(player: LanguageModel, tiny: Tr
     follow_start(starts, episode(4, 0.5, False))
     follow_start(starts, episode(LEVEL_INSTANCES, 0.5, True))
     assert starts.value(State("", 0, 0.5)) == pytest.approx(0.5)
-    assert starts.value(State("", 0, 0.5, level=0)) == 1.0
+    assert 0.5 < starts.value(State("", 0, 0.5, level=0)) < 1.0  # one success, shrunk towards those of the target
 
     fill(tmp_path / "values.sqlite", player, tiny)
     with ValueStore(tmp_path / "values.sqlite", None) as store:

@@ -76,6 +76,17 @@ def test_levels_of_a_curriculum_are_kept_apart() -> None:
     assert values.value(State("other", 0, 0.5)) == 0.0
 
 
+def test_a_level_begins_with_the_values_of_the_target() -> None:
+    values = StateValues()
+    values.add(State("s", 0, 0.5), 0.5, visits=100)
+    easy = State("easy", 0, 0.25, level=0)
+    assert values.value(easy) == 0.5 and values.value(easy._replace(turn=1)) == 0.0
+    values.add(easy, 1.0, visits=4)
+    turn_level = (4 * 1.0 + SHRINKAGE * 0.5) / (4 + SHRINKAGE)
+    assert values.value(easy) == pytest.approx((4 * 1.0 + SHRINKAGE * turn_level) / (4 + SHRINKAGE))
+    assert values.value(State("s", 0, 0.5)) == 0.5
+
+
 def test_an_average_forgets() -> None:
     """After ever more visits worth 0, what began at 1 fades: the state within tens, the turn within thousands."""
     values = StateValues(["s"])
