@@ -110,8 +110,6 @@ def learn(
         learner.step += 1
         if not reused:
             follow(learner, episodes, log_ratio_BK, settings.beta)
-            for episode in episodes:
-                learner.tracker.remember(episode.index, episode.total_reward)
             learner.generated_tokens += sum(episode.num_sampled for episode in played)
             learner.fresh_instances += stage.batch_size * stage.fresh_candidates
         numbers |= measured | {
@@ -132,6 +130,7 @@ def follow(learner: Learner, episodes: Sequence[Episode], log_ratio_BK: Sequence
     for episode, log_ratio_K in zip(episodes, log_ratio_BK, strict=True):
         soft_return = episode.total_reward - beta * sum(log_ratio_K)
         learner.tracker.update(episode.index, soft_return, success=episode.success)
+        learner.tracker.remember(episode.index, episode.total_reward)
         follow_start(learner.starts, episode)
         if learner.states is not None:
             learner.states.follow(episode, [beta * log_ratio for log_ratio in log_ratio_K])
