@@ -24,7 +24,6 @@ from torch import Tensor
 
 from turngym.agents.episode import Episode, write_episodes
 from turngym.agents.language_model import NonFiniteError
-from turngym.agents.rollout import make_env, text_env
 from turngym.trainers.automatic_shaping import shape_samples
 from turngym.trainers.batching import TokenBatch, sampled_logprobs, sampled_scores
 from turngym.trainers.config import TrainConfig
@@ -55,6 +54,7 @@ from turngym.trainers.schedules import (
 )
 from turngym.trainers.shaping import is_shaped, shaping_means
 from turngym.trainers.state_values import stage_one_states
+from turngym.trainers.units import reward_span
 
 
 def learn(
@@ -79,7 +79,7 @@ def learn(
     """
     stage = config.astarpo
     objective = chosen_objective(config)
-    low, high = text_env(make_env(config.env.id, config.env.kwargs)).reward_range
+    span = reward_span(config)
     if learner.round == 1 and 0 < stage.max_tokens <= learner.stage_one_tokens:
         raise ValueError(f"stage 1 alone generated {learner.stage_one_tokens} tokens of the {stage.max_tokens} allowed:"
                          " raise astarpo.max_tokens, or lower values.instances or values.samples")  # fmt: skip
@@ -98,7 +98,7 @@ def learn(
             reason = next((episode.error for episode in played if episode.error), "the context is too short to reply")
             raise RuntimeError(f"no episode of step {learner.step} can be learned from: {reason}")
         rollout_seconds = time.perf_counter() - started
-        settings = step_settings(config, current_beta(learner, config), high - low)
+        settings = step_settings(config, current_beta(learner, config), span)
         value_states(learner, config, settings)
         measured = measure(learner, episodes, config)
         try:

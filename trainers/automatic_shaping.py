@@ -23,13 +23,13 @@ from dataclasses import replace
 import torch
 
 from turngym.agents.episode import Episode
-from turngym.agents.rollout import make_env, text_env
 from turngym.envs.shaping import potential_gains
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.objectives import Samples
 from turngym.trainers.samples import values_of_states
 from turngym.trainers.soft_values import Transitions
 from turngym.trainers.state_values import StateValues, stage_one_states
+from turngym.trainers.units import value_temperature
 
 GRAIN = 64
 """Potentials are rounded to so many times the precision of the samples. Their sums then have no rounding error, which
@@ -43,8 +43,7 @@ def reference_potential(transitions: Transitions, config: TrainConfig) -> StateV
         transitions: The turns of stage 1.
         config: The run.
     """
-    low, high = text_env(make_env(config.env.id, config.env.kwargs)).reward_range
-    return stage_one_states(transitions, config.values.beta_value * (high - low), config.values)
+    return stage_one_states(transitions, value_temperature(config), config.values)
 
 
 def shape_samples(

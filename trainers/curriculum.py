@@ -35,6 +35,7 @@ from turngym.envs.core import TextEnv
 from turngym.trainers.config import CurriculumConfig, TrainConfig
 from turngym.trainers.pool import NO_ESTIMATES, ValueEstimates
 from turngym.trainers.tracker import ValueTracker, predictive_stds, sampling_weights
+from turngym.trainers.units import task_range
 
 TARGET = -1
 """The level of the configured environment: the last."""
@@ -217,8 +218,7 @@ def make_tracker(estimates: ValueEstimates, success_rates: Mapping[int, float], 
     memory, stage = config.astarpo.tracker_memory, config.curriculum
     if not stage.levels:
         return ValueTracker(estimates, success_rates, memory=memory)
-    low, high = text_env(make_env(config.env.id, config.env.kwargs)).reward_range
-    unknown = replace(NO_ESTIMATES, prior=(low + high) / 2)
+    unknown = replace(NO_ESTIMATES, prior=sum(task_range(config)) / 2)
     easier = [ValueTracker(unknown, {}, pool_memory=stage.memory) for _ in stage.levels]
     return LevelTracker(ValueTracker(estimates, success_rates, memory=memory, pool_memory=stage.memory), easier)
 

@@ -22,6 +22,7 @@ from turngym.trainers.play import model_player, play
 from turngym.trainers.pool import ValueEstimates, estimate_values, next_instances
 from turngym.trainers.progress import Progress, SuccessSoFar
 from turngym.trainers.shaping import played_shaping, return_range
+from turngym.trainers.units import value_temperature
 from turngym.trainers.value_store import ValueStore
 
 STAGE_ONE_STREAM = 4
@@ -127,9 +128,7 @@ def estimate(
     Raises:
         ValueError: The store has no episode of the split, or its returns do not fit the environment.
     """
-    if beta is None:
-        low, high = text_env(make_env(config.env.id, config.env.kwargs)).reward_range
-        beta = config.values.beta_value * (high - low)
+    beta = value_temperature(config) if beta is None else beta
     return estimate_values(store.returns(split), beta, config.values.prior_strength or None, return_range(config))
 
 

@@ -61,12 +61,7 @@ def shaping_means(episodes: Sequence[Episode], shaping: ShapingConfig) -> dict[s
 
 
 def return_range(config: TrainConfig) -> tuple[float, float]:
-    """Return the bounds of the returns that a run learns from, shaping included.
-
-    The unit of the temperatures is not the width of this range but that of the environment's own: it stands for what
-    the task is worth. Otherwise a potential, which changes no optimal policy, would change the temperature and so the
-    optimum.
-    """
+    """Return the bounds of the returns that a run learns from, shaping included: not the unit of the temperatures."""
     env = make_env(config.env.id, config.env.kwargs)
     if is_shaped(config):
         shaping = config.shaping

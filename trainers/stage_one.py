@@ -12,7 +12,6 @@ import numpy as np
 
 from turngym.agents.episode import Episode
 from turngym.agents.language_model import LanguageModel
-from turngym.agents.rollout import make_env, text_env
 from turngym.trainers.automatic_shaping import reference_potential
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.curriculum import Tracker, make_tracker
@@ -26,6 +25,7 @@ from turngym.trainers.prompts import known_starts
 from turngym.trainers.reference import REFERENCE_WEIGHTS, estimate, sample_reference, store_fingerprint
 from turngym.trainers.soft_values import Transitions, read_transitions
 from turngym.trainers.state_values import StateValues
+from turngym.trainers.units import value_temperature
 from turngym.trainers.value_store import ValueStore
 
 
@@ -91,8 +91,7 @@ def bracket_width(store: ValueStore, config: TrainConfig) -> float:
     It is 0 where all returns of an instance are the same: chance decides nothing then, and all estimators agree. Above
     0 it does not tell luck from skill; see `luck.bracket`.
     """
-    low, high = text_env(make_env(config.env.id, config.env.kwargs)).reward_range
-    lower_I, upper_I = bracket(store.returns(), config.values.beta_value * (high - low))
+    lower_I, upper_I = bracket(store.returns(), value_temperature(config))
     return float(np.mean(upper_I - lower_I))
 
 
