@@ -104,6 +104,7 @@ ABLATIONS: dict[str, Overrides] = {
     "without chosen prompts": _hero(astarpo={"fresh_share": 1.0}),
     "with fresh prompts chosen": _hero(astarpo={"fresh_candidates": 4}),
     "without stage-1 reuse": _hero(astarpo=_NO_REUSE),
+    "without the optimal baseline": _hero(objectives={"optimal_baseline": False}),
     "lambda 1": _hero(astarpo=_NO_REUSE, objectives={"turn_lambda": 1.0}),
     "lambda 0": _hero(astarpo=_NO_REUSE, objectives={"turn_lambda": 0.0}),
     **{

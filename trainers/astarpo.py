@@ -293,11 +293,13 @@ def score(
 
 @torch.no_grad()
 def weigh(samples: Samples, objective: Objective, settings: Settings) -> Samples:
-    """Fill in the advantages of a batch and the critic's targets, where the objective has any."""
+    """Fill in the advantages of a batch, their centres and the critic's targets, where the objective has any."""
     if objective.returns is not None:
         samples = replace(samples, return_N=objective.returns(samples, settings))
     if objective.advantages is not None:
         samples = replace(samples, advantage_N=objective.advantages(samples, settings))
+    if objective.centres is not None and settings.optimal_baseline:
+        samples = replace(samples, centre_B=objective.centres(samples, settings))
     return samples
 
 

@@ -210,6 +210,9 @@ class ObjectivesConfig:
     """Share of the sum of standard deviations that "top_p" keeps."""
     turn_lambda: float = 1.0
     """Eligibility of "astarpo_turn", in [0, 1]; below 1 it needs a baseline that knows the states."""
+    optimal_baseline: bool = False
+    """Whether "astarpo_turn" takes off its advantages the mean of those of a step's other episodes, weighted by how
+    improbable what was said is: the constant that leaves least noise, which helps where a rare token loses a game."""
     clip_low: float = 0.2
     """How far below 1 the ratio to the sampler counts in the clipped objectives."""
     clip_high: float = 0.2

@@ -70,7 +70,7 @@ class Trajectories:
         """Return the probability of every trajectory when `policy_HSA` plays, `[B]`."""
         return np.asarray(self.chance_B * np.where(self.played_BH, self.taken(policy_HSA), 1.0).prod(1))
 
-    def rows(self, chosen_B: Bools) -> Trajectories:
+    def rows(self, chosen_B: Bools | Ints) -> Trajectories:
         """Return some of the trajectories."""
         return Trajectories(
             states_BT=self.states_BT[chosen_B], actions_BH=self.actions_BH[chosen_B], chance_B=self.chance_B[chosen_B],

@@ -34,7 +34,7 @@ from turngym.trainers.samples import as_samples, split_batch, values_before_turn
 from turngym.trainers.tracker import FRESH_INSTANCES
 
 NAMES = list(OBJECTIVES)
-SETTINGS = Settings(beta=0.05, kl_weight=0.1, turn_lambda=0.9)
+SETTINGS = Settings(beta=0.05, kl_weight=0.1, turn_lambda=0.9, optimal_baseline=True)
 
 
 # One step, in float64 -------------------------------------------------------------------------------------------

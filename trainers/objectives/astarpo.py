@@ -16,6 +16,9 @@ from torch import Tensor
 from turngym.trainers.objectives.groups import sums_to_go
 from turngym.trainers.objectives.registry import Samples, Settings, objective
 
+LEAST_WEIGHT = 1e-6
+"""Where all others weigh less than this together, nothing is taken off."""
+
 
 @objective(
     "astarpo",
@@ -34,10 +37,40 @@ def astarpo(samples: Samples, settings: Settings) -> Tensor:
     return (settings.beta * log_ratio_B - advantage_B) ** 2 / (2 * settings.beta)
 
 
+def soft_costs(samples: Samples, settings: Settings) -> Tensor:
+    """Return beta * l_t of each turn, `[B, K]`."""
+    return settings.beta * samples.per_turn(samples.logp_N - samples.ref_logp_N)
+
+
+def residuals_to_go(samples: Samples, settings: Settings) -> Tensor:
+    """Return G_t of each turn, 0 where none was played, `[B, K]`; see `astarpo_turn`."""
+    played_BK = samples.played()
+    value_BK = samples.value_BK.where(played_BK, 0.0)
+    following_BK = torch.nn.functional.pad(value_BK[:, 1:], (0, 1))
+    residual_BK = soft_costs(samples, settings) - samples.reward_BK - following_BK + value_BK
+    return sums_to_go(residual_BK.where(played_BK, 0.0), settings.turn_lambda) * played_BK
+
+
+def centres(samples: Samples, settings: Settings) -> Tensor:
+    """Return, for each episode, the mean of G_t over the turns of all others, weighted by w_t, `[B]`.
+
+    w_t = sum over the tokens of a turn of (1 - pi(token))^2 stands for the squared length of grad log pi(a_t | s_t):
+    of the constants that can be taken off all G_t, their mean weighted by that length leaves the gradient the least
+    variance (Greensmith, Bartlett and Baxter, JMLR 2004). It does not know the episode that it is taken off, so the
+    gradient has no bias on policy; and where all G_t are 0 it is 0, so pi* stays a fixed point under every behavior.
+    """
+    weight_BK = samples.per_turn((1.0 - samples.logp_N.double().exp()).square())
+    weighted_B = (weight_BK * residuals_to_go(samples, settings)).sum(1)
+    weight_B = weight_BK.sum(1)
+    others_B = (weighted_B.sum() - weighted_B) / (weight_B.sum() - weight_B).clamp(min=LEAST_WEIGHT)
+    return others_B.to(samples.reward_BK.dtype)
+
+
 @objective(
     "astarpo_turn",
     source="A*PO(lambda): the loss of arXiv:2505.20686 turn by turn, by its soft Bellman residuals beta * l_t - r_t "
     "- V(s_{t+1}) + V(s_t), which are summed with lambda^(k - t) as in GAE, arXiv:1506.02438",
+    centres=centres,
     reference=True,
     values=True,
 )
@@ -48,12 +81,10 @@ def astarpo_turn(samples: Samples, settings: Settings) -> Tensor:
     end: only what comes after a turn is charged to it. With lambda = 1 the values after s_t cancel and V(s_t) is a mere
     baseline: on policy the gradient is unbiased for any V. Below 1 it has less variance and needs V to be V*. The loss
     is the least-squares form (beta * l_t - target_t)^2 / (2 * beta) with target_t = beta * l_t - G_t held fixed, so its
-    size is sum_t G_t^2 / (2 * beta).
+    size is sum_t G_t^2 / (2 * beta). With `optimal_baseline` the G_t of an episode have their `centres` taken off.
     """
-    played_BK = samples.played()
-    soft_cost_BK = settings.beta * samples.per_turn(samples.logp_N - samples.ref_logp_N)
-    value_BK = samples.value_BK.where(played_BK, 0.0)
-    following_BK = torch.nn.functional.pad(value_BK[:, 1:], (0, 1))
-    residual_BK = (soft_cost_BK - samples.reward_BK - following_BK + value_BK).where(played_BK, 0.0)
-    target_BK = (soft_cost_BK - sums_to_go(residual_BK, settings.turn_lambda)).detach()
-    return ((soft_cost_BK - target_BK) ** 2 * played_BK).sum(1) / (2 * settings.beta)
+    soft_cost_BK, to_go_BK = soft_costs(samples, settings), residuals_to_go(samples, settings)
+    if samples.centre_B.numel():
+        to_go_BK = to_go_BK - samples.centre_B[:, None]
+    target_BK = (soft_cost_BK - to_go_BK).detach()
+    return ((soft_cost_BK - target_BK) ** 2 * samples.played()).sum(1) / (2 * settings.beta)

@@ -44,6 +44,8 @@ class Samples:
     """The same under the policy that sampled it, as the sampler recorded it."""
     advantage_N: Tensor = field(default_factory=_not_asked_for)
     """What the objective's `advantages` returned."""
+    centre_B: Tensor = field(default_factory=_not_asked_for)
+    """What the objective's `centres` returned: taken off the residuals of every turn of an episode."""
     critic_N: Tensor = field(default_factory=_not_asked_for)
     """The critic's value of the stream before each token, with gradient in a loss."""
     return_N: Tensor = field(default_factory=_not_asked_for)
@@ -124,6 +126,9 @@ Loss = Callable[[Samples, Settings], Tensor]
 PerToken = Callable[[Samples, Settings], Tensor]
 """From a whole batch, whose `logp_N` is the sampler's, to a number for each token, `[N]`, without gradient."""
 
+PerEpisode = Callable[[Samples, Settings], Tensor]
+"""The same, to a number for each episode, `[B]`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
@@ -137,6 +142,8 @@ class Objective:
     """Paper, and what of it."""
     advantages: PerToken | None = None
     """Fills `advantage_N`; None for a loss that needs the live log-ratios alone."""
+    centres: PerEpisode | None = None
+    """Fills `centre_B` where the configuration asks for `optimal_baseline`."""
     returns: PerToken | None = None
     """Fills `return_N`; an objective that has it gets a critic."""
     groups: bool = False
@@ -169,6 +176,7 @@ def objective(
     source: str,
     *,
     advantages: PerToken | None = None,
+    centres: PerEpisode | None = None,
     returns: PerToken | None = None,
     groups: bool = False,
     paired: bool = False,
@@ -181,8 +189,8 @@ def objective(
 
     def register(loss: Loss) -> Loss:
         OBJECTIVES[name] = Objective(
-            name=name, loss=loss, source=source, advantages=advantages, returns=returns, groups=groups, paired=paired,
-            reference=reference, kl_term=kl_term, values=values, keep=keep,
+            name=name, loss=loss, source=source, advantages=advantages, centres=centres, returns=returns, groups=groups,
+            paired=paired, reference=reference, kl_term=kl_term, values=values, keep=keep,
         )  # fmt: skip
         return loss
 

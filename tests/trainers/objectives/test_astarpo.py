@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from turngym.trainers.objectives import Samples, Settings, astarpo, astarpo_turn
+from turngym.trainers.objectives.astarpo import centres
 from turngym.trainers.objectives.registry import Loss
 
 SETTINGS = Settings(beta=0.5)
@@ -56,6 +57,25 @@ def test_values_between_the_turns_count_where_lambda_is_below_one() -> None:
     assert residuals(0.0) == [1.0, 1.0, 2.25, -1.75]
     assert residuals(0.5) == [1.0, 1.0, 2.25 - 0.875, -1.75]
     assert residuals(1.0) == [1.0, 1.0, 0.5, -1.75]
+
+
+def test_centres_are_weighted_means_over_the_other_episodes_by_hand() -> None:
+    """Turns with G = 1, then 0.5 and -1.5, and probabilities 1/2 and 1/4, then 1/4, then 1."""
+    batch = two_episodes(logp_N=torch.tensor([0.5, 0.25, 0.25, 1.0]).double().log().requires_grad_())
+    # Its log-ratios, and so its G, as in the loss by hand.
+    batch = replace(batch, ref_logp_N=batch.logp_N.detach() - torch.tensor([1.0, 2.0, 4.0, -2.0]).double())
+    # Episode 1: (9/16 * 0.5 + 0 * -1.5) / (9/16) = 0.5; episode 0: its one turn has 1.
+    assert centres(batch, SETTINGS).tolist() == pytest.approx([0.5, 1.0])
+    loss_B = astarpo_turn(replace(batch, centre_B=centres(batch, SETTINGS).detach()), SETTINGS)
+    (gradient_N,) = torch.autograd.grad(loss_B.sum(), batch.logp_N)
+    assert gradient_N.tolist() == pytest.approx([0.5, 0.5, -0.5, -2.5])
+
+
+def test_nothing_is_taken_off_where_the_others_say_nothing() -> None:
+    """An episode alone, and one beside another of which every token was certain."""
+    batch = two_episodes(logp_N=torch.tensor([-1.0, -1.0, 0.0, 0.0]).double())
+    assert centres(batch, SETTINGS)[0] == 0.0 != centres(batch, SETTINGS)[1]
+    assert centres(batch.select([0]), SETTINGS).tolist() == [0.0]
 
 
 @pytest.mark.parametrize("loss", [astarpo, astarpo_turn])
