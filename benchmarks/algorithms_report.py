@@ -24,7 +24,9 @@ from turngym.benchmarks.page import kept, table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SWEEP = (HERO, "V* by log-mean-exp", "awr", "rloo", "grpo", "gigpo", "ppo")
+SWEEP = (
+    HERO, "V* by soft value iteration, lambda 0", "V* by log-mean-exp, lambda 0", "awr", "rloo", "grpo", "gigpo", "ppo"
+)  # fmt: skip
 """Who is drawn over the slip of the ice."""
 STUDENT_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 """The 97.5% quantile of Student's t for 1 to 10 degrees of freedom."""
