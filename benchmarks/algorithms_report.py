@@ -109,6 +109,22 @@ def frame(rows: Sequence[Row], task: str) -> str:
     return ", ".join(parts)
 
 
+def summary_table(rows: Sequence[Row]) -> str:
+    """Return, for every task that was played, where `astarpo_lambda` stands beside the best of the others."""
+    lines = []
+    for task in TASKS:
+        others = present(rows, task, [name for name in CONTESTANTS if name != HERO])
+        hero = by_seed(rows, task, HERO)
+        if not others or not hero:
+            continue
+        cells = {name: shown(*interval([row.success for row in by_seed(rows, task, name).values()]))
+                 for name in ("base", HERO, others[0], "optimum") if by_seed(rows, task, name)}  # fmt: skip
+        ahead = paired(hero, by_seed(rows, task, others[0]))
+        lines.append([task, cells.get("base", ""), cells[HERO], f"{others[0]} {cells[others[0]]}",
+                      shown(*interval(ahead), sign=True) if ahead else "", cells.get("optimum", "")])  # fmt: skip
+    return table(["task", "base", HERO, "best of the others", "ahead by", "optimum"], lines)
+
+
 def share_of_optimum(rows: Sequence[Row], task: str, name: str) -> list[float]:
     """Return, for every seed, how far a contestant came from the base (0) to the optimum (1)."""
     runs, base, best = (by_seed(rows, task, player) for player in (name, "base", "optimum"))
@@ -132,6 +148,8 @@ def page(rows: Sequence[Row]) -> str:
     """Return the whole page."""
     parts = [
         HEAD,
+        summary_table(rows) + "\n",
+        "The best of sixteen is picked after the fact, by its mean, which flatters it.\n",
         "## From the base to the optimum, on ever more slippery ice\n",
         "0 is the base, 1 the optimum of the same test instances; means over seeds with 95% intervals.\n",
         "![Slip of the ice](algorithms_slip.png)\n",

@@ -10,7 +10,7 @@ import pytest
 from turngym.benchmarks import algorithm_tasks, algorithms, algorithms_report
 from turngym.benchmarks.algorithm_tasks import ABLATIONS, CONTESTANTS, SHAPED, TASKS, Task, run_config
 from turngym.benchmarks.algorithms import Job, Row, append_rows, curve, do_all, read_rows, run_job, tuned_rate
-from turngym.benchmarks.algorithms_report import interval, page, share_of_optimum, task_table
+from turngym.benchmarks.algorithms_report import interval, page, share_of_optimum, summary_table, task_table
 from turngym.trainers.config import ModelConfig, ValueConfig, WarmStartConfig
 from turngym.trainers.objectives import OBJECTIVES, chosen_objective
 
@@ -92,6 +92,16 @@ def test_differences_are_paired_by_seed() -> None:
     assert "+0.200 ± 0.000 |  |" in lines[2] and "+0.100 ± 0.000 | +0.100 ± 0.000" in lines[3]
     assert share_of_optimum(rows, "FrozenLake", "rloo") == pytest.approx([0.1, 1 / 7, 0.25])
     assert "base 0.300" in page(rows) and "optimum 1.000" in page(rows)
+
+
+def test_the_summary_sets_astarpo_lambda_beside_the_best_of_the_others() -> None:
+    rows = [*rows_of("astarpo_lambda", [0.2, 0.5, 0.8]), *rows_of("rloo", [0.1, 0.4, 0.7]),
+            *rows_of("grpo", [0.0, 0.0, 0.9]), *rows_of("base", [0.0, 0.3, 0.6]),
+            *rows_of("astarpo_lambda", [0.5], task="CountdownSteps")]  # fmt: skip
+    _, _, *lines = summary_table(rows).splitlines()
+    (cells,) = [line.strip("| ").split(" | ") for line in lines]  # of the other task nobody else has runs
+    assert cells[0] == "FrozenLake" and [cell[:5] for cell in cells[1:3]] == ["0.300", "0.500"]
+    assert cells[3].startswith("rloo 0.400") and cells[4] == "+0.100 ± 0.000"
 
 
 def test_parts_are_compared_on_the_seeds_they_were_tried_on() -> None:
