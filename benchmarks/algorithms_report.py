@@ -169,8 +169,8 @@ def page(rows: Sequence[Row]) -> str:
     return "\n".join(parts)
 
 
-SUMMARY = """Ahead of and behind so many of the others, where the interval of the paired differences leaves out 0; it is not
-corrected for their number. The best of the others is picked after the fact, by its mean, which flatters it.
+SUMMARY = """Ahead of and behind so many of the others, where the interval of the paired differences leaves out 0; it is
+not corrected for their number. The best of the others is picked after the fact, by its mean, which flatters it.
 """
 PARTS = """Its parts, on the seeds on which they were tried; "lambda 1", "lambda 0" and those with V\\* are without
 stage-1 reuse too:
