@@ -16,7 +16,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from tempfile import TemporaryDirectory
 
 import torch
 import tyro
@@ -29,10 +28,7 @@ from turngym.benchmarks.algorithm_tasks import TASKS, base_config
 from turngym.benchmarks.algorithms import RESULTS, base_folder
 from turngym.benchmarks.page import kept, table
 from turngym.trainers.batching import sampled_logprobs, token_batches
-from turngym.trainers.metrics import Metrics
 from turngym.trainers.play import model_player, play
-from turngym.trainers.progress import SilentProgress
-from turngym.trainers.run import prepare_base
 
 FIRST_INSTANCE = 10_000
 """Of the training split: beyond those of stage 1."""
@@ -117,12 +113,10 @@ def measure_base(task: str, seed: int, options: Options) -> Noise:
     """Let a base play, and measure its gradient."""
     config = base_config(TASKS[task], seed)
     torch.set_num_threads(config.run.threads)
-    base = (base_folder(options.folder, task, seed) / "base").resolve()
+    base = base_folder(options.folder, task, seed) / "base"
     if not base.is_dir():
         raise ValueError(f"there is no base {base}: run `python -m turngym.benchmarks.algorithms run` first")
-    with TemporaryDirectory() as name:
-        (Path(name) / "base").symlink_to(base)
-        model = prepare_base(config, Path(name), Metrics(Path(name) / "metrics.jsonl"), SilentProgress())
+    model = LanguageModel.from_pretrained(base)
     instances = [Instance(split="train", index=FIRST_INSTANCE + k, seed=k) for k in range(options.episodes)]
     episodes = [episode for episode in play(model_player(model, config), instances, config) if episode.num_sampled]
     solved_E = torch.tensor([episode.success for episode in episodes])

@@ -42,12 +42,12 @@ def soft_costs(samples: Samples, settings: Settings) -> Tensor:
     return settings.beta * samples.per_turn(samples.logp_N - samples.ref_logp_N)
 
 
-def residuals_to_go(samples: Samples, settings: Settings) -> Tensor:
+def residuals_to_go(samples: Samples, soft_cost_BK: Tensor, settings: Settings) -> Tensor:
     """Return G_t of each turn, 0 where none was played, `[B, K]`; see `astarpo_turn`."""
     played_BK = samples.played()
     value_BK = samples.value_BK.where(played_BK, 0.0)
     following_BK = torch.nn.functional.pad(value_BK[:, 1:], (0, 1))
-    residual_BK = soft_costs(samples, settings) - samples.reward_BK - following_BK + value_BK
+    residual_BK = soft_cost_BK - samples.reward_BK - following_BK + value_BK
     return sums_to_go(residual_BK.where(played_BK, 0.0), settings.turn_lambda) * played_BK
 
 
@@ -60,8 +60,8 @@ def centres(samples: Samples, settings: Settings) -> Tensor:
     gradient has no bias on policy; and where all G_t are 0 it is 0, so pi* stays a fixed point under every behavior.
     """
     weight_BK = samples.per_turn((1.0 - samples.logp_N.double().exp()).square())
-    weighted_B = (weight_BK * residuals_to_go(samples, settings)).sum(1)
-    weight_B = weight_BK.sum(1)
+    to_go_BK = residuals_to_go(samples, soft_costs(samples, settings), settings)
+    weighted_B, weight_B = (weight_BK * to_go_BK).sum(1), weight_BK.sum(1)
     others_B = (weighted_B.sum() - weighted_B) / (weight_B.sum() - weight_B).clamp(min=LEAST_WEIGHT)
     return others_B.to(samples.reward_BK.dtype)
 
@@ -83,7 +83,8 @@ def astarpo_turn(samples: Samples, settings: Settings) -> Tensor:
     is the least-squares form (beta * l_t - target_t)^2 / (2 * beta) with target_t = beta * l_t - G_t held fixed, so its
     size is sum_t G_t^2 / (2 * beta). With `optimal_baseline` the G_t of an episode have their `centres` taken off.
     """
-    soft_cost_BK, to_go_BK = soft_costs(samples, settings), residuals_to_go(samples, settings)
+    soft_cost_BK = soft_costs(samples, settings)
+    to_go_BK = residuals_to_go(samples, soft_cost_BK, settings)
     if samples.centre_B.numel():
         to_go_BK = to_go_BK - samples.centre_B[:, None]
     target_BK = (soft_cost_BK - to_go_BK).detach()

@@ -109,6 +109,7 @@ def test_the_instruction_stays_in_view_and_nothing_overflows(page: Any, address:
     assert page.evaluate("scrollY") > 0
     # What sticks is moved with the next frame, which a busy machine may be slow to draw.
     page.wait_for_function("document.querySelector('#instruction-text').getBoundingClientRect().y === 0")
+    assert page.locator("#instruction-text").bounding_box()["y"] == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
