@@ -1,9 +1,8 @@
 """The tasks on which objectives are compared, and the settings with which each of them is run.
 
 All share the harness, the base of a seed, the batch size, the temperatures and the budget of generated tokens, stage 1
-included. An objective has its own learning rate, chosen on validation instances (see `algorithms.tune`): one for the
-lakes and Multiplication, another for Countdown, where that of the others is too high. What its paper says of clipping,
-filters and weights are the defaults of `ObjectivesConfig`.
+included. On each task an objective has the learning rate that did best there on validation instances (see
+`algorithms.tune`). What its paper says of clipping, filters and weights are the defaults of `ObjectivesConfig`.
 """
 
 from __future__ import annotations
@@ -45,10 +44,8 @@ class Task:
     """What makes the base mediocre."""
     max_tokens: int
     """Generated tokens of a run, stage 1 included."""
-    tuned_on: tuple[str, ...] = ("FrozenLakeWindy", "MultiplicationSteps")
-    """The tasks on which the learning rates were tried."""
     learning_rates: tuple[float, ...] = (6e-4, 1.2e-3, 2.4e-3, 4.8e-3)
-    """What every objective is tried with on such a task."""
+    """What every objective is tried with."""
     slip: float | None = None
     """Probability that a move does not go where it was meant to, on a lake."""
 
@@ -70,7 +67,6 @@ TASKS = {
         model=ModelConfig(digits_per_token=3, vocabulary_size=1024, max_reply_tokens=10),
         warm_start=WarmStartConfig(weight_decay=0.3, mistake_rate=0.3, course_steps=7000, flawless_share=0.75),
         max_tokens=80_000,
-        tuned_on=("CountdownSteps",),
         learning_rates=(3e-4, 6e-4, 1.2e-3, 2.4e-3),
     ),
     "MultiplicationSteps": Task(

@@ -49,7 +49,6 @@ from turngym.trainers.run import prepare_base, prepare_learner, run_stage_two
 RESULTS = Path("benchmarks/results")
 CONTEST, TUNING = RESULTS / "algorithms.csv", RESULTS / "algorithms_tuning.csv"
 TUNING_SEED = 100
-TUNING_TASKS = tuple(dict.fromkeys(name for task in TASKS.values() for name in task.tuned_on))
 TUNING_SHARE = 0.6
 """Of a task's budget of tokens."""
 CURVE_POINTS = 12
@@ -219,7 +218,7 @@ class Tune:
 
     folder: Path = Path("runs/algorithms")
     """Where bases are kept."""
-    tasks: tuple[str, ...] = TUNING_TASKS
+    tasks: tuple[str, ...] = tuple(TASKS)
     """On which tasks."""
     algorithms: tuple[str, ...] = tuple(CONTESTANTS)
     """Which objectives."""
@@ -250,22 +249,22 @@ class Run:
 
 
 def tuned_rate(rows: Sequence[Row], algorithm: str, task: str) -> float:
-    """Return the learning rate with the highest mean success over the tasks that stand for a task in tuning.
+    """Return the learning rate with which an objective did best on a task in tuning.
 
     An ablation has that of `astarpo_lambda`, a shaped objective that of the same without.
 
     Raises:
-        ValueError: The objective was not tuned.
+        ValueError: The objective was not tuned on it.
     """
     if algorithm in ABLATIONS:
         algorithm = HERO
     elif algorithm in SHAPED:
         algorithm = recipe(algorithm)["astarpo"]["objective"]
-    tried = [row for row in rows if row.algorithm == algorithm and row.task in TASKS[task].tuned_on]
+    tried = [row for row in rows if (row.task, row.algorithm) == (task, algorithm)]
     if not tried:
-        raise ValueError(f"{algorithm} is not tuned yet: run `python -m turngym.benchmarks.algorithms tune` first")
-    rates = sorted({row.learning_rate for row in tried})
-    return max(rates, key=lambda rate: fmean(row.success for row in tried if row.learning_rate == rate))
+        raise ValueError(f"{algorithm} is not tuned on {task} yet: run `python -m turngym.benchmarks.algorithms tune` "
+                         "first")  # fmt: skip
+    return max(tried, key=lambda row: (row.success, -row.learning_rate)).learning_rate
 
 
 def do_all(jobs: Sequence[Job], out: Path, workers: int) -> None:

@@ -189,11 +189,10 @@ HEAD = """# Objectives compared
     python -m turngym.benchmarks.algorithms_report
 
 Every objective has the same harness, the same bases (one per seed), the same batches of 64 episodes and the same budget
-of generated tokens, those of stage 1 included; its learning rate is the one of four that did best on validation
-instances with a seed of its own, one for the lakes and Multiplication and one for Countdown
-(`algorithms_tuning.csv`). Success is on 512 test instances, the same for all, sampled at temperature 1. Intervals are
-of 95%, by Student's t over seeds; differences are paired by seed. Seconds are of one thread, while another run kept the
-second core busy.
+of generated tokens, those of stage 1 included; its learning rate on a task is the one of four that did best there on
+validation instances, with a seed of its own and six tenths of the budget (`algorithms_tuning.csv`). Success is on 512
+test instances, the same for all, sampled at temperature 1. Intervals are of 95%, by Student's t over seeds; differences
+are paired by seed. Seconds are of one thread, while another run kept the second core busy.
 """
 
 

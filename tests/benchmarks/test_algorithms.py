@@ -53,20 +53,19 @@ def test_rows_survive_the_file(tmp_path: Path) -> None:
     assert read_rows(path) == [ROW, replace(ROW, seed=1)]
 
 
-def test_the_best_learning_rate_over_all_tasks_that_stand_for_one_is_taken() -> None:
-    windy, multiplication = TASKS["FrozenLakeSlippery"].tuned_on
+def test_the_learning_rate_that_did_best_on_the_task_is_taken() -> None:
     rows = [
         replace(ROW, task=task, algorithm="astarpo_lambda", learning_rate=rate, success=success)
         for task, rate, success in [
-            (windy, 1e-4, 0.9), (multiplication, 1e-4, 0.1), (windy, 1e-3, 0.6), (multiplication, 1e-3, 0.6),
+            ("FrozenLake", 1e-4, 0.6), ("FrozenLake", 1e-3, 0.9), ("FrozenLake", 1e-2, 0.9),
             ("CountdownSteps", 1e-4, 0.2), ("CountdownSteps", 1e-3, 0.1),
         ]
     ]  # fmt: skip
     for name in ("astarpo_lambda", "lambda 1"):
-        assert tuned_rate(rows, name, "FrozenLakeSlippery") == 1e-3
+        assert tuned_rate(rows, name, "FrozenLake") == 1e-3  # the lower of two that did as well
         assert tuned_rate(rows, name, "CountdownSteps") == 1e-4
     assert tuned_rate([replace(row, algorithm="ppo") for row in rows], "ppo with potentials", "FrozenLake") == 1e-3
-    with pytest.raises(ValueError, match="rloo is not tuned yet"):
+    with pytest.raises(ValueError, match="rloo is not tuned on FrozenLake yet"):
         tuned_rate(rows, "rloo", "FrozenLake")
 
 
