@@ -99,6 +99,9 @@ ABLATIONS: dict[str, Overrides] = {
     "lambda 1 without potentials": _hero(values=_NO_POTENTIALS, objectives={"turn_lambda": 1.0}),
     "without chosen prompts": _hero(astarpo={"fresh_share": 1.0}),
     "with fresh prompts chosen": _hero(astarpo={"fresh_candidates": 4}),
+    "with the frontier": _hero(astarpo={"frontier_share": 0.1}),
+    "with resets of the reference": _hero(astarpo={"reset_every": 15}),
+    "with explorers": _hero(values={"explorer_temperatures": [1.5]}),
     "without stage-1 reuse": _hero(astarpo=_NO_REUSE),
     "without the optimal baseline": _hero(objectives={"optimal_baseline": False}),
     "lambda 1": _hero(astarpo=_NO_REUSE, objectives={"turn_lambda": 1.0}),
@@ -113,14 +116,20 @@ ABLATIONS: dict[str, Overrides] = {
         for estimator, words in (("soft_values", "soft value iteration"), ("log_mean_exp", "log-mean-exp"))
     },
 }
-"""What `astarpo_lambda` is worth without one of its parts, or with another source of values. "lambda 1", "lambda 0" and
-those that take V* do without stage-1 reuse as well: "without stage-1 reuse" is what they differ from in one thing."""
+"""What `astarpo_lambda` is worth without one of its parts, with one more, or with another source of values. "lambda 1",
+"lambda 0" and those that take V* do without stage-1 reuse as well: "without stage-1 reuse" is what they differ from.
+"""
 SHAPED: dict[str, Overrides] = {
-    f"{name} with potentials": {**CONTESTANTS[name], "shaping": {"potential_weight": 1.0}}
+    f"{name} with {words}": {**CONTESTANTS[name], "shaping": shaping}
+    for words, shaping in (
+        ("potentials", {"potential_weight": 1.0}),
+        ("automatic shaping", {"automatic_weight": 1.0}),
+    )
     for name in ("reinforce", "ppo")
 }
-"""Objectives that tell turns apart, shaped by the potential that the values of `astarpo_lambda` are told. To the others
-it would be nothing: over a whole trajectory, or from one state on, it adds up to the same for all that are compared."""
+"""Objectives that tell turns apart, shaped by the potential that the values of `astarpo_lambda` are told, or by V* of
+states, for which they pay with the tokens of stage 1. To the others it would be nothing: over a whole trajectory, or
+from one state on, it adds up to the same for all that are compared."""
 
 
 def base_config(task: Task, seed: int) -> TrainConfig:

@@ -176,7 +176,7 @@ PARTS = """Its parts, on the seeds on which they were tried; "lambda 1", "lambda
 stage-1 reuse too:
 """
 TOLD = """Others that are told of progress too: shaped by the potential that the values of astarpo_lambda are told of,
-at the learning rate that they have without:
+or automatically, by V\\* of states, with the tokens of stage 1; at the learning rate that they have without:
 """
 ON_THE_WAY = """Success on training episodes over the budget of tokens, means over seeds. Of the prompts, one in four is
 drawn from a pool by how near it is to a toss-up. What needs stage 1 learns nothing before that is paid for: until then
