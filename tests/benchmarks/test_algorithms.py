@@ -11,7 +11,7 @@ from turngym.benchmarks import algorithm_tasks, algorithms, algorithms_report
 from turngym.benchmarks.algorithm_tasks import ABLATIONS, CONTESTANTS, SHAPED, TASKS, Task, run_config
 from turngym.benchmarks.algorithms import Job, Row, append_rows, curve, do_all, read_rows, run_job, tuned_rate
 from turngym.benchmarks.algorithms_report import interval, page, share_of_optimum, summary_table, task_table
-from turngym.trainers.config import ModelConfig, ValueConfig, WarmStartConfig
+from turngym.trainers.config import ValueConfig
 from turngym.trainers.objectives import OBJECTIVES, chosen_objective
 
 ROW = Row(task="FrozenLake", algorithm="rloo", seed=0, learning_rate=3e-4, episodes=512, success=0.5, tokens=100,
@@ -113,20 +113,9 @@ def test_parts_are_compared_on_the_seeds_they_were_tried_on() -> None:
     assert "| ppo with potentials |" in told and "| 2 | 0.550" in told
 
 
-TINY = Task(
-    env_id="turngym/FrozenLake-v0",
-    env_kwargs={"size": 2},
-    model=ModelConfig(hidden_size=16, layers=1, heads=2, feedforward_size=16, max_reply_tokens=3),
-    warm_start=WarmStartConfig(course_steps=2, batch_size=4, success_low=0.0, success_high=1.0, check_episodes=4),
-    max_tokens=6000,
-    slip=0.0,
-)
-
-
 def test_a_contest_goes_on_where_it_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    small_lake: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(TASKS, "FrozenLake", TINY)
     monkeypatch.setattr(algorithm_tasks, "STAGE_ONE", ValueConfig(instances=8, samples=16, extra_samples=0))
     hero = CONTESTANTS["astarpo_lambda"]
     monkeypatch.setitem(CONTESTANTS, "astarpo_lambda", {**hero, "astarpo": {**hero["astarpo"], "reference_steps": 1}})
@@ -135,7 +124,8 @@ def test_a_contest_goes_on_where_it_stopped(
     job = Job(task="FrozenLake", algorithm="astarpo_lambda", seed=0, learning_rate=1e-3, share=1.0, split="test",
               folder=tmp_path)  # fmt: skip
     row = run_job(job)
-    assert 0 < row.stage_one_tokens < TINY.max_tokens <= row.tokens and row.steps > 1 and len(row.curve.split()) == 12
+    assert 0 < row.stage_one_tokens < small_lake.max_tokens <= row.tokens
+    assert row.steps > 1 and len(row.curve.split()) == 12
     out = tmp_path / "rows.csv"
     append_rows(out, [*rows, row])
     before = out.read_text()

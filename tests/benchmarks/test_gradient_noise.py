@@ -7,9 +7,7 @@ import torch
 from torch import Tensor
 
 from turngym.benchmarks import algorithms
-from turngym.benchmarks.algorithm_tasks import TASKS, Task
 from turngym.benchmarks.gradient_noise import main, measure
-from turngym.trainers.config import ModelConfig, WarmStartConfig
 
 
 def variance(return_E: Tensor, score_EP: Tensor, baseline: float) -> float:
@@ -46,15 +44,8 @@ def test_episodes_that_all_end_alike_are_refused(solved: bool) -> None:
         measure(torch.zeros(3), torch.full((3,), solved), [torch.ones(2)] * 3)
 
 
-def test_a_base_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    task = Task(
-        env_id="turngym/FrozenLake-v0",
-        env_kwargs={"size": 2},
-        model=ModelConfig(hidden_size=32, layers=1, heads=2, feedforward_size=32, max_reply_tokens=3),
-        warm_start=WarmStartConfig(course_steps=40, batch_size=8, success_low=0.0, success_high=1.0, check_episodes=4),
-        max_tokens=1000,
-    )
-    monkeypatch.setitem(TASKS, "FrozenLake", task)
+@pytest.mark.usefixtures("small_lake")
+def test_a_base_is_measured(tmp_path: Path) -> None:
     command = ["--folder", str(tmp_path), "--tasks", "FrozenLake", "--seeds", "0", "--episodes", "64",
                "--out", str(tmp_path / "page.md")]  # fmt: skip
     with pytest.raises(ValueError, match=r"no base .*FrozenLake-seed0/base: run `python -m"):
