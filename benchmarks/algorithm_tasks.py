@@ -1,8 +1,9 @@
 """The tasks on which objectives are compared, and the settings with which each of them is run.
 
 All share the harness, the base of a seed, the batch size, the temperatures and the budget of generated tokens, stage 1
-included. On each task an objective has the learning rate that did best there on validation instances (see
-`algorithms.tune`). What its paper says of clipping, filters and weights are the defaults of `ObjectivesConfig`.
+included. An objective has its own learning rate in each game, the one that did best there on validation instances (see
+`algorithms.tune`); in the three lakes it is the same, that nothing may change from one to the next but the slip. What
+its paper says of clipping, filters and weights are the defaults of `ObjectivesConfig`.
 """
 
 from __future__ import annotations
@@ -77,6 +78,9 @@ TASKS = {
         max_tokens=70_000,
     ),
 }  # fmt: skip
+
+LAKES = tuple(name for name, task in TASKS.items() if task.slip is not None)
+"""From the one without slip to the slipperiest."""
 
 HERO = "astarpo_lambda"
 """Whom the others are compared with."""

@@ -34,6 +34,7 @@ from turngym.benchmarks.algorithm_tasks import (
     ABLATIONS,
     CONTESTANTS,
     HERO,
+    LAKES,
     SHAPED,
     TASKS,
     base_config,
@@ -249,22 +250,24 @@ class Run:
 
 
 def tuned_rate(rows: Sequence[Row], algorithm: str, task: str) -> float:
-    """Return the learning rate with which an objective did best on a task in tuning.
+    """Return the learning rate with which an objective did best on a task in tuning, or on a lake, on all lakes.
 
     An ablation has that of `astarpo_lambda`, a shaped objective that of the same without.
 
     Raises:
-        ValueError: The objective was not tuned on it.
+        ValueError: The objective was not tuned there with all rates.
     """
     if algorithm in ABLATIONS:
         algorithm = HERO
     elif algorithm in SHAPED:
         algorithm = recipe(algorithm)["astarpo"]["objective"]
-    tried = [row for row in rows if (row.task, row.algorithm) == (task, algorithm)]
-    if not tried:
-        raise ValueError(f"{algorithm} is not tuned on {task} yet: run `python -m turngym.benchmarks.algorithms tune` "
-                         "first")  # fmt: skip
-    return max(tried, key=lambda row: (row.success, -row.learning_rate)).learning_rate
+    success = {(row.task, row.learning_rate): row.success for row in rows if row.algorithm == algorithm}
+    rates, tasks = TASKS[task].learning_rates, LAKES if task in LAKES else (task,)
+    for name in tasks:
+        if any((name, rate) not in success for rate in rates):
+            raise ValueError(f"{algorithm} is not tuned on {name} yet: run `python -m turngym.benchmarks.algorithms "
+                             "tune` first")  # fmt: skip
+    return max(rates, key=lambda rate: fmean(success[name, rate] for name in tasks))
 
 
 def do_all(jobs: Sequence[Job], out: Path, workers: int) -> None:

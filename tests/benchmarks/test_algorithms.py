@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from turngym.benchmarks import algorithm_tasks, algorithms, algorithms_report
-from turngym.benchmarks.algorithm_tasks import ABLATIONS, CONTESTANTS, SHAPED, TASKS, Task, run_config
+from turngym.benchmarks.algorithm_tasks import ABLATIONS, CONTESTANTS, LAKES, SHAPED, TASKS, Task, run_config
 from turngym.benchmarks.algorithms import Job, Row, append_rows, curve, do_all, read_rows, run_job, tuned_rate
 from turngym.benchmarks.algorithms_report import interval, page, share_of_optimum, summary_table, task_table
 from turngym.trainers.config import ValueConfig
@@ -53,20 +53,26 @@ def test_rows_survive_the_file(tmp_path: Path) -> None:
     assert read_rows(path) == [ROW, replace(ROW, seed=1)]
 
 
-def test_the_learning_rate_that_did_best_on_the_task_is_taken() -> None:
+def test_the_learning_rate_that_did_best_in_the_game_is_taken() -> None:
+    successes = {
+        "FrozenLake": (0.1, 0.2, 0.9, 0.9), "FrozenLakeWindy": (0.1, 0.2, 0.6, 0.6),
+        "FrozenLakeSlippery": (0.1, 0.9, 0.3, 0.3), "CountdownSteps": (0.1, 0.3, 0.2, 0.1),
+    }  # fmt: skip
     rows = [
         replace(ROW, task=task, algorithm="astarpo_lambda", learning_rate=rate, success=success)
-        for task, rate, success in [
-            ("FrozenLake", 1e-4, 0.6), ("FrozenLake", 1e-3, 0.9), ("FrozenLake", 1e-2, 0.9),
-            ("CountdownSteps", 1e-4, 0.2), ("CountdownSteps", 1e-3, 0.1),
-        ]
-    ]  # fmt: skip
+        for task, of_task in successes.items()
+        for rate, success in zip(TASKS[task].learning_rates, of_task, strict=True)
+    ]
     for name in ("astarpo_lambda", "lambda 1"):
-        assert tuned_rate(rows, name, "FrozenLake") == 1e-3  # the lower of two that did as well
-        assert tuned_rate(rows, name, "CountdownSteps") == 1e-4
-    assert tuned_rate([replace(row, algorithm="ppo") for row in rows], "ppo with potentials", "FrozenLake") == 1e-3
+        for lake in LAKES:  # the lower of two that did as well over all of them
+            assert tuned_rate(rows, name, lake) == TASKS[lake].learning_rates[2]
+        assert tuned_rate(rows, name, "CountdownSteps") == TASKS["CountdownSteps"].learning_rates[1]
+    shaped = [replace(row, algorithm="ppo") for row in rows]
+    assert tuned_rate(shaped, "ppo with potentials", "FrozenLake") == TASKS["FrozenLake"].learning_rates[2]
     with pytest.raises(ValueError, match="rloo is not tuned on FrozenLake yet"):
-        tuned_rate(rows, "rloo", "FrozenLake")
+        tuned_rate(rows, "rloo", "FrozenLakeWindy")
+    with pytest.raises(ValueError, match="astarpo_lambda is not tuned on CountdownSteps yet"):
+        tuned_rate(rows[:-1], "astarpo_lambda", "CountdownSteps")
 
 
 def test_curves_are_means_over_equal_parts_of_the_budget() -> None:
