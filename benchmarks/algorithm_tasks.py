@@ -81,6 +81,8 @@ TASKS = {
 
 LAKES = tuple(name for name, task in TASKS.items() if task.slip is not None)
 """From the one without slip to the slipperiest."""
+GAMES = (LAKES, *((name,) for name in TASKS if name not in LAKES))
+"""Tasks in which an objective has the same learning rate."""
 
 HERO = "astarpo_lambda"
 """Whom the others are compared with."""

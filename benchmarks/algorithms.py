@@ -33,8 +33,8 @@ from turngym.agents.scripted import RandomAgent
 from turngym.benchmarks.algorithm_tasks import (
     ABLATIONS,
     CONTESTANTS,
+    GAMES,
     HERO,
-    LAKES,
     SHAPED,
     TASKS,
     base_config,
@@ -249,8 +249,23 @@ class Run:
     """The result file."""
 
 
+def tuning_means(rows: Sequence[Row], algorithm: str, game: Sequence[str]) -> dict[float, float]:
+    """Return, by learning rate, the success of an objective in tuning, a mean over the tasks of a game.
+
+    Raises:
+        ValueError: It was not tuned there with all rates.
+    """
+    success = {(row.task, row.learning_rate): row.success for row in rows if row.algorithm == algorithm}
+    rates = TASKS[game[0]].learning_rates
+    for task in game:
+        if any((task, rate) not in success for rate in rates):
+            raise ValueError(f"{algorithm} is not tuned on {task} yet: run `python -m turngym.benchmarks.algorithms "
+                             "tune` first")  # fmt: skip
+    return {rate: fmean(success[task, rate] for task in game) for rate in rates}
+
+
 def tuned_rate(rows: Sequence[Row], algorithm: str, task: str) -> float:
-    """Return the learning rate with which an objective did best on a task in tuning, or on a lake, on all lakes.
+    """Return the learning rate with which an objective did best in the game of a task, the lowest of several.
 
     An ablation has that of `astarpo_lambda`, a shaped objective that of the same without.
 
@@ -261,13 +276,8 @@ def tuned_rate(rows: Sequence[Row], algorithm: str, task: str) -> float:
         algorithm = HERO
     elif algorithm in SHAPED:
         algorithm = recipe(algorithm)["astarpo"]["objective"]
-    success = {(row.task, row.learning_rate): row.success for row in rows if row.algorithm == algorithm}
-    rates, tasks = TASKS[task].learning_rates, LAKES if task in LAKES else (task,)
-    for name in tasks:
-        if any((name, rate) not in success for rate in rates):
-            raise ValueError(f"{algorithm} is not tuned on {name} yet: run `python -m turngym.benchmarks.algorithms "
-                             "tune` first")  # fmt: skip
-    return max(rates, key=lambda rate: fmean(success[name, rate] for name in tasks))
+    means = tuning_means(rows, algorithm, next(game for game in GAMES if task in game))
+    return max(means, key=lambda rate: means[rate])
 
 
 def do_all(jobs: Sequence[Job], out: Path, workers: int) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
@@ -17,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from turngym.benchmarks.algorithm_tasks import ABLATIONS, CONTESTANTS, HERO, LAKES, SHAPED, TASKS
-from turngym.benchmarks.algorithms import CONTEST, RESULTS, Row, read_rows
+from turngym.benchmarks.algorithm_tasks import ABLATIONS, CONTESTANTS, GAMES, HERO, LAKES, SHAPED, TASKS
+from turngym.benchmarks.algorithms import CONTEST, RESULTS, TUNING, Row, read_rows, tuning_means
 from turngym.benchmarks.page import kept, table
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class Options:
 
     rows: Path = CONTEST
     """The result file of `algorithms run`."""
+    tuning: Path = TUNING
+    """The result file of `algorithms tune`."""
     out: Path = RESULTS / "algorithms.md"
     """The page to write; pictures go beside it."""
     pictures: bool = True
@@ -144,7 +147,19 @@ def sweep_table(rows: Sequence[Row]) -> str:
     return table(["algorithm", *(f"slip {TASKS[lake].slip:.2f}" for lake in LAKES)], lines)
 
 
-def page(rows: Sequence[Row]) -> str:
+def tuning_table(rows: Sequence[Row], game: Sequence[str]) -> str:
+    """Return how every objective did in a game at every learning rate it was tried with, the one it got in bold."""
+    lines = []
+    for name in CONTESTANTS:
+        with suppress(ValueError):  # not tuned yet
+            means = tuning_means(rows, name, game)
+            best = max(means, key=lambda rate: means[rate])
+            cells = {rate: f"{mean:.3f}" for rate, mean in means.items()}
+            lines.append([name, *(cells | {best: f"**{cells[best]}**"}).values()])
+    return table([", ".join(game), *(f"{rate:g}" for rate in TASKS[game[0]].learning_rates)], lines)
+
+
+def page(rows: Sequence[Row], tuning: Sequence[Row]) -> str:
     """Return the whole page."""
     parts = [
         HEAD,
@@ -165,6 +180,8 @@ def page(rows: Sequence[Row]) -> str:
                     same = [row for row in rows if row.seed in seeds]
                     parts += [about, task_table(same, task, [HERO, *extra]) + "\n"]
     parts += ["## On the way\n", ON_THE_WAY, "![Learning curves](algorithms_curves.png)\n"]
+    if tuning:
+        parts += ["## Tuning\n", TUNED, *(tuning_table(tuning, game) + "\n" for game in GAMES)]
     return "\n".join(parts)
 
 
@@ -180,6 +197,9 @@ or automatically, by V\\* of states, with the tokens of stage 1; at the learning
 ON_THE_WAY = """Success on training episodes over the budget of tokens, means over seeds. Of the prompts, one in four is
 drawn from a pool by how near it is to a toss-up. What needs stage 1 learns nothing before that is paid for: until then
 the line stands where its first step is.
+"""
+TUNED = """Success on validation instances after six tenths of the budget, by learning rate, one run of each on a task;
+in bold the rate of the contest.
 """
 HEAD = """# Objectives compared
 
@@ -255,12 +275,12 @@ def draw_curves(figure: Figure, rows: Sequence[Row]) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the page, and the pictures unless told otherwise."""
     options = tyro.cli(Options, args=arguments)
-    rows = read_rows(options.rows)
+    rows, tuning = read_rows(options.rows), read_rows(options.tuning)
     if not rows:
         print(f"{options.rows} holds no results: run `python -m turngym.benchmarks.algorithms run` first",
               file=sys.stderr)  # fmt: skip
         return 2
-    print(kept(page(rows), options.out), end="")
+    print(kept(page(rows, tuning), options.out), end="")
     if options.pictures:
         draw(rows, options.out.parent)
     return 0

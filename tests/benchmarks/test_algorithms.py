@@ -10,7 +10,14 @@ import pytest
 from turngym.benchmarks import algorithm_tasks, algorithms, algorithms_report
 from turngym.benchmarks.algorithm_tasks import ABLATIONS, CONTESTANTS, LAKES, SHAPED, TASKS, Task, run_config
 from turngym.benchmarks.algorithms import Job, Row, append_rows, curve, do_all, read_rows, run_job, tuned_rate
-from turngym.benchmarks.algorithms_report import interval, page, share_of_optimum, summary_table, task_table
+from turngym.benchmarks.algorithms_report import (
+    interval,
+    page,
+    share_of_optimum,
+    summary_table,
+    task_table,
+    tuning_table,
+)
 from turngym.trainers.config import ValueConfig
 from turngym.trainers.objectives import OBJECTIVES, chosen_objective
 
@@ -75,6 +82,18 @@ def test_the_learning_rate_that_did_best_in_the_game_is_taken() -> None:
         tuned_rate(rows[:-1], "astarpo_lambda", "CountdownSteps")
 
 
+def test_all_rates_are_shown_and_the_one_taken_stands_out() -> None:
+    rows = [
+        replace(ROW, task="CountdownSteps", algorithm=name, learning_rate=rate, success=success)
+        for name, successes in {"rloo": (0.1, 0.3, 0.3, 0.2), "ppo": (0.4, 0.2, 0.1)}.items()
+        for rate, success in zip(TASKS["CountdownSteps"].learning_rates, successes, strict=False)
+    ]
+    head, _, *lines = tuning_table(rows, ["CountdownSteps"]).splitlines()
+    assert head == "| CountdownSteps | 0.0003 | 0.0006 | 0.0012 | 0.0024 |"
+    assert lines == ["| rloo | 0.100 | **0.300** | 0.300 | 0.200 |"]  # ppo was not tried with every rate
+    assert "## Tuning" in page(rows_of("base", [0.1]), rows) and "## Tuning" not in page(rows_of("base", [0.1]), [])
+
+
 def test_curves_are_means_over_equal_parts_of_the_budget() -> None:
     config = run_config(TASKS["FrozenLake"], CONTESTANTS["rloo"], seed=0, learning_rate=1e-3)
     config = replace(config, astarpo=replace(config.astarpo, max_tokens=12 * 10))
@@ -96,7 +115,7 @@ def test_differences_are_paired_by_seed() -> None:
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| astarpo_lambda", "| rloo"]
     assert "+0.200 ± 0.000 |  |" in lines[2] and "+0.100 ± 0.000 | +0.100 ± 0.000" in lines[3]
     assert share_of_optimum(rows, "FrozenLake", "rloo") == pytest.approx([0.1, 1 / 7, 0.25])
-    assert "base 0.300" in page(rows) and "optimum 1.000" in page(rows)
+    assert "base 0.300" in page(rows, []) and "optimum 1.000" in page(rows, [])
 
 
 def test_the_summary_sets_astarpo_lambda_beside_the_best_of_the_others() -> None:
@@ -113,7 +132,7 @@ def test_the_summary_sets_astarpo_lambda_beside_the_best_of_the_others() -> None
 def test_parts_are_compared_on_the_seeds_they_were_tried_on() -> None:
     rows = [*rows_of("astarpo_lambda", [0.2, 0.9]), *rows_of("lambda 0", [0.1]), *rows_of("base", [0.0, 0.3]),
             *rows_of("ppo with potentials", [0.0, 0.6])]  # fmt: skip
-    contest, parts = page(rows).split("Its parts")
+    contest, parts = page(rows, []).split("Its parts")
     parts, told = parts.split("told of progress")
     assert "| 2 | 0.550" in contest and "| 1 | 0.200 |" in parts and "+0.100" in parts
     assert "| ppo with potentials |" in told and "| 2 | 0.550" in told
