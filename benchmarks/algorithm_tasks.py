@@ -123,8 +123,7 @@ ABLATIONS: dict[str, Overrides] = {
     },
 }
 """What `astarpo_lambda` is worth without one of its parts, with one more, or with another source of values. "lambda 1",
-"lambda 0" and those that take V* do without stage-1 reuse as well: "without stage-1 reuse" is what they differ from.
-"""
+"lambda 0" and those that take V* do without stage-1 reuse as well: compare them with "without stage-1 reuse"."""
 SHAPED: dict[str, Overrides] = {
     f"{name} with {words}": {**CONTESTANTS[name], "shaping": shaping}
     for words, shaping in (

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from turngym.benchmarks.algorithm_tasks import ABLATIONS, CONTESTANTS, GAMES, HERO, LAKES, SHAPED, TASKS
-from turngym.benchmarks.algorithms import CONTEST, RESULTS, TUNING, Row, read_rows, tuning_means
+from turngym.benchmarks.algorithms import CONTEST, RESULTS, TUNING, Row, read_rows, tuned_rate, tuning_means
 from turngym.benchmarks.page import kept, table
 
 if TYPE_CHECKING:
@@ -152,9 +152,8 @@ def tuning_table(rows: Sequence[Row], game: Sequence[str]) -> str:
     lines = []
     for name in CONTESTANTS:
         with suppress(ValueError):  # not tuned yet
-            means = tuning_means(rows, name, game)
-            best = max(means, key=lambda rate: means[rate])
-            cells = {rate: f"{mean:.3f}" for rate, mean in means.items()}
+            best = tuned_rate(rows, name, game[0])
+            cells = {rate: f"{mean:.3f}" for rate, mean in tuning_means(rows, name, game).items()}
             lines.append([name, *(cells | {best: f"**{cells[best]}**"}).values()])
     return table([", ".join(game), *(f"{rate:g}" for rate in TASKS[game[0]].learning_rates)], lines)
 
@@ -188,8 +187,8 @@ def page(rows: Sequence[Row], tuning: Sequence[Row]) -> str:
 SUMMARY = """Ahead of and behind so many of the others, where the interval of the paired differences leaves out 0; it is
 not corrected for their number. The best of the others is picked after the fact, by its mean, which flatters it.
 """
-PARTS = """Its parts, on the seeds on which they were tried; "lambda 1", "lambda 0" and those with V\\* are without
-stage-1 reuse too:
+PARTS = """Its parts, and what may stand beside them or in their place, on the seeds on which they were tried;
+"lambda 1", "lambda 0" and those with V\\* are without stage-1 reuse too:
 """
 TOLD = """Others that are told of progress too: shaped by the potential that the values of astarpo_lambda are told of,
 or automatically, by V\\* of states, with the tokens of stage 1; at the learning rate that they have without:
