@@ -141,8 +141,7 @@ class FrozenLakeEnv(TextEnv):
         self._moves_made = 0
         self._dynamics: Dynamics | None = None
         self._solved: Solution | None = None
-        goal = "".join(self.rows).index("G")
-        self._distances = ice_distances(np.array([list(row) for row in self.rows]) != "H", goal)
+        self._potential_S = potentials(self.rows)
 
     def _draw(self, rng: np.random.Generator) -> Rows:
         """Draw a lake with a way from start to goal."""
@@ -283,8 +282,7 @@ class FrozenLakeEnv(TextEnv):
 
     @property
     def _potential(self) -> float:
-        farthest = max(self._distances.values())
-        return 1.0 - self._distances.get(self._cell, farthest) / farthest  # a hole leads nowhere
+        return float(self._potential_S[self._cell])
 
     # Players ----------------------------------------------------------------------------------------------------
 
@@ -362,6 +360,17 @@ def gymnasium_lake(rows: Rows, success_rate: float) -> frozen_lake.FrozenLakeEnv
                 if len(outcomes) == len(odds):  # terminal cells have a single outcome
                     by_move[move] = [(p, *outcome[1:]) for p, outcome in zip(odds, outcomes, strict=True)]
     return lake
+
+
+def potentials(rows: Rows) -> NDArray[np.float64]:
+    """Return how far every cell is on the way to the goal, shape (cells,): 1 at the goal, 0 at the farthest cell.
+
+    A hole leads nowhere and has 0 too.
+    """
+    letters = np.array([list(row) for row in rows])
+    distances = ice_distances(letters != "H", int((letters == "G").argmax()))
+    farthest = max(distances.values())
+    return np.array([1.0 - distances.get(cell, farthest) / farthest for cell in range(letters.size)])
 
 
 def ice_distances(ice: NDArray[np.bool_], goal: int) -> dict[int, int]:

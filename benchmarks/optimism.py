@@ -1,0 +1,218 @@
+"""What luck that passes for skill costs: where lambda = 0 arrives with each estimator, by the episodes of stage 1.
+
+    python -m turngym.benchmarks.optimism
+
+Log-mean-exp values of states tend to V^E, which is above V* where chance has a part. At lambda = 0 they are targets,
+and a policy that is fitted to them perfectly gives a move the odds
+
+    pi(a|s) = ref(a|s) exp((A(s, a) - V'(s)) / beta),    A(s, a) = E[r + V(next state)]
+
+with V'(s) for them to add up to one. Nothing is learned here but V: the lakes are those of the contest, the reference
+is an oracle that makes mistakes, the estimators are those of training, and the success of that policy is computed.
+
+Shapes: H turns, S cells, A moves, N cells moved to, B episodes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import NamedTuple
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+
+from turngym.benchmarks.algorithm_tasks import LAKES, STAGE_ONE, TASKS
+from turngym.benchmarks.algorithms import RESULTS
+from turngym.benchmarks.algorithms_report import interval, shown
+from turngym.benchmarks.page import kept, table
+from turngym.envs.frozen_lake import MOVES, FrozenLakeEnv, gymnasium_lake, potentials
+from turngym.envs.frozen_lake_values import Dynamics, solve
+from turngym.envs.splits import Split
+from turngym.trainers.config import ValueConfig
+from turngym.trainers.soft_values import read_transitions
+from turngym.trainers.state_values import State, StateValues, stage_one_states
+from turngym.trainers.value_rows import StoredTurn
+
+BETA = 0.02
+"""Temperature, that with which the contest begins."""
+HORIZON = 10
+"""Turns of an episode, of one move each."""
+MISTAKE_RATE = 0.74
+"""Share of the reference's moves that are drawn at random; which makes it as good as the contest's bases."""
+COLUMNS = ("task", "episodes", "visits", "mean return", "V, soft_values", "V, log_mean_exp",
+           "success, soft_values", "success, log_mean_exp", "difference")  # fmt: skip
+HEAD = f"""# Optimism
+
+    python -m turngym.benchmarks.optimism
+
+Success at the fixed point of lambda = 0 with values of states from stage 1, at beta = {BETA}, on lakes that are not of
+stage 1. There an oracle with {MISTAKE_RATE:.0%} random moves plays {STAGE_ONE.instances} lakes; the contest has 512
+episodes. Visits are those of a state that was met; V is the mean over the starts. Means over repetitions of stage 1;
+the last column, soft value iteration less log-mean-exp, has its 95% interval.
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Compute what optimistic values of states cost."""
+
+    episodes: tuple[int, ...] = (512, 5120, 51200)
+    """Of stage 1."""
+    repetitions: int = 8
+    """Of stage 1, with other draws."""
+    held_out: int = 96
+    """Lakes on which success is computed."""
+    out: Path = RESULTS / "optimism.md"
+    """The page to write."""
+
+
+class Lake:
+    """A lake as arrays, and its reference.
+
+    Args:
+        slip: Probability that a move goes astray.
+        split: Of the instance.
+        index: Of the instance.
+    """
+
+    def __init__(self, slip: float, split: Split, index: int) -> None:
+        env = FrozenLakeEnv(success_rate=1.0 - slip, action_budget=HORIZON)
+        env.reset(options={"split": split, "index": index})
+        letters = "".join(env.rows)
+        dynamics = Dynamics.from_table(gymnasium_lake(env.rows, env.success_rate).P)
+        self.index = index
+        self.start = letters.index("S")
+        self.goal_S = np.array([letter == "G" for letter in letters])
+        self.end_S = np.array([letter in "GH" for letter in letters])
+        self.moves_SAN = dynamics.transitions_SAN
+        self.potential_S = potentials(env.rows)
+        best_HS = solve(dynamics, HORIZON).policy_HS[:0:-1]
+        self.reference_HSA = (1 - MISTAKE_RATE) * np.eye(len(MOVES))[best_HS] + MISTAKE_RATE / len(MOVES)
+
+    def move_values(self, later_HS: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return E[r + V(next state)] of every move, `[H, S, A]`, given what a cell is worth after each turn."""
+        worth_HN = np.where(self.end_S, self.goal_S, later_HS)
+        return np.asarray(np.einsum("san,hn->hsa", self.moves_SAN, worth_HN))
+
+    def fixed_point(self, values: StateValues) -> NDArray[np.float64]:
+        """Return the policy at which lambda = 0 stands still, `[H, S, A]`; no state is known but by its like."""
+        later_HS = [[values.value(State("", turn, potential)) for potential in self.potential_S]
+                    for turn in range(1, HORIZON)]  # fmt: skip
+        logit_HSA = self.move_values(np.array([*later_HS, np.zeros(len(self.end_S))])) / BETA
+        odds_HSA = self.reference_HSA * np.exp(logit_HSA - logit_HSA.max(-1, keepdims=True))
+        return np.asarray(odds_HSA / odds_HSA.sum(-1, keepdims=True))
+
+    def success(self, policy_HSA: NDArray[np.float64]) -> float:
+        """Return the probability with which a policy reaches the goal."""
+        value_S = np.zeros(len(self.end_S))
+        for policy_SA in policy_HSA[::-1]:
+            value_S = (policy_SA * self.move_values(value_S[None])[0]).sum(-1)
+        return float(value_S[self.start])
+
+    def play(self, episodes: int, rng: np.random.Generator) -> Iterator[StoredTurn]:
+        """Let the reference play, and yield its turns as a value store would."""
+        cell_B, paths = np.full(episodes, self.start), []
+        for turn in range(HORIZON):
+            move_B = draw(self.reference_HSA[turn, cell_B], rng)
+            paths.append((cell_B, move_B, cell_B := draw(self.moves_SAN[cell_B, move_B], rng)))
+        for sample, path in enumerate(np.array(paths).transpose(2, 0, 1).tolist()):
+            for turn, (cell, move, following) in enumerate(path):
+                reward = float(self.goal_S[following])
+                yield StoredTurn(
+                    instance=self.index, sample=sample, turn=turn, state_key=f"{self.index}|{cell},{HORIZON - turn}",
+                    action=f"<action>{MOVES[move]}</action>", reward=reward, task_reward=reward, valid=True,
+                    potential=float(self.potential_S[cell]),
+                )  # fmt: skip
+                if self.end_S[following]:
+                    break
+
+
+def draw(odds_BX: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw a column for every row."""
+    reached_BX = odds_BX.cumsum(-1)
+    return np.asarray((rng.random((len(odds_BX), 1)) * reached_BX[:, -1:] >= reached_BX).sum(-1))
+
+
+class Outcome(NamedTuple):
+    """What comes of a stage 1, with soft value iteration and with log-mean-exp."""
+
+    visits: float
+    """Of a state that was met, on average."""
+    mean_return: float
+    """Of the reference."""
+    soft_value: float
+    """Mean of V over the starts."""
+    optimistic_value: float
+    soft_success: float
+    """At the fixed point, on held-out lakes."""
+    optimistic_success: float
+
+
+def outcome(lakes: Sequence[Lake], held_out: Sequence[Lake], episodes: int, seed: int) -> Outcome:
+    """Play stage 1, and follow both estimators to where they lead.
+
+    Args:
+        lakes: Those of stage 1.
+        held_out: Those on which success is computed.
+        episodes: Of stage 1.
+        seed: Of all draws.
+
+    Raises:
+        ValueError: There are fewer episodes than lakes.
+    """
+    if episodes < len(lakes):
+        raise ValueError(f"{episodes} episodes are too few for {len(lakes)} lakes")
+    rng = np.random.default_rng(seed)
+    shares = [episodes // len(lakes) + (place < episodes % len(lakes)) for place in range(len(lakes))]
+    turns = (turn for lake, share in zip(lakes, shares, strict=True) for turn in lake.play(share, rng))
+    transitions = read_transitions(turns)
+    soft, optimistic = (
+        stage_one_states(transitions, BETA, ValueConfig(state_estimator=estimator))
+        for estimator in ("soft_values", "log_mean_exp")
+    )
+    starts = [State("", 0, potential) for potential in transitions.potential_S[transitions.starts]]
+    return Outcome(
+        visits=float(transitions.visits.mean()),
+        mean_return=float(transitions.to_go_M[transitions.turn_S[transitions.state_M] == 0].mean()),
+        soft_value=fmean(map(soft.value, starts)),
+        optimistic_value=fmean(map(optimistic.value, starts)),
+        soft_success=fmean(lake.success(lake.fixed_point(soft)) for lake in held_out),
+        optimistic_success=fmean(lake.success(lake.fixed_point(optimistic)) for lake in held_out),
+    )
+
+
+def row(task: str, episodes: int, outcomes: Sequence[Outcome]) -> list[str]:
+    """Return the cells of a task and a number of episodes."""
+    visits, *others = map(fmean, zip(*outcomes, strict=True))
+    difference = interval([one.soft_success - one.optimistic_success for one in outcomes])
+    return [
+        task,
+        f"{episodes:,}",
+        f"{visits:.1f}",
+        *(f"{other:.3f}" for other in others),
+        shown(*difference, sign=True),
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compute all rows and write the page."""
+    options = tyro.cli(Options, args=arguments)
+    rows = []
+    for task in LAKES:
+        slip = TASKS[task].slip or 0.0
+        lakes = [Lake(slip, "train", index) for index in range(STAGE_ONE.instances)]
+        held_out = [Lake(slip, "validation", index) for index in range(options.held_out)]
+        for episodes in options.episodes:
+            outcomes = [outcome(lakes, held_out, episodes, seed) for seed in range(options.repetitions)]
+            rows.append(row(task, episodes, outcomes))
+    print(kept(f"{HEAD}\n{table(COLUMNS, rows)}\n", options.out), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
