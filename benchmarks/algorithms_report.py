@@ -124,9 +124,9 @@ def summary_table(rows: Sequence[Row]) -> str:
                  for name in ("base", HERO, others[0], "optimum") if by_seed(rows, task, name)}  # fmt: skip
         leads = [interval(lead) for name in others if (lead := paired(hero, by_seed(rows, task, name)))]
         ahead, behind = (sum(sign * mean > half for mean, half in leads) for sign in (1, -1))
-        lines.append([task, cells.get("base", ""), cells[HERO], f"{others[0]} {cells[others[0]]}",
+        lines.append([task, str(len(hero)), cells.get("base", ""), cells[HERO], f"{others[0]} {cells[others[0]]}",
                       f"{ahead} / {behind} of {len(leads)}", cells.get("optimum", "")])  # fmt: skip
-    return table(["task", "base", HERO, "best of the others", "ahead of / behind", "optimum"], lines)
+    return table(["task", "seeds", "base", HERO, "best of the others", "ahead of / behind", "optimum"], lines)
 
 
 def share_of_optimum(rows: Sequence[Row], task: str, name: str) -> list[float]:
@@ -165,7 +165,7 @@ def page(rows: Sequence[Row], tuning: Sequence[Row]) -> str:
         summary_table(rows) + "\n",
         SUMMARY,
         "## From the base to the optimum, on ever more slippery ice\n",
-        "0 is the base, 1 the optimum of the same test instances; means over seeds with 95% intervals.\n",
+        "0 is the base, 1 the optimum of the same test instances; 95% intervals over the seeds that were run.\n",
         "![Slip of the ice](algorithms_slip.png)\n",
         sweep_table(rows) + "\n",
     ]

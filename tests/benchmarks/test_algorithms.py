@@ -124,9 +124,9 @@ def test_the_summary_sets_astarpo_lambda_beside_the_best_of_the_others() -> None
             *rows_of("astarpo_lambda", [0.5], task="CountdownSteps")]  # fmt: skip
     _, _, *lines = summary_table(rows).splitlines()
     (cells,) = [line.strip("| ").split(" | ") for line in lines]  # of the other task nobody else has runs
-    assert cells[0] == "FrozenLake" and [cell[:5] for cell in cells[1:3]] == ["0.300", "0.500"]
+    assert cells[:2] == ["FrozenLake", "3"] and [cell[:5] for cell in cells[2:4]] == ["0.300", "0.500"]
     # Ahead of rloo on every seed; of grpo by 0.2, 0.5 and -0.1, which may be chance.
-    assert cells[3].startswith("rloo 0.400") and cells[4] == "1 / 0 of 2"
+    assert cells[4].startswith("rloo 0.400") and cells[5] == "1 / 0 of 2"
 
 
 def test_parts_are_compared_on_the_seeds_they_were_tried_on() -> None:
