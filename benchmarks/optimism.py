@@ -84,26 +84,22 @@ class Lake:
         env = FrozenLakeEnv(success_rate=1.0 - slip, action_budget=HORIZON)
         env.reset(options={"split": split, "index": index})
         letters = "".join(env.rows)
-        dynamics = Dynamics.from_table(gymnasium_lake(env.rows, env.success_rate).P)
         self.index = index
         self.start = letters.index("S")
-        self.goal_S = np.array([letter == "G" for letter in letters])
+        self.goal = letters.index("G")
         self.end_S = np.array([letter in "GH" for letter in letters])
-        self.moves_SAN = dynamics.transitions_SAN
+        self.dynamics = Dynamics.from_table(gymnasium_lake(env.rows, env.success_rate).P)
         self.potential_S = potentials(env.rows)
-        best_HS = solve(dynamics, HORIZON).policy_HS[:0:-1]
+        best_HS = solve(self.dynamics, HORIZON).policy_HS[:0:-1]
         self.reference_HSA = (1 - MISTAKE_RATE) * np.eye(len(MOVES))[best_HS] + MISTAKE_RATE / len(MOVES)
-
-    def move_values(self, later_HS: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return E[r + V(next state)] of every move, `[H, S, A]`, given what a cell is worth after each turn."""
-        worth_HN = np.where(self.end_S, self.goal_S, later_HS)
-        return np.asarray(np.einsum("san,hn->hsa", self.moves_SAN, worth_HN))
 
     def fixed_point(self, values: StateValues) -> NDArray[np.float64]:
         """Return the policy at which lambda = 0 stands still, `[H, S, A]`; no state is known but by its like."""
-        later_HS = [[values.value(State("", turn, potential)) for potential in self.potential_S]
-                    for turn in range(1, HORIZON)]  # fmt: skip
-        logit_HSA = self.move_values(np.array([*later_HS, np.zeros(len(self.end_S))])) / BETA
+        later_HS = np.zeros((HORIZON, len(self.end_S)))
+        for turn in range(1, HORIZON):
+            later_HS[turn - 1] = [values.value(State("", turn, potential)) for potential in self.potential_S]
+        later_HS[:, self.end_S] = 0.0
+        logit_HSA = np.array([self.dynamics.move_values(later_S) for later_S in later_HS]) / BETA
         odds_HSA = self.reference_HSA * np.exp(logit_HSA - logit_HSA.max(-1, keepdims=True))
         return np.asarray(odds_HSA / odds_HSA.sum(-1, keepdims=True))
 
@@ -111,7 +107,7 @@ class Lake:
         """Return the probability with which a policy reaches the goal."""
         value_S = np.zeros(len(self.end_S))
         for policy_SA in policy_HSA[::-1]:
-            value_S = (policy_SA * self.move_values(value_S[None])[0]).sum(-1)
+            value_S = (policy_SA * self.dynamics.move_values(value_S)).sum(-1)
         return float(value_S[self.start])
 
     def play(self, episodes: int, rng: np.random.Generator) -> Iterator[StoredTurn]:
@@ -119,10 +115,10 @@ class Lake:
         cell_B, paths = np.full(episodes, self.start), []
         for turn in range(HORIZON):
             move_B = draw(self.reference_HSA[turn, cell_B], rng)
-            paths.append((cell_B, move_B, cell_B := draw(self.moves_SAN[cell_B, move_B], rng)))
+            paths.append((cell_B, move_B, cell_B := draw(self.dynamics.transitions_SAN[cell_B, move_B], rng)))
         for sample, path in enumerate(np.array(paths).transpose(2, 0, 1).tolist()):
             for turn, (cell, move, following) in enumerate(path):
-                reward = float(self.goal_S[following])
+                reward = float(following == self.goal)
                 yield StoredTurn(
                     instance=self.index, sample=sample, turn=turn, state_key=f"{self.index}|{cell},{HORIZON - turn}",
                     action=f"<action>{MOVES[move]}</action>", reward=reward, task_reward=reward, valid=True,
