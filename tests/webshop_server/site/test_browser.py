@@ -76,7 +76,8 @@ def test_a_person_buys_by_mouse(page: Any, address: str) -> None:
 
 def test_a_person_buys_by_keyboard(page: Any, address: str) -> None:
     page.goto(address)
-    page.keyboard.type("shirt")  # the search bar has the focus
+    page.wait_for_selector("#search_input:focus")  # comes with the first frame, which a busy machine may draw late
+    page.keyboard.type("shirt")
     page.keyboard.press("Enter")
     page.wait_for_selector(".product-link")
     page.locator(".product-link").first.focus()
@@ -123,6 +124,7 @@ def test_an_operator_replays_a_visit(page: Any, browser: Any, address: str) -> N
     office.set_default_timeout(10_000)
     office.goto(f"{address}/operator/")
     office.click(f"a[href='/operator/{name}']")
+    office.wait_for_url(f"**/operator/{name}*")
     steps = office.locator(".steps li").all_inner_texts()
     assert steps[:2] == ["arrived", "search[shirt]"] and steps[-1] == "click[Buy Now]"
     for number in range(1, len(steps)):
