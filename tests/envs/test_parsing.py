@@ -67,7 +67,7 @@ def test_tags_mean_nothing_without_reasoning() -> None:
 @pytest.mark.parametrize("piece", [OPEN, CLOSE, OPEN + CLOSE, "<answer", "<<<", " "])
 def test_long_replies_take_no_time(piece: str) -> None:
     reply = piece * (1_000_000 // len(piece))
-    begun = time.perf_counter()
+    begun = time.process_time()
     with pytest.raises(InvalidAction):
         extract_action(reply, reasoning=True)
-    assert time.perf_counter() - begun < 1.0
+    assert time.process_time() - begun < 1.0

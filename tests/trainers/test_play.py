@@ -29,7 +29,7 @@ class SleepyLake(FrozenLakeEnv):
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         if self.index == 1:
-            time.sleep(1.0)
+            time.sleep(3.0)
         return super().step(action)
 
 
@@ -44,7 +44,7 @@ def test_plays_what_is_configured_in_order(tiny: TrainConfig) -> None:
 def test_a_step_that_takes_too_long_costs_its_episode_alone(tiny: TrainConfig) -> None:
     gym.register("test/SleepyLake-v0", entry_point=cast("Any", SleepyLake), max_episode_steps=10)
     try:
-        config = replace(tiny, env=EnvConfig(id="test/SleepyLake-v0", step_timeout=0.3))
+        config = replace(tiny, env=EnvConfig(id="test/SleepyLake-v0", step_timeout=1.0))
         statuses = [episode.status for episode in play(OracleAgent(), INSTANCES, config)]
     finally:
         del gym.registry["test/SleepyLake-v0"]

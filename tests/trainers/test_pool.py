@@ -153,10 +153,10 @@ def test_a_batch_is_the_greedy_choice(state: list[tuple[int, float]], k: int, ma
 
 def test_thousands_are_handed_out_in_no_time() -> None:
     rng = np.random.default_rng(0)
-    started = time.perf_counter()
+    started = time.process_time()
     chosen = next_instances(rng.integers(2, 8, 4096), rng.random(4096), 4096, 16)
     assert len(chosen) == 4096
-    assert time.perf_counter() - started < 2.0
+    assert time.process_time() - started < 2.0
 
 
 def test_adaptive_samples_lower_the_error() -> None:
