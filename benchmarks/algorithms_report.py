@@ -187,8 +187,8 @@ def page(rows: Sequence[Row], tuning: Sequence[Row]) -> str:
 SUMMARY = """Ahead of and behind so many of the others, where the interval of the paired differences leaves out 0; it is
 not corrected for their number. The best of the others is picked after the fact, by its mean, which flatters it.
 """
-PARTS = """Its parts, and what may stand beside them or in their place, on the seeds on which they were tried;
-"lambda 1", "lambda 0" and those with V\\* are without stage-1 reuse too:
+PARTS = """Its parts, and what may stand beside them or in their place, on the seeds on which they were tried: compare
+by the column of paired differences. "lambda 1", "lambda 0" and those with V\\* are without stage-1 reuse too:
 """
 TOLD = """Others that are told of progress too: shaped by the potential that the values of astarpo_lambda are told of,
 or automatically, by V\\* of states, with the tokens of stage 1; at the learning rate that they have without:
