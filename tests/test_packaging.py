@@ -6,33 +6,28 @@ import os
 import shutil
 import subprocess
 import sys
-from configparser import ConfigParser
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PARTS = {
-    "turngym": ROOT / "src" / "turngym",
-    "turngym/envs": ROOT / "envs",
-    "turngym/webshop_server": ROOT / "webshop_server",
-    "turngym/agents": ROOT / "agents",
-    "turngym/trainers": ROOT / "trainers",
-    "turngym/benchmarks": ROOT / "benchmarks",
-}
-"""Where the package's folders stand in the tree."""
+PACKAGE = ROOT / "src" / "turngym"
+TOP_LEVEL = ("agents", "benchmarks", "envs", "trainers", "webshop_server")
+"""The folders that are parts of the package through links."""
 BUILD_FILES = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE")
 CACHES = shutil.ignore_patterns("__pycache__", "*.egg-info")
 
 
 def files_of_the_tree() -> set[str]:
     """Return the files that belong into the package, by their place in it."""
+    folders = {"turngym": PACKAGE, **{f"turngym/{name}": ROOT / name for name in TOP_LEVEL}}
     return {
         f"{place}/{path.relative_to(folder).as_posix()}"
-        for place, folder in PARTS.items()
+        for place, folder in folders.items()
         for pattern in ("*.py", "*.toml", "*.html", "*.css", "*.js", "*.json", "py.typed")
         for path in folder.rglob(pattern)
+        if folder != PACKAGE or path.relative_to(folder).parts[0] not in TOP_LEVEL
     }
 
 
@@ -40,8 +35,9 @@ def files_of_the_tree() -> set[str]:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the wheel from a copy of the tree, with the setuptools that is installed: nothing is downloaded."""
     tree, out = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("wheel")
-    for folder in PARTS.values():
-        shutil.copytree(folder, tree / folder.relative_to(ROOT), ignore=CACHES)
+    shutil.copytree(ROOT / "src", tree / "src", symlinks=True, ignore=CACHES)
+    for name in TOP_LEVEL:
+        shutil.copytree(ROOT / name, tree / name, ignore=CACHES)
     for name in BUILD_FILES:
         shutil.copy(ROOT / name, tree)
     program = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
@@ -100,22 +96,21 @@ print(gymnasium.make("turngym/FrozenLake-v0").reset(seed=0)[0])
     assert observation.strip()
 
 
-def test_every_folder_with_code_is_a_listed_package() -> None:
-    config = ConfigParser()
-    config.read(ROOT / "setup.cfg")
-    listed = set(config["options"]["packages"].split())
-    assert listed == {
-        Path(name).parent.as_posix().replace("/", ".") for name in files_of_the_tree() if name.endswith(".py")
-    }
+def test_every_folder_at_the_top_level_is_linked() -> None:
+    links = {path.name: path.resolve() for path in PACKAGE.iterdir() if path.is_symlink()}
+    assert links == {name: ROOT / name for name in TOP_LEVEL}
 
 
-def test_type_checkers_see_the_whole_package() -> None:
-    links = {path.name: path.resolve() for path in (ROOT / "typings" / "turngym").iterdir()}
-    parts = {place.partition("/")[2]: folder for place, folder in PARTS.items() if place != "turngym"}
-    code = {
-        path.name: path for path in (ROOT / "src" / "turngym").iterdir() if path.suffix == ".py" or path.name == "cli"
-    }
-    assert links == parts | code
+def test_a_user_of_an_editable_install_sees_types(tmp_path: Path) -> None:
+    """Type checkers follow the path that the install adds, as they would not follow an import hook."""
+    script = tmp_path / "user.py"
+    script.write_text("from turngym.envs import TextEnv, env_ids\nreveal_type(env_ids())\nreveal_type(TextEnv)\n")
+    result = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--config-file", "", "--cache-dir", str(tmp_path), str(script)],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout
+    assert 'Revealed type is "list[str]"' in result.stdout
 
 
 def test_nothing_hides_the_package() -> None:

@@ -1,1 +1,0 @@
-../../src/turngym/__init__.py

@@ -1,1 +1,0 @@
-../../src/turngym/__main__.py

@@ -1,1 +1,0 @@
-../../src/turngym/_version.py
