@@ -42,9 +42,9 @@ from turngym.benchmarks.algorithm_tasks import (
 )
 from turngym.trainers.algorithms import Overrides
 from turngym.trainers.config import TrainConfig
-from turngym.trainers.metrics import Metrics
-from turngym.trainers.play import model_player, play
-from turngym.trainers.progress import SilentProgress
+from turngym.trainers.reporting.metrics import Metrics
+from turngym.trainers.reporting.progress import SilentProgress
+from turngym.trainers.rollouts import model_player, play
 from turngym.trainers.run import prepare_base, prepare_learner, run_stage_two
 
 RESULTS = Path("benchmarks/results")

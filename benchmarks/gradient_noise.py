@@ -24,11 +24,11 @@ from torch import Tensor
 from turngym.agents.episode import Episode
 from turngym.agents.language_model import LanguageModel
 from turngym.agents.rollout import Instance
+from turngym.agents.scoring import sampled_logprobs, token_batches
 from turngym.benchmarks.algorithm_tasks import TASKS, base_config
 from turngym.benchmarks.algorithms import RESULTS, base_folder
 from turngym.benchmarks.page import kept, table
-from turngym.trainers.batching import sampled_logprobs, token_batches
-from turngym.trainers.play import model_player, play
+from turngym.trainers.rollouts import model_player, play
 
 FIRST_INSTANCE = 10_000
 """Of the training split: beyond those of stage 1."""

@@ -33,10 +33,10 @@ from turngym.benchmarks.page import kept, table
 from turngym.envs.frozen_lake import MOVES, FrozenLakeEnv, gymnasium_lake, potentials
 from turngym.envs.frozen_lake_values import Dynamics, solve
 from turngym.envs.splits import Split
+from turngym.trainers.baselines.states import State, StateValues, stage_one_states
 from turngym.trainers.config import ValueConfig
-from turngym.trainers.soft_values import read_transitions
-from turngym.trainers.state_values import State, StateValues, stage_one_states
-from turngym.trainers.value_rows import StoredTurn
+from turngym.trainers.stage_one.soft_values import read_transitions
+from turngym.trainers.stage_one.store_rows import StoredTurn
 
 BETA = 0.02
 """Temperature, that with which the contest begins."""

@@ -24,11 +24,11 @@ import torch
 
 from turngym.agents.episode import Episode
 from turngym.envs.shaping import potential_gains
+from turngym.trainers.baselines.states import StateValues, stage_one_states
+from turngym.trainers.batches import values_of_states
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.objectives import Samples
-from turngym.trainers.samples import values_of_states
-from turngym.trainers.soft_values import Transitions
-from turngym.trainers.state_values import StateValues, stage_one_states
+from turngym.trainers.stage_one.soft_values import Transitions
 from turngym.trainers.units import value_temperature
 
 GRAIN = 64

@@ -9,11 +9,11 @@ import torch
 
 from turngym.agents.episode import Episode
 from turngym.agents.language_model import LanguageModel
-from turngym.trainers.alarms import Alarms
+from turngym.trainers.baselines.states import StateValues
 from turngym.trainers.config import TrainConfig
-from turngym.trainers.curriculum import Tracker
-from turngym.trainers.soft_values import Transitions
-from turngym.trainers.state_values import StateValues
+from turngym.trainers.monitoring.alarms import Alarms
+from turngym.trainers.prompts.curriculum import Tracker
+from turngym.trainers.stage_one.soft_values import Transitions
 
 
 @dataclass(slots=True, kw_only=True)

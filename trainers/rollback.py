@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from turngym.agents.language_model import LanguageModel
-from turngym.trainers.alarms import Alarm, Alarms
-from turngym.trainers.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, remove_after
+from turngym.trainers.baselines.states import StateValues
+from turngym.trainers.checkpoints.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, remove_after
 from turngym.trainers.critic import load_critic
 from turngym.trainers.learner import Learner
-from turngym.trainers.state_values import StateValues
+from turngym.trainers.monitoring.alarms import Alarm, Alarms
 
 
 def restore(learner: Learner, checkpoint: Checkpoint) -> None:

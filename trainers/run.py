@@ -38,21 +38,16 @@ from turngym.agents.evaluation import instance_range, optimal_rate, score_episod
 from turngym.agents.language_model import LanguageModel
 from turngym.agents.scripted import DemonstrationAgent, RandomAgent
 from turngym.agents.small_model import build_decoder, train_tokenizer
-from turngym.trainers.alarms import Alarm, AlarmError, check_action
-from turngym.trainers.astarpo import learn
-from turngym.trainers.checkpoint import latest_checkpoint, load_checkpoint, prune, save_checkpoint
+from turngym.trainers.checkpoints.checkpoint import latest_checkpoint, load_checkpoint, prune, save_checkpoint
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.critic import make_critic, save_critic
-from turngym.trainers.curriculum import check_levels, make_tracker
 from turngym.trainers.learner import Learner, make_optimizer
-from turngym.trainers.metrics import Metrics
+from turngym.trainers.loop import learn
+from turngym.trainers.monitoring.alarms import Alarm, AlarmError, check_action
 from turngym.trainers.objectives import chosen_objective, needs_stage_one
-from turngym.trainers.play import final_temperature, model_player, play
-from turngym.trainers.pool import NO_ESTIMATES, composed_beta, composed_values
-from turngym.trainers.progress import Progress, SuccessSoFar
-from turngym.trainers.prompts import check_prompts
-from turngym.trainers.rollback import last_good_checkpoint, restore, roll_back
-from turngym.trainers.rounds import (
+from turngym.trainers.prompts.curriculum import check_levels, make_tracker
+from turngym.trainers.prompts.sampler import check_prompts
+from turngym.trainers.references import (
     frozen_copy,
     load_reference,
     reference_folder,
@@ -63,9 +58,14 @@ from turngym.trainers.rounds import (
     save_reference,
     store_name,
 )
+from turngym.trainers.reporting.metrics import Metrics
+from turngym.trainers.reporting.progress import Progress, SuccessSoFar
+from turngym.trainers.rollback import last_good_checkpoint, restore, roll_back
+from turngym.trainers.rollouts import final_temperature, model_player, play
 from turngym.trainers.schedules import finished, round_over
-from turngym.trainers.stage_one import StageOne, read_stage_one, run_stage_one
-from turngym.trainers.value_store import ValueStore
+from turngym.trainers.stage_one.instance_values import NO_ESTIMATES, composed_beta, composed_values
+from turngym.trainers.stage_one.stage import StageOne, read_stage_one, run_stage_one
+from turngym.trainers.stage_one.store import ValueStore
 from turngym.trainers.warm_start import clone, validate
 
 TOKENIZER_EPISODES = 500

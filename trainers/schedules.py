@@ -6,7 +6,7 @@ import math
 
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.learner import Learner
-from turngym.trainers.play import final_temperature
+from turngym.trainers.rollouts import final_temperature
 
 
 def finished(learner: Learner, config: TrainConfig) -> bool:

@@ -20,11 +20,11 @@ from turngym.agents.episode import Episode
 from turngym.agents.evaluation import instance_range, score_episodes
 from turngym.agents.language_model import LanguageModel, NonFiniteError
 from turngym.agents.rollout import Instance
+from turngym.agents.scoring import sampled_logprobs, token_batches
 from turngym.agents.scripted import DemonstrationAgent
-from turngym.trainers.batching import sampled_logprobs, token_batches
 from turngym.trainers.config import TrainConfig, WarmStartConfig
-from turngym.trainers.play import model_player, play
-from turngym.trainers.progress import Progress
+from turngym.trainers.reporting.progress import Progress
+from turngym.trainers.rollouts import model_player, play
 
 WARM_START_STREAM = 2
 """Keeps the seeds of this stage apart from those of the others."""

@@ -8,7 +8,7 @@ import pytest
 from turngym.benchmarks import optimism
 from turngym.benchmarks.optimism import HORIZON, Lake, main, outcome
 from turngym.envs.frozen_lake import FrozenLakeEnv
-from turngym.trainers.state_values import State, StateValues
+from turngym.trainers.baselines.states import State, StateValues
 
 LAKES = [Lake(0.2, "train", index) for index in range(4)]
 

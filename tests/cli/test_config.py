@@ -15,18 +15,15 @@ from hypothesis import strategies as st
 import turngym.envs
 from turngym.cli.config import (
     changed_settings,
-    check_env,
     check_values,
-    env_arguments,
     load_preset,
     parse_toml,
     preset_for,
     preset_names,
     read_config,
-    resolve_env,
-    short_name,
     write_toml,
 )
+from turngym.cli.environments import check_env, env_arguments, resolve_env, short_name
 from turngym.cli.errors import UsageError
 from turngym.envs import env_ids
 from turngym.trainers.config import TrainConfig

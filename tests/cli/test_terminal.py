@@ -13,7 +13,7 @@ from rich.console import Console
 
 from turngym.agents.episode import Episode
 from turngym.cli.terminal import TerminalProgress, describe, make_console, printable
-from turngym.trainers.progress import Progress, SilentProgress, SuccessSoFar
+from turngym.trainers.reporting.progress import Progress, SilentProgress, SuccessSoFar
 
 
 class Clock:

@@ -15,7 +15,7 @@ from turngym.agents.evaluation import Score, wilson_interval
 from turngym.cli import main
 from turngym.cli.config import read_config
 from turngym.trainers.config import TrainConfig
-from turngym.trainers.progress import Progress
+from turngym.trainers.reporting.progress import Progress
 
 Trainer = Callable[[TrainConfig, Path, Progress], dict[str, Any]]
 
@@ -143,7 +143,7 @@ def test_a_failure_that_explains_itself_is_one_sentence(
     trainer: Callable[[Trainer], list[bool]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     from turngym.agents.language_model import CheckpointError, NonFiniteError
-    from turngym.trainers.alarms import AlarmError
+    from turngym.trainers.monitoring.alarms import AlarmError
 
     reasons = [NonFiniteError("the loss is nan"), CheckpointError("x holds no model"), AlarmError("alarm kl_tax")]
     for number, (error, code) in enumerate(zip(reasons, (1, 2, 1), strict=True)):

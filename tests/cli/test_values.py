@@ -17,11 +17,11 @@ from turngym.cli import main
 from turngym.cli.config import CONFIG_FILE, read_config, write_toml
 from turngym.cli.values import STORE_FILE
 from turngym.trainers.config import EnvConfig, ShapingConfig, TrainConfig
-from turngym.trainers.metrics import Metrics
-from turngym.trainers.play import play
-from turngym.trainers.rounds import store_name
-from turngym.trainers.value_rows import REFERENCE
-from turngym.trainers.value_store import ValueStore
+from turngym.trainers.references import store_name
+from turngym.trainers.reporting.metrics import Metrics
+from turngym.trainers.rollouts import play
+from turngym.trainers.stage_one.store import ValueStore
+from turngym.trainers.stage_one.store_rows import REFERENCE
 
 FINGERPRINT = {"reference weights": "ab" * 32, "environment": "lake", "temperature": "\x1b[31m1.0"}
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from turngym.envs.frozen_lake import gymnasium_lake
 from turngym.trainers.objectives.registry import Samples, Settings, find_objective
-from turngym.trainers.value_rows import REFERENCE, StoredTurn
+from turngym.trainers.stage_one.store_rows import REFERENCE, StoredTurn
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -18,13 +18,13 @@ from torch import Tensor
 
 from turngym.agents.episode import Episode, Turn
 from turngym.agents.language_model import LanguageModel
-from turngym.trainers.astarpo import update
+from turngym.trainers.baselines.instances import ValueTracker
 from turngym.trainers.config import AstarpoConfig, EnvConfig, ModelConfig, TrainConfig
 from turngym.trainers.learner import Learner
+from turngym.trainers.loop import update
 from turngym.trainers.objectives import Settings, find_objective
-from turngym.trainers.pool import estimate_values
 from turngym.trainers.run import load_or_build
-from turngym.trainers.tracker import ValueTracker
+from turngym.trainers.stage_one.instance_values import estimate_values
 
 # TRL reads an attribute that the next transformers will have under another name.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is deprecated and will be removed in v6:FutureWarning")

@@ -9,8 +9,8 @@ import pytest
 from tests.exactness.soft_mdp import Floats, SoftMDP, at_temperature, frozen_lake, random_mdp
 from tests.exactness.test_state_values import mediocre_lake
 
-from turngym.trainers.luck import variance_split
-from turngym.trainers.soft_values import Transitions, monte_carlo_values, read_transitions, soft_values
+from turngym.trainers.stage_one.soft_values import Transitions, monte_carlo_values, read_transitions, soft_values
+from turngym.trainers.stage_one.variance import variance_split
 
 
 def played(mdp: SoftMDP, own: int, explored: dict[float, int], seed: int, *, weighed: bool = True) -> Transitions:

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turngym.trainers.pool import posterior_stds
-from turngym.trainers.values import (
+from turngym.trainers.stage_one.estimators import (
     binary_value,
     grouped_log_mean_exp,
     jackknife_value,
@@ -20,6 +19,7 @@ from turngym.trainers.values import (
     log_mean_exp,
     shrunk_value,
 )
+from turngym.trainers.stage_one.instance_values import posterior_stds
 
 BETAS = [1e-300, 1e-6, 1e-3, 0.02, 0.1, 0.5, 1.0, 30.0, 1e6, 1e12, 1e300]
 returns_lists = st.lists(st.floats(-1, 1, allow_subnormal=False), min_size=1, max_size=12)

@@ -21,15 +21,15 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 from turngym.agents.episode import Episode
 from turngym.agents.language_model import LanguageModel, LanguageModelAgent
 from turngym.agents.rollout import Instance, collect_episodes
-from turngym.trainers.astarpo import update
-from turngym.trainers.batching import sampled_logprobs, token_batches
+from turngym.agents.scoring import sampled_logprobs, token_batches
+from turngym.trainers.baselines.instances import ValueTracker
+from turngym.trainers.batches import as_samples, values_before_turns
 from turngym.trainers.config import AstarpoConfig, EnvConfig, ModelConfig, TrainConfig
 from turngym.trainers.learner import Learner
+from turngym.trainers.loop import update
 from turngym.trainers.objectives import Settings, find_objective
-from turngym.trainers.pool import estimate_values
 from turngym.trainers.run import load_or_build
-from turngym.trainers.samples import as_samples, values_before_turns
-from turngym.trainers.tracker import ValueTracker
+from turngym.trainers.stage_one.instance_values import estimate_values
 
 Floats = NDArray[np.float64]
 OBJECTIVES = ["astarpo", "astarpo_turn"]

@@ -11,8 +11,8 @@ import torch
 from tests.exactness.soft_mdp import Floats, frozen_lake, logits_of, random_mdp, random_policy
 
 from turngym.trainers.objectives.registry import Settings, find_objective
-from turngym.trainers.pool import ValueEstimates, composed_beta, composed_values
-from turngym.trainers.values import binary_value
+from turngym.trainers.stage_one.estimators import binary_value
+from turngym.trainers.stage_one.instance_values import ValueEstimates, composed_beta, composed_values
 
 SEEDS = [(0, False), (1, False), (2, True)]
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from tests.exactness.soft_mdp import Floats, SoftMDP, frozen_lake, random_mdp, random_policy
 
-from turngym.trainers.luck import StateEstimator, recommend, variance_split
-from turngym.trainers.pool import ValueEstimates
-from turngym.trainers.soft_values import Transitions, monte_carlo_values, read_transitions, soft_values
-from turngym.trainers.tracker import ValueTracker
+from turngym.trainers.baselines.instances import ValueTracker
+from turngym.trainers.stage_one.instance_values import ValueEstimates
+from turngym.trainers.stage_one.soft_values import Transitions, monte_carlo_values, read_transitions, soft_values
+from turngym.trainers.stage_one.variance import StateEstimator, recommend, variance_split
 
 BETA = 0.1
 REFERENCES = {1.0: 0.25, 0.8: 0.18, 1 / 3: 0.03}

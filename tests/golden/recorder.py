@@ -27,9 +27,9 @@ from turngym.trainers.config import (
     ValueConfig,
     WarmStartConfig,
 )
-from turngym.trainers.metrics import Metrics
 from turngym.trainers.objectives import OBJECTIVES
-from turngym.trainers.progress import SilentProgress
+from turngym.trainers.reporting.metrics import Metrics
+from turngym.trainers.reporting.progress import SilentProgress
 from turngym.trainers.run import train
 
 CONFIG = TrainConfig(

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from turngym.agents.episode import Episode
-from turngym.trainers import astarpo
-from turngym.trainers.astarpo import learn
+from turngym.trainers import loop
 from turngym.trainers.config import (
     AstarpoConfig,
     EnvConfig,
@@ -22,9 +21,10 @@ from turngym.trainers.config import (
     WarmStartConfig,
 )
 from turngym.trainers.learner import Learner
-from turngym.trainers.metrics import Metrics
-from turngym.trainers.play import play
-from turngym.trainers.progress import SilentProgress
+from turngym.trainers.loop import learn
+from turngym.trainers.reporting.metrics import Metrics
+from turngym.trainers.reporting.progress import SilentProgress
+from turngym.trainers.rollouts import play
 from turngym.trainers.run import prepare_base, prepare_learner
 from turngym.trainers.warm_start import validate
 
@@ -84,7 +84,7 @@ def with_shuffled_rewards() -> Callable[..., list[Episode]]:
 
 def test_success_rises_with_rewards_and_only_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     learned = gain(tmp_path)
-    monkeypatch.setattr(astarpo, "play", with_shuffled_rewards())
+    monkeypatch.setattr(loop, "play", with_shuffled_rewards())
     shuffled = gain(tmp_path)
     assert learned >= MARGIN
     assert shuffled < MARGIN / 2

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from turngym.trainers import checkpoint, reference
-from turngym.trainers.checkpoint import latest_checkpoint
+from turngym.trainers.checkpoints import checkpoint
+from turngym.trainers.checkpoints.checkpoint import latest_checkpoint
 from turngym.trainers.config import (
     AstarpoConfig,
     EnvConfig,
@@ -30,9 +30,10 @@ from turngym.trainers.config import (
     ValueConfig,
     WarmStartConfig,
 )
-from turngym.trainers.metrics import Metrics
-from turngym.trainers.progress import SilentProgress
+from turngym.trainers.reporting.metrics import Metrics
+from turngym.trainers.reporting.progress import SilentProgress
 from turngym.trainers.run import train
+from turngym.trainers.stage_one import sampling
 
 CONFIG = TrainConfig(
     env=EnvConfig(kwargs={"size": 3}),
@@ -79,7 +80,7 @@ class Deadly(SilentProgress):
 
 def live_and_die(folder: Path, moment: tuple[str, int, int], *, resume: bool) -> None:
     """Train until the moment comes, and end the process."""
-    reference.BLOCK = 20
+    sampling.BLOCK = 20
     if moment[0] == WRITING:
         checkpoint._sync = lambda path: os.kill(os.getpid(), moment[2])
     try:
@@ -137,7 +138,7 @@ def test_a_run_killed_at_every_stage_ends_with_the_same_bits(tmp_path: Path, mon
     endings = [json.loads(line) for line in program.stdout.splitlines()]
     assert endings == [[status, left] for _, _, _, status, left in MOMENTS]
 
-    monkeypatch.setattr(reference, "BLOCK", 20)
+    monkeypatch.setattr(sampling, "BLOCK", 20)
     train(CONFIG, alone, SilentProgress())
     one, other = contents(interrupted), contents(alone)
     assert [line["step"] for line in one["metrics"] if line["phase"] == "astarpo"] == [1, 2, 3, 4, 5, 6, 7]

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from turngym.trainers.astarpo import weigh
+from turngym.trainers.loop import weigh
 from turngym.trainers.objectives import Samples, Settings, find_objective
-from turngym.trainers.values import binary_value
+from turngym.trainers.stage_one.estimators import binary_value
 
 CHANCE = 1 / 9
 CODE = torch.tensor([2, 0])

@@ -17,7 +17,7 @@ from turngym.trainers.config import (
     ValueConfig,
     WarmStartConfig,
 )
-from turngym.trainers.progress import SilentProgress
+from turngym.trainers.reporting.progress import SilentProgress
 from turngym.trainers.run import load_or_build
 from turngym.trainers.warm_start import clone
 

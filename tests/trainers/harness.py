@@ -13,17 +13,17 @@ import pytest
 from turngym.agents.episode import Episode
 from turngym.agents.language_model import LanguageModel
 from turngym.envs.frozen_lake import FrozenLakeEnv
-from turngym.trainers.astarpo import learn
-from turngym.trainers.checkpoint import latest_checkpoint
+from turngym.trainers.checkpoints.checkpoint import latest_checkpoint
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.critic import make_critic
-from turngym.trainers.curriculum import make_tracker
 from turngym.trainers.learner import Learner, make_optimizer
-from turngym.trainers.metrics import Metrics
+from turngym.trainers.loop import learn
 from turngym.trainers.objectives import find_objective
-from turngym.trainers.pool import estimate_values
-from turngym.trainers.progress import Progress, SilentProgress
+from turngym.trainers.prompts.curriculum import make_tracker
+from turngym.trainers.reporting.metrics import Metrics
+from turngym.trainers.reporting.progress import Progress, SilentProgress
 from turngym.trainers.run import prepare_learner, run_stage_two
+from turngym.trainers.stage_one.instance_values import estimate_values
 
 ESTIMATES = estimate_values({i: [1.0] * i + [0.0] * (11 - i) for i in range(12)}, 0.5, 1.0, (0.0, 1.0))
 SUCCESS_RATES = {i: i / 11 for i in range(12)}

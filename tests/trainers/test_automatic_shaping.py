@@ -17,12 +17,12 @@ from torch import Tensor
 from turngym.agents.episode import Episode, Turn
 from turngym.agents.language_model import LanguageModel
 from turngym.trainers.automatic_shaping import shape_samples
+from turngym.trainers.baselines.states import State, StateValues
+from turngym.trainers.batches import values_of_states
 from turngym.trainers.config import ObjectivesConfig, TrainConfig
-from turngym.trainers.metrics import Metrics
 from turngym.trainers.objectives import Samples, Settings, chosen_objective, find_objective, needs_stage_one
-from turngym.trainers.reference import store_fingerprint
-from turngym.trainers.samples import values_of_states
-from turngym.trainers.state_values import State, StateValues
+from turngym.trainers.reporting.metrics import Metrics
+from turngym.trainers.stage_one.sampling import store_fingerprint
 
 LENGTHS = (3, 1, 4, 2, 4, 3, 2, 1)
 GROUPS = (0, 0, 0, 0, 1, 1, 1, 1)

@@ -9,10 +9,10 @@ import torch
 
 from turngym.agents.language_model import LanguageModel
 from turngym.agents.rollout import Instance
-from turngym.trainers.batching import sampled_logprobs, sampled_scores, token_batches
+from turngym.agents.scoring import sampled_logprobs, sampled_scores, token_batches
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.critic import load_critic, make_critic, save_critic
-from turngym.trainers.play import model_player, play
+from turngym.trainers.rollouts import model_player, play
 
 
 def test_it_values_everything_at_zero_to_begin_with(player: LanguageModel) -> None:

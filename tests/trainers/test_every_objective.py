@@ -20,18 +20,18 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 from turngym.agents.episode import Episode
 from turngym.agents.language_model import LanguageModel
 from turngym.agents.rollout import Instance
-from turngym.trainers.astarpo import accumulate, score, update, weigh
-from turngym.trainers.batching import sampled_scores, token_batches
+from turngym.agents.scoring import sampled_scores, token_batches
+from turngym.trainers.batches import as_samples, split_batch, values_before_turns
+from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import TrainConfig
-from turngym.trainers.fingerprint import fingerprint_of
-from turngym.trainers.metrics import Metrics
+from turngym.trainers.instances import FRESH_INSTANCES
+from turngym.trainers.loop import accumulate, score, update, weigh
 from turngym.trainers.objectives import FILTERS, OBJECTIVES, Samples, Settings, find_objective, step_settings
-from turngym.trainers.play import model_player, play
-from turngym.trainers.progress import SilentProgress
-from turngym.trainers.prompts import choose_instances
+from turngym.trainers.prompts.sampler import choose_instances
+from turngym.trainers.reporting.metrics import Metrics
+from turngym.trainers.reporting.progress import SilentProgress
+from turngym.trainers.rollouts import model_player, play
 from turngym.trainers.run import prepare_learner
-from turngym.trainers.samples import as_samples, split_batch, values_before_turns
-from turngym.trainers.tracker import FRESH_INSTANCES
 
 NAMES = list(OBJECTIVES)
 SETTINGS = Settings(beta=0.05, kl_weight=0.1, turn_lambda=0.9, optimal_baseline=True)

@@ -17,22 +17,24 @@ from tests.trainers.harness import ESTIMATES
 from tests.trainers.harness import metric_lines as lines
 
 from turngym.agents.language_model import LanguageModel
-from turngym.trainers import reference, run
-from turngym.trainers.alarms import Alarm, Alarms
-from turngym.trainers.checkpoint import latest_checkpoint
+from turngym.trainers import run
+from turngym.trainers.baselines.states import State
+from turngym.trainers.checkpoints.checkpoint import latest_checkpoint
+from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import CurriculumConfig, MonitorsConfig, TrainConfig
-from turngym.trainers.curriculum import LEVEL_INSTANCES, LevelTracker, make_tracker
-from turngym.trainers.fingerprint import fingerprint_of
+from turngym.trainers.instances import LEVEL_INSTANCES
 from turngym.trainers.learner import Learner
-from turngym.trainers.metrics import Metrics
-from turngym.trainers.pool import ValueEstimates, composed_beta, composed_values
-from turngym.trainers.progress import SilentProgress
-from turngym.trainers.rounds import load_reference, round_betas, round_estimates, round_of, store_name
+from turngym.trainers.monitoring.alarms import Alarm, Alarms
+from turngym.trainers.prompts.curriculum import LevelTracker, make_tracker
+from turngym.trainers.references import load_reference, round_betas, round_estimates, round_of, store_name
+from turngym.trainers.reporting.metrics import Metrics
+from turngym.trainers.reporting.progress import SilentProgress
 from turngym.trainers.run import enter_round, prepare_base, prepare_learner, run_stage_two, train
 from turngym.trainers.schedules import scheduled_beta
-from turngym.trainers.stage_one import StageOne
-from turngym.trainers.state_values import State
-from turngym.trainers.value_store import ValueStore
+from turngym.trainers.stage_one import sampling
+from turngym.trainers.stage_one.instance_values import ValueEstimates, composed_beta, composed_values
+from turngym.trainers.stage_one.stage import StageOne
+from turngym.trainers.stage_one.store import ValueStore
 
 
 class Killed(BaseException):
@@ -249,7 +251,7 @@ def test_the_composed_value_is_the_mean_over_rounds_weighted_by_their_inverse_te
 @pytest.fixture
 def whole(tiny: TrainConfig, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What a run without interruption ends with; `folder` still holds the base alone."""
-    monkeypatch.setattr(reference, "BLOCK", 20)
+    monkeypatch.setattr(sampling, "BLOCK", 20)
     alone = shutil.copytree(folder, tmp_path / "alone")
     learn(config_of(tiny, max_tokens=10**5), alone)
     return contents(alone)

@@ -15,21 +15,20 @@ from tests.trainers.harness import metric_lines as lines
 from turngym.agents.episode import Episode
 from turngym.agents.language_model import LanguageModel
 from turngym.agents.rollout import Instance
-from turngym.trainers import astarpo, run
-from turngym.trainers.alarms import Alarm, AlarmError, Alarms
-from turngym.trainers.astarpo import reference_batch
-from turngym.trainers.checkpoint import latest_checkpoint, load_checkpoint
+from turngym.trainers import loop, run
+from turngym.trainers.checkpoints.checkpoint import latest_checkpoint, load_checkpoint
+from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import MonitorsConfig, TrainConfig
-from turngym.trainers.curriculum import TARGET, level_of
-from turngym.trainers.fingerprint import fingerprint_of
+from turngym.trainers.instances import FRESH_INSTANCES, TARGET, level_of
 from turngym.trainers.learner import Learner
-from turngym.trainers.metrics import Metrics
-from turngym.trainers.progress import SilentProgress
-from turngym.trainers.prompts import choose_instances
+from turngym.trainers.loop import reference_batch
+from turngym.trainers.monitoring.alarms import Alarm, AlarmError, Alarms
+from turngym.trainers.prompts.sampler import choose_instances
+from turngym.trainers.reporting.metrics import Metrics
+from turngym.trainers.reporting.progress import SilentProgress
 from turngym.trainers.rollback import roll_back
 from turngym.trainers.run import prepare_learner, run_stage_two, train
 from turngym.trainers.schedules import scheduled_learning_rate
-from turngym.trainers.tracker import FRESH_INSTANCES
 
 ABSURD = 0.3
 """A learning rate at which the tiny player runs away from its reference within a few steps."""
@@ -122,8 +121,8 @@ def test_a_warning_changes_nothing_but_the_metrics(
     assert learner.step == 6 and learner.rollbacks == 0
 
     # Neither measuring nor judging touches what is learned or what chance brings.
-    monkeypatch.setattr(astarpo, "measure_rollouts", lambda *_: {"predictive_std": 1.0})
-    monkeypatch.setattr(astarpo, "measure_update", lambda *_, **__: {})
+    monkeypatch.setattr(loop, "measure_rollouts", lambda *_: {"predictive_std": 1.0})
+    monkeypatch.setattr(loop, "measure_update", lambda *_, **__: {})
     unwatched = learn(config, other)
     assert lines(other, "alarm") == []
     states = [fingerprint_of(each.policy.model.state_dict()) for each in (learner, unwatched)]
@@ -322,7 +321,7 @@ def test_a_repeated_step_meets_other_draws(tiny: TrainConfig, folder: Path, monk
         draws.append((learner.rollbacks, choose_instances(learner, config)))
         return draws[-1][1]
 
-    monkeypatch.setattr(astarpo, "choose_instances", watched)
+    monkeypatch.setattr(loop, "choose_instances", watched)
     config = collapsing(tiny, "rollback", rollback_learning_rate=1.0, max_rollbacks=2)
     with pytest.raises(AlarmError):
         learn(replace(config, astarpo=replace(config.astarpo, steps=10**9)), folder)

@@ -18,12 +18,12 @@ from turngym.agents.episode import read_episodes
 from turngym.agents.evaluation import Score
 from turngym.agents.language_model import LanguageModel, NonFiniteError
 from turngym.trainers import run
-from turngym.trainers.checkpoint import latest_checkpoint, load_checkpoint
+from turngym.trainers.checkpoints.checkpoint import latest_checkpoint, load_checkpoint
+from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import TrainConfig
-from turngym.trainers.fingerprint import fingerprint_of
-from turngym.trainers.metrics import Metrics
 from turngym.trainers.objectives import OBJECTIVES, Samples, Settings, astarpo
-from turngym.trainers.progress import SilentProgress
+from turngym.trainers.reporting.metrics import Metrics
+from turngym.trainers.reporting.progress import SilentProgress
 from turngym.trainers.run import DeferredInterrupt, load_or_build, measured_players, train
 
 ROWS = ["random", "base_sampled", "base_greedy", "trained_sampled", "trained_greedy"]

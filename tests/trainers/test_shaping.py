@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from gymnasium.envs.registration import WrapperSpec
 from tests.trainers.harness import make_learner, run, stage
-from tests.trainers.test_reference import fill
+from tests.trainers.stage_one.test_sampling import fill
 
 from turngym.agents.episode import Episode, Status, Turn, read_episodes
 from turngym.agents.evaluation import instance_range
@@ -21,13 +21,13 @@ from turngym.agents.language_model import LanguageModel
 from turngym.agents.scripted import HostileAgent, RandomAgent
 from turngym.envs.core import TextEnv
 from turngym.trainers.config import ShapingConfig, TrainConfig, ValueConfig
-from turngym.trainers.metrics import Metrics
-from turngym.trainers.play import play
-from turngym.trainers.progress import SilentProgress
-from turngym.trainers.reference import estimate, sample_reference, store_fingerprint
+from turngym.trainers.reporting.metrics import Metrics
+from turngym.trainers.reporting.progress import SilentProgress
+from turngym.trainers.rollouts import play
 from turngym.trainers.run import train
 from turngym.trainers.shaping import is_shaped, return_range, shape_rewards, shaping_means, shaping_terms
-from turngym.trainers.value_store import ValueStore, ValueStoreMismatch
+from turngym.trainers.stage_one.sampling import estimate, sample_reference, store_fingerprint
+from turngym.trainers.stage_one.store import ValueStore, ValueStoreMismatch
 
 SHAPING = ShapingConfig(potential_weight=0.7, invalid_penalty=0.11, format_penalty=0.17, step_cost=0.013)
 SHAPED_LAKE = "test/ShapedLake-v0"

@@ -12,13 +12,13 @@ import pytest
 from tests.trainers.harness import metric_lines, run_both_stages
 
 from turngym.agents.language_model import LanguageModel
-from turngym.trainers.astarpo import reference_batch, value_states
-from turngym.trainers.checkpoint import latest_checkpoint, remove_after
+from turngym.trainers.checkpoints.checkpoint import latest_checkpoint, remove_after
+from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import CurriculumConfig, MonitorsConfig, TrainConfig
-from turngym.trainers.fingerprint import fingerprint_of
-from turngym.trainers.metrics import Metrics
+from turngym.trainers.loop import reference_batch, value_states
 from turngym.trainers.objectives import chosen_objective, step_settings
-from turngym.trainers.progress import SilentProgress
+from turngym.trainers.reporting.metrics import Metrics
+from turngym.trainers.reporting.progress import SilentProgress
 from turngym.trainers.run import prepare_learner
 
 

@@ -16,9 +16,9 @@ from turngym.agents.episode import Episode
 from turngym.agents.language_model import LanguageModel, NonFiniteError
 from turngym.agents.scripted import DemonstrationAgent
 from turngym.trainers import warm_start
+from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import TrainConfig
-from turngym.trainers.fingerprint import fingerprint_of
-from turngym.trainers.progress import SilentProgress
+from turngym.trainers.reporting.progress import SilentProgress
 from turngym.trainers.run import load_or_build
 from turngym.trainers.warm_start import (
     WarmStartError,

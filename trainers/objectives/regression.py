@@ -13,7 +13,7 @@ from torch import Tensor
 
 from turngym.trainers.objectives.groups import group_means, group_sizes, lead_over_others
 from turngym.trainers.objectives.registry import Samples, Settings, objective
-from turngym.trainers.values import leave_one_out_log_mean_exp
+from turngym.trainers.stage_one.estimators import leave_one_out_log_mean_exp
 
 
 def oapl_advantages(samples: Samples, settings: Settings) -> Tensor:

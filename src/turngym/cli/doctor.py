@@ -16,7 +16,8 @@ import turngym
 from turngym.agents.evaluation import instance_range, score_episodes
 from turngym.agents.rollout import collect_episodes, make_env
 from turngym.agents.scripted import OracleAgent
-from turngym.cli.config import load_preset, preset_names, short_name
+from turngym.cli.config import load_preset, preset_names
+from turngym.cli.environments import short_name
 from turngym.cli.errors import UsageError
 from turngym.cli.options import parse
 from turngym.cli.terminal import make_console

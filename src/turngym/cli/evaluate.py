@@ -18,7 +18,7 @@ from turngym.cli.options import JsonObject, parse
 from turngym.cli.players import Decoding, find_player
 from turngym.cli.report import score_table
 from turngym.cli.terminal import TerminalProgress, make_console
-from turngym.trainers.progress import Progress, SuccessSoFar
+from turngym.trainers.reporting.progress import Progress, SuccessSoFar
 
 
 @dataclass(frozen=True)

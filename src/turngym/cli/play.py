@@ -14,7 +14,7 @@ from tyro.conf import Positional, arg
 from turngym.agents.base import Agent
 from turngym.agents.human import HumanAgent, PlayerLeft
 from turngym.agents.rollout import Instance, make_env, text_env
-from turngym.cli.config import check_env, resolve_env
+from turngym.cli.environments import check_env, resolve_env
 from turngym.cli.evaluate import check_amounts
 from turngym.cli.options import JsonObject, parse
 from turngym.cli.players import Decoding, find_player

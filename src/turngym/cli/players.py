@@ -11,7 +11,8 @@ from typing import Any
 
 from turngym.agents.base import Agent
 from turngym.agents.scripted import DemonstrationAgent, HostileAgent, OracleAgent, RandomAgent, RuleAgent
-from turngym.cli.config import CONFIG_FILE, check_env, has_rule, read_config, resolve_env, short_name
+from turngym.cli.config import CONFIG_FILE, read_config
+from turngym.cli.environments import check_env, has_rule, resolve_env, short_name
 from turngym.cli.errors import UsageError, nearest
 from turngym.trainers.config import ModelConfig, TrainConfig
 

@@ -19,7 +19,7 @@ from turngym.cli.options import JsonObject, parse
 from turngym.cli.players import Decoding, find_player
 from turngym.cli.report import score_table
 from turngym.cli.terminal import TerminalProgress, make_console
-from turngym.trainers.progress import SuccessSoFar
+from turngym.trainers.reporting.progress import SuccessSoFar
 
 
 @dataclass(frozen=True)

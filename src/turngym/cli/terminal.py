@@ -44,7 +44,7 @@ def describe(numbers: dict[str, float]) -> str:
 
 
 class TerminalProgress:
-    """Shows the progress of a computation; implements `turngym.trainers.progress.Progress`.
+    """Shows the progress of a computation; implements `turngym.trainers.reporting.progress.Progress`.
 
     On a terminal one bar moves and each finished phase leaves a line. Elsewhere a phase prints its end, and while it
     lasts a line every half minute, the later the more rarely.

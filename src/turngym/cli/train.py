@@ -16,17 +16,14 @@ from tyro.conf import FlagConversionOff, Positional, arg
 from turngym.cli.config import (
     CONFIG_FILE,
     changed_settings,
-    check_curriculum,
-    check_env,
     check_values,
     load_preset,
     preset_for,
     preset_names,
     read_config,
-    resolve_env,
-    short_name,
     write_toml,
 )
+from turngym.cli.environments import check_curriculum, check_env, resolve_env, short_name
 from turngym.cli.errors import Failure, UsageError
 from turngym.cli.options import parse
 from turngym.cli.players import import_trained, model_folder
@@ -38,13 +35,13 @@ from turngym.trainers.config import TrainConfig
 UNREADABLE = (
     "turngym.agents.chat:ChatTemplateError",
     "turngym.agents.language_model:CheckpointError",
-    "turngym.trainers.checkpoint:CheckpointError",
-    "turngym.trainers.value_store:ValueStoreError",
+    "turngym.trainers.checkpoints.checkpoint:CheckpointError",
+    "turngym.trainers.stage_one.store:ValueStoreError",
 )
 """Errors of training that are about its input."""
 FAILED = (
     "turngym.agents.language_model:NonFiniteError",
-    "turngym.trainers.alarms:AlarmError",
+    "turngym.trainers.monitoring.alarms:AlarmError",
     "turngym.trainers.warm_start:WarmStartError",
 )
 """Errors of training that end it for a reason they explain."""
@@ -195,8 +192,8 @@ def check_learner(config: TrainConfig) -> None:
                          f"got {shape.hidden_size}")  # fmt: skip
     find_objective(config)
     try:
-        import_trained("turngym.trainers.alarms").check_action(config)
-        import_trained("turngym.trainers.prompts").check_prompts(config)
+        import_trained("turngym.trainers.monitoring.alarms").check_action(config)
+        import_trained("turngym.trainers.prompts.sampler").check_prompts(config)
     except ValueError as error:
         raise UsageError(str(error)) from error
 

@@ -15,22 +15,23 @@ from rich.table import Table
 from tyro.conf import Positional, arg
 
 from turngym.agents.rollout import make_env, text_env
-from turngym.cli.config import CONFIG_FILE, check_env, read_config
+from turngym.cli.config import CONFIG_FILE, read_config
+from turngym.cli.environments import check_env
 from turngym.cli.errors import UsageError
 from turngym.cli.options import parse
 from turngym.cli.report import METRICS_FILE
 from turngym.cli.terminal import make_console, printable
 from turngym.trainers.config import TrainConfig
-from turngym.trainers.importance import effective_share
-from turngym.trainers.luck import bracket, recommend, variance_split
-from turngym.trainers.metrics import Metrics
-from turngym.trainers.pool import ValueEstimates, composed_beta, composed_values
-from turngym.trainers.reference import estimate
-from turngym.trainers.rounds import round_betas, round_estimates, rounds_begun, store_name
+from turngym.trainers.references import round_betas, round_estimates, rounds_begun, store_name
+from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.shaping import is_shaped
-from turngym.trainers.soft_values import monte_carlo_values, read_transitions, soft_values
-from turngym.trainers.value_rows import REFERENCE, StoredTurn, StoreSummary
-from turngym.trainers.value_store import ValueStore, ValueStoreError
+from turngym.trainers.stage_one.importance import effective_share
+from turngym.trainers.stage_one.instance_values import ValueEstimates, composed_beta, composed_values
+from turngym.trainers.stage_one.sampling import estimate
+from turngym.trainers.stage_one.soft_values import monte_carlo_values, read_transitions, soft_values
+from turngym.trainers.stage_one.store import ValueStore, ValueStoreError
+from turngym.trainers.stage_one.store_rows import REFERENCE, StoredTurn, StoreSummary
+from turngym.trainers.stage_one.variance import bracket, recommend, variance_split
 
 STORE_FILE = store_name(1)
 QUANTILES = {"least": 0.0, "10%": 0.1, "median": 0.5, "90%": 0.9, "most": 1.0}

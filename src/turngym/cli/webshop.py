@@ -17,7 +17,7 @@ from tyro.conf import Positional, arg
 from turngym.cli.errors import UsageError, nearest
 from turngym.cli.options import parse
 from turngym.cli.terminal import TerminalProgress, make_console, printable
-from turngym.trainers.progress import Progress
+from turngym.trainers.reporting.progress import Progress
 from turngym.webshop_server.catalogue import Product, ProductRecords
 from turngym.webshop_server.catalogue_files import (
     CatalogueFileError,

@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from turngym.trainers.astarpo import weigh
+from turngym.trainers.loop import weigh
 from turngym.trainers.objectives import OBJECTIVES, Samples, Settings
 
 Floats = NDArray[np.float64]

@@ -12,7 +12,7 @@ from math import log
 import pytest
 import torch
 
-from turngym.trainers.astarpo import weigh
+from turngym.trainers.loop import weigh
 from turngym.trainers.objectives import OBJECTIVES, Samples, Settings
 from turngym.trainers.objectives.ppo import gae_advantages
 

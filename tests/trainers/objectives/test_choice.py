@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from turngym.trainers.astarpo import weigh
 from turngym.trainers.config import TrainConfig
+from turngym.trainers.loop import weigh
 from turngym.trainers.objectives import OBJECTIVES, Samples, chosen_objective, group_size, step_settings
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from turngym.trainers.astarpo import weigh
+from turngym.trainers.loop import weigh
 from turngym.trainers.objectives import OBJECTIVES, Samples, Settings
 from turngym.trainers.objectives.groups import turn_values
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from turngym.trainers.astarpo import weigh
+from turngym.trainers.loop import weigh
 from turngym.trainers.objectives import OBJECTIVES, Samples, Settings
 from turngym.trainers.objectives.ppo import bilevel_gae, gae, gae_advantages, ppo_returns, token_gae, turn_gae
 

@@ -1,0 +1,149 @@
+"""Batches of episodes: nobody is lost, padding is invisible, and what was sampled is what is scored."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import chain
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from turngym.agents.episode import Episode, Turn
+from turngym.agents.language_model import LanguageModel, LanguageModelAgent
+from turngym.agents.rollout import Instance, collect_episodes
+from turngym.agents.scoring import MAX_STRETCH, TokenBatch, sampled_logprobs, token_batches
+from turngym.trainers.config import TrainConfig
+
+CPU = torch.device("cpu")
+
+
+def episode(pieces: list[tuple[int, int]]) -> Episode:
+    """Make an episode of turns with so many ids of the environment, then so many sampled ones; every id its place."""
+    turns, end = [], 0
+    for read, said in pieces:
+        turns.append(
+            Turn(observation="", action="", reward=0.0, task_reward=0.0, state_key="", potential=0.0, valid=True,
+                 span=(end + read, end + read + said))
+        )  # fmt: skip
+        end += read + said
+    return Episode(env_id="x", split="train", index=0, seed=0, turns=turns, token_ids=list(range(end)))
+
+
+episodes_lists = st.lists(
+    st.lists(st.tuples(st.integers(1, 9), st.integers(0, 4)), max_size=4).map(episode), max_size=20
+)
+
+
+@given(episodes_lists, st.integers(1, 80))
+def test_every_episode_with_replies_is_in_one_batch(episodes: list[Episode], max_tokens: int) -> None:
+    batches = list(token_batches(episodes, max_tokens, CPU))
+    seen = sorted(i for batch in batches for i in batch.members)
+    assert seen == [i for i, one in enumerate(episodes) if one.num_sampled]
+    for batch in batches:
+        lengths = [len(episodes[i].token_ids) for i in batch.members]
+        assert batch.ids_BT.shape == (len(lengths), max(lengths))
+        assert len(lengths) == 1 or (batch.ids_BT.numel() <= max_tokens and max(lengths) <= MAX_STRETCH * min(lengths))
+
+
+@given(episodes_lists, st.integers(1, 80), st.integers(1, 4))
+def test_units_share_a_batch_and_the_rest_is_left_out(episodes: list[Episode], max_tokens: int, size: int) -> None:
+    units = [list(range(start, min(start + size, len(episodes)))) for start in range(0, len(episodes), 2 * size)]
+    batches = list(token_batches(episodes, max_tokens, CPU, units))
+    said = [[i for i in unit if episodes[i].num_sampled] for unit in units]
+    assert sorted(i for batch in batches for i in batch.members) == sorted(chain.from_iterable(said))
+    for batch in batches:
+        held = [unit for unit in said if set(unit) & set(batch.members)]
+        assert all(set(unit) <= set(batch.members) for unit in held)
+        assert len(held) == 1 or batch.ids_BT.numel() <= max_tokens
+
+
+@given(episodes_lists)
+def test_the_mask_is_the_spans(episodes: list[Episode]) -> None:
+    for batch in token_batches(episodes, 200, CPU):
+        members = [episodes[i] for i in batch.members]
+        places = [range(*turn.span) for one in members for turn in one.turns]
+        numbers = [(row, number) for row, one in enumerate(members) for number in range(len(one.turns))]
+        # The id of a token is its place in the stream, so what the mask selects can be read off.
+        assert batch.ids_BT[batch.sampled_BT].tolist() == list(chain.from_iterable(places))
+        owners = [number for number, place in zip(numbers, places, strict=True) for _ in place]
+        assert list(zip(batch.row_N.tolist(), batch.turn_N.tolist(), strict=True)) == owners
+        assert batch.num_turns == max(len(one.turns) for one in members)
+
+
+def play(player: LanguageModel, tiny: TrainConfig, count: int = 12, temperature: float = 1.0) -> list[Episode]:
+    agent = LanguageModelAgent(player, temperature=temperature, slots=4, max_reply_tokens=4)
+    instances = [Instance(split="train", index=i, seed=i) for i in range(count)]
+    return collect_episodes(agent, tiny.env.id, instances, env_kwargs=tiny.env.kwargs, slots=4)
+
+
+def one_at_a_time(player: LanguageModel, one: Episode, temperature: float) -> list[float]:
+    """Score the sampled ids of an episode by feeding exactly what came before each of them."""
+    scores = []
+    for turn in one.turns:
+        for place in range(*turn.span):
+            logits_V = player.model(input_ids=torch.tensor([one.token_ids[:place]])).logits[0, -1]
+            scores.append(float((logits_V / temperature).log_softmax(-1)[one.token_ids[place]]))
+    return scores
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+@torch.no_grad()
+def test_logprobs_are_those_of_the_single_tokens(player: LanguageModel, tiny: TrainConfig, temperature: float) -> None:
+    player.model.double()
+    episodes = play(player, tiny, 4, temperature)
+    assert len({len(one.token_ids) for one in episodes}) > 1
+    for batch in token_batches(episodes, 10**6, CPU):
+        logp_N = sampled_logprobs(player, batch, temperature)
+        assert logp_N.dtype == torch.float64
+        expected = [score for i in batch.members for score in one_at_a_time(player, episodes[i], temperature)]
+        torch.testing.assert_close(logp_N, torch.tensor(expected).double(), rtol=0, atol=1e-6)
+
+
+@torch.no_grad()
+def test_logprobs_are_what_the_sampler_recorded(player: LanguageModel, tiny: TrainConfig) -> None:
+    episodes = play(player, tiny)
+    for batch in token_batches(episodes, 2000, CPU):
+        recorded = [logprob for i in batch.members for turn in episodes[i].turns for logprob in turn.logprobs]
+        assert (sampled_logprobs(player, batch) - torch.tensor(recorded)).abs().max() < 1e-4
+
+
+def test_half_precision_is_scored_in_single(player: LanguageModel, tiny: TrainConfig) -> None:
+    batch = next(token_batches(play(player, tiny, 2), 2000, CPU))
+    player.model.bfloat16()
+    assert sampled_logprobs(player, batch).dtype == torch.float32
+
+
+def loss_and_gradients(player: LanguageModel, batch: TokenBatch) -> list[Tensor]:
+    loss = sampled_logprobs(player, batch).sum()
+    return [loss.detach(), *torch.autograd.grad(loss, list(player.model.parameters()))]
+
+
+@pytest.mark.parametrize("filler", ["zero", "stop", "random"])
+def test_the_ids_of_padding_do_not_matter(player: LanguageModel, tiny: TrainConfig, filler: str) -> None:
+    episodes = play(player, tiny)
+    stop = player.chat.stop_ids[0]  # padding is often the stop token: a search for it would find the padding
+    for batch in token_batches(episodes, 2000, CPU):
+        padding_BT = torch.ones_like(batch.sampled_BT)
+        for row, i in enumerate(batch.members):
+            padding_BT[row, : len(episodes[i].token_ids)] = False
+        others_BT = torch.randint(len(player.tokenizer), padding_BT.shape)
+        if filler != "random":
+            others_BT.fill_(stop if filler == "stop" else 0)
+        refilled = replace(batch, ids_BT=torch.where(padding_BT, others_BT, batch.ids_BT))
+        for one, other in zip(loss_and_gradients(player, batch), loss_and_gradients(player, refilled), strict=True):
+            assert torch.equal(one, other)
+
+
+def test_every_stop_token_that_was_sampled_counts_once(player: LanguageModel, tiny: TrainConfig) -> None:
+    episodes = play(player, tiny)
+    stop = player.chat.stop_ids[0]
+    sampled = [one.token_ids[slice(*turn.span)] for one in episodes for turn in one.turns]
+    batches = list(token_batches(episodes, 2000, CPU))
+    assert sum(int((b.ids_BT[b.sampled_BT] == stop).sum()) for b in batches) == sum(ids.count(stop) for ids in sampled)
+    # A reply that was cut off gets its stop token from the chat format, and that one is not learned from.
+    cut = [one for one in episodes for turn in one.turns[:-1] if one.token_ids[turn.span[1] - 1] != stop]
+    assert cut and sum(ids.count(stop) for ids in sampled) > 0
+    assert sum(int((b.ids_BT == stop).sum()) for b in batches) == sum(ids.count(stop) for ids in sampled) + len(cut)

@@ -1,0 +1,274 @@
+"""What a step tells about the health of learning, by hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.trainers.harness import make_learner, run, stage
+
+from turngym.agents.episode import Episode, Turn
+from turngym.agents.language_model import LanguageModel
+from turngym.trainers.baselines.instances import ValueTracker
+from turngym.trainers.config import MonitorsConfig, TrainConfig
+from turngym.trainers.instances import FRESH_INSTANCES
+from turngym.trainers.monitoring.alarms import Alarms
+from turngym.trainers.monitoring.measures import distinct_share, measure_rollouts, measure_update, value_quality
+from turngym.trainers.objectives import Samples, Settings, find_objective
+from turngym.trainers.stage_one.instance_values import ValueEstimates, estimate_values
+
+BETA = 0.5
+
+
+def tracker() -> ValueTracker:
+    """Return a tracker that knows nothing of any prompt: success 0.5 for all of them."""
+    return ValueTracker(
+        ValueEstimates(instances=np.empty(0, dtype=np.int64), values=np.empty(0), stds=np.empty(0),
+                       counts=np.empty(0, dtype=np.int64), prior=0.25), {},
+    )  # fmt: skip
+
+
+def episode(index: int, reward: float, *replies: list[int], logprob: float = -0.5) -> Episode:
+    """Return an episode whose turns are prompts of one token, 99, each with a reply; the last turn earns the reward."""
+    ids: list[int] = []
+    turns: list[Turn] = []
+    for reply in replies:
+        ids += [99, *reply]
+        turns.append(
+            Turn(observation="o", action="a", reward=0.0, task_reward=0.0, state_key="s", potential=0.0, valid=True,
+                 span=(len(ids) - len(reply), len(ids)), logprobs=[logprob] * len(reply))
+        )  # fmt: skip
+    turns[-1].reward = reward
+    return Episode(env_id="x", split="train", index=index, seed=0, turns=turns, token_ids=ids)
+
+
+# Before the update ----------------------------------------------------------------------------------------------
+
+
+def test_rollouts_by_hand() -> None:
+    episodes = [
+        episode(1, 1.0, [1, 2], [1, 2], logprob=-0.25),
+        episode(1, 0.0, [1, 2], [1, 2], logprob=-0.5),
+        episode(2, 1.0, [1, 3, 1], logprob=-1.0),
+        episode(2, 1.0, [4], logprob=-2.0),
+    ]
+    assert measure_rollouts(episodes, tracker()) == pytest.approx(
+        {
+            "predictive_std": 0.5,
+            "group_std": (math.sqrt(0.5) + 0.0) / 2,
+            "zero_std_share": 0.5,
+            "entropy": (4 * 0.25 + 4 * 0.5 + 3 * 1.0 + 1 * 2.0) / 12,
+            "reply_length": (2 + 2 + 2 + 2 + 3 + 1) / 6,
+            "distinct_1": 4 / 12,  # 1 2 3 4
+            "distinct_2": 3 / 6,  # 12 four times, 13, 31
+            "duplicate_share": 0.25,
+        }
+    )
+
+
+POOL = range(16)
+
+
+def pool_tracker() -> ValueTracker:
+    """Return a tracker of a pool of which stage 1 won every other episode, at its default settings."""
+    returns = {index: [1.0, 0.0] for index in POOL}
+    return ValueTracker(estimate_values(returns, 0.5, 1.0, (0.0, 1.0)), dict.fromkeys(POOL, 0.5))
+
+
+def played(known: ValueTracker, rewards: Sequence[float]) -> dict[str, float]:
+    """Return what is measured of one episode of each prompt of the pool, and let the tracker follow as stage 2 does."""
+    episodes = [episode(index, reward, [1]) for index, reward in zip(POOL, rewards, strict=True)]
+    numbers = measure_rollouts(episodes, known)
+    for each in episodes:
+        known.update(each.index, each.total_reward, success=each.total_reward == 1.0)
+        known.remember(each.index, each.total_reward)
+    return numbers
+
+
+def test_a_prompt_with_one_episode_is_compared_with_its_last_visit() -> None:
+    known = pool_tracker()
+    assert not {"revisit_std", "zero_std_share", "group_std"} & set(played(known, [0.25] * 16))
+    numbers = played(known, [0.75] * 4 + [0.25] * 12)
+    assert numbers["revisit_std"] == pytest.approx(math.sqrt(4 * 0.5**2 / 16 / 2))
+    assert numbers["zero_std_share"] == 12 / 16
+    fewer = [episode(index, 1.0, [1]) for index in POOL[:7]]
+    fresh = [episode(FRESH_INSTANCES + index, 1.0, [1]) for index in POOL]
+    for each in fresh:
+        known.remember(each.index, 1.0)
+    assert "revisit_std" not in measure_rollouts(fewer + fresh, known)
+    eight = measure_rollouts([*fewer, episode(7, 1.0, [1]), *fresh], known)
+    assert eight["revisit_std"] == pytest.approx(math.sqrt((4 * 0.25**2 + 4 * 0.75**2) / 8 / 2))
+
+
+def test_the_last_visit_to_a_prompt_is_no_part_of_a_group() -> None:
+    known = pool_tracker()
+    played(known, [0.0] * 16)
+    groups = [episode(index, 1.0, [1]) for index in POOL for _ in range(2)]
+    numbers = measure_rollouts(groups, known)
+    assert (numbers["group_std"], numbers["zero_std_share"]) == (0.0, 1.0) and "revisit_std" not in numbers
+
+
+def rung(rewards: Iterable[Sequence[float]]) -> list[int]:
+    """Return the steps after which "reward_std" rings."""
+    known, alarms, config = pool_tracker(), Alarms(), MonitorsConfig()
+    found = []
+    for step, row in enumerate(rewards, start=1):
+        numbers = played(known, row) | {"step": step, "kept": 1.0, "grad_norm": 1.0, "success": float(np.mean(row))}
+        found += [alarm.step for alarm in alarms.judge(numbers, config) if alarm.alarm == "reward_std"]
+    return found
+
+
+def test_prompts_that_are_settled_ring_although_their_mean_success_is_as_before() -> None:
+    rng = np.random.default_rng(0)
+    alive = rng.integers(2, size=(200, 16)).astype(float).tolist()
+    settled = [1.0, 0.0] * 8
+    assert rung(alive) == []
+    assert rung([*alive[:20], *[settled] * 30]) == [31]  # the first settled step still differs from the last alive one
+    known = pool_tracker()
+    numbers = [played(known, row) for row in [*alive[:20], *[settled] * 30]][-1]
+    assert (numbers["revisit_std"], numbers["zero_std_share"]) == (0.0, 1.0) and numbers["predictive_std"] > 0.2
+
+
+def test_a_run_that_is_dead_from_its_first_step_rings() -> None:
+    assert rung([[0.0] * 16] * 30) == [11]  # the first step has no visit before it
+    assert rung([[1.0] * 16] * 30) == []  # solved
+
+
+def test_returns_that_differ_without_a_success_are_no_collapse() -> None:
+    rng = np.random.default_rng(1)
+    assert rung(rng.uniform(0.0, 0.5, size=(50, 16)).tolist()) == []
+
+
+def test_distinct_n() -> None:
+    assert distinct_share([[7, 7, 7]], 1) == pytest.approx(1 / 3)
+    assert distinct_share([[1, 2, 3], [1, 2]], 2) == pytest.approx(2 / 3)  # 12 23 12, and none across replies
+    assert distinct_share([[1], [2]], 2) is None
+    assert "distinct_2" not in measure_rollouts([episode(1, 0.0, [5])], tracker())
+
+
+def test_replies_that_are_cut_differently_are_no_duplicates() -> None:
+    numbers = measure_rollouts([episode(1, 0.0, [1, 2], [3]), episode(2, 0.0, [1], [2, 3])], tracker())
+    assert numbers["duplicate_share"] == 0.0
+
+
+def test_stage_two_remembers_what_it_played(player: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
+    config = stage(tiny, fresh_share=0.0, batch_size=10, steps=3)
+    learner = make_learner(player, config)
+    numbers, steps = run(learner, config, tmp_path)
+    last: dict[int, float] = {}
+    for step, episodes in zip(numbers, steps, strict=True):
+        changes = [each.total_reward - last[each.index] for each in episodes if each.index in last]
+        expected = math.sqrt(np.mean(np.square(changes)) / 2) if changes else None
+        assert len(changes) >= 8 or step["step"] == 1
+        assert step.get("revisit_std") == pytest.approx(expected)
+        last |= {each.index: each.total_reward for each in episodes}
+    assert {index: learner.tracker.last_return(index) for index in last} == last
+
+
+# After the update -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def batch() -> Samples:
+    """Three episodes of 2, 1 and 1 tokens with returns 1, 0 and 1."""
+    return Samples(
+        logp_N=torch.zeros(4),
+        old_logp_N=torch.tensor([-1.0, -1.0, -1.0, -1.0]),
+        row_N=torch.tensor([0, 0, 1, 2]),
+        turn_N=torch.tensor([0, 1, 0, 0]),
+        reward_BK=torch.tensor([[0.5, 0.5], [0.0, 0.0], [1.0, 0.0]]),
+        value_BK=torch.tensor([[0.5, 0.0], [0.25, 0.0], [0.25, 0.0]]),
+        group_B=torch.tensor([3, 4, 5]),
+    )
+
+
+def measured(batch: Samples, name: str, **changes: Any) -> dict[str, Any]:
+    arguments: dict[str, Any] = {
+        "logp_N": torch.tensor([-1.0, -1.25, -1.5, -2.0]),
+        "unmoved_N": torch.arange(4),
+        "log_ratio_B": torch.tensor([0.5, 1.0, 0.0]),
+        "tracker": tracker(),
+        "objective": find_objective(name),
+        "settings": Settings(beta=BETA, reward_span=2.0),
+        "on_policy": True,
+    } | changes
+    return measure_update(batch, arguments.pop("logp_N"), arguments.pop("unmoved_N"), arguments.pop("log_ratio_B"),
+                          **arguments)  # fmt: skip
+
+
+def test_an_update_of_astarpo_by_hand(batch: Samples) -> None:
+    # S = R - 0.5 * l = .75, -.5, 1; V = .5, .25, .25; V - S = -.25, .75, -.75, with mean -1/12.
+    soft, residual = np.array([0.75, -0.5, 1.0]), np.array([-0.25, 0.75, -0.75])
+    assert measured(batch, "astarpo") == pytest.approx(
+        {
+            "logprob_drift": 1.0,
+            "logprob_drift_p50": 0.375,
+            "logprob_drift_p99": 0.5 + 0.97 * 0.5,
+            "kl": 0.5,
+            "kl_per_token": 1.5 / 4,
+            "kl_tax": 0.5 * 0.5 / 2,
+            "residual_mean": -1 / 12,
+            "residual_var": (0.0625 + 0.5625 + 0.5625) / 3 - 1 / 144,
+            "value_gap": 0.25 - 1.25 / 3,
+            "explained_variance": 1 - residual.var() / soft.var(),
+            "negative_share": 0.75 / (0.25 + 0.25 + 0.75 + 0.75),  # the first episode has two tokens
+        },
+        abs=1e-6,
+    )
+
+
+def test_drift_is_read_before_the_policy_moves(batch: Samples) -> None:
+    assert measured(batch, "astarpo", unmoved_N=torch.tensor([0, 1]))["logprob_drift"] == 0.25
+
+
+def test_episodes_of_the_reference_tell_of_their_weights_alone(batch: Samples) -> None:
+    # The sums of log pi - log ref are 0.25, -0.5 and -1; the first weight is cut off at 1.
+    weights = np.array([1.0, math.exp(-0.5), math.exp(-1.0)])
+    numbers = measured(batch, "astarpo", on_policy=False, logp_N=torch.tensor([-1.0, -0.75, -1.5, -2.0]))
+    assert numbers == pytest.approx({"negative_share": 0.375, "ess": weights.sum() ** 2 / (3 * (weights**2).sum())})
+    far = torch.tensor([-1000.0, -1000.0, -1800.0, -1500.0])  # no weight is above 1e-600
+    assert measured(batch, "astarpo", on_policy=False, logp_N=far)["ess"] == pytest.approx(1 / 3)
+
+
+def test_what_an_objective_does_without_is_not_there(batch: Samples) -> None:
+    batch = replace(batch, advantage_N=torch.tensor([1.0, -3.0, 0.5, -0.5]))
+    grpo = measured(batch, "grpo", settings=Settings(beta=BETA, kl_weight=0.1))
+    assert grpo["negative_share"] == pytest.approx(3.5 / 5)
+    assert {"kl", "kl_per_token"} <= set(grpo)
+    assert not {"kl_tax", "residual_mean", "value_gap", "explained_variance"} & set(grpo)
+    without = measured(batch, "grpo", settings=Settings(beta=BETA, kl_weight=0.0))
+    assert not {"kl", "kl_per_token"} & set(without)
+    assert "kl_tax" in measured(batch, "rloo") and "value_gap" not in measured(batch, "rloo")
+    own = measured(batch, "astarpo", settings=Settings(beta=BETA, baseline="batch"))
+    assert "residual_mean" in own and "value_gap" not in own
+    assert "negative_share" not in measured(replace(batch, advantage_N=torch.empty(0)), "gvpo")
+
+
+def test_a_critic_is_measured_by_token(batch: Samples) -> None:
+    critic_N, return_N = torch.tensor([0.0, 1.0, 0.0, 1.0]), torch.tensor([0.0, 2.0, 0.0, 2.0])
+    numbers = measured(replace(batch, critic_N=critic_N, return_N=return_N), "ppo")
+    assert numbers["explained_variance"] == pytest.approx(1 - 0.25 / 1.0)
+    assert "residual_mean" not in numbers and "value_calibration" not in numbers
+
+
+def test_explained_variance() -> None:
+    target = np.array([0.0, 1.0, 0.0, 1.0])
+    assert value_quality(target, target) == {"explained_variance": 1.0}
+    assert value_quality(target + 7, target) == {"explained_variance": 1.0}  # a shift is the gap's business
+    assert value_quality(np.full(4, 0.3), target)["explained_variance"] == pytest.approx(0.0)
+    assert value_quality(1 - target, target)["explained_variance"] == pytest.approx(-3.0)
+    assert value_quality(target, np.ones(4)) == {}
+
+
+def test_calibration_by_tenths() -> None:
+    value = np.arange(100.0)[::-1].copy()
+    tenths = value_quality(value, value**2)["value_calibration"]
+    assert len(tenths) == 10
+    assert tenths[0] == [4.5, pytest.approx(28.5)] and tenths[9][0] == 94.5
+    assert "value_calibration" not in value_quality(value[1:], value[1:])

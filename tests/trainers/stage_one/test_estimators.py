@@ -1,0 +1,49 @@
+"""What the estimators of V* refuse; their numbers are checked in tests/exactness/test_log_mean_exp.py."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from turngym.trainers.stage_one.estimators import (
+    binary_value,
+    jackknife_value,
+    leave_one_out_log_mean_exp,
+    log_mean_exp,
+    shrunk_value,
+)
+from turngym.trainers.stage_one.instance_values import estimate_values
+
+UNIT = (0.0, 1.0)
+
+
+@pytest.mark.parametrize("returns", [[], [math.nan], [1.0, math.inf], [[1.0], [0.0]]])
+def test_unusable_returns_are_refused(returns: list[float]) -> None:
+    with pytest.raises(ValueError, match="finite numbers"):
+        log_mean_exp(returns, 0.5)
+
+
+@pytest.mark.parametrize("beta", [-1e-9, -math.inf, math.nan])
+def test_unusable_temperatures_are_refused(beta: float) -> None:
+    with pytest.raises(ValueError, match="beta must be at least 0"):
+        log_mean_exp([1.0], beta)
+    with pytest.raises(ValueError, match="beta must be at least 0"):
+        estimate_values({0: [1.0]}, beta, 1.0, UNIT)
+    with pytest.raises(ValueError, match="beta must be at least 0"):
+        shrunk_value([], beta, 0.5, 1.0)
+
+
+def test_arguments_out_of_range_are_refused() -> None:
+    with pytest.raises(ValueError, match="0 <= p <= 1"):
+        binary_value(1.1, 0.5)
+    with pytest.raises(ValueError, match="low <= high"):
+        binary_value(0.5, 0.5, low=2.0)
+    with pytest.raises(ValueError, match="two returns"):
+        leave_one_out_log_mean_exp([1.0], 0.5)
+    with pytest.raises(ValueError, match="two returns"):
+        jackknife_value([1.0], 0.5)
+    with pytest.raises(ValueError, match="strength"):
+        shrunk_value([1.0], 0.5, 0.5, -1.0)
+    with pytest.raises(ValueError, match="finite numbers"):
+        shrunk_value([], 0.5, 0.5, 0.0)

@@ -1,0 +1,321 @@
+"""Checkpoints that are whole or absent: written aside, made durable, renamed into place, verified when read.
+
+    step-000500/
+        policy/                 the model as `save_pretrained` writes it
+        optimizer.safetensors   tensors of the optimizer state
+        optimizer.json          everything else of it
+        state.json              step and whatever else the trainer needs to go on
+        ...                     copied files, such as the value store
+        manifest.json           size and SHA-256 of every file above
+
+Nothing is pickled, so reading a checkpoint runs no code. One process writes to a folder at a time; any may read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from safetensors import SafetensorError
+from torch import Tensor
+
+from turngym.trainers.checkpoints.tensor_tree import from_json, read_tensors, to_json, write_tensors
+
+SCHEMA = 1
+POLICY, OPTIMIZER_TENSORS, OPTIMIZER = "policy", "optimizer.safetensors", "optimizer.json"
+STATE, MANIFEST = "state.json", "manifest.json"
+_OWN_FILES = (OPTIMIZER_TENSORS, OPTIMIZER, STATE)
+
+# While a step is saved a second time, its first version stands aside as "step-000500.old".
+_NAME = re.compile(r"step-(\d{6,})(\.old)?")
+
+
+class CheckpointError(ValueError):
+    """The checkpoint is absent, incomplete or damaged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A checkpoint in memory, its tensors on the CPU."""
+
+    step: int
+    """Optimizer steps taken."""
+    policy: Path
+    """The folder for `from_pretrained`."""
+    optimizer_state: dict[str, Any]
+    """For `optimizer.load_state_dict`."""
+    extra: dict[str, Any]
+    """What the trainer saved beside them."""
+    path: Path
+    """The folder, where copied files lie under their names."""
+
+
+def save_checkpoint(
+    folder: Path,
+    step: int,
+    *,
+    save_policy: Callable[[Path], None],
+    optimizer_state: dict[str, Any],
+    extra: dict[str, Any],
+    files: Mapping[str, Path] | None = None,
+) -> Path:
+    """Write `folder/step-<step>` so that it appears complete and durable, or not at all.
+
+    A kill or a full disk at any moment leaves every earlier checkpoint as it was, and that of the same step too.
+
+    Args:
+        folder: Folder of all checkpoints of a run; created where absent.
+        step: Optimizer steps taken, at least 0.
+        save_policy: Writes the model into the folder it is given, such as `model.save_pretrained`.
+        optimizer_state: `optimizer.state_dict()`, or a dict of several.
+        extra: Further state of plain Python values, without tensors.
+        files: Files to copy in, by the name they get: a path within the checkpoint, such as "values.sqlite".
+
+    Returns:
+        The checkpoint's folder.
+
+    Raises:
+        OSError: It could not be written; nothing of it remains.
+        TypeError: A state holds a type that a checkpoint cannot.
+        ValueError: `step` is negative, or a name in `files` leads out of the checkpoint or is taken.
+    """
+    files = files or {}
+    if step < 0:
+        raise ValueError(f"step must be at least 0, got {step}")
+    for name in files:
+        _check_name(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    _remove_unfinished(folder)
+    target = folder / f"step-{step:06d}"
+    unfinished = folder / f".{target.name}.tmp"
+    try:
+        unfinished.mkdir()
+        save_policy(unfinished / POLICY)
+        _write_states(unfinished, step, optimizer_state, extra)
+        for name, source in files.items():
+            (unfinished / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, unfinished / name)
+        _write_json(unfinished / MANIFEST, {"schema": SCHEMA, "files": _describe_files(unfinished)})
+        for path in (*unfinished.rglob("*"), unfinished):
+            _sync(path)
+        _put_in_place(unfinished, target)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    return target
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint after verifying every byte of it against its manifest.
+
+    Args:
+        path: A folder written by `save_checkpoint`.
+
+    Raises:
+        CheckpointError: It is absent or damaged; the message names the file and the newest good checkpoint before it.
+    """
+    try:
+        _verify(path)
+        state = _read_json(path / STATE)
+        return Checkpoint(
+            step=state["step"],
+            policy=path / POLICY,
+            optimizer_state=from_json(_read_json(path / OPTIMIZER), read_tensors(path / OPTIMIZER_TENSORS)),
+            extra=from_json(state["extra"], {}),
+            path=path,
+        )
+    except (CheckpointError, SafetensorError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{error}. {_advice(path)}") from error
+
+
+def latest_checkpoint(folder: Path, last_step: float = math.inf) -> Path | None:
+    """Return the newest checkpoint that verifies, none of them later than `last_step`, or None.
+
+    Unfinished ones are ignored; a damaged one is passed over with a warning that says what is wrong with it.
+    """
+    for path in _checkpoints(folder):
+        if _order(path)[0] > last_step:
+            continue
+        try:
+            _verify(path)
+        except CheckpointError as error:
+            warnings.warn(f"passing over a damaged checkpoint: {error}", stacklevel=2)
+        else:
+            return path
+    return None
+
+
+def prune(folder: Path, keep: int, good_steps: Iterable[int] = ()) -> list[Path]:
+    """Delete all but the newest complete checkpoints and return the deleted ones.
+
+    A checkpoint with missing or cut-off files does not count as kept. Contents are not read.
+
+    Args:
+        folder: Folder of all checkpoints of a run.
+        keep: How many of the newest stay.
+        good_steps: For each of these steps, the newest one that is not later stays too.
+
+    Raises:
+        ValueError: `keep` is less than 1.
+    """
+    if keep < 1:
+        raise ValueError(f"keep must be at least 1, got {keep}")
+    complete = 0
+    wanted = set(good_steps)
+    removed = []
+    for path in list(_checkpoints(folder)):
+        served = {step for step in wanted if _order(path)[0] <= step}
+        if complete >= keep and not served:
+            _remove(path)
+            removed.append(path)
+        elif _is_good(path, contents=False):
+            complete += 1
+            wanted -= served
+    return removed
+
+
+def remove_after(folder: Path, step: int) -> None:
+    """Delete the checkpoints of later steps."""
+    for path in list(_checkpoints(folder)):
+        if _order(path)[0] > step:
+            _remove(path)
+
+
+def _check_name(name: str) -> None:
+    path = PurePosixPath(name)
+    taken = path.parts[:1] == (POLICY,) or name in (".", *_OWN_FILES, MANIFEST)
+    if path.is_absolute() or ".." in path.parts or str(path) != name or taken:
+        raise ValueError(f"{name!r} cannot name a file in a checkpoint")
+
+
+def _write_states(path: Path, step: int, optimizer_state: dict[str, Any], extra: dict[str, Any]) -> None:
+    tensors: dict[str, Tensor] = {}
+    structure = to_json(optimizer_state, tensors, "optimizer")
+    state = {"step": step, "extra": to_json(extra, None, "extra")}
+    write_tensors(path / OPTIMIZER_TENSORS, tensors)
+    _write_json(path / OPTIMIZER, structure)
+    _write_json(path / STATE, state)
+
+
+def _put_in_place(unfinished: Path, target: Path) -> None:
+    """Rename into place; an earlier version of the step stands aside meanwhile, so that one of them is always there."""
+    aside = target.with_name(f"{target.name}.old")
+    if target.exists():
+        if aside.exists():
+            _remove(aside)
+        target.rename(aside)
+    unfinished.rename(target)
+    _sync(target.parent)
+    if aside.exists():
+        _remove(aside)
+
+
+def _verify(path: Path, *, contents: bool = True) -> None:
+    """Raise `CheckpointError` unless every file is listed and there, with its size and, if asked, its contents."""
+    for name, entry in _manifest_files(path).items():
+        size = (path / name).stat().st_size if (path / name).is_file() else None
+        if size is None:
+            raise CheckpointError(f"checkpoint {path} is damaged: {name} is missing")
+        if size != entry.get("size"):
+            raise CheckpointError(
+                f"checkpoint {path} is damaged: {name} has {size} bytes instead of {entry.get('size')}"
+            )
+        if contents and _sha256(path / name) != entry.get("sha256"):
+            raise CheckpointError(f"checkpoint {path} is damaged: {name} has changed since it was written")
+
+
+def _is_good(path: Path, *, contents: bool = True) -> bool:
+    try:
+        _verify(path, contents=contents)
+    except CheckpointError:
+        return False
+    return True
+
+
+def _manifest_files(path: Path) -> dict[str, dict[str, Any]]:
+    if not path.is_dir():
+        raise CheckpointError(f"there is no checkpoint {path}")
+    manifest = _read_json(path / MANIFEST)
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        raise CheckpointError(f"checkpoint {path} has a {MANIFEST} that this version (schema {SCHEMA}) cannot read")
+    files = manifest.get("files")
+    if not isinstance(files, dict) or not all(isinstance(files.get(name), dict) for name in (*_OWN_FILES, *files)):
+        raise CheckpointError(f"checkpoint {path} is damaged: {MANIFEST} does not list all files")
+    return files
+
+
+def _advice(path: Path) -> str:
+    match = _NAME.fullmatch(path.name)
+    for candidate in _checkpoints(path.parent) if match else ():
+        if candidate != path and _order(candidate) < _order(path) and _is_good(candidate):
+            return f"The newest good checkpoint before it is {candidate}"
+    return "There is no good checkpoint before it; start the run anew"
+
+
+def _checkpoints(folder: Path) -> Iterator[Path]:
+    """Yield what is named like a checkpoint, newest first; a version set aside comes after its successor."""
+    found = folder.iterdir() if folder.is_dir() else ()
+    yield from sorted((path for path in found if _NAME.fullmatch(path.name)), key=_order, reverse=True)
+
+
+def _order(path: Path) -> tuple[int, bool]:
+    match = _NAME.fullmatch(path.name)
+    assert match is not None
+    return int(match[1]), match[2] is None
+
+
+def _describe_files(path: Path) -> dict[str, dict[str, Any]]:
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return {file.relative_to(path).as_posix(): {"sha256": _sha256(file), "size": file.stat().st_size} for file in files}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"checkpoint {path.parent} is damaged: {path.name} is missing") from error
+    except ValueError as error:  # not UTF-8 or not JSON
+        raise CheckpointError(f"checkpoint {path.parent} is damaged: {path.name} is not readable ({error})") from error
+
+
+def _sync(path: Path) -> None:
+    """Make a file or folder survive a loss of power."""
+    if os.name == "nt":  # Windows syncs neither folders nor files open for reading
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    """Delete a checkpoint, under a name that no reader takes for one."""
+    doomed = path.with_name(f".{path.name}.tmp")
+    shutil.rmtree(doomed, ignore_errors=True)
+    path.rename(doomed)
+    shutil.rmtree(doomed)
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Delete what a killed process left behind."""
+    for path in folder.glob(".step-*.tmp"):
+        shutil.rmtree(path, ignore_errors=True)

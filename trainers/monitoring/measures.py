@@ -1,0 +1,200 @@
+"""What a step tells about the health of learning, from what it has anyway: no further pass through a model.
+
+The quantities are those by which collapse announces itself: the spread of rewards within prompts falls early, then the
+entropy, then the rewards (RAGEN, arXiv:2504.20073, section 4.1). What is made of them stands in `alarms.py`.
+
+Shapes: B episodes, N sampled tokens, P prompts, M pairs of a value and what it should have been.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from turngym.agents.episode import Episode
+from turngym.trainers.objectives import Objective, Samples, Settings
+from turngym.trainers.objectives.groups import EPSILON
+from turngym.trainers.prompts.curriculum import Tracker
+from turngym.trainers.stage_one.importance import effective_share
+
+REVISITS = 8
+"""Prompts played once in a step, and once or more before, below which their two last returns say too little."""
+NGRAMS = (1, 2)
+"""The n of distinct-n."""
+CALIBRATION_SAMPLES = 100
+"""Values below which deciles would hold fewer than ten each, and calibration is not reported."""
+
+
+# Before the update ----------------------------------------------------------------------------------------------
+
+
+def measure_rollouts(episodes: Sequence[Episode], tracker: Tracker) -> dict[str, float]:
+    """Return what the episodes of a step show before anything is learned from them.
+
+    Args:
+        episodes: At least one, each with a sampled token.
+        tracker: As it was when they were drawn.
+
+    Returns:
+        predictive_std: Mean over the prompts of sqrt(p (1 - p)), p the success that the tracker predicts. It leans on
+            the level of the pool, so it cannot tell prompts that are settled, each in its way, from prompts that vary.
+        group_std: Mean over the prompts with several episodes of the standard deviation of their returns; absent
+            without such a prompt.
+        revisit_std: The standard deviation of the returns of a prompt that is played once in a step: the root of half
+            the mean square of the difference between this return and that of the step that played it last. Absent for
+            fewer than `REVISITS` such prompts, thus for fresh prompts alone. What the policy learned in between counts
+            as spread too.
+        zero_std_share: Share of the prompts of either kind whose returns do not differ; absent without any.
+        entropy: Mean of -log pi over the sampled tokens, an unbiased estimate of the entropy per token, nats.
+        reply_length: Mean sampled tokens of a turn.
+        distinct_1, distinct_2: Distinct n-grams of token ids within replies, as a share of all (arXiv:1510.03055);
+            absent where no reply is that long.
+        duplicate_share: Share of episodes whose replies repeat those of an earlier one, token for token.
+    """
+    replies = [[tuple(episode.token_ids[slice(*turn.span)]) for turn in episode.turns] for episode in episodes]
+    spoken = [reply for turns in replies for reply in turns if reply]
+    logprobs = [logprob for episode in episodes for turn in episode.turns for logprob in turn.logprobs]
+    return {
+        **reward_spread(episodes, tracker),
+        "entropy": -float(np.mean(logprobs)),
+        "reply_length": float(np.mean([len(reply) for reply in spoken])),
+        **{f"distinct_{n}": share for n in NGRAMS if (share := distinct_share(spoken, n)) is not None},
+        "duplicate_share": 1 - len({tuple(turns) for turns in replies}) / len(episodes),
+    }
+
+
+def reward_spread(episodes: Sequence[Episode], tracker: Tracker) -> dict[str, float]:
+    """Return `predictive_std`, `group_std`, `revisit_std` and `zero_std_share` of `measure_rollouts`."""
+    returns: dict[int, list[float]] = {}
+    for episode in episodes:
+        returns.setdefault(episode.index, []).append(episode.total_reward)
+    stds = [float(np.std(group, ddof=1)) for group in returns.values() if len(group) > 1]
+    changes = [group[0] - last for index, group in returns.items()
+               if len(group) == 1 and (last := tracker.last_return(index)) is not None]  # fmt: skip
+    if len(changes) < REVISITS:
+        changes = []
+    numbers = {"predictive_std": float(np.mean(tracker.predictive_stds(returns)))}
+    if stds:
+        numbers["group_std"] = float(np.mean(stds))
+    if changes:
+        numbers["revisit_std"] = float(np.sqrt(np.mean(np.square(changes)) / 2))
+    if spread := stds + changes:
+        numbers["zero_std_share"] = float(np.mean([abs(each) <= EPSILON for each in spread]))
+    return numbers
+
+
+def distinct_share(replies: Sequence[Sequence[int]], n: int) -> float | None:
+    """Return the share of distinct n-grams among all within the replies, None where there is none."""
+    grams = [tuple(reply[start : start + n]) for reply in replies for start in range(len(reply) - n + 1)]
+    return len(set(grams)) / len(grams) if grams else None
+
+
+# After the update -----------------------------------------------------------------------------------------------
+
+
+def measure_update(
+    samples: Samples,
+    logp_N: Tensor,
+    unmoved_N: Tensor,
+    log_ratio_B: Tensor,
+    *,
+    tracker: Tracker,
+    objective: Objective,
+    settings: Settings,
+    on_policy: bool,
+) -> dict[str, Any]:
+    """Return what the learning of a step shows, with the values that it used.
+
+    A step that learns from episodes of the reference tells nothing of how the policy plays: means over its episodes
+    are means under the reference, whose log-ratio is at most 0 on average. Of such a step there are `ess` and
+    `negative_share` alone.
+
+    Args:
+        samples: What was learned from, with its values and advantages.
+        logp_N: What the trainer made of the sampled tokens in the first pass.
+        unmoved_N: The places of the tokens that it read before the first optimizer step.
+        log_ratio_B: Log-ratio of policy to reference of each episode, nats; 0 without a reference.
+        tracker: Not yet told of these episodes.
+        objective: What was minimised.
+        settings: The numbers of the step.
+        on_policy: Whether the policy as it was before the step played the episodes, and not the reference. No other
+            episodes are learned from, so there is no staleness to measure.
+
+    Returns:
+        ess: Effective sample size of the truncated weights min(1, pi / ref) of the episodes, as a share, in (0, 1];
+            of steps that are not on-policy.
+        logprob_drift, logprob_drift_p50, logprob_drift_p99: Largest |log pi of the trainer - log pi of the sampler|
+            over tokens, and its quantiles, nats.
+        kl, kl_per_token: Mean log-ratio of policy to reference of an episode and of a token, nats; where the objective
+            reads the reference.
+        kl_tax: beta * kl / reward range, the share of the reward that the KL eats; where the loss charges beta.
+        residual_mean, residual_var: Of V - S, with S = R - beta * log-ratio the soft return and V the value used; for
+            objectives with a value.
+        value_gap: Mean of V* of stage 1 less the mean soft return; where stage 1 is read.
+        explained_variance, value_calibration: See `value_quality`; of V and S, for a critic of what it said before
+            each token and of what it should have said.
+        negative_share: Share of sum |A| over tokens that comes from negative advantages; A is S - V where the objective
+            has values and no advantages of its own, and absent where it has neither.
+    """
+    soft_return_B = samples.reward_BK.sum(1) - settings.beta * log_ratio_B
+    advantage_N = samples.advantage_N
+    if objective.values and not advantage_N.numel():
+        advantage_N = (soft_return_B - samples.value_BK[:, 0])[samples.row_N]
+    numbers: dict[str, Any] = {}
+    mass = float(advantage_N.double().abs().sum())
+    if mass > 0:
+        numbers["negative_share"] = float(advantage_N.double().clamp(max=0).abs().sum()) / mass
+    if not on_policy:
+        log_weight_B = samples.per_episode(logp_N - samples.old_logp_N).clamp(max=0.0)
+        return numbers | {"ess": effective_share(_array(log_weight_B))}
+    drift_N = (logp_N - samples.old_logp_N)[unmoved_N].abs().double().cpu().numpy()
+    numbers["logprob_drift"] = float(drift_N.max())
+    numbers |= {f"logprob_drift_p{q}": float(np.percentile(drift_N, q)) for q in (50, 99)}
+    if objective.reads_reference(settings):
+        numbers["kl"] = float(np.mean(log_ratio_B.tolist()))
+        numbers["kl_per_token"] = float(log_ratio_B.double().sum()) / len(logp_N)
+    if objective.reference:
+        numbers["kl_tax"] = settings.beta * numbers["kl"] / settings.reward_span
+    if objective.values:
+        residual_B = (samples.value_BK[:, 0] - soft_return_B).double()
+        numbers["residual_mean"] = float(residual_B.mean())
+        numbers["residual_var"] = float(residual_B.var(correction=0))
+        numbers |= value_quality(_array(samples.value_BK[:, 0]), _array(soft_return_B))
+    if objective.reads_stage_one(settings):
+        firsts = [tracker.first_value(index) for index in samples.group_B.tolist()]
+        numbers["value_gap"] = float(np.mean(firsts)) - float(soft_return_B.double().mean())
+    if objective.returns is not None:
+        numbers |= value_quality(_array(samples.critic_N), _array(samples.return_N))
+    return numbers
+
+
+def value_quality(value_M: NDArray[np.float64], target_M: NDArray[np.float64]) -> dict[str, Any]:
+    """Return how well values foretold what they stand for.
+
+    Args:
+        value_M: What was said before, shape [M].
+        target_M: What it should have been, shape [M].
+
+    Returns:
+        explained_variance: 1 - Var(target - value) / Var(target), at most 1, 0 for a constant and below 0 for values
+            that are worse than a constant; absent where the targets do not differ.
+        value_calibration: The mean value and the mean target of each tenth of the pairs, by rising value, as ten lists
+            of two; absent for fewer than `CALIBRATION_SAMPLES` pairs.
+    """
+    numbers: dict[str, Any] = {}
+    spread = float(target_M.var())
+    if spread > EPSILON**2:
+        numbers["explained_variance"] = 1 - float((target_M - value_M).var()) / spread
+    if len(value_M) >= CALIBRATION_SAMPLES:
+        tenths = np.array_split(np.argsort(value_M, kind="stable"), 10)
+        numbers["value_calibration"] = [[float(value_M[part].mean()), float(target_M[part].mean())] for part in tenths]
+    return numbers
+
+
+def _array(x: Tensor) -> NDArray[np.float64]:
+    return np.asarray(x.detach().to("cpu", torch.float64).numpy())

@@ -1,0 +1,106 @@
+"""Template collapse: whether the first replies of a policy still tell which prompt they answer.
+
+A policy may keep its entropy and stop reading: its replies vary as before, but no longer with the prompt. The mutual
+information I(reply; prompt) falls to 0 then. It is estimated from a matrix of cross scores
+l_j(z_i) = log p(z_i | x_j), the log-probability of the reply z_i to prompt i had it been given to prompt j.
+
+Reference: RAGEN-2, arXiv:2604.06268. Shapes: P prompts, each with the one reply that it got.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from turngym.agents.episode import Episode
+from turngym.agents.language_model import LanguageModel
+from turngym.agents.scoring import sampled_logprobs, token_batches
+from turngym.trainers.config import TrainConfig
+
+
+def measure_retrieval(
+    policy: LanguageModel, episodes: Sequence[Episode], config: TrainConfig, temperature: float
+) -> dict[str, float]:
+    """Return the numbers of `retrieval` for the first turns of a step's episodes, none with fewer than two prompts.
+
+    It takes `monitors.retrieval_prompts` squared sequences through the model.
+
+    Args:
+        policy: With the weights that sampled the episodes.
+        episodes: Those of a step; the first of each different prompt counts.
+        config: The run.
+        temperature: That sampled the episodes.
+    """
+    longest = policy.context_length - config.model.max_reply_tokens
+    chosen = first_turns(episodes, config.monitors.retrieval_prompts, longest)
+    return retrieval(cross_scores(policy, chosen, config, temperature)) if len(chosen) > 1 else {}
+
+
+def first_turns(episodes: Sequence[Episode], count: int, longest: int) -> list[Episode]:
+    """Return up to `count` episodes with different first prompts, each cut off after its first reply.
+
+    Args:
+        episodes: Those whose first turn has no sampled token are passed over.
+        count: How many are wanted.
+        longest: Most tokens of a prompt, so that any reply still fits behind it.
+    """
+    chosen: dict[tuple[int, ...], Episode] = {}
+    for episode in episodes:
+        turn = episode.turns[0]
+        start, stop = turn.span
+        prompt = tuple(episode.token_ids[:start])
+        if len(chosen) < count and start < stop and start <= longest and prompt not in chosen:
+            chosen[prompt] = replace(episode, turns=[turn], token_ids=episode.token_ids[:stop])
+    return list(chosen.values())
+
+
+@torch.no_grad()
+def cross_scores(policy: LanguageModel, episodes: Sequence[Episode], config: TrainConfig, temperature: float) -> Tensor:
+    """Return log p(reply of row | prompt of column), summed over the tokens of the reply, nats, float64, `[P, P]`.
+
+    Args:
+        policy: The model.
+        episodes: What `first_turns` returned.
+        config: The run; its micro-batches are used.
+        temperature: That sampled the replies.
+    """
+    crossed = [give_to(reply, prompt) for reply in episodes for prompt in episodes]
+    score = torch.zeros(len(crossed), dtype=torch.float64)
+    for batch in token_batches(crossed, config.astarpo.tokens_per_microbatch, policy.device):
+        logp_N = sampled_logprobs(policy, batch, temperature).double()
+        of_rows = logp_N.new_zeros(len(batch.members)).index_add(0, batch.row_N, logp_N)
+        score[batch.members] = of_rows.cpu()
+    return score.view(len(episodes), len(episodes))
+
+
+def give_to(reply: Episode, prompt: Episode) -> Episode:
+    """Return the first prompt of one episode with the first reply of another."""
+    start, stop = reply.turns[0].span
+    ids = prompt.token_ids[: prompt.turns[0].span[0]] + reply.token_ids[start:stop]
+    turn = replace(reply.turns[0], span=(len(ids) - (stop - start), len(ids)))
+    return replace(prompt, turns=[turn], token_ids=ids)
+
+
+def retrieval(score_PP: Tensor) -> dict[str, float]:
+    """Return what a matrix of cross scores says about template collapse.
+
+    Args:
+        score_PP: log p(reply of row | prompt of column), nats.
+
+    Returns:
+        retrieval_accuracy: Share of replies that are likeliest under their own prompt; a tie counts in part. 1 / P is
+            chance.
+        mi_proxy: Mean of log p(z_i | x_i) - log mean_j p(z_i | x_j), nats: an estimate of the mutual information of
+            reply and prompt, at most log P, 0 where the prompt does not matter.
+    """
+    own_P = score_PP.diagonal()
+    best_PP = score_PP == score_PP.max(1, keepdim=True).values
+    marginal_P = score_PP.logsumexp(1) - math.log(len(score_PP))
+    return {
+        "retrieval_accuracy": float((best_PP.diagonal() / best_PP.sum(1)).mean()),
+        "mi_proxy": float((own_P - marginal_P).mean()),
+    }

@@ -1,0 +1,111 @@
+"""Explorers in stage 1: the reference at other temperatures, and other models, play the pool into the same value store.
+
+Their episodes tell what comes of replies that the reference seldom gives, which the values of states need
+(`importance` says how they are weighed). Values estimated from whole returns never read them.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from turngym.agents.episode import Episode
+from turngym.agents.language_model import CheckpointError, LanguageModel, LanguageModelAgent
+from turngym.agents.rollout import Instance
+from turngym.agents.scoring import sampled_logprobs, token_batches
+from turngym.trainers.checkpoints.fingerprint import fingerprint_of
+from turngym.trainers.config import TrainConfig
+from turngym.trainers.reporting.progress import Progress, SuccessSoFar
+from turngym.trainers.rollouts import model_player, play
+from turngym.trainers.stage_one.sampling import BLOCK
+from turngym.trainers.stage_one.store import ValueStore
+
+EXPLORER_STREAM = 6
+"""Keeps the seeds of explorers apart from others."""
+
+
+def explore(
+    reference: LanguageModel, store: ValueStore, config: TrainConfig, progress: Progress
+) -> Iterator[dict[str, Any]]:
+    """Let every explorer play the pool, until the store holds what the configuration asks for.
+
+    As the reference's own episodes these are stored in blocks, whole or absent, and what is held is not played again.
+
+    Args:
+        reference: The frozen policy.
+        store: Filled further.
+        config: The run.
+        progress: Told about every episode.
+
+    Yields:
+        The numbers of each block that was stored: who explored, its episodes, success, seconds, errors and tokens.
+
+    Raises:
+        CheckpointError: A model cannot be loaded, or has another tokenizer than the reference.
+    """
+    stage = config.values
+    number = len(stage.explorer_temperatures) + len(stage.explorer_models)
+    if not number:
+        return
+    progress.phase("stage 1: explorers", number * stage.instances * stage.explorer_samples)
+    count = SuccessSoFar(progress)
+    for behaviour, agent in explorers(reference, config):
+        held = store.counts(behaviour=behaviour)
+        progress.advance(sum(held.values()))
+        missing = [(i, k) for i in range(stage.instances) for k in range(held.get(i, 0), stage.explorer_samples)]
+        for start in range(0, len(missing), BLOCK):
+            started = time.perf_counter()
+            instances = [
+                Instance(split="train", index=i, seed=explorer_seed(config.run.seed, behaviour, i, k))
+                for i, k in missing[start : start + BLOCK]
+            ]
+            episodes = play(agent, instances, config, shaped=True, on_episode=count)
+            usable = [episode for episode in episodes if not episode.status.is_error()]
+            store.add(usable, behaviour, reference_logprobs(reference, usable, config))
+            yield {"explorer": behaviour, "seconds": time.perf_counter() - started,
+                   "errors": len(episodes) - len(usable), "explorer_episodes": len(usable),
+                   "explorer_success": sum(episode.success for episode in usable) / max(1, len(usable)),
+                   "sampled_tokens": sum(episode.num_sampled for episode in usable)}  # fmt: skip
+
+
+def explorers(reference: LanguageModel, config: TrainConfig) -> Iterator[tuple[str, LanguageModelAgent]]:
+    """Yield who explores, one at a time, each with the name under which its episodes are stored."""
+    for temperature in config.values.explorer_temperatures:
+        yield f"temperature {temperature!r}", model_player(reference, config, temperature=temperature)
+    for path in config.values.explorer_models:
+        model = LanguageModel.from_pretrained(path, keep_thoughts=config.model.keep_thoughts)
+        if vocabulary(model) != vocabulary(reference):
+            raise CheckpointError(f"values.explorer_models: {path} has another tokenizer than the reference, which "
+                                  "could not read its replies; take one trained from the same model")  # fmt: skip
+        yield f"model {fingerprint_of(model.model.state_dict())[:16]}", model_player(model, config)
+
+
+def vocabulary(model: LanguageModel) -> tuple[dict[str, int], Any]:
+    """Return what tokens and messages mean to a model."""
+    return model.tokenizer.get_vocab(), model.tokenizer.chat_template
+
+
+@torch.no_grad()
+def reference_logprobs(reference: LanguageModel, episodes: Sequence[Episode], config: TrainConfig) -> list[list[float]]:
+    """Return the reference's log-probability of every reply of every episode, nats, at its own temperature.
+
+    One forward pass over finished episodes, far cheaper than sampling them was.
+    """
+    logprobs = [np.zeros(len(episode.turns)) for episode in episodes]
+    for batch in token_batches(episodes, config.astarpo.tokens_per_microbatch, reference.device):
+        logp_N = sampled_logprobs(reference, batch, config.astarpo.temperature).double().cpu().numpy()
+        row_N, turn_N = batch.row_N.cpu().numpy(), batch.turn_N.cpu().numpy()
+        for row, member in enumerate(batch.members):
+            np.add.at(logprobs[member], turn_N[row_N == row], logp_N[row_N == row])
+    return [logprobs_K.tolist() for logprobs_K in logprobs]
+
+
+def explorer_seed(run_seed: int, behaviour: str, index: int, sample: int) -> int:
+    """Return the seed of one episode of an explorer."""
+    words = [run_seed, EXPLORER_STREAM, zlib.crc32(behaviour.encode()), index, sample]
+    return int(np.random.default_rng(words).integers(2**31))

@@ -1,0 +1,63 @@
+"""How much a reply of another behaviour says about the odds of the reference.
+
+An explorer b plays the states that the reference plays, so what its replies lead to is as good as what the
+reference's lead to: the environment does not care who acted. How often it gives them is not. For the action u of a
+reply y in a state s,
+
+    ref(u | s) = E_{y ~ b}[w(y) 1{y plays u}],    1 = E_{y ~ b}[w(y)],    w(y) = ref(y | s) / b(y | s)
+
+so the weighted share of the turns that played u, `sum w 1{u} / sum w`, tends to ref(u | s) for turns of b as for turns
+of the reference, whose w is 1 (self-normalised importance sampling). Turns of several behaviours may be put together,
+each behaviour's w times a constant of its own, since numerator and denominator keep their ratio. The constant here is
+its effective share, `mean(w)^2 / mean(w^2)`: the reciprocal of the variance that its turns bring along, as when means
+of unlike precision are averaged. So a behaviour with wild weights counts little wherever others have played, and alone
+decides where it alone has been. There the estimate is of the same V*, which is the reference's whoever led there.
+
+All behaviours must give every reply that the reference gives, as every temperature above 0 does. Above the temperature
+of the reference weights are bounded. Below it they are not, and what is seldom played and weighs most may not have been
+seen yet, of which no share can tell. Where replies depend on more of the past than a state's key holds, the odds are
+those of the pasts that were played.
+
+Shapes: M turns, S states.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from turngym.trainers.stage_one.estimators import Floats
+
+
+def effective_share(log_ratio_M: ArrayLike) -> float:
+    """Return what a turn of a behaviour is worth in turns of the reference, in (0, 1]: Kong's `mean(w)^2 / mean(w^2)`.
+
+    Args:
+        log_ratio_M: Log-probability of each reply under the reference, less that under the behaviour; at least one.
+    """
+    log_ratio = np.asarray(log_ratio_M, np.float64)
+    with np.errstate(under="ignore"):
+        weights = np.exp(log_ratio - log_ratio.max())
+        return float(weights.mean() ** 2 / (weights**2).mean())
+
+
+def turn_weights(log_ratio_M: ArrayLike, behaviour_M: ArrayLike, state_M: ArrayLike) -> Floats:
+    """Return how much each turn counts among the turns of its state, in [0, 1], the most in every state being 1.
+
+    Where the reference alone has played, all count 1.
+
+    Args:
+        log_ratio_M: Log-probability of each reply under the reference, less that under who gave it.
+        behaviour_M: Who gave it, from 0.
+        state_M: The state it was given in, from 0.
+    """
+    log_weight = np.array(log_ratio_M, np.float64)
+    behaviour, state = np.asarray(behaviour_M), np.asarray(state_M)
+    for number in np.unique(behaviour):
+        log_weight[behaviour == number] += math.log(effective_share(log_weight[behaviour == number]))
+    most_S = np.full(int(state.max()) + 1, -np.inf)
+    np.maximum.at(most_S, state, log_weight)
+    with np.errstate(under="ignore"):
+        return np.asarray(np.exp(log_weight - most_S[state]))

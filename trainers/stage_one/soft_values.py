@@ -1,0 +1,215 @@
+"""What every state is worth to the reference, from stored turns: by soft value iteration or by Monte Carlo.
+
+    V*(s) = beta * log E_{u ~ ref}[exp(Q*(s, u) / beta)],    Q*(s, u) = E[r + V*(next state)]
+
+The soft maximum is over what the player chooses, the mean over what the environment does. Where chance plays no part,
+the log-mean-exp of the returns that follow a state estimates V* too; elsewhere it tends to the larger entropic value,
+V^E(s) = beta * log E[exp(return / beta)], for which luck is skill. The mean of these returns lies below both.
+
+The values are those of the empirical process: how often each reply was tried in a state, and what came of it. An
+episode is worth 0 after its last turn, however it ended.
+
+Shapes: M turns, S states, P pairs of a state and an action. A state's key holds the turns left, so it belongs to one
+turn of an episode, and the values are computed from the last turn back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from turngym.envs.parsing import extract_action
+from turngym.trainers.stage_one.estimators import Bools, Floats, Ints, check_strength, grouped_log_mean_exp
+from turngym.trainers.stage_one.importance import turn_weights
+from turngym.trainers.stage_one.store_rows import REFERENCE, StoredTurn
+
+END = -1
+"""Stands for the state after an episode."""
+DECIMALS = 2
+"""How finely buckets tell potentials apart."""
+
+
+def played_action(turn: StoredTurn, *, reasoning: bool = False) -> str:
+    """Return the action in a reply; unusable replies, which all do nothing, are one and the same.
+
+    Args:
+        turn: The turn.
+        reasoning: Whether the environment lets the player think first; thoughts are not part of an action.
+
+    Raises:
+        ValueError: The reply was usable and yet holds no action in this style.
+    """
+    return extract_action(turn.action, reasoning=reasoning) if turn.valid else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transitions:
+    """Stored turns as arrays, episode by episode."""
+
+    keys: list[str]  # [S]
+    """The states, in order of first appearance."""
+    turn_S: Ints
+    """The turn of an episode that each state belongs to, from 0."""
+    potential_S: Floats
+    """The environment's potential in each state."""
+    pair_state_P: Ints
+    """The state of each pair of a state and an action."""
+    state_M: Ints
+    """The state in which each turn was played."""
+    pair_M: Ints
+    """What was played in it, as a pair."""
+    next_M: Ints
+    """The state it led to, `END` after the last turn of an episode."""
+    reward_M: Floats
+    """Its reward."""
+    to_go_M: Floats
+    """The rewards from it on to the end of the episode."""
+    own_M: Bools
+    """Whether the reference played it, and not an explorer."""
+    weight_M: Floats
+    """How much it counts in the odds of the replies to its state, in [0, 1]."""
+
+    @property
+    def visits(self) -> Ints:
+        """How many turns were played in each state, `[S]`."""
+        return np.bincount(self.state_M, minlength=len(self.keys))
+
+    def of_reference(self) -> Transitions:
+        """Return the same states and pairs with the turns of the reference alone."""
+        return self._of(self.own_M)
+
+    def without(self, episodes: Sequence[int]) -> Transitions:
+        """Return the same states and pairs without the turns of some episodes, numbered from 0 as they are stored."""
+        number_M = np.cumsum(self.turn_S[self.state_M] == 0) - 1
+        return self._of(~np.isin(number_M, episodes))
+
+    def _of(self, kept_M: Bools) -> Transitions:
+        names = ("state_M", "pair_M", "next_M", "reward_M", "to_go_M", "own_M", "weight_M")
+        return replace(self, **{name: getattr(self, name)[kept_M] for name in names})
+
+    @property
+    def starts(self) -> Ints:
+        """The states in which episodes begin, as positions in `keys`."""
+        return np.flatnonzero(self.turn_S == 0)
+
+    def followed_by(self, values_S: Floats) -> Floats:
+        """Return the reward of each turn and the value of the state it led to, `[M]`."""
+        return np.asarray(self.reward_M + np.append(values_S, 0.0)[self.next_M])
+
+
+def read_transitions(turns: Iterable[StoredTurn], *, reasoning: bool = False) -> Transitions:
+    """Read stored turns into arrays.
+
+    Actions are told apart by their text. Where several mean the same to the environment the values stay right, but each
+    is tried more rarely. Unusable replies are told apart by what they earn: that is the penalty of their
+    kind, and no luck.
+
+    Args:
+        turns: Whole episodes one after the other, as `ValueStore.turns` yields them, of one behaviour or of several.
+        reasoning: As in `played_action`.
+
+    Raises:
+        ValueError: There are no turns, an episode does not begin with turn 0, or a state's key does not hold the turns
+            left, so that values cannot be computed from the last turn back.
+    """
+    stored = list(turns)
+    if not stored:
+        raise ValueError("no stored turns")
+    states: dict[str, int] = {}
+    pairs: dict[tuple[int, str, float], int] = {}
+    state_M = [states.setdefault(turn.state_key, len(states)) for turn in stored]
+    actions = [played_action(turn, reasoning=reasoning) for turn in stored]
+    penalties = [0.0 if turn.valid else turn.reward for turn in stored]
+    pair_M = [pairs.setdefault(pair, len(pairs)) for pair in zip(state_M, actions, penalties, strict=True)]
+    names: dict[str, int] = {}
+    behaviour_M = [names.setdefault(turn.behaviour, len(names)) for turn in stored]
+    number_M = np.array([turn.turn for turn in stored])
+    turn_S, potential_S = np.zeros(len(states), np.int64), np.zeros(len(states))
+    turn_S[state_M], potential_S[state_M] = number_M, [turn.potential for turn in stored]
+    loose = np.flatnonzero(turn_S[state_M] != number_M)
+    if loose.size:
+        turn = stored[loose[0]]
+        raise ValueError(f"the state {turn.state_key!r} occurs at turn {turn.turn} and at turn "
+                         f"{turn_S[state_M[loose[0]]]}: its key must hold the turns left")  # fmt: skip
+    ends_M = np.append(number_M[1:] == 0, True)
+    if number_M[0] != 0 or (number_M[1:][~ends_M[:-1]] != number_M[:-1][~ends_M[:-1]] + 1).any():
+        raise ValueError("the turns are not whole episodes in order")
+    reward_M = np.array([turn.reward for turn in stored])
+    to_go_M = reward_M.copy()
+    for place in range(len(stored) - 2, -1, -1):
+        if not ends_M[place]:
+            to_go_M[place] += to_go_M[place + 1]
+    return Transitions(
+        keys=list(states),
+        turn_S=turn_S,
+        potential_S=potential_S,
+        pair_state_P=np.array([state for state, *_ in pairs]),
+        state_M=np.array(state_M),
+        pair_M=np.array(pair_M),
+        next_M=np.where(ends_M, END, np.roll(state_M, -1)),
+        reward_M=reward_M,
+        to_go_M=to_go_M,
+        own_M=np.array([turn.behaviour == REFERENCE for turn in stored]),
+        weight_M=turn_weights([turn.log_ratio for turn in stored], behaviour_M, state_M),
+    )
+
+
+def monte_carlo_values(transitions: Transitions, beta: float) -> Floats:
+    """Return the log-mean-exp of the returns that followed each state, `[S]`.
+
+    Without chance it tends to V*; with chance to the larger V^E. Infinite `beta` gives the mean return of the
+    reference, which is at most V*. What follows depends on who plays on, so the reference's own turns alone are used; a
+    state that only explorers reached has nan.
+
+    Args:
+        transitions: The stored turns.
+        beta: Temperature, as in `log_mean_exp`.
+    """
+    own, values_S = transitions.of_reference(), np.full(len(transitions.keys), np.nan)
+    states, state_M = np.unique(own.state_M, return_inverse=True)
+    values_S[states] = grouped_log_mean_exp(own.to_go_M, np.ones_like(own.to_go_M), state_M, len(states), beta)
+    return values_S
+
+
+def soft_values(transitions: Transitions, beta: float, strength: float) -> Floats:
+    """Return V* of every state by empirical soft value iteration, `[S]`.
+
+    Consistent with chance as without. What comes of a reply is the mean over all who tried it, explorers included;
+    its odds are the reference's, by the weights of the turns (`importance`); where these vanish, it is left out.
+
+    A reply tried once took its luck for what it always brings, and the soft maximum prefers the lucky ones; so each
+    Q(s, u) is averaged with `strength` pseudo-visits that earned the reference's mean in its state, and that mean with
+    as many that earned the mean of the bucket: all states of the same turn and potential, of whichever instance. That
+    leads from the plain estimate, at 0, to the mean of the bucket, as `strength` grows. Where nothing was tried twice,
+    and by the reference alone, the plain estimate is the log-mean-exp of the returns.
+
+    Args:
+        transitions: The stored turns.
+        beta: Temperature, as in `log_mean_exp`, in the unit of the rewards.
+        strength: Pseudo-visits of each pair of state and action, at least 0; 0.5 to 1 does well for dozens of
+            episodes of an instance, and with thousands it hardly matters.
+
+    Raises:
+        ValueError: `beta` or `strength` is out of range.
+    """
+    check_strength(strength)
+    values_S = np.zeros(len(transitions.keys))
+    turn_M = transitions.turn_S[transitions.state_M]
+    for turn in reversed(range(int(turn_M.max()) + 1)):
+        now_M = turn_M == turn
+        states, state_M = np.unique(transitions.state_M[now_M], return_inverse=True)
+        pairs, pair_M = np.unique(transitions.pair_M[now_M], return_inverse=True)
+        state_P = np.searchsorted(states, transitions.pair_state_P[pairs])
+        target_M = transitions.followed_by(values_S)[now_M]
+        weight_M = transitions.weight_M[now_M]
+        visits_P, weight_P = np.bincount(pair_M), np.bincount(pair_M, weight_M)
+        bucket_S = np.unique(transitions.potential_S[states].round(DECIMALS), return_inverse=True)[1]
+        weight_S, sum_S = np.bincount(state_M, weight_M), np.bincount(state_M, weight_M * target_M)
+        alike_S = (np.bincount(bucket_S, sum_S) / np.bincount(bucket_S, weight_S))[bucket_S]
+        pooled_S = (sum_S + strength * alike_S) / (weight_S + strength)
+        q_P = (np.bincount(pair_M, target_M) + strength * pooled_S[state_P]) / (visits_P + strength)
+        given_P = weight_P > 0
+        values_S[states] = grouped_log_mean_exp(q_P[given_P], weight_P[given_P], state_P[given_P], len(states), beta)
+    return values_S

@@ -1,0 +1,351 @@
+"""The value store: every episode of stage 1, kept raw in one SQLite file.
+
+Values are cheap to compute and depend on the temperature and the estimator; episodes are what costs. So the store keeps
+returns and turns, never values, and any estimate can be made anew. A store belongs to one set-up, named by its
+fingerprint (reference weights, tokenizer, chat format, temperature, environment, reward, turn limit): opening it with
+another one is an error, because its samples would answer a different question. Explorers may play for it as well, each
+under a name of its own; whoever does not ask for them by name reads the reference's episodes alone.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from turngym.agents.episode import Episode
+from turngym.trainers.stage_one.store_rows import (
+    INSERT_EPISODE,
+    INSERT_TURN,
+    MERGE_EPISODES,
+    MERGE_TURNS,
+    REFERENCE,
+    STORED_TURN,
+    TABLES,
+    StoredStart,
+    StoredTurn,
+    StoreSummary,
+    check_episode,
+    reply_log_ratios,
+    stored_turn,
+    transaction,
+    turn_rows,
+)
+
+SCHEMA = 3
+APPLICATION_ID = 0x74676D76
+"""Written into the file's header ("tgmv"), so that a database of another program is recognised."""
+
+
+class ValueStoreError(ValueError):
+    """The file cannot be used as a value store."""
+
+
+class ValueStoreMismatch(ValueStoreError):
+    """The store holds samples of another set-up."""
+
+
+def differences(stored: Mapping[str, str], here: Mapping[str, str], where: str) -> str:
+    """Return what differs between two fingerprints, in words; nothing where they are the same.
+
+    Args:
+        stored: That of another store.
+        here: That of this one.
+        where: Where the other one is.
+    """
+    return "; ".join(
+        f"{name} is {stored.get(name, '(absent)')!r} {where}, {here.get(name, '(absent)')!r} here"
+        for name in sorted(stored.keys() | here.keys())
+        if stored.get(name) != here.get(name)
+    )
+
+
+class ValueStore:
+    """Episodes on disk, for one set-up.
+
+    Use it as a context manager, or call `close`. Stopping at any moment, `kill -9` included, loses at most the batch
+    being added; adding it again continues where it stopped.
+
+    Args:
+        path: The SQLite file; it and its folder are created where absent.
+        fingerprint: Names and values of everything the samples depend on; None takes a store as it is, and its own.
+
+    Raises:
+        ValueStoreMismatch: The file belongs to another set-up; the message names each difference.
+        ValueStoreError: The file is damaged, of another program or of another schema; or absent, without a fingerprint.
+    """
+
+    def __init__(self, path: str | Path, fingerprint: Mapping[str, str] | None) -> None:
+        self.path = Path(path)
+        if fingerprint is None and not self.path.is_file():
+            raise ValueStoreError(f"there is no value store {self.path}")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # Autocommit: `transaction` says where a transaction begins and ends.
+            self._database = sqlite3.connect(self.path, timeout=30.0, isolation_level=None)
+        except sqlite3.Error as error:
+            raise ValueStoreError(f"the value store {self.path} cannot be opened: {error}") from error
+        try:
+            self.fingerprint = self._open(fingerprint)
+        except sqlite3.Error as error:
+            self._database.close()
+            raise ValueStoreError(
+                f"{self.path} is not a usable value store ({error}); "
+                "move it away to sample the reference anew, or restore it from a checkpoint"
+            ) from error
+        except ValueStoreError:
+            self._database.close()
+            raise
+
+    def __enter__(self) -> Self:
+        """Return the store itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the store."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; the store cannot be used after."""
+        self._database.close()
+
+    def add(
+        self,
+        episodes: Iterable[Episode],
+        behaviour: str = REFERENCE,
+        ref_logprobs: Sequence[Sequence[float]] | None = None,
+    ) -> int:
+        """Store episodes of one behaviour, all of them or, on an error, none.
+
+        An episode already held, by behaviour, split, instance and seed, is left as it is.
+
+        Args:
+            episodes: Those of an explorer are recorded with the sampler's log-probabilities.
+            behaviour: Who played: the reference, or any name that stands for one policy.
+            ref_logprobs: For each episode of an explorer the reference's log-probability of each of its replies, nats.
+
+        Returns:
+            How many were new.
+
+        Raises:
+            ValueError: An episode ended in an error, so that its return says nothing about the policy, or holds a
+                reward that is not finite or a seed beyond 63 bits; an explorer's log-probability is missing or not
+                finite; the reference comes with log-probabilities, or an explorer without.
+        """
+        if behaviour == REFERENCE and ref_logprobs is not None:
+            raise ValueError(f"{REFERENCE!r} is no explorer; add its episodes without ref_logprobs")
+        if behaviour != REFERENCE and ref_logprobs is None:
+            raise ValueError(
+                f"{behaviour!r} is not the reference; say with ref_logprobs how likely its replies were to it"
+            )
+        batch = list(episodes)
+        for episode in batch:
+            check_episode(episode)
+        if ref_logprobs is None:
+            ratios = [[0.0] * len(episode.turns) for episode in batch]
+        else:
+            ratios = [reply_log_ratios(*pair) for pair in zip(batch, ref_logprobs, strict=True)]
+        with transaction(self._database):
+            return sum(self._insert(behaviour, *pair) for pair in zip(batch, ratios, strict=True))
+
+    def merge(self, path: str | Path) -> int:
+        """Take over the episodes of another store of the same set-up, such as a run with another seed has filled.
+
+        Episodes held already, by behaviour, split, instance and seed, are left as they are; the others are numbered on.
+        All are taken or, on an error, none.
+
+        Returns:
+            How many were new.
+
+        Raises:
+            ValueStoreMismatch: The other store belongs to another set-up; the message names each difference.
+            ValueStoreError: The other file is absent or unusable.
+        """
+        if not Path(path).is_file():
+            raise ValueStoreError(f"there is no value store {path} to merge")
+        if self.path.samefile(path):  # it would wait for its own lock
+            return 0
+        with ValueStore(path, None) as other:
+            unlike = differences(other.fingerprint, self.fingerprint, "there")
+        if unlike:
+            raise ValueStoreMismatch(f"{path} cannot be merged, its samples are of another set-up: {unlike}")
+        self._database.execute("ATTACH DATABASE ? AS other", (str(path),))
+        try:
+            with transaction(self._database):
+                (last,) = self._database.execute("SELECT COALESCE(MAX(id), 0) FROM episodes").fetchone()
+                self._database.execute(MERGE_EPISODES)
+                self._database.execute(MERGE_TURNS, (last,))
+                (added,) = self._database.execute("SELECT COUNT(*) FROM episodes WHERE id > ?", (last,)).fetchone()
+        finally:
+            self._database.execute("DETACH DATABASE other")
+        return int(added)
+
+    def behaviours(self, split: str = "train") -> list[str]:
+        """Return who has played, the reference first."""
+        query = "SELECT DISTINCT behaviour FROM episodes WHERE split = ? ORDER BY behaviour != ?, behaviour"
+        return [name for (name,) in self._database.execute(query, (split, REFERENCE))]
+
+    def sampled_tokens(self) -> int:
+        """Return how many tokens players have sampled, in the episodes of all behaviours and splits."""
+        return int(self._database.execute("SELECT COALESCE(SUM(num_sampled), 0) FROM episodes").fetchone()[0])
+
+    def returns(self, split: str = "train") -> dict[int, list[float]]:
+        """Return the reference's returns of every instance, ordered by instance and sample, to the last bit."""
+        rows = self._database.execute(
+            "SELECT instance, total_return FROM episodes WHERE behaviour = ? AND split = ? ORDER BY instance, sample",
+            (REFERENCE, split),
+        )
+        returns: dict[int, list[float]] = {}
+        for index, total in rows:
+            returns.setdefault(index, []).append(total)
+        return returns
+
+    def counts(self, split: str = "train", behaviour: str = REFERENCE) -> dict[int, int]:
+        """Return how many episodes of every instance a behaviour has played."""
+        return dict(self._by_instance("COUNT(*)", behaviour, split))
+
+    def success_rates(self, split: str = "train") -> dict[int, float]:
+        """Return the share of every instance's episodes that the reference solved."""
+        return dict(self._by_instance("AVG(success)", REFERENCE, split))
+
+    def starts(self, split: str = "train") -> Iterator[StoredStart]:
+        """Yield the start of every instance and how often the reference solves it, in ascending order."""
+        rows = self._database.execute(
+            "SELECT instance, MIN(potential), AVG(success) FROM turns JOIN episodes ON episode = id "
+            "WHERE behaviour = ? AND split = ? AND turn = 0 GROUP BY instance ORDER BY instance",
+            (REFERENCE, split),
+        )
+        for instance, potential, success in rows:
+            yield StoredStart(instance=instance, potential=potential, success=success)
+
+    def turns(
+        self, index: int | None = None, split: str = "train", behaviour: str | None = REFERENCE
+    ) -> Iterator[StoredTurn]:
+        """Yield the turns of an instance's episodes, or of all, in order of instance, behaviour, sample and turn.
+
+        Args:
+            index: The instance; None for all.
+            split: Its split.
+            behaviour: Who played; None for all, the reference's turns before those of the others.
+        """
+        rows = self._database.execute(
+            f"SELECT {STORED_TURN} FROM turns JOIN episodes ON episode = id "  # noqa: S608 - names of columns
+            "WHERE split = ? AND instance = COALESCE(?, instance) AND behaviour = COALESCE(?, behaviour) "
+            "ORDER BY behaviour != ?, instance, behaviour, sample, turn",
+            (split, index, behaviour, REFERENCE),
+        )
+        yield from map(stored_turn, rows)
+
+    def episodes(self, split: str = "train") -> Iterator[Episode]:
+        """Yield the reference's episodes as they were played, tokens and all, in order of instance and sample."""
+        rows = self._database.execute(
+            "SELECT record FROM episodes WHERE behaviour = ? AND split = ? ORDER BY instance, sample",
+            (REFERENCE, split),
+        )
+        for (record,) in rows:
+            yield Episode.from_json(zlib.decompress(record))
+
+    def summary(self, split: str = "train", behaviour: str = REFERENCE) -> StoreSummary:
+        """Return what the store holds of a split by a behaviour, for a table or a log."""
+        episodes, instances, tokens, mean_return, success_rate = self._database.execute(
+            "SELECT COUNT(*), COUNT(DISTINCT instance), COALESCE(SUM(num_tokens), 0), AVG(total_return), AVG(success) "
+            "FROM episodes WHERE behaviour = ? AND split = ?",
+            (behaviour, split),
+        ).fetchone()
+        turns, task_return = self._database.execute(
+            "SELECT COUNT(*), COALESCE(SUM(task_reward), 0.0) FROM turns JOIN episodes ON episode = id "
+            "WHERE behaviour = ? AND split = ?",
+            (behaviour, split),
+        ).fetchone()
+        return StoreSummary(
+            episodes=episodes,
+            instances=instances,
+            turns=turns,
+            tokens=tokens,
+            mean_return=math.nan if mean_return is None else mean_return,
+            mean_task_return=task_return / episodes if episodes else math.nan,
+            success_rate=math.nan if success_rate is None else success_rate,
+        )
+
+    def _by_instance(self, figure: str, behaviour: str, split: str) -> sqlite3.Cursor:
+        return self._database.execute(
+            f"SELECT instance, {figure} FROM episodes "  # noqa: S608 - aggregates of columns
+            "WHERE behaviour = ? AND split = ? GROUP BY instance ORDER BY instance",
+            (behaviour, split),
+        )
+
+    def _open(self, fingerprint: Mapping[str, str] | None) -> dict[str, str]:
+        """Create the tables in an empty file; otherwise make sure that the file is ours, whole and of this set-up."""
+        if fingerprint is not None:
+            with transaction(self._database):
+                if self._database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone() == (0,):
+                    self._create(fingerprint)
+        self._check_file()
+        stored = dict(self._database.execute("SELECT name, value FROM fingerprint"))
+        if fingerprint is not None:
+            self._check_fingerprint(stored, fingerprint)
+        # A log beside the file keeps readers and a killed writer apart. Losing power may lose the last batches, never
+        # the file, and a lost batch is simply sampled again; so the log need not reach the disk at every commit.
+        self._database.execute("PRAGMA journal_mode = WAL")
+        self._database.execute("PRAGMA synchronous = NORMAL")
+        return stored
+
+    def _create(self, fingerprint: Mapping[str, str]) -> None:
+        for statement in filter(str.strip, TABLES.split(";")):
+            self._database.execute(statement)
+        self._database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        self._database.execute(f"PRAGMA user_version = {SCHEMA}")
+        self._database.executemany("INSERT INTO fingerprint VALUES (?, ?)", fingerprint.items())
+
+    def _check_file(self) -> None:
+        if self._pragma("application_id") != APPLICATION_ID:
+            raise ValueStoreError(f"{self.path} is a database of another program, not a value store; give another path")
+        schema = self._pragma("user_version")
+        if schema != SCHEMA:
+            raise ValueStoreError(
+                f"{self.path} has schema {schema}, this version reads {SCHEMA}; give another path to sample anew"
+            )
+        verdict = self._pragma("quick_check(1)")
+        if verdict != "ok":
+            raise ValueStoreError(f"the value store {self.path} is damaged ({verdict}); restore it from a checkpoint")
+
+    def _check_fingerprint(self, stored: Mapping[str, str], here: Mapping[str, str]) -> None:
+        if unlike := differences(stored, here, "in the store"):
+            raise ValueStoreMismatch(
+                f"the value store {self.path} holds samples of another set-up: {unlike}. "
+                "Go back to those settings, or give another path to sample the reference anew"
+            )
+
+    def _insert(self, behaviour: str, episode: Episode, log_ratios: Sequence[float]) -> bool:
+        """Store one episode and return whether it is new."""
+        place = (behaviour, episode.split, int(episode.index))
+        (sample,) = self._database.execute(
+            "SELECT COUNT(*) FROM episodes WHERE behaviour = ? AND split = ? AND instance = ?", place
+        ).fetchone()
+        cursor = self._database.execute(
+            INSERT_EPISODE,
+            (
+                *place,
+                sample,
+                int(episode.seed),
+                float(episode.total_reward),
+                bool(episode.success),
+                len(episode.token_ids),
+                episode.num_sampled,
+                str(episode.status),
+                zlib.compress(episode.to_json().encode("ascii")),
+            ),
+        )
+        if cursor.rowcount == 0:
+            return False
+        self._database.executemany(INSERT_TURN, turn_rows(cursor.lastrowid, episode, log_ratios))
+        return True
+
+    def _pragma(self, name: str) -> Any:
+        return self._database.execute(f"PRAGMA {name}").fetchone()[0]
