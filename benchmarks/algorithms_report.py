@@ -188,7 +188,9 @@ SUMMARY = """Ahead of and behind so many of the others, where the interval of th
 not corrected for their number. The best of the others is picked after the fact, by its mean, which flatters it.
 """
 PARTS = """Its parts, and what may stand beside them or in their place, on the seeds on which they were tried: compare
-by the column of paired differences. "lambda 1", "lambda 0" and those with V\\* are without stage-1 reuse too:
+by the column of paired differences. The rows of astarpo_lambda are from when it still learned
+from the episodes of stage 1 in its first steps; "without stage-1 reuse" is what it is now, and so are "lambda 1",
+"lambda 0" and those with V\\*:
 """
 TOLD = """Others that are told of progress too: shaped by the potential that the values of astarpo_lambda are told of,
 or automatically, by V\\* of states, with the tokens of stage 1; at the learning rate that they have without:

@@ -12,12 +12,12 @@ Overrides = Mapping[str, Mapping[str, Any]]
 """Settings by section, as on the command line."""
 ALGORITHMS: dict[str, Overrides] = {
     "astarpo_lambda": {
-        "astarpo": {"objective": "astarpo_turn", "reference_steps": 8},
+        "astarpo": {"objective": "astarpo_turn"},
         "objectives": {"baseline": "state_tracker", "turn_lambda": 0.5, "optimal_baseline": True},
     },
 }
 """Names beyond those of the objectives. `astarpo_lambda` is A*PO turn by turn with everything that belongs to it: soft
-returns tracked per state, bootstrapping, centred advantages, and stage 1 learned from."""
+returns tracked per state, bootstrapping and centred advantages."""
 
 
 def with_overrides(config: TrainConfig, overrides: Overrides) -> TrainConfig:

@@ -153,22 +153,12 @@ class AstarpoConfig:
     """Parts of a batch, each with an optimizer step of its own; groups stay together."""
     updates_per_batch: int = 1
     """How often a batch is gone through; more than once is for objectives that clip the ratio to the sampler."""
-    reference_steps: int = 0
-    """First steps of every round that learn from the episodes of its stage 1 and play none, as far as these fill whole
-    batches. The first of them is exactly on-policy, the others are weighted by the truncated likelihood ratio of policy
-    to reference."""
     reset_every: int = 0
     """Steps of a round, after which the policy as it is becomes the reference and stage 1 is run anew for it; 0 never.
     With chance as without, rounds that each end at their optimum, at temperatures b, lead to the optimum of the first
     reference at 1 / sum(1 / b), and V* there is the mean of V* over the rounds, each at its b, weighted by 1 / b."""
     fresh_share: float = 0.75
     """Share of the prompts that were never played before; the rest comes from the pool of stage 1."""
-    fresh_candidates: int = 1
-    """Instances looked at for each fresh prompt, before anything is played. The prompts are drawn from them by the
-    running success from starts of the same potential; 1 takes fresh instances as they come."""
-    frontier_share: float = 0.0
-    """Share of the prompts drawn evenly from the frontier: the instances of the pool that were never solved so far. The
-    others, and what the frontier is too small for, are drawn as `fresh_share` says."""
     beta: float = 0.05
     """KL temperature at the first step, in units of the reward range."""
     beta_final: float = 0.005

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import torch
 
-from turngym.agents.episode import Episode
 from turngym.agents.language_model import LanguageModel
 from turngym.trainers.baselines.states import StateValues
 from turngym.trainers.config import TrainConfig
@@ -30,16 +29,12 @@ class Learner:
     """The value of every instance: V* of stage 1, then followed through the soft returns that are seen."""
     pool: Sequence[int]
     """The training instances that are played again and again; those that stage 1 has sampled, if it ran."""
-    reference_episodes: Sequence[Episode] = ()
-    """The episodes of stage 1, for steps that learn from them."""
     transitions: Transitions | None = None
     """The turns of stage 1, for a baseline that knows states."""
     states: StateValues | None = None
     """The values of states, for such a baseline."""
     potential: StateValues | None = None
     """V* of stage 1 of the states, where rewards are shaped by it."""
-    starts: StateValues = field(default_factory=StateValues)
-    """The success from starts, by which fresh instances are chosen."""
     critic: torch.nn.Linear | None = None
     """The value head, for an objective that has one."""
     step: int = 0
@@ -51,7 +46,7 @@ class Learner:
     generated_tokens: int = 0
     """Tokens sampled so far, in stage 1 and here."""
     fresh_instances: int = 0
-    """How many fresh instances may have been looked at so far, in each level of a curriculum."""
+    """How many fresh instances may have been played so far, in each level of a curriculum."""
     counted_references: list[str] = field(default_factory=list)
     """The references whose stage 1 is among them, by their weights."""
     rollbacks: int = 0

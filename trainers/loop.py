@@ -41,15 +41,13 @@ from turngym.trainers.objectives import (
     step_settings,
 )
 from turngym.trainers.prompts.curriculum import by_level, outcomes
-from turngym.trainers.prompts.sampler import STAGE_TWO_STREAM, choose_instances, follow_start
+from turngym.trainers.prompts.sampler import choose_instances
 from turngym.trainers.rollouts import model_player, play
 from turngym.trainers.schedules import (
     current_beta,
     current_learning_rate,
     current_temperature,
     finished,
-    reused_steps,
-    reuses_stage_one,
     round_over,
     step_of_round,
 )
@@ -87,12 +85,8 @@ def learn(
     while not finished(learner, config) and not round_over(learner, config):
         started = time.perf_counter()
         agent.policy_version, agent.temperature = learner.step, current_temperature(learner, config)
-        reused = reuses_stage_one(learner, config)
-        if reused:
-            played = [learner.reference_episodes[place] for place in reference_batch(learner, config)]
-        else:
-            parts = by_level(choose_instances(learner, config), config)
-            played = [episode for part, level in parts for episode in play(agent, part, level, shaped=True)]
+        parts = by_level(choose_instances(learner, config), config)
+        played = [episode for part, level in parts for episode in play(agent, part, level, shaped=True)]
         episodes = [episode for episode in played if not episode.status.is_error() and episode.num_sampled]
         if not episodes:
             reason = next((episode.error for episode in played if episode.error), "the context is too short to reply")
@@ -108,10 +102,9 @@ def learn(
             write_episodes(failure_file, episodes)
             raise
         learner.step += 1
-        if not reused:
-            follow(learner, episodes, log_ratio_BK, settings.beta)
-            learner.generated_tokens += sum(episode.num_sampled for episode in played)
-            learner.fresh_instances += stage.batch_size * stage.fresh_candidates
+        follow(learner, episodes, log_ratio_BK, settings.beta)
+        learner.generated_tokens += sum(episode.num_sampled for episode in played)
+        learner.fresh_instances += stage.batch_size
         numbers |= measured | {
             "step": learner.step,
             "rollbacks": learner.rollbacks,
@@ -126,27 +119,18 @@ def learn(
 
 
 def follow(learner: Learner, episodes: Sequence[Episode], log_ratio_BK: Sequence[Sequence[float]], beta: float) -> None:
-    """Let the values and successes of instances, starts and states follow the episodes that were learned from."""
+    """Let the values and successes of instances and states follow the episodes that were learned from."""
     for episode, log_ratio_K in zip(episodes, log_ratio_BK, strict=True):
         soft_return = episode.total_reward - beta * sum(log_ratio_K)
         learner.tracker.update(episode.index, soft_return, success=episode.success)
         learner.tracker.remember(episode.index, episode.total_reward)
-        follow_start(learner.starts, episode)
         if learner.states is not None:
             learner.states.follow(episode, [beta * log_ratio for log_ratio in log_ratio_K])
 
 
 def measure(learner: Learner, episodes: Sequence[Episode], config: TrainConfig) -> dict[str, Any]:
-    """Return what the episodes of a step show about the policy that played them, before it learns from them.
-
-    Those of stage 1 show what the reference does, so of a step that learns from them there is the frontier alone.
-    """
-    numbers: dict[str, Any] = {}
-    if config.astarpo.frontier_share:
-        numbers["frontier"] = len(learner.tracker.unsolved(learner.pool))
-    if reuses_stage_one(learner, config):
-        return numbers
-    numbers |= measure_rollouts(episodes, learner.tracker) | outcomes(episodes, config)
+    """Return what the episodes of a step show about the policy that played them, before it learns from them."""
+    numbers: dict[str, Any] = measure_rollouts(episodes, learner.tracker) | outcomes(episodes, config)
     numbers["turns"] = float(np.mean([len(episode.turns) for episode in episodes]))
     for name in ("valid", "well_formed"):
         numbers[name] = float(np.mean([getattr(turn, name) for episode in episodes for turn in episode.turns]))
@@ -158,26 +142,11 @@ def measure(learner: Learner, episodes: Sequence[Episode], config: TrainConfig) 
     return numbers
 
 
-def reference_batch(learner: Learner, config: TrainConfig) -> list[int]:
-    """Return which episodes of stage 1 a step learns from; each is used once, until a rollback draws them anew."""
-    rng = np.random.default_rng([config.run.seed, STAGE_TWO_STREAM, *learner.repeats])
-    order: list[int] = rng.permutation(len(learner.reference_episodes)).tolist()
-    first = step_of_round(learner, config) * config.astarpo.batch_size
-    return order[first : first + config.astarpo.batch_size]
-
-
 def value_states(learner: Learner, config: TrainConfig, settings: Settings) -> None:
-    """Estimate V* of the states at the temperature of the step; a baseline that follows the policy only begins so.
-
-    A value must not rest on an episode that it judges: while stage 1 is learned from, it comes from the episodes of
-    stage 1 that the step does not learn from.
-    """
+    """Estimate V* of the states at the temperature of the step; a baseline that follows the policy only begins so."""
     if learner.transitions is None:
         return
-    if reuses_stage_one(learner, config):
-        others = learner.transitions.without(reference_batch(learner, config))
-        learner.states = stage_one_states(others, settings.beta, config.values)
-    elif settings.baseline == "state_vstar" or step_of_round(learner, config) == reused_steps(learner, config):
+    if settings.baseline == "state_vstar" or step_of_round(learner, config) == 0:
         learner.states = stage_one_states(learner.transitions, settings.beta, config.values)
 
 
@@ -257,7 +226,6 @@ def update(
         tracker=learner.tracker,
         objective=objective,
         settings=settings,
-        on_policy=not reuses_stage_one(learner, config),
     )
     return numbers, log_ratio_BK
 
@@ -325,8 +293,6 @@ def accumulate(
             samples.select(batch.members), logp_N=live_N, critic_N=critic_N, tokens_per_episode=tokens / count
         )
         loss_B = objective.loss(part, settings)
-        if reuses_stage_one(learner, config):
-            loss_B = loss_B * part.per_episode(live_N.detach() - part.old_logp_N).exp().clamp(max=1.0)
         loss = loss_B.sum() / count
         loss.backward()  # type: ignore[no-untyped-call]
         total_loss += float(loss.detach())

@@ -22,8 +22,6 @@ def restore(learner: Learner, checkpoint: Checkpoint) -> None:
     learner.states = StateValues() if "states" in checkpoint.extra else None
     if learner.states is not None:
         learner.states.load_state_dict(checkpoint.extra["states"])
-    if "starts" in checkpoint.extra:
-        learner.starts.load_state_dict(checkpoint.extra["starts"])
     if learner.critic:
         load_critic(learner.critic, checkpoint.policy)
 

@@ -46,7 +46,6 @@ from turngym.trainers.loop import learn
 from turngym.trainers.monitoring.alarms import Alarm, AlarmError, check_action
 from turngym.trainers.objectives import chosen_objective, needs_stage_one
 from turngym.trainers.prompts.curriculum import check_levels, make_tracker
-from turngym.trainers.prompts.sampler import check_prompts
 from turngym.trainers.references import (
     frozen_copy,
     load_reference,
@@ -93,12 +92,10 @@ def train(config: TrainConfig, folder: Path, progress: Progress, *, resume: bool
         AlarmError: An alarm ended the run; it can be resumed past the alarm.
         WarmStartError: The base never reached its success band.
         NonFiniteError: Learning became unstable; the last good checkpoint is intact.
-        ValueError: `monitors.on_alarm` is unknown, a level of the curriculum cannot be played, or
-            `astarpo.fresh_candidates` is out of range.
+        ValueError: `monitors.on_alarm` is unknown or a level of the curriculum cannot be played.
         KeyboardInterrupt: The user interrupted; the run can be resumed, in stage 2 from the very step.
     """
     check_levels(config)
-    check_prompts(config)
     check_action(config)
     torch.set_num_threads(config.run.threads)
     metrics = Metrics(folder / "metrics.jsonl")
@@ -178,7 +175,7 @@ def prepare_learner(
     critic = make_critic(policy) if objective.returns else None
     learner = Learner(
         policy=policy, reference=reference, optimizer=make_optimizer(policy, config, critic), tracker=known.tracker,
-        pool=known.pool, starts=known.starts, reference_episodes=known.episodes, transitions=known.transitions,
+        pool=known.pool, transitions=known.transitions,
         potential=known.potential, critic=critic, round=number,
     )  # fmt: skip
     if checkpoint is None:
@@ -226,14 +223,12 @@ def reset_reference(learner: Learner, config: TrainConfig, folder: Path, metrics
 
 
 def enter_round(learner: Learner, number: int, reference: LanguageModel, known: StageOne | None) -> None:
-    """Put the learner at the start of a round; without a stage 1, its tracker goes on: it knows successes alone."""
+    """Put the learner at the start of a round; without a stage 1, its tracker goes on."""
     learner.round, learner.reference = number, reference
     if known is not None:
         known.tracker.follow_on(learner.tracker.state_dict())
-        known.starts.follow_on(learner.starts)
         learner.tracker, learner.pool = known.tracker, known.pool
-        learner.starts, learner.potential = known.starts, known.potential
-        learner.reference_episodes, learner.transitions, learner.states = known.episodes, known.transitions, None
+        learner.potential, learner.transitions, learner.states = known.potential, known.transitions, None
 
 
 def run_round(learner: Learner, config: TrainConfig, folder: Path, metrics: Metrics, progress: Progress) -> None:
@@ -345,7 +340,6 @@ def checkpoint_learner(learner: Learner, config: TrainConfig, folder: Path) -> N
     stores = {name: folder / name for name in map(store_name, range(1, learner.round + 1))}
     extra: dict[str, Any] = {
         "tracker": learner.tracker.state_dict(),
-        "starts": learner.starts.state_dict(),
         "alarms": learner.alarms.state_dict(),
         **{name: getattr(learner, name) for name in COUNTS},
     }

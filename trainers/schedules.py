@@ -25,20 +25,6 @@ def round_over(learner: Learner, config: TrainConfig) -> bool:
     return 0 < config.astarpo.reset_every <= step_of_round(learner, config)
 
 
-def reused_steps(learner: Learner, config: TrainConfig) -> int:
-    """Return how many steps of the round learn from episodes of stage 1: those asked for, as far as these fill batches.
-
-    One batch is not enough, since its values come from the others.
-    """
-    full = len(learner.reference_episodes) // config.astarpo.batch_size
-    return min(config.astarpo.reference_steps, full) if full > 1 else 0
-
-
-def reuses_stage_one(learner: Learner, config: TrainConfig) -> bool:
-    """Whether the step that the learner stands before learns from episodes of stage 1."""
-    return step_of_round(learner, config) < reused_steps(learner, config)
-
-
 def position(learner: Learner, config: TrainConfig) -> float:
     """Return where the schedules stand, from 0 to 1: in steps, or in tokens if these will be spent first."""
     stage = config.astarpo

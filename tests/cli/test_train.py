@@ -200,7 +200,7 @@ def test_a_dry_run_touches_nothing_and_prints_a_configuration(
 def test_a_dry_run_names_everything_that_is_played(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = (
         "--algorithm astarpo_turn --objectives.baseline state_tracker --astarpo.max-tokens 5000 "
-        "--astarpo.reference-steps 4 --astarpo.reset-every 20 --values.explorer-temperatures 1.5 2.5"
+        "--astarpo.reset-every 20 --values.explorer-temperatures 1.5 2.5"
     )
     levels = ["--curriculum.levels", '[{"size": 3}]']
     assert main(["train", "FrozenLake", "--dry-run", *flags.split(), *levels]) == 0
@@ -208,7 +208,7 @@ def test_a_dry_run_names_everything_that_is_played(tmp_path: Path, capsys: pytes
     assert "512 more, explorers: temperature 1.5, temperature 2.5\n" in text
     assert (
         "# 3. stage 2: 200 steps of 128 episodes, objective astarpo_turn, at most 5000 generated tokens, "
-        "4 steps on episodes of stage 1, easier levels: 1, a new reference and its stage 1 every 20 steps\n"
+        "easier levels: 1, a new reference and its stage 1 every 20 steps\n"
     ) in text
     (tmp_path / "again.toml").write_text(text)  # long lines stay comments
     assert read_config(tmp_path / "again.toml").astarpo.reset_every == 20
@@ -230,10 +230,10 @@ def test_an_algorithm_brings_its_settings_which_give_way(capsys: pytest.CaptureF
     assert main(words) == 0
     text = capsys.readouterr().out
     assert 'objective = "astarpo_turn"' in text and "runs/multiplication_steps-astarpo_lambda-seed0" in text
-    assert 'baseline = "state_tracker"' in text and "turn_lambda = 0.5" in text and "reference_steps = 8" in text
+    assert 'baseline = "state_tracker"' in text and "turn_lambda = 0.5" in text
     assert main([*words, "--objectives.turn-lambda", "0.8", "--run.name", "other"]) == 0
     text = capsys.readouterr().out
-    assert "turn_lambda = 0.8" in text and "reference_steps = 8" in text and "runs/other" in text
+    assert "turn_lambda = 0.8" in text and "runs/other" in text
 
 
 def test_a_preset_gives_way_to_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from tests.trainers.harness import metric_lines as lines
 
-from turngym.agents.episode import Episode
 from turngym.agents.language_model import LanguageModel
 from turngym.agents.rollout import Instance
 from turngym.trainers import loop, run
@@ -21,7 +20,6 @@ from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import MonitorsConfig, TrainConfig
 from turngym.trainers.instances import FRESH_INSTANCES, TARGET, level_of
 from turngym.trainers.learner import Learner
-from turngym.trainers.loop import reference_batch
 from turngym.trainers.monitoring.alarms import Alarm, AlarmError, Alarms
 from turngym.trainers.prompts.sampler import choose_instances
 from turngym.trainers.reporting.metrics import Metrics
@@ -330,18 +328,6 @@ def test_a_repeated_step_meets_other_draws(tiny: TrainConfig, folder: Path, monk
     fresh = [instance.index for instance in played if instance.index >= FRESH_INSTANCES]
     assert len(set(fresh)) == len(fresh) and set(map(level_of, fresh)) == {TARGET}
     assert len({instance.seed for instance in played}) == len(played)
-
-
-def test_after_a_rollback_stage_one_is_drawn_anew(tiny: TrainConfig, folder: Path) -> None:
-    learner = learn(replace(tiny, astarpo=replace(tiny.astarpo, steps=1)), folder)
-    learner.reference_episodes, learner.step = [Episode(env_id="x", split="train", index=0, seed=0)] * 64, 0
-    draws = []
-    for learner.rollbacks in range(3):
-        draws.append(reference_batch(learner, tiny))
-        learner.step = 1
-        assert not set(draws[-1]) & set(reference_batch(learner, tiny))
-        learner.step = 0
-    assert len({tuple(sorted(draw)) for draw in draws}) == 3
 
 
 # Killed around a rollback ---------------------------------------------------------------------------------------

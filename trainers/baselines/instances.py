@@ -96,7 +96,6 @@ class ValueTracker:
             int(index): _Average(float(value), success_rates.get(int(index), pool_success), weight=float(count))
             for index, value, count in zip(estimates.instances, estimates.values, estimates.counts, strict=True)
         }
-        self._solved = {index for index, rate in success_rates.items() if rate > 0}
         self._returns: dict[int, float] = {}
         self._first = {index: average.value for index, average in self._instances.items()}
         self._first_of_pool = estimates.prior
@@ -141,8 +140,6 @@ class ValueTracker:
         if average is not None:
             average.update(soft_return, success, self.memory)
         self._pool.update(soft_return, success, self.pool_memory)
-        if success and index < FRESH_INSTANCES:
-            self._solved.add(index)
 
     def remember(self, index: int, total_return: float) -> None:
         """Keep the return of the last episode of an instance, if it is one that is played again and again."""
@@ -153,10 +150,6 @@ class ValueTracker:
         """Return what `remember` was last told of an instance, None if nothing."""
         return self._returns.get(index)
 
-    def unsolved(self, indices: Iterable[int]) -> list[int]:
-        """Return those of the instances that were never solved so far, stage 1 included."""
-        return [index for index in indices if index not in self._solved]
-
     def predictive_stds(self, indices_I: Iterable[int]) -> NDArray[np.float64]:
         """Return the predicted standard deviation of the success of instances, in [0, 0.5], shape [I]."""
         return predictive_stds([self.success(index) for index in indices_I])
@@ -166,8 +159,7 @@ class ValueTracker:
         return sampling_weights([self.success(index) for index in indices_I])
 
     def follow_on(self, state: Mapping[str, Any]) -> None:
-        """Take over from the state of an earlier tracker what stage 1 cannot know: which instances were ever solved."""
-        self._solved.update(state["solved"])
+        """Take over what stage 1 of a later reference cannot know: of the configured environment it knows all."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as plain numbers and lists; JSON keeps it to the last bit."""
@@ -176,7 +168,6 @@ class ValueTracker:
             "memory": self.memory,
             "pool_weight": self.pool_weight,
             "pool": [self._pool.value, self._pool.success, self._pool.weight],
-            "solved": sorted(self._solved),
             "returns": [list(pair) for pair in self._returns.items()],
             "instances": list(self._instances),
             "values": [average.value for average in averages],
@@ -189,7 +180,6 @@ class ValueTracker:
         self.memory = float(state["memory"])
         self.pool_weight = float(state["pool_weight"])
         self._pool = _Average(*state["pool"])
-        self._solved = set(state.get("solved", self._solved))
         self._returns = {int(index): total for index, total in state.get("returns", [])}
         columns = zip(state["instances"], state["values"], state["successes"], state["weights"], strict=True)
         self._instances = {int(index): _Average(*averages) for index, *averages in columns}

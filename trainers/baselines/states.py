@@ -132,12 +132,6 @@ class StateValues:
             soft_return += turn.reward - soft_cost
             self.visit(state, soft_return)
 
-    def follow_on(self, earlier: StateValues) -> None:
-        """Take over what stage 1 of a later reference cannot know: the easier levels of a curriculum."""
-        for averages, known in zip(self._averages[:-1], earlier._averages[:-1], strict=True):
-            easier = {name: one for name, one in known.items() if isinstance(name, tuple) and name[0] != TARGET}
-            averages.update(easier)
-
     def state_dict(self) -> dict[str, Any]:
         """Return the state as plain numbers and lists; JSON keeps it to the last bit."""
         averages = [[[name, one.value, one.weight] for name, one in level.items()] for level in self._averages]

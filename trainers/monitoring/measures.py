@@ -20,7 +20,6 @@ from turngym.agents.episode import Episode
 from turngym.trainers.objectives import Objective, Samples, Settings
 from turngym.trainers.objectives.groups import EPSILON
 from turngym.trainers.prompts.curriculum import Tracker
-from turngym.trainers.stage_one.importance import effective_share
 
 REVISITS = 8
 """Prompts played once in a step, and once or more before, below which their two last returns say too little."""
@@ -106,13 +105,8 @@ def measure_update(
     tracker: Tracker,
     objective: Objective,
     settings: Settings,
-    on_policy: bool,
 ) -> dict[str, Any]:
     """Return what the learning of a step shows, with the values that it used.
-
-    A step that learns from episodes of the reference tells nothing of how the policy plays: means over its episodes
-    are means under the reference, whose log-ratio is at most 0 on average. Of such a step there are `ess` and
-    `negative_share` alone.
 
     Args:
         samples: What was learned from, with its values and advantages.
@@ -122,12 +116,8 @@ def measure_update(
         tracker: Not yet told of these episodes.
         objective: What was minimised.
         settings: The numbers of the step.
-        on_policy: Whether the policy as it was before the step played the episodes, and not the reference. No other
-            episodes are learned from, so there is no staleness to measure.
 
     Returns:
-        ess: Effective sample size of the truncated weights min(1, pi / ref) of the episodes, as a share, in (0, 1];
-            of steps that are not on-policy.
         logprob_drift, logprob_drift_p50, logprob_drift_p99: Largest |log pi of the trainer - log pi of the sampler|
             over tokens, and its quantiles, nats.
         kl, kl_per_token: Mean log-ratio of policy to reference of an episode and of a token, nats; where the objective
@@ -149,9 +139,6 @@ def measure_update(
     mass = float(advantage_N.double().abs().sum())
     if mass > 0:
         numbers["negative_share"] = float(advantage_N.double().clamp(max=0).abs().sum()) / mass
-    if not on_policy:
-        log_weight_B = samples.per_episode(logp_N - samples.old_logp_N).clamp(max=0.0)
-        return numbers | {"ess": effective_share(_array(log_weight_B))}
     drift_N = (logp_N - samples.old_logp_N)[unmoved_N].abs().double().cpu().numpy()
     numbers["logprob_drift"] = float(drift_N.max())
     numbers |= {f"logprob_drift_p{q}": float(np.percentile(drift_N, q)) for q in (50, 99)}

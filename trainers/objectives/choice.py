@@ -41,7 +41,6 @@ def chosen_objective(config: TrainConfig) -> Objective:
                          "at astarpo.temperature alone: leave astarpo.temperature_final at 0, or set "
                          "objectives.baseline to state_tracker, which follows")  # fmt: skip
     _check_values(objective, config)
-    _check_reference_steps(objective, config)
     size = group_size(config)
     if objective.groups and size < 2:
         raise ValueError(f"{objective.name} compares episodes of one prompt: astarpo.group_size must be at least 2, "
@@ -93,22 +92,6 @@ def _check_values(objective: Objective, config: TrainConfig) -> None:
         raise ValueError(f"objectives.filter success drops episodes for how they ended, and {objective.name} compares "
                          "with values of all episodes, which that biases: leave the filter empty, take one that keeps "
                          f"groups whole ({', '.join(GROUP_FILTERS)}), or --algorithm raft")  # fmt: skip
-
-
-def _check_reference_steps(objective: Objective, config: TrainConfig) -> None:
-    steps = config.astarpo.reference_steps
-    if steps and not (objective.values and config.objectives.baseline in STATE_BASELINES):
-        raise ValueError("astarpo.reference_steps learns from stage 1, and the value of a start would rest on "
-                         "the very episode it judges: take an objective with values and set objectives.baseline to "
-                         f"{' or '.join(STATE_BASELINES)}, or leave it at 0")  # fmt: skip
-    stored = config.values.instances * config.values.samples + config.values.extra_samples
-    if steps and stored < 2 * config.astarpo.batch_size:
-        raise ValueError(f"astarpo.reference_steps learns from a batch of stage 1 by the values of the others, and its "
-                         f"{stored} episodes fill fewer than two of {config.astarpo.batch_size}: raise "
-                         "values.instances or values.samples, or leave it at 0")  # fmt: skip
-    if steps * config.astarpo.batch_size > stored:
-        raise ValueError(f"{steps} astarpo.reference_steps of {config.astarpo.batch_size} episodes need more than the "
-                         f"{stored} of stage 1: take at most {stored // config.astarpo.batch_size}")  # fmt: skip
 
 
 def _check_name(setting: str, name: str, known: Iterable[str]) -> None:

@@ -154,20 +154,14 @@ class LevelTracker:
         """Return the sampling weights of instances of the target, shape [I]."""
         return self._levels[TARGET].prompt_weights(indices_I)
 
-    def unsolved(self, indices: Iterable[int]) -> list[int]:
-        """Return those of the instances of the target that were never solved so far, stage 1 included."""
-        return self._levels[TARGET].unsolved(indices)
-
     def level_successes(self) -> list[float]:
         """Return the running success of every level, [L]."""
         return [level.pool_success for level in self._levels]
 
     def follow_on(self, state: Mapping[str, Any]) -> None:
         """Take over from the state of an earlier tracker what a stage 1 of the target cannot know."""
-        *easier, target = state["levels"]
-        for level, own in zip(self._levels, easier, strict=False):
+        for level, own in zip(self._levels, state["levels"][:-1], strict=False):
             level.load_state_dict(own)
-        self._levels[TARGET].follow_on(target)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as plain numbers and lists."""

@@ -15,7 +15,7 @@ turn of an episode, and the values are computed from the last turn back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -79,11 +79,6 @@ class Transitions:
     def of_reference(self) -> Transitions:
         """Return the same states and pairs with the turns of the reference alone."""
         return self._of(self.own_M)
-
-    def without(self, episodes: Sequence[int]) -> Transitions:
-        """Return the same states and pairs without the turns of some episodes, numbered from 0 as they are stored."""
-        number_M = np.cumsum(self.turn_S[self.state_M] == 0) - 1
-        return self._of(~np.isin(number_M, episodes))
 
     def _of(self, kept_M: Bools) -> Transitions:
         names = ("state_M", "pair_M", "next_M", "reward_M", "to_go_M", "own_M", "weight_M")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from turngym.agents.episode import Episode
 from turngym.agents.language_model import LanguageModel
 from turngym.trainers.automatic_shaping import reference_potential
 from turngym.trainers.baselines.states import StateValues
@@ -18,7 +17,6 @@ from turngym.trainers.config import TrainConfig
 from turngym.trainers.objectives import STATE_BASELINES, find_objective
 from turngym.trainers.objectives.filters import GROUP_FILTERS
 from turngym.trainers.prompts.curriculum import Tracker, make_tracker
-from turngym.trainers.prompts.sampler import known_starts
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import Progress
 from turngym.trainers.stage_one.explorers import explore
@@ -41,10 +39,6 @@ class StageOne:
     """Starts from the values of the instances."""
     pool: Sequence[int]
     """The instances."""
-    starts: StateValues = field(default_factory=StateValues)
-    """The success from starts."""
-    episodes: Sequence[Episode] = ()
-    """What was played, where stage 2 learns from it."""
     transitions: Transitions | None = None
     """The turns, where stage 2 asks for values of states."""
     potential: StateValues | None = None
@@ -118,8 +112,6 @@ def read_stage_one(store: ValueStore, config: TrainConfig) -> StageOne:
         reference=store.fingerprint[REFERENCE_WEIGHTS],
         tracker=make_tracker(estimates, success_rates, config),
         pool=estimates.instances.tolist(),
-        starts=known_starts(store.starts()),
-        episodes=list(store.episodes()) if config.astarpo.reference_steps else [],
         transitions=transitions if valued else None,
         potential=reference_potential(transitions, config) if transitions and shaped else None,
     )

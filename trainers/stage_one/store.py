@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import sqlite3
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +25,6 @@ from turngym.trainers.stage_one.store_rows import (
     REFERENCE,
     STORED_TURN,
     TABLES,
-    StoredStart,
     StoredTurn,
     StoreSummary,
     check_episode,
@@ -36,7 +34,7 @@ from turngym.trainers.stage_one.store_rows import (
     turn_rows,
 )
 
-SCHEMA = 3
+SCHEMA = 4
 APPLICATION_ID = 0x74676D76
 """Written into the file's header ("tgmv"), so that a database of another program is recognised."""
 
@@ -214,16 +212,6 @@ class ValueStore:
         """Return the share of every instance's episodes that the reference solved."""
         return dict(self._by_instance("AVG(success)", REFERENCE, split))
 
-    def starts(self, split: str = "train") -> Iterator[StoredStart]:
-        """Yield the start of every instance and how often the reference solves it, in ascending order."""
-        rows = self._database.execute(
-            "SELECT instance, MIN(potential), AVG(success) FROM turns JOIN episodes ON episode = id "
-            "WHERE behaviour = ? AND split = ? AND turn = 0 GROUP BY instance ORDER BY instance",
-            (REFERENCE, split),
-        )
-        for instance, potential, success in rows:
-            yield StoredStart(instance=instance, potential=potential, success=success)
-
     def turns(
         self, index: int | None = None, split: str = "train", behaviour: str | None = REFERENCE
     ) -> Iterator[StoredTurn]:
@@ -241,15 +229,6 @@ class ValueStore:
             (split, index, behaviour, REFERENCE),
         )
         yield from map(stored_turn, rows)
-
-    def episodes(self, split: str = "train") -> Iterator[Episode]:
-        """Yield the reference's episodes as they were played, tokens and all, in order of instance and sample."""
-        rows = self._database.execute(
-            "SELECT record FROM episodes WHERE behaviour = ? AND split = ? ORDER BY instance, sample",
-            (REFERENCE, split),
-        )
-        for (record,) in rows:
-            yield Episode.from_json(zlib.decompress(record))
 
     def summary(self, split: str = "train", behaviour: str = REFERENCE) -> StoreSummary:
         """Return what the store holds of a split by a behaviour, for a table or a log."""
@@ -339,7 +318,6 @@ class ValueStore:
                 len(episode.token_ids),
                 episode.num_sampled,
                 str(episode.status),
-                zlib.compress(episode.to_json().encode("ascii")),
             ),
         )
         if cursor.rowcount == 0:

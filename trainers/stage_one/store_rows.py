@@ -25,7 +25,6 @@ CREATE TABLE episodes (
     num_tokens INTEGER NOT NULL,
     num_sampled INTEGER NOT NULL,
     status TEXT NOT NULL,
-    record BLOB NOT NULL,
     UNIQUE (behaviour, split, instance, seed),
     UNIQUE (behaviour, split, instance, sample)
 );
@@ -49,9 +48,9 @@ STORED_TURN = "instance, sample, turn, state_key, action, reward, task_reward, v
 """The columns that `stored_turn` reads, in its order."""
 
 _PLAYED = "behaviour, split, instance"
-_RECORDED = "seed, total_return, success, num_tokens, num_sampled, status, record"
+_RECORDED = "seed, total_return, success, num_tokens, num_sampled, status"
 INSERT_EPISODE = f"""
-INSERT INTO episodes ({_PLAYED}, sample, {_RECORDED}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO episodes ({_PLAYED}, sample, {_RECORDED}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT ({_PLAYED}, seed) DO NOTHING
 """  # noqa: S608 - names of columns
 INSERT_TURN = "INSERT INTO turns VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -102,18 +101,6 @@ class StoredTurn:
     """Who played."""
     log_ratio: float = 0.0
     """Log-probability of the reply under the reference at its own temperature, less that under who gave it, nats."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredStart:
-    """Where the episodes of an instance begin, and how they end."""
-
-    instance: int
-    """The instance that was played."""
-    potential: float
-    """The environment's potential at the start."""
-    success: float
-    """Share of the instance's episodes that solved it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -167,7 +167,6 @@ def dry_run(config: TrainConfig, folder: Path, console: Console) -> int:
     stages.append(
         f"stage 2: {stage.steps} steps of {stage.batch_size} episodes, objective {stage.objective}"
         + (f", at most {stage.max_tokens} generated tokens" if stage.max_tokens else "")
-        + (f", {stage.reference_steps} steps on episodes of stage 1" if stage.reference_steps else "")
         + (f", easier levels: {easier}" if easier else "")
         + (f", a new reference and its stage 1 every {stage.reset_every} steps" if stage.reset_every else "")
     )
@@ -193,7 +192,6 @@ def check_learner(config: TrainConfig) -> None:
     find_objective(config)
     try:
         import_trained("turngym.trainers.monitoring.alarms").check_action(config)
-        import_trained("turngym.trainers.prompts.sampler").check_prompts(config)
     except ValueError as error:
         raise UsageError(str(error)) from error
 

@@ -162,21 +162,6 @@ def test_nothing_of_stage_one_is_forgotten() -> None:
     assert states.value(State("fresh", 0, 0.5)) == pytest.approx(0.75)
 
 
-@pytest.mark.parametrize("estimator", ["soft_values", "log_mean_exp"])
-def test_what_stage_one_says_without_an_episode_is_as_if_it_had_never_been(estimator: str) -> None:
-    played = [stored(0, [("s", "x", 1.0), ("t", "y", 0.0)]), stored(1, [("s", "x", 0.0)]),
-              stored(0, [("s", "y", 0.0)], instance=1)]  # fmt: skip
-    config = ValueConfig(state_estimator=estimator)
-    whole = read_transitions([turn for episode in played for turn in episode])
-    for left_out in ([0], [1], [2], [0, 2]):
-        rest = [turn for number, episode in enumerate(played) if number not in left_out for turn in episode]
-        without = stage_one_states(whole.without(left_out), 0.1, config)
-        never = stage_one_states(read_transitions(rest), 0.1, config)
-        for key in whole.keys:
-            for turn in (0, 1):
-                assert without.value(State(key, turn, 0.25)) == pytest.approx(never.value(State(key, turn, 0.25)))
-
-
 def test_an_unknown_estimator_is_named() -> None:
     with pytest.raises(ValueError, match="state_estimator 'magic' is unknown; use one of measured"):
         stage_one_states(read_transitions(LUCKY), 0.1, ValueConfig(state_estimator="magic"))

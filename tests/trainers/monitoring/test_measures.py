@@ -196,7 +196,6 @@ def measured(batch: Samples, name: str, **changes: Any) -> dict[str, Any]:
         "tracker": tracker(),
         "objective": find_objective(name),
         "settings": Settings(beta=BETA, reward_span=2.0),
-        "on_policy": True,
     } | changes
     return measure_update(batch, arguments.pop("logp_N"), arguments.pop("unmoved_N"), arguments.pop("log_ratio_B"),
                           **arguments)  # fmt: skip
@@ -225,15 +224,6 @@ def test_an_update_of_astarpo_by_hand(batch: Samples) -> None:
 
 def test_drift_is_read_before_the_policy_moves(batch: Samples) -> None:
     assert measured(batch, "astarpo", unmoved_N=torch.tensor([0, 1]))["logprob_drift"] == 0.25
-
-
-def test_episodes_of_the_reference_tell_of_their_weights_alone(batch: Samples) -> None:
-    # The sums of log pi - log ref are 0.25, -0.5 and -1; the first weight is cut off at 1.
-    weights = np.array([1.0, math.exp(-0.5), math.exp(-1.0)])
-    numbers = measured(batch, "astarpo", on_policy=False, logp_N=torch.tensor([-1.0, -0.75, -1.5, -2.0]))
-    assert numbers == pytest.approx({"negative_share": 0.375, "ess": weights.sum() ** 2 / (3 * (weights**2).sum())})
-    far = torch.tensor([-1000.0, -1000.0, -1800.0, -1500.0])  # no weight is above 1e-600
-    assert measured(batch, "astarpo", on_policy=False, logp_N=far)["ess"] == pytest.approx(1 / 3)
 
 
 def test_what_an_objective_does_without_is_not_there(batch: Samples) -> None:

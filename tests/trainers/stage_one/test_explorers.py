@@ -163,7 +163,7 @@ def test_the_reference_does_not_notice(player: LanguageModel, config: TrainConfi
         metrics = Metrics(folder / "metrics.jsonl")
         known = run_stage_one(player, folder / "v", chosen, metrics, SilentProgress())
         with ValueStore(folder / "v", None) as store:
-            held = store.fingerprint, list(store.episodes()), list(store.turns())
+            held = store.fingerprint, store.returns(), list(store.turns())
         found[name] = [known.tracker.value(index) for index in known.pool], known.pool, held
         played = [line.get("explorer") for line in metrics.lines()]
         assert (HOT in played) == (name == "with")
