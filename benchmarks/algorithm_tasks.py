@@ -120,9 +120,9 @@ ABLATIONS: dict[str, Overrides] = {
 }
 """What `astarpo_lambda` is worth without one of its parts, with one more, or with another source of values.
 
-The rows of `astarpo_lambda` itself were measured while it learned from the episodes of stage 1 in its first eight steps,
-which had no effect and was dropped: "without stage-1 reuse" is what it is now. Compare "lambda 1", "lambda 0" and those
-that take V* with that one.
+The rows of `astarpo_lambda` itself were measured while it learned from the episodes of stage 1 in its first eight
+steps, which had no effect and was dropped: "without stage-1 reuse" is what it is now. Compare "lambda 1", "lambda 0"
+and those that take V* with that one.
 """
 SHAPED: dict[str, Overrides] = {
     f"{name} with {words}": {**CONTESTANTS[name], "shaping": shaping}

@@ -27,8 +27,8 @@ def choose_instances(learner: Learner, config: TrainConfig) -> list[Instance]:
     """Draw the training instances of a step, each for one group: some fresh, the rest from the pool of stage 1.
 
     Fresh ones have never been played and are never played again, so they cannot be memorised. With a curriculum the
-    level of each prompt is drawn first; those of an easier level are all fresh. After a rollback a step is repeated with
-    other instances and other chance: what led to the collapse is not drawn again.
+    level of each prompt is drawn first; those of an easier level are all fresh. After a rollback a step is repeated
+    with other instances and other chance: what led to the collapse is not drawn again.
     """
     stage = config.astarpo
     rng = np.random.default_rng([config.run.seed, STAGE_TWO_STREAM, learner.step, *learner.repeats])
