@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
-from secrets import token_hex
 from threading import Lock
 from types import TracebackType
 from typing import Any, Self, get_args
@@ -22,6 +21,7 @@ from typing import Any, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from turngym._durable import replacement
 from turngym.webshop_server.catalogue import Fingerprint, Product, ProductRecords, asin_key
 from turngym.webshop_server.goal_order import GoalCensus, GoalOrder
 from turngym.webshop_server.goals import GoalKind
@@ -74,17 +74,11 @@ def write_catalogue(path: str | Path, records: Iterable[ProductRecords]) -> int:
         OSError: The file cannot be written.
     """
     path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{token_hex(4)}.tmp")
     try:
-        num_products = _fill(unfinished, records)
-        _sync(unfinished)
-        unfinished.replace(path)
+        with replacement(path) as unfinished:
+            return _fill(unfinished, records)
     except sqlite3.OperationalError as error:  # no such folder, no permission, disk full
         raise OSError(f"the catalogue {path} cannot be written: {error}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
-    _sync(path.parent)
-    return num_products
 
 
 class StoredCatalogue(Mapping[str, Product]):
@@ -262,14 +256,3 @@ def _row(order: GoalOrder) -> tuple[str | bytes, ...]:
 
 def _numbers(content: bytes) -> NDArray[np.uint32]:
     return np.frombuffer(content, dtype=_NUMBER).astype(np.uint32, copy=False)
-
-
-def _sync(path: Path) -> None:
-    """Make a file or folder survive a loss of power."""
-    if os.name == "nt":  # Windows syncs neither folders nor files open for reading
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from secrets import token_hex
+from tempfile import TemporaryDirectory
 from typing import Literal
+
+from turngym._durable import replacement
 
 Engine = Literal["bm25", "lucene"]
 """What can search an index: the built-in engine, or that of the original WebShop."""
@@ -32,15 +33,12 @@ def new_index_folder(folder: Path, *, form: str, fingerprint: str) -> Iterator[P
         OSError: The folder cannot be written.
         SearchIndexError: Something else is there.
     """
-    unfinished = _unfinished_folder(folder)
-    try:
+    check_place(folder)
+    with replacement(folder) as unfinished:
+        unfinished.mkdir()
         yield unfinished
         header = json.dumps({"form": form, "fingerprint": fingerprint})
         (unfinished / HEADER).write_text(header, encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def check_place(folder: Path) -> None:
@@ -50,17 +48,10 @@ def check_place(folder: Path) -> None:
         OSError: The folder cannot be written.
         SearchIndexError: Something else is there.
     """
-    _unfinished_folder(folder).rmdir()
-
-
-def _unfinished_folder(folder: Path) -> Path:
-    """Make a folder beside the place of an index, to write it into."""
     if folder.exists() and not (folder / HEADER).is_file():
         raise SearchIndexError(f"{folder} exists and is no index; name another folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = folder.with_name(f".{folder.name}.{token_hex(4)}.tmp")
-    unfinished.mkdir()
-    return unfinished
+    TemporaryDirectory(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent).cleanup()
 
 
 def check_index_folder(folder: Path, *, form: str, fingerprint: str | None) -> str:
