@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from waitress.server import create_server
 
-from turngym.webshop_server.opening import OpenedShop
+from turngym.webshop_server.shop import LocalBackend
 from turngym.webshop_server.site.app import LOG, create_app
 from turngym.webshop_server.site.state import SiteSettings
 
@@ -25,12 +25,12 @@ IDLE_SECONDS = 60
 
 
 def serve(
-    opened: OpenedShop, settings: SiteSettings, *, host: str, port: int, ready: Callable[[str], None] | None = None
+    backend: LocalBackend, settings: SiteSettings, *, host: str, port: int, ready: Callable[[str], None] | None = None
 ) -> None:
     """Serve a site until the process is told to stop by SIGINT or SIGTERM; requests in progress are finished.
 
     Args:
-        opened: The shop.
+        backend: The shop.
         settings: How the site is run.
         host: The address to listen on.
         port: The port; 0 for any that is free.
@@ -41,7 +41,7 @@ def serve(
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     server = create_server(
-        create_app(opened, settings),
+        create_app(backend, settings),
         sockets=[socket.create_server((host, port), family=family)],
         threads=THREADS,
         connection_limit=CONNECTIONS,
