@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.webshop_server.catalogue.teapot import ANNOTATION, ITEM, WISH
 
-from turngym.webshop_server.catalogue.catalogue import Catalogue
 from turngym.webshop_server.catalogue.records import (
     DEFAULT_PRICES,
     UNKNOWN_ATTRIBUTES,
@@ -16,28 +16,6 @@ from turngym.webshop_server.catalogue.records import (
     parse_prices,
 )
 from turngym.webshop_server.product import Instruction
-
-ITEM: dict[str, Any] = {
-    "asin": "TEAPOT0001",
-    "name": "Small Teapot",
-    "full_description": "Pours without a drop.",
-    "small_description": ["Holds three cups.", "Keeps warm."],
-    "pricing": "$19.99",
-    "product_category": "Home & Kitchen › Kitchen › Teapots",
-    "query": " Teapots ",
-    "category": "garden",
-    "images": ["front.jpg", "back.jpg"],
-    "customization_options": {
-        "Color": [{"value": " Red/White ", "image": "red.jpg"}, {"value": "Blue", "image": None}],
-        "Size": None,
-    },
-}
-ANNOTATION = {
-    "attributes": ["dishwasher safe"],
-    "instruction": "Find me teapots",
-    "instruction_attributes": ["dishwasher safe"],
-}
-WISH = {"instruction": "a red teapot", "instruction_attributes": ["dishwasher safe"], "instruction_options": ["red"]}
 
 
 def test_a_product_is_built_from_its_records() -> None:
@@ -142,32 +120,3 @@ def test_any_pricing_is_read_or_refused(pricing: str) -> None:
     except RecordError:
         return
     assert 1 <= len(prices) <= 2 and all(0 <= price < float("inf") for price in prices)
-
-
-def test_the_first_of_products_with_one_asin_stays() -> None:
-    first, second = build_product(ITEM), build_product(ITEM | {"name": "Other Teapot"})
-    catalogue = Catalogue([first, second])
-    assert list(catalogue) == ["TEAPOT0001"]
-    assert catalogue["TEAPOT0001"] is first
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"name": "Large Teapot"},
-        {"pricing": "$20.00"},
-        {"customization_options": {}},
-        {"small_description": ["Keeps warm.", "Holds three cups."]},
-        {"query": "pots"},
-    ],
-)
-def test_the_fingerprint_depends_on_what_is_sold(change: dict[str, Any]) -> None:
-    assert Catalogue([build_product(ITEM | change)]).fingerprint != Catalogue([build_product(ITEM)]).fingerprint
-
-
-def test_the_fingerprint_depends_on_goals_and_order_but_not_on_pictures() -> None:
-    plain, other = build_product(ITEM), build_product(ITEM | {"asin": "TEAPOT0002"})
-    assert Catalogue([plain, other]).fingerprint != Catalogue([other, plain]).fingerprint
-    for records in (ProductRecords(ITEM, ANNOTATION), ProductRecords(ITEM, None, (WISH,))):
-        assert Catalogue([records.build()]).fingerprint != Catalogue([plain]).fingerprint
-    assert Catalogue([build_product(ITEM | {"images": []})]).fingerprint == Catalogue([plain]).fingerprint
