@@ -19,7 +19,7 @@ class Fingerprint:
         self._hash = hashlib.blake2b(b"turngym catalogue 1", digest_size=16)
 
     def add(self, product: Product) -> None:
-        """Take in the next product."""
+        """Add the next product to the hash."""
         wishes = [[wish.text, wish.attributes, wish.options] for wish in (product.synthetic, *product.human) if wish]
         content = [
             product.asin, product.title, product.description, product.bullet_points, product.category, product.query,
@@ -75,7 +75,7 @@ class Catalogue(Mapping[str, Product]):
 
     @cached_property
     def fingerprint(self) -> str:
-        """What tells this catalogue from others: 32 hexadecimal digits, the same wherever its products are kept."""
+        """The hash of all products: 32 hexadecimal digits, the same in memory and in SQLite."""
         fingerprint = Fingerprint()
         for product in self._products.values():
             fingerprint.add(product)

@@ -94,7 +94,7 @@ def kind_of(path: Path) -> Kind:
 
 
 def refuse(problem: Problem) -> NoReturn:
-    """Take a malformed record for an error, which names it.
+    """Raise an error that names a malformed record.
 
     Raises:
         CatalogueFileError: Always.

@@ -55,14 +55,14 @@ class _Family:
     kind: Kind
     theme: str
     price: float
-    """What they cost about, in dollars."""
+    """The price around which theirs are drawn, in dollars."""
     attributes: tuple[str, ...]
-    """What several of them are or have."""
+    """Attributes that several of them share."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Design:
-    """What a product is, before it is put into words."""
+    """The properties of a product, from which its records are worded."""
 
     kind: Kind
     theme: str

@@ -12,12 +12,12 @@ from typing import Any, NoReturn, TextIO
 
 CHUNK_CHARS = 1 << 20
 MAX_MEMBER_CHARS = 1 << 26
-"""Longer members of a file are taken for damage."""
+"""Longer members are refused: a quotation mark is missing, and the rest of the file would be read as one text."""
 _BLANKS = re.compile(r"[ \t\n\r]*")
 _CLOSING = {"[": "]", "{": "}"}
 _GZIP_MAGIC = b"\x1f\x8b"
 _LONGEST_CUT_TOKEN = 16
-"""Characters of a JSON token, strings aside, that the end of the text may have cut off."""
+"""The most characters of a token other than a string, such as `-1.5e300`, that the next chunk may continue."""
 
 
 class CatalogueFileError(ValueError):
@@ -79,7 +79,7 @@ class JsonStream:
         return key
 
     def _value(self) -> Any:
-        """Decode the next value, with more and more text until it is whole."""
+        """Decode the next value; read further chunks until it is complete."""
         self._peek()
         while True:
             try:

@@ -137,7 +137,7 @@ def asin_or_nothing(item: Any) -> str:
 
 
 def asin_key(asin: str) -> bytes:
-    """Return an asin as bytes; JSON can hold halves of surrogate pairs, which SQLite's text cannot."""
+    """Return an asin as bytes, since JSON can hold lone surrogates, which SQLite's text cannot."""
     return asin.encode("utf-8", "surrogatepass")
 
 
@@ -205,6 +205,6 @@ def _texts(record: Record, name: str) -> tuple[str, ...]:
 
 
 def _first_text(values: Any) -> str:
-    """Return the first of the addresses of pictures; whatever else stands there, a product can do without."""
+    """Return the first address of a list of pictures, or nothing where there is no list or no text in it."""
     first = values[0] if isinstance(values, list) and values else None
     return first if isinstance(first, str) else ""

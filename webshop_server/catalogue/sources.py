@@ -14,7 +14,7 @@ from turngym.webshop_server.settings import GoalKind
 AnyCatalogue = Catalogue | StoredCatalogue
 """Products by asin and by position, with the catalogue's fingerprint."""
 STORE_SUFFIX = ".sqlite"
-"""The name of a catalogue in SQLite ends so."""
+"""The suffix by which a catalogue in SQLite is recognized."""
 
 
 def open_catalogue(path: str = "", *, num_products: int | None = None, seed: int = 0) -> AnyCatalogue:

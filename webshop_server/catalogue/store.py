@@ -32,11 +32,11 @@ SCHEMA = 2
 APPLICATION_ID = 0x74677763
 """Written into the file's header ("tgwc"), so that a database of another program is recognized."""
 CACHED_PRODUCTS = 4096
-"""How many products that were built last stay in memory."""
+"""How many of the products used last are kept in memory."""
 _PAGE_BYTES = 8192
 _BATCH = 1000
 _NUMBER = np.dtype("<u4")
-"""How numbers of goals are written."""
+"""The type in which the file holds numbers of goals: 32-bit integers, little-endian."""
 
 # Asins stand apart from the long records: the order of the file is read without reading all of it.
 _TABLES = f"""

@@ -51,11 +51,11 @@ class Goal:
     price_bound: float
     """The most that may be spent, in dollars; `NO_BOUND` for any price."""
     weight: float = 1.0
-    """How often it is drawn by chance, relative to the others: the mean rarity of its attributes."""
+    """Relative frequency with which it is drawn: the mean of 1 / frequency over its attributes."""
 
 
 class Draws(Protocol):
-    """What the original draws by chance when it starts."""
+    """Prices and price bounds, which the original draws at random when it starts."""
 
     def price(self, product: Product) -> float:
         """Return what the product costs, in dollars, within its range."""
@@ -89,7 +89,7 @@ class SeededDraws:
 
 @dataclass(frozen=True)
 class RecordedDraws:
-    """Draws of a process of the original, by asin."""
+    """Prices and bounds recorded from a run of the original, by asin."""
 
     prices: Mapping[str, float]
     bounds: Mapping[str, float]
@@ -139,7 +139,7 @@ def _synthetic_goal(product: Product, number: int, bound: float) -> Goal:
 
 
 def _choice(options: Mapping[str, tuple[str, ...]], number: int) -> list[tuple[str, str]]:
-    """Return one choice of all options, sorted by name; from one number to the next, the last option changes first."""
+    """Return one choice of all options, sorted by name; the last option changes fastest."""
     chosen = []
     for name in sorted(options, reverse=True):
         number, place = divmod(number, len(options[name]))

@@ -25,20 +25,20 @@ from turngym.webshop_server.settings import GoalKind
 SHUFFLE_SEED = 233
 """Orders the goals, as the original does; splits are ranges of this order."""
 MAX_GOALS = 100_000_000
-"""The most goals of one kind; a product whose options multiply to more is a mistake."""
+"""The most goals of one kind; more come only of a product with a mistake in its options."""
 
 
 @dataclass(frozen=True)
 class GoalOrder:
-    """Which goal comes where."""
+    """The fixed order of the goals of a catalogue: which goal of which product comes at an index."""
 
     kind: GoalKind
     holders_H: NDArray[np.uint32]
     """The positions in the catalogue of products that have goals, ascending."""
     firsts_H: NDArray[np.uint32]
-    """How many goals come before those of each, when products stand in their order."""
+    """For each of these products, the number of goals of all products before it."""
     numbers_G: NDArray[np.uint32]
-    """The numbers of goals in that order of the products, in the order of the goals."""
+    """The goals in their fixed order, each as its number when goals are counted product by product."""
     frequencies: Mapping[str, int]
     """How many synthetic goals name an attribute."""
 

@@ -1,4 +1,4 @@
-"""Addresses of the site's pages: the original's scheme, in which the address alone says which page is meant.
+"""Addresses of pages in the original's scheme, such as `/item_page/SESSION/ASIN/KEYWORDS/1/OPTIONS`.
 
 Keywords and options stand in the address as literals. The site writes them as JSON; browsers' bookmarks and clients of
 the original also write Python's literals, or the query as it is. All are read with a grammar of their own.

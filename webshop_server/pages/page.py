@@ -88,7 +88,7 @@ class Part:
 
     text: str
     role: str = field(default="", kw_only=True)
-    """What it is, for the looks of a page: a class or identifier of the original's HTML, as far as that has one."""
+    """What it is, such as `product-title`: a class or identifier of the original's HTML, where that has one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""When two texts count as the same: fuzzy matching and color words, as the original does both.
+"""Whether two texts count as the same: fuzzy matching and color words, as in the original.
 
 Fuzzy matching is the token set ratio of thefuzz 0.19, rounded to a percentage. That release measures with difflib,
 whose ratio never exceeds the one of rapidfuzz: the fast ratio sorts out what cannot match, the slow one decides the
@@ -32,7 +32,10 @@ LATIN_1_SUPPLEMENT = dict.fromkeys(range(128, 256))
 
 @lru_cache(maxsize=1 << 16)
 def matches(left: str, right: str) -> bool:
-    """Return whether the token set ratio of two texts exceeds the threshold; their order may count at its brink."""
+    """Return whether the token set ratio of two texts exceeds the threshold.
+
+    Close to the threshold the result can depend on the order of the two.
+    """
     left, right = _plain(left), _plain(right)
     if not left or not right or round(fuzz.token_set_ratio(left, right)) <= THRESHOLD:
         return False

@@ -1,4 +1,4 @@
-"""The nouns of a title, by which two products are of one kind or not.
+"""The nouns of a title, which decide whether two products are of the same kind.
 
 The original asks spaCy's tagger, and so can this shop where a model of it is installed. The rule that needs no data
 takes every word for a noun that is neither a function word nor written with digits.

@@ -21,7 +21,7 @@ NounExtractor = Callable[[str], Sequence[str]]
 
 
 class RewardError(ValueError):
-    """The original fails on such a goal, which it never draws by itself."""
+    """The goal is malformed: it has no attributes, or no positive price bound. No catalogue gives such goals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def _title_score(bought: Sequence[str], wanted: Sequence[str], *, repeated: bool
 
 
 def _type_factor(same_kind: bool, title_score: float) -> float:
-    """Return the factor of the kind; titles without a common noun outweigh an equal query or category."""
+    """Return the factor of the kind; where titles share no noun, an equal query or category does not help."""
     if title_score < 0.1:
         return 0.0 if title_score == 0 else 0.1
     return 1.0 if same_kind or title_score > 0.2 else 0.5

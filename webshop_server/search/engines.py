@@ -1,4 +1,4 @@
-"""One way to any search engine: an index built in memory, or saved in a folder and loaded for the same catalogue."""
+"""Indexes of either engine over a catalogue: built anew, or saved in a folder and loaded."""
 
 from __future__ import annotations
 

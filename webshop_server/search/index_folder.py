@@ -1,4 +1,4 @@
-"""The folder of a saved index: whole or absent, and only ever loaded for the documents that it is over."""
+"""The folder of a saved index: whole or absent, with a header that names its engine and its documents."""
 
 from __future__ import annotations
 

@@ -24,9 +24,9 @@ FORM = "lucene-9"
 INSTALLATION = "pip install 'turngym[lucene]' && pip install --no-deps pyserini==1.6.0"
 """What installs everything; pyserini would bring torch, transformers and more, of which its jar has no need."""
 JAVA_OPTIONS = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
-"""A bounded heap, where Java would take a quarter of the memory, and no threads for what short programs lack."""
+"""A heap of at most 512 MB (Java's default is a quarter of the memory), and no threads for parallel collection."""
 MAX_QUERY_TERMS = 1 << 20
-"""The most different terms of a query; Lucene's own limit of 1,024 would make an error of a long one."""
+"""The most different terms of a query; beyond Lucene's own limit of 1,024 a long query is an error."""
 _Result = TypeVar("_Result")
 
 
@@ -193,7 +193,7 @@ def _write(documents: Iterable[tuple[str, str]], folder: Path) -> None:
 
 @cache
 def _hush() -> Any:
-    """Let the libraries print warnings alone; Java keeps to it as long as what is returned exists."""
+    """Make the libraries print nothing below warnings, as long as the returned logger is referenced."""
     warn = _java_class("org.apache.logging.log4j.Level").WARN
     _java_class("org.apache.logging.log4j.core.config.Configurator").setRootLevel(warn)
     logger = _java_class("java.util.logging.Logger").getLogger("org.apache.lucene")

@@ -171,7 +171,7 @@ def _detail(page: Page, product: Product) -> Iterator[Part]:
 
 
 def _receipt(page: Page) -> Iterator[Part]:
-    """Yield what was meant for paid workers; most of its fields are empty in the text environment."""
+    """Yield the parts of the receipt, made for paid workers; most are empty in the original's text environment."""
     chosen = json.dumps(dict(page.chosen), sort_keys=True)
     for character in "<>&'":
         chosen = chosen.replace(character, f"\\u{ord(character):04x}")
@@ -204,6 +204,9 @@ def _receipt(page: Page) -> Iterator[Part]:
 
 
 def _kind_by_address(url: str) -> PageKind:
-    """Return what the original takes a page for: it looks for the kinds anywhere in the address, keywords included."""
+    """Return the kind that the original derives from an address.
+
+    It looks for the name of a kind anywhere in it: a search for `item_page` makes results look like a product.
+    """
     kinds = (PageKind.RESULTS, PageKind.ITEM, PageKind.DETAIL, PageKind.DONE)
     return next((kind for kind in kinds if kind in url), PageKind.START)

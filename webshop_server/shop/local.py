@@ -19,7 +19,7 @@ from turngym.webshop_server.shop.fixed import FixedShop
 from turngym.webshop_server.shop.shop import Shop
 
 TEST_GOALS, VALIDATION_GOALS = 500, 1000
-"""The most goals of the test and validation splits; fewer where they would be more than one and two tenths."""
+"""The most goals of the test and validation splits; in a small catalogue they get one tenth and one fifth of all."""
 MIN_GOALS = 3
 
 
@@ -55,7 +55,7 @@ class LocalSession:
         return move.problem
 
     def end(self) -> None:
-        """Leave the shop, which takes no notice."""
+        """Do nothing: a shop in this process keeps no record of its sessions."""
 
 
 @dataclass(frozen=True)
@@ -132,5 +132,5 @@ def _index(path: str, num_products: int, seed: int, engine: Engine, folder: str)
 
 @lru_cache(maxsize=4)
 def _nouns(model: str) -> NounExtractor:
-    """Return what finds nouns, which shops share, since it remembers titles."""
+    """Return what finds nouns; shops share it, since it caches the nouns of titles."""
     return SpacyNouns(model) if model else words_as_nouns

@@ -141,7 +141,10 @@ class _Server:
         return told
 
     def _exchange(self, method: str, path: str, body: dict[str, Any] | None) -> tuple[int, bytes]:
-        """Ask once more if a connection that was kept has been closed meanwhile; no action is done twice by that."""
+        """Send a request; repeat it once if the server has closed the kept connection.
+
+        The number of an action travels with it, so that the server does not do a repeated one twice.
+        """
         kept = self._connection.sock is not None
         data = None if body is None else json.dumps(body)
         for last in (not kept, True):

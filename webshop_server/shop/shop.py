@@ -1,4 +1,4 @@
-"""What every shop is: rules that lead from page to page. It holds nothing that changes, so one serves all shoppers."""
+"""A shop: the rules by which an action leads from page to page. It is immutable, so that all sessions share one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from turngym.webshop_server.settings import Mode
 MAX_RESULTS = 50
 """How many products a search finds at most."""
 ENDED = "the purchase has ended the session"
-"""Why nothing is possible after it."""
+"""The reason given for refusing an action after the purchase."""
 
 Search = Callable[[str, int], Sequence[str]]
 """Gives the asins that a query finds, best first, at most so many."""

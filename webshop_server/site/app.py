@@ -63,7 +63,7 @@ def _start_clock() -> None:
 
 
 def _check_address() -> None:
-    """Refuse a name that the site does not have, as Flask does for all but IPv6, and a query that Flask cannot read."""
+    """Refuse a foreign host name (Flask's own check fails on IPv6) and a query that Flask cannot read."""
     if not request.query_string.isascii():
         abort(400, "What follows the question mark must be percent-encoded.")
     hosts = site().settings.hosts
@@ -107,7 +107,7 @@ def _explain(error: HTTPException) -> AnyResponse:
 
 
 def _apologize(error: Exception) -> AnyResponse:
-    """Log a mistake of the program, and say that it was none of the visitor's."""
+    """Log an error of the program and answer with code 500."""
     LOG.error("a request failed", exc_info=error)
     return _explain(_InternalError())
 

@@ -21,7 +21,7 @@ CONNECTIONS = 1000
 MAX_HEADER_BYTES = 32 * 1024
 """The most that the address and the headers of a request take up."""
 IDLE_SECONDS = 60
-"""How long a connection may say nothing."""
+"""Seconds without traffic after which a connection is closed."""
 
 
 def serve(
@@ -52,7 +52,7 @@ def serve(
         ident=None,
     )
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns whenever a request waits for a thread
-    # Programs in the background of a shell are started deaf to SIGINT; asked for by name, it is heard.
+    # A shell starts background programs with SIGINT ignored; a handler set here receives it again.
     before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         if ready is not None:

@@ -1,4 +1,4 @@
-"""Sessions: who shops for what, where they stand, and how they came there. Kept in memory, and not for ever."""
+"""The sessions of the site: each is a session of the shop with its past steps; old ones expire. All are in memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from turngym.webshop_server.pages import Address, Button, Choice, Link, Page, Pa
 from turngym.webshop_server.shop import ENDED, LocalBackend, LocalSession, Move
 
 ID_BYTES = 16
-"""128 bits: nobody guesses the session of another."""
+"""Bytes of a session's random name: 128 bits cannot be guessed."""
 GO_BACK = "go back"
 MAX_STEPS = 200
 """How many of the last steps a session remembers."""
@@ -97,7 +97,7 @@ class SiteSession(LocalSession):
         return address == address_of(self.page) or address in self._offered or address in self._shown
 
     def show(self) -> Page:
-        """Return the present page, and take from now on what it offers."""
+        """Return the present page and accept the addresses of its links from now on."""
         page = self.page
         _remember(self._shown, address_of(page), page, MAX_STEPS)
         if page.kind not in {PageKind.START, PageKind.DONE}:
@@ -180,7 +180,7 @@ class SessionStore:
             return self._sessions.pop(name, None) is not None
 
     def latest(self, number: int) -> list[SiteSession]:
-        """Return the sessions used last, the latest first, which is no use of them."""
+        """Return the sessions used last, the latest first; this does not count as a use of them."""
         with self._lock:
             self._expire()
             return [session for _, session in islice(reversed(self._sessions.values()), number)]

@@ -28,7 +28,7 @@ from turngym.webshop_server.site.state import html_answer, session_or_404, site
 
 SESSION_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 GOAL_IN_NAME = re.compile(r".*fixed.*_([0-9]{1,9})")
-"""A session that a client calls so has that goal, such as `fixed_12`."""
+"""A session with such a name gets the goal of that number: `fixed_12` gets goal 12."""
 
 storefront = Blueprint("storefront", __name__)
 
@@ -66,7 +66,7 @@ def index(name: str) -> AnyResponse:
 
 @storefront.route("/search_results/<name>/<path:keywords>/<number>", methods=["GET", "POST"])
 def search_results(name: str, keywords: str, number: str) -> AnyResponse:
-    """Show results, those of a new search as well."""
+    """Show results that the session has found, or search for keywords that are new to it."""
     try:
         address = Address(PageKind.RESULTS, keywords=read_keywords(keywords), number=read_number(number))
     except AddressError as error:
