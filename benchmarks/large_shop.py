@@ -23,13 +23,10 @@ from tyro.conf import Positional, arg
 
 from turngym.benchmarks.page import kept, table
 from turngym.benchmarks.shop import peak_memory, shop_by_script
-from turngym.webshop_server.catalogue_store import write_catalogue
-from turngym.webshop_server.catalogues import open_catalogue
-from turngym.webshop_server.engines import documents_of, save_index
-from turngym.webshop_server.generated import MAX_PRODUCTS, generate_records
-from turngym.webshop_server.index_folder import Engine
-from turngym.webshop_server.opening import ShopSettings, open_shop
-from turngym.webshop_server.shop import MAX_RESULTS
+from turngym.webshop_server.catalogue import MAX_PRODUCTS, generate_records, open_catalogue, write_catalogue
+from turngym.webshop_server.search import documents_of, save_index
+from turngym.webshop_server.settings import Engine, ShopSettings
+from turngym.webshop_server.shop import MAX_RESULTS, open_shop
 
 _Figures = TypeVar("_Figures")
 
@@ -96,17 +93,17 @@ def shop(options: Options, engine: Engine, started: float) -> list[str]:
         engine: The search engine.
         started: The time, in seconds of `time.time`, at which this process was started.
     """
-    opened = open_shop(
+    backend = open_shop(
         ShopSettings(catalogue=str(options.catalogue), engine=engine, index=str(options.folder / engine))
     )
-    opened.shop.search(opened.goals[0].instruction.lower(), MAX_RESULTS)
+    backend.shop.search(backend.goals[0].instruction.lower(), MAX_RESULTS)
     start, start_peak = time.time() - started, peak_memory()
-    queries = [goal.instruction.lower() for goal in opened.goals[: options.searches]]
-    search_rates = rates_of(lambda: len([opened.shop.search(query, MAX_RESULTS) for query in queries]))
+    queries = [goal.instruction.lower() for goal in backend.goals[: options.searches]]
+    search_rates = rates_of(lambda: len([backend.shop.search(query, MAX_RESULTS) for query in queries]))
     search_peak = peak_memory()
-    step_rates = rates_of(lambda: sum(shop_by_script(opened, number)[0] for number in range(options.episodes)))
-    return [engine, f"{len(opened.goals):,}", f"{start:.1f}", f"{start_peak:,.0f}", search_rates, f"{search_peak:,.0f}",
-            step_rates, f"{peak_memory():,.0f}"]  # fmt: skip
+    step_rates = rates_of(lambda: sum(shop_by_script(backend, number)[0] for number in range(options.episodes)))
+    return [engine, f"{len(backend.goals):,}", f"{start:.1f}", f"{start_peak:,.0f}", search_rates,
+            f"{search_peak:,.0f}", step_rates, f"{peak_memory():,.0f}"]  # fmt: skip
 
 
 def rates_of(work: Callable[[], int]) -> str:

@@ -19,9 +19,9 @@ from pathlib import Path
 import tyro
 
 from turngym.benchmarks.page import kept, table
-from turngym.webshop_server.opening import Mode, OpenedShop, ShopSettings, open_shop
 from turngym.webshop_server.pages import Choice, Page, PageKind, plain_text
-from turngym.webshop_server.shop import MAX_RESULTS
+from turngym.webshop_server.settings import Mode, ShopSettings
+from turngym.webshop_server.shop import MAX_RESULTS, LocalBackend, open_shop
 
 REPEATS = 3
 """How often everything is timed: the first time, when nothing was seen before, and the best of all count."""
@@ -41,34 +41,34 @@ class Options:
     """A file for the table."""
 
 
-def shop_by_script(opened: OpenedShop, number: int) -> tuple[int, float]:
+def shop_by_script(backend: LocalBackend, number: int) -> tuple[int, float]:
     """Play one goal by the script, reading every page; return the steps and the reward."""
-    page = opened.shop.open(opened.goals[number], str(number))
+    page = backend.shop.open(backend.goals[number], str(number))
     steps = 0
 
     def act(action: str) -> Page:
         nonlocal steps
         steps += 1
-        moved = opened.shop.act(page, action).page
-        plain_text(opened.shop.layout(moved))
+        moved = backend.shop.act(page, action).page
+        plain_text(backend.shop.layout(moved))
         return moved
 
     page = act(f"search[{page.goal.instruction}]")
     if not page.listed:
         return steps, 0.0
     page = act(f"click[{page.listed[0]}]")
-    choices = {part.option: part.text for part in reversed(opened.shop.layout(page)) if isinstance(part, Choice)}
+    choices = {part.option: part.text for part in reversed(backend.shop.layout(page)) if isinstance(part, Choice)}
     for text in reversed(choices.values()):
         page = act(f"click[{text}]")
     page = act("click[buy now]")
     return steps, page.reward or 0.0
 
 
-def search_page(opened: OpenedShop, number: int) -> str:
+def search_page(backend: LocalBackend, number: int) -> str:
     """Search for one goal's instruction and return the first page of the results."""
-    page = opened.shop.open(opened.goals[number], str(number))
-    found = tuple(opened.shop.search(page.goal.instruction.lower(), MAX_RESULTS))
-    return plain_text(opened.shop.layout(replace(page, kind=PageKind.RESULTS, keywords=("x",), found=found)))
+    page = backend.shop.open(backend.goals[number], str(number))
+    found = tuple(backend.shop.search(page.goal.instruction.lower(), MAX_RESULTS))
+    return plain_text(backend.shop.layout(replace(page, kind=PageKind.RESULTS, keywords=("x",), found=found)))
 
 
 def rates_of(work: Callable[[], int]) -> str:
@@ -85,16 +85,16 @@ def measure(options: Options, mode: Mode) -> list[str]:
     """Return the cells of a mode's row."""
     settings = ShopSettings(catalogue=options.catalogue, num_products=options.num_products, mode=mode)
     started = time.process_time()
-    opened = open_shop(settings)
+    backend = open_shop(settings)
     opening = time.process_time() - started
-    numbers = [number % len(opened.goals) for number in range(options.episodes)]
-    queries = [opened.goals[number].instruction.lower() for number in numbers]
-    searches = rates_of(lambda: len([opened.shop.search(query, MAX_RESULTS) for query in queries]))
-    pages = rates_of(lambda: len([search_page(opened, number) for number in numbers]))
-    steps = rates_of(lambda: sum(shop_by_script(opened, number)[0] for number in numbers))
-    reward = sum(shop_by_script(opened, number)[1] for number in numbers) / len(numbers)
-    return [mode, f"{len(opened.shop.catalogue):,}", f"{len(opened.goals):,}", f"{opening:.2f}", steps, pages, searches,
-            f"{reward:.3f}"]  # fmt: skip
+    numbers = [number % len(backend.goals) for number in range(options.episodes)]
+    queries = [backend.goals[number].instruction.lower() for number in numbers]
+    searches = rates_of(lambda: len([backend.shop.search(query, MAX_RESULTS) for query in queries]))
+    pages = rates_of(lambda: len([search_page(backend, number) for number in numbers]))
+    steps = rates_of(lambda: sum(shop_by_script(backend, number)[0] for number in numbers))
+    reward = sum(shop_by_script(backend, number)[1] for number in numbers) / len(numbers)
+    return [mode, f"{len(backend.shop.catalogue):,}", f"{len(backend.goals):,}", f"{opening:.2f}", steps, pages,
+            searches, f"{reward:.3f}"]  # fmt: skip
 
 
 def peak_memory() -> float:

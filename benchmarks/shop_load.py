@@ -1,7 +1,7 @@
 """How the shop's site bears many visitors: how long they wait, and how its memory grows.
 
 First many visitors at once, half of them with pages and half over the interface for agents, ask so many times a
-second; who has bought begins anew. A wait is counted from the moment at which the request was due. Then short visits
+second; who has bought begins anew. A wait is counted from the moment at which the request was due. Then short sessions
 follow each other: begin, search, look at the first result, buy.
 
     python -m turngym.benchmarks.shop_load
@@ -32,7 +32,7 @@ import tyro
 from turngym.benchmarks.page import kept, table
 
 WORKERS = 8
-"""How many connections the short visits use."""
+"""How many connections the short sessions use."""
 ROWS = 10
 """How often the memory is looked at."""
 PAGES, AGENTS = "pages", "agents"
@@ -67,8 +67,8 @@ class Options:
     """Requests per second, of all visitors together."""
     seconds: float = 30.0
     """How long they go on."""
-    visits: int = 100_000
-    """Short visits after that."""
+    sessions: int = 100_000
+    """Short sessions after that."""
     num_products: int = 1000
     """Size of the catalogue."""
     machine: str = ""
@@ -157,7 +157,7 @@ class Connection:
 
 
 async def play(connection: Connection, kind: str, waits: Waits, due: Callable[[], float | None]) -> bool:
-    """Play a visit; return whether there was time for the whole.
+    """Play a session; return whether there was time for the whole.
 
     Args:
         connection: To the site.
@@ -207,7 +207,7 @@ async def crowd(port: int, options: Options) -> Waits:
 
 
 async def follow_on(port: int, numbers: range) -> list[str]:
-    """Play short visits as fast as the site answers; return what went wrong."""
+    """Play short sessions as fast as the site answers; return what went wrong."""
     waits, left = Waits(), iter(numbers)
 
     async def visitor() -> None:
@@ -259,9 +259,9 @@ def report(options: Options) -> str:
     rows = []
     with served(options.num_products) as (process, port):
         waits = asyncio.run(crowd(port, options))
-        errors, started, step = list(waits.errors), time.perf_counter(), max(1, options.visits // ROWS)
-        for first in range(0, options.visits, step):
-            numbers = range(first, min(first + step, options.visits))
+        errors, started, step = list(waits.errors), time.perf_counter(), max(1, options.sessions // ROWS)
+        for first in range(0, options.sessions, step):
+            numbers = range(first, min(first + step, options.sessions))
             errors += asyncio.run(follow_on(port, numbers))
             elapsed = time.perf_counter() - started
             rows.append(
@@ -276,8 +276,9 @@ def report(options: Options) -> str:
         f"# The shop's site under load\n\nPython {platform.python_version()}{machine}. The visitors run on the same "
         f"machine.\n\n    {shlex.join(['python', '-m', 'turngym.benchmarks.shop_load', *sys.argv[1:]])}\n\n"
         f"{options.visitors} visitors at once, {options.rate:g} requests per second for {options.seconds:g} s:\n\n"
-        f"{table(columns, waited)}\n\nThen short visits over {WORKERS} connections, half of them with pages:\n\n"
-        f"{table(['visits', 'memory of the site, MB', 'seconds', 'visits/s'], rows)}\n\nErrors: {len(errors)}.\n{told}"
+        f"{table(columns, waited)}\n\nThen short sessions over {WORKERS} connections, half of them with pages:\n\n"
+        f"{table(['sessions', 'memory of the site, MB', 'seconds', 'sessions/s'], rows)}\n\n"
+        f"Errors: {len(errors)}.\n{told}"
     )
 
 

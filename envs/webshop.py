@@ -9,13 +9,10 @@ import numpy as np
 from turngym.envs.core import MAX_OBSERVATION_CHARS, TextEnv
 from turngym.envs.parsing import InvalidAction
 from turngym.envs.splits import Split
+from turngym.webshop_server.pages import page_html
 
 try:
-    from turngym.webshop_server.fixed_shop import MAX_QUERY_CHARS
-    from turngym.webshop_server.goals import GoalKind, WantedOption
-    from turngym.webshop_server.index_folder import Engine
-    from turngym.webshop_server.matching import matches
-    from turngym.webshop_server.opening import Mode, ShopSettings, open_shop
+    from turngym.webshop_server.goals import WantedOption
     from turngym.webshop_server.pages import (
         BACK_TO_SEARCH,
         BUY,
@@ -30,9 +27,16 @@ try:
         rich_text,
         usable_actions,
     )
-    from turngym.webshop_server.remote import RemoteShop
-    from turngym.webshop_server.shop import MAX_RESULTS
-    from turngym.webshop_server.visits import Venue, Visit
+    from turngym.webshop_server.reward import matches
+    from turngym.webshop_server.settings import Engine, GoalKind, Mode, ShopSettings
+    from turngym.webshop_server.shop import (
+        MAX_QUERY_CHARS,
+        MAX_RESULTS,
+        RemoteBackend,
+        ShopBackend,
+        ShopSession,
+        open_shop,
+    )
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"WebShop needs {error.name}: pip install 'turngym[webshop]'", name=error.name) from error
 
@@ -142,22 +146,22 @@ class WebShopEnv(TextEnv):
                                 engine=engine, index=index, nouns=nouns)  # fmt: skip
         if url and settings != ShopSettings():
             raise ValueError("with url= the shop is as its server has it; give the arguments about it to the server")
-        self.venue: Venue = RemoteShop(url) if url else open_shop(settings)
-        self.explains_refusals = self.venue.mode == "fixed"
-        self.visit: Visit | None = None
+        self.backend: ShopBackend = RemoteBackend(url) if url else open_shop(settings)
+        self.explains_refusals = self.backend.mode == "fixed"
+        self.session: ShopSession | None = None
 
     def close(self) -> None:
         """Leave the shop; on a server the session ends."""
-        if self.visit is not None:
-            self.visit.end()
-        self.visit = None
+        if self.session is not None:
+            self.session.end()
+        self.session = None
 
     # The game ---------------------------------------------------------------------------------------------------
 
     def _begin(self, split: Split, index: int) -> None:
         self.close()
-        self.visit = self.venue.visit(self.venue.goal_number(split, index))
-        self.goal = self.visit.page.goal
+        self.session = self.backend.open_session(self.backend.goal_number(split, index))
+        self.goal = self.session.page.goal
         self._actions: list[str] = []
 
     def _play(self, action: str) -> tuple[float, bool, str]:
@@ -169,10 +173,10 @@ class WebShopEnv(TextEnv):
         return self._reward() if bought else 0.0, bought, ""
 
     @property
-    def _here(self) -> Visit:
-        if self.visit is None:
+    def _here(self) -> ShopSession:
+        if self.session is None:
             raise RuntimeError("call reset() first")
-        return self.visit
+        return self.session
 
     def _reward(self) -> float:
         share = self._here.page.reward or 0.0
@@ -214,7 +218,7 @@ class WebShopEnv(TextEnv):
             case "quoted":
                 return quoted_text(self._here.parts)
             case "html":
-                return self._here.html
+                return page_html(self._here.page, self._here.parts)
             case "url":
                 return self._here.page.url
 
@@ -268,16 +272,16 @@ class WebShopEnv(TextEnv):
 
     def optimal_success(self) -> float | None:
         """1 where the oracle's purchase is all that was asked for, within the turn limit; None where it is not."""
-        visit = self.venue.visit(int(self._here.page.session))
+        session = self.backend.open_session(int(self._here.page.session))
         for _ in range(ORACLE_TURNS if self.turn_limit is None else self.turn_limit):
-            visit.act(self._oracle_step(visit))
-            if visit.page.kind is PageKind.DONE:
+            session.act(self._oracle_step(session))
+            if session.page.kind is PageKind.DONE:
                 break
-        visit.end()
-        return 1.0 if visit.page.reward == 1.0 else None
+        session.end()
+        return 1.0 if session.page.reward == 1.0 else None
 
-    def _oracle_step(self, visit: Visit) -> str:
-        page = visit.page
+    def _oracle_step(self, session: ShopSession) -> str:
+        page = session.page
         wanted = self.goal.asin
         if page.kind is PageKind.DONE or (page.kind is PageKind.RESULTS and wanted not in page.found):
             return f"click[{BACK_TO_SEARCH}]"
@@ -288,7 +292,7 @@ class WebShopEnv(TextEnv):
             return f"click[{wanted if number == page.number else NEXT if number > page.number else PREVIOUS}]"
         if page.kind is PageKind.DETAIL or page.asin != wanted:
             return f"click[{PREVIOUS}]"
-        choices = [part for part in visit.parts if isinstance(part, Choice)]
+        choices = [part for part in session.parts if isinstance(part, Choice)]
         missing = (choice for option in self.goal.options if not _is_chosen(option, page)
                    for choice in choices if _is_wanted(option, choice))  # fmt: skip
         return f"click[{next((choice.text for choice in missing), BUY)}]"
@@ -299,7 +303,7 @@ class WebShopEnv(TextEnv):
         return min((query[:MAX_QUERY_CHARS] for query in queries), key=self._rank)
 
     def _rank(self, query: str) -> int:
-        found = list(self.venue.search(query.lower(), MAX_RESULTS))
+        found = list(self.backend.search(query.lower(), MAX_RESULTS))
         return found.index(self.goal.asin) if self.goal.asin in found else MAX_RESULTS
 
 

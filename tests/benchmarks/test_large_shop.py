@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from turngym.benchmarks.large_shop import Options, main
-from turngym.webshop_server.bm25 import BM25Index
-from turngym.webshop_server.catalogues import open_catalogue
+from turngym.webshop_server.catalogue import open_catalogue
+from turngym.webshop_server.search import BM25Index
 
 
 def test_the_page_holds_every_part(tmp_path: Path) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from turngym.benchmarks.shop import Options, main, shop_by_script
-from turngym.webshop_server.opening import ShopSettings, open_shop
+from turngym.webshop_server.settings import ShopSettings
+from turngym.webshop_server.shop import open_shop
 
 
 def test_the_script_searches_looks_chooses_and_buys() -> None:
-    opened = open_shop(ShopSettings(num_products=50))
-    played = [shop_by_script(opened, number) for number in range(20)]
+    backend = open_shop(ShopSettings(num_products=50))
+    played = [shop_by_script(backend, number) for number in range(20)]
     assert all(3 <= steps <= 7 and 0 <= reward <= 1 for steps, reward in played)
     assert any(steps > 3 for steps, _ in played) and any(reward > 0.3 for _, reward in played)
 

@@ -13,7 +13,7 @@ from turngym.benchmarks.shop_load import AGENTS, PAGES, Options, Waits, crowd, m
 
 def test_the_page_holds_waits_and_memory(tmp_path: Path) -> None:
     path = tmp_path / "load.md"
-    page = main(Options(visitors=8, rate=80, seconds=1.5, visits=20, num_products=50, machine="a machine", out=path))
+    page = main(Options(visitors=8, rate=80, seconds=1.5, sessions=20, num_products=50, machine="a machine", out=path))
     assert page == path.read_text("utf-8") and "Errors: 0." in page and ", a machine." in page
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("|")]
     assert [row[:2] for row in rows[2:5]] == [[PAGES, "60"], [AGENTS, "60"], ["all", "120"]]

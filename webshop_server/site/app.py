@@ -13,10 +13,10 @@ from flask import Flask, Response, abort, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
-from turngym.webshop_server.html import template
-from turngym.webshop_server.opening import OpenedShop
+from turngym.webshop_server.shop import LocalBackend
 from turngym.webshop_server.site.api import api
 from turngym.webshop_server.site.back_office import back_office
+from turngym.webshop_server.site.rendering import template
 from turngym.webshop_server.site.sessions import SessionStore
 from turngym.webshop_server.site.state import EXTENSION, Site, SiteSettings, html_answer, site
 from turngym.webshop_server.site.storefront import storefront
@@ -34,11 +34,11 @@ PORT = re.compile(r":[0-9]+$")
 LOG = logging.getLogger("turngym.webshop_server.site")
 
 
-def create_app(opened: OpenedShop, settings: SiteSettings | None = None) -> Flask:
+def create_app(backend: LocalBackend, settings: SiteSettings | None = None) -> Flask:
     """Return the site of a shop, for any WSGI server that runs it in one process.
 
     Args:
-        opened: The shop.
+        backend: The shop.
         settings: How it is run.
     """
     settings = settings or SiteSettings()
@@ -46,8 +46,8 @@ def create_app(opened: OpenedShop, settings: SiteSettings | None = None) -> Flas
     app.config.update(MAX_CONTENT_LENGTH=MAX_BODY_BYTES, MAX_FORM_MEMORY_SIZE=MAX_BODY_BYTES)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.merge_slashes = False
-    sessions = SessionStore(opened, max_sessions=settings.max_sessions, lifetime=60.0 * settings.session_minutes)
-    app.extensions[EXTENSION] = Site(opened, settings, sessions)
+    sessions = SessionStore(backend, max_sessions=settings.max_sessions, lifetime=60.0 * settings.session_minutes)
+    app.extensions[EXTENSION] = Site(backend, settings, sessions)
     for part in (api, back_office, storefront):
         app.register_blueprint(part)
     app.before_request(_start_clock)
@@ -63,7 +63,7 @@ def _start_clock() -> None:
 
 
 def _check_address() -> None:
-    """Refuse a name that the site does not have, as Flask does for all but IPv6, and a query that Flask cannot read."""
+    """Refuse a foreign host name (Flask's own check fails on IPv6) and a query that Flask cannot read."""
     if not request.query_string.isascii():
         abort(400, "What follows the question mark must be percent-encoded.")
     hosts = site().settings.hosts
@@ -107,7 +107,7 @@ def _explain(error: HTTPException) -> AnyResponse:
 
 
 def _apologize(error: Exception) -> AnyResponse:
-    """Log a mistake of the program, and say that it was none of the visitor's."""
+    """Log an error of the program and answer with code 500."""
     LOG.error("a request failed", exc_info=error)
     return _explain(_InternalError())
 

@@ -1,10 +1,11 @@
-"""The operator's pages: who is in the shop, and any visit step by step, with what buying would have earned."""
+"""The operator's pages: who is in the shop, and any session step by step, with what buying would have earned."""
 
 from __future__ import annotations
 
 from flask import Blueprint, Response, abort, request
 
-from turngym.webshop_server.html import page_context, template
+from turngym.webshop_server.pages import page_context
+from turngym.webshop_server.site.rendering import template
 from turngym.webshop_server.site.state import html_answer, require_operator, session_or_404, site
 
 MAX_LISTED = 200
@@ -30,10 +31,10 @@ def replay(name: str) -> Response:
     first = session.num_actions + 1 - len(steps)
     number = request.args.get("step", first, type=int)
     if not first <= number < first + len(steps):
-        abort(404, f"Steps {first} to {first + len(steps) - 1} of this visit are remembered.")
+        abort(404, f"Steps {first} to {first + len(steps) - 1} of this session are remembered.")
     page = steps[number - first].page
     reward = session.shop.reward(page) if page.asin else None
     return html_answer(template("replay.html").render(
         session=session, steps=steps, first=first, number=number, step=steps[number - first], worth=reward,
-        **page_context(session.shop, page),
+        **page_context(page, session.shop.layout(page)),
     ))  # fmt: skip

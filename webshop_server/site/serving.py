@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from waitress.server import create_server
 
-from turngym.webshop_server.opening import OpenedShop
+from turngym.webshop_server.shop import LocalBackend
 from turngym.webshop_server.site.app import LOG, create_app
 from turngym.webshop_server.site.state import SiteSettings
 
@@ -21,16 +21,16 @@ CONNECTIONS = 1000
 MAX_HEADER_BYTES = 32 * 1024
 """The most that the address and the headers of a request take up."""
 IDLE_SECONDS = 60
-"""How long a connection may say nothing."""
+"""Seconds without traffic after which a connection is closed."""
 
 
 def serve(
-    opened: OpenedShop, settings: SiteSettings, *, host: str, port: int, ready: Callable[[str], None] | None = None
+    backend: LocalBackend, settings: SiteSettings, *, host: str, port: int, ready: Callable[[str], None] | None = None
 ) -> None:
     """Serve a site until the process is told to stop by SIGINT or SIGTERM; requests in progress are finished.
 
     Args:
-        opened: The shop.
+        backend: The shop.
         settings: How the site is run.
         host: The address to listen on.
         port: The port; 0 for any that is free.
@@ -41,7 +41,7 @@ def serve(
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     server = create_server(
-        create_app(opened, settings),
+        create_app(backend, settings),
         sockets=[socket.create_server((host, port), family=family)],
         threads=THREADS,
         connection_limit=CONNECTIONS,
@@ -52,7 +52,7 @@ def serve(
         ident=None,
     )
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns whenever a request waits for a thread
-    # Programs in the background of a shell are started deaf to SIGINT; asked for by name, it is heard.
+    # A shell starts background programs with SIGINT ignored; a handler set here receives it again.
     before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         if ready is not None:

@@ -1,4 +1,4 @@
-"""Sessions: who shops for what, where they stand, and how they came there. Kept in memory, and not for ever."""
+"""The sessions of the site: each is a session of the shop with its past steps; old ones expire. All are in memory."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from itertools import islice
 from threading import Lock
 from typing import TypeVar
 
-from turngym.webshop_server.addresses import Address, address_of
-from turngym.webshop_server.opening import OpenedShop
-from turngym.webshop_server.pages import Button, Choice, Link, Page, PageKind, Part
-from turngym.webshop_server.shop import ENDED, Move
+from turngym.webshop_server.pages import Address, Button, Choice, Link, Page, PageKind, Part, address_of, target_of
+from turngym.webshop_server.shop import ENDED, LocalBackend, LocalSession, Move
 
 ID_BYTES = 16
-"""128 bits: nobody guesses the session of another."""
+"""Bytes of a session's random name: 128 bits cannot be guessed."""
 GO_BACK = "go back"
 MAX_STEPS = 200
 """How many of the last steps a session remembers."""
@@ -27,7 +25,7 @@ MAX_LINKS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """An action of a visit and where it led."""
+    """An action of a session and where it led."""
 
     action: str
     """What was done, as an agent would write it; empty for the beginning, `GO_BACK` for a page shown before."""
@@ -36,24 +34,21 @@ class Step:
     """Why the action meant nothing."""
 
 
-class Session:
-    """A visit to the shop. Its lock is held by whoever reads or changes it.
+class SiteSession(LocalSession):
+    """A session of the shop that has a name and remembers its steps. Its lock is held by whoever reads or changes it.
 
     Args:
-        opened: The shop.
+        backend: The shop.
         goal_number: Which goal the shopper has, in the fixed order.
         name: What the session is called in addresses.
     """
 
-    def __init__(self, opened: OpenedShop, goal_number: int, name: str) -> None:
+    def __init__(self, backend: LocalBackend, goal_number: int, name: str) -> None:
+        super().__init__(backend.shop, backend.open_session(goal_number).page)
         self.lock = Lock()
-        self.shop = opened.shop
         self.goal_number = goal_number
         self.name = name
-        start = opened.visit(goal_number).page
-        self.page = start
-        """Where the shopper stands."""
-        self.steps: deque[Step] = deque([Step("", start)], maxlen=MAX_STEPS)
+        self.steps: deque[Step] = deque([Step("", self.page)], maxlen=MAX_STEPS)
         """The last steps, the present page's being the last."""
         self.num_actions = 0
         """How many actions there were."""
@@ -79,7 +74,7 @@ class Session:
         self._go(f"search[{query}]", move.page, move.problem)
         return move.problem
 
-    def visit(self, address: Address) -> bool:
+    def go_to(self, address: Address) -> bool:
         """Go to a page by its address, if it was shown or offered by a link; return whether it was.
 
         After the purchase every address leads to the receipt.
@@ -102,13 +97,13 @@ class Session:
         return address == address_of(self.page) or address in self._offered or address in self._shown
 
     def show(self) -> Page:
-        """Return the present page, and take from now on what it offers."""
+        """Return the present page and accept the addresses of its links from now on."""
         page = self.page
         _remember(self._shown, address_of(page), page, MAX_STEPS)
         if page.kind not in {PageKind.START, PageKind.DONE}:
-            for part in self.shop.layout(page):
+            for part in self.parts:
                 if isinstance(part, Button | Link | Choice):
-                    _remember(self._offered, address_of(self.shop.target(page, part)), (page, part), MAX_LINKS)
+                    _remember(self._offered, address_of(target_of(page, part)), (page, part), MAX_LINKS)
         return page
 
     def _start(self) -> Page:
@@ -124,28 +119,28 @@ class SessionStore:
     """The sessions of a site: the latest so many, each as long as it is used.
 
     Args:
-        opened: The shop.
+        backend: The shop.
         max_sessions: How many; a further one takes the place of the one that was not used for longest.
         lifetime: Seconds after its last use at which a session ends.
         clock: Gives seconds.
     """
 
     def __init__(
-        self, opened: OpenedShop, *, max_sessions: int, lifetime: float, clock: Callable[[], float] = time.monotonic
+        self, backend: LocalBackend, *, max_sessions: int, lifetime: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._opened = opened
+        self._backend = backend
         self._max_sessions = max_sessions
         self._lifetime = lifetime
         self._clock = clock
         self._lock = Lock()
-        self._sessions: OrderedDict[str, tuple[float, Session]] = OrderedDict()
+        self._sessions: OrderedDict[str, tuple[float, SiteSession]] = OrderedDict()
 
     def __len__(self) -> int:
         with self._lock:
             self._expire()
             return len(self._sessions)
 
-    def create(self, goal_number: int | None = None, name: str | None = None) -> Session:
+    def create(self, goal_number: int | None = None, name: str | None = None) -> SiteSession:
         """Begin a session.
 
         Args:
@@ -155,12 +150,12 @@ class SessionStore:
         Raises:
             ValueError: There is no such goal.
         """
-        goals = self._opened.goals
+        goals = self._backend.goals
         number = secrets.randbelow(len(goals)) if goal_number is None else goal_number
         if not 0 <= number < len(goals):
             raise ValueError(f"there are goals 0 to {len(goals) - 1}, and no goal {number}")
         name = name or secrets.token_urlsafe(ID_BYTES)
-        session = Session(self._opened, number, name)
+        session = SiteSession(self._backend, number, name)
         with self._lock:
             self._expire()
             if name not in self._sessions:
@@ -169,7 +164,7 @@ class SessionStore:
                 self._sessions.popitem(last=False)
             return self._sessions[name][1]
 
-    def get(self, name: str) -> Session | None:
+    def get(self, name: str) -> SiteSession | None:
         """Return a session and count that as a use of it; None if there is none, or no longer."""
         with self._lock:
             self._expire()
@@ -184,8 +179,8 @@ class SessionStore:
         with self._lock:
             return self._sessions.pop(name, None) is not None
 
-    def latest(self, number: int) -> list[Session]:
-        """Return the sessions used last, the latest first, which is no use of them."""
+    def latest(self, number: int) -> list[SiteSession]:
+        """Return the sessions used last, the latest first; this does not count as a use of them."""
         with self._lock:
             self._expire()
             return [session for _, session in islice(reversed(self._sessions.values()), number)]

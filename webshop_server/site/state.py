@@ -10,8 +10,8 @@ from flask import Response, abort, current_app, request
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
-from turngym.webshop_server.opening import OpenedShop
-from turngym.webshop_server.site.sessions import Session, SessionStore
+from turngym.webshop_server.shop import LocalBackend
+from turngym.webshop_server.site.sessions import SessionStore, SiteSession
 
 EXTENSION = "turngym.webshop"
 
@@ -37,7 +37,7 @@ class SiteSettings:
 class Site:
     """A site."""
 
-    opened: OpenedShop
+    backend: LocalBackend
     settings: SiteSettings
     sessions: SessionStore
 
@@ -48,11 +48,11 @@ def site() -> Site:
     return found
 
 
-def session_or_404(name: str) -> Session:
+def session_or_404(name: str) -> SiteSession:
     """Return a session, or answer that there is none."""
     session = site().sessions.get(name)
     if session is None:
-        abort(404, "There is no such visit, or it has ended.")
+        abort(404, "There is no such session, or it has ended.")
     return session
 
 

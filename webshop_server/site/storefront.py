@@ -11,30 +11,31 @@ from typing import get_args
 from flask import Blueprint, Response, abort, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from turngym.webshop_server.addresses import (
+from turngym.webshop_server.pages import (
     Address,
     AddressError,
+    Detail,
+    PageKind,
+    page_html,
     path_of,
     read_keywords,
     read_number,
     read_options,
 )
-from turngym.webshop_server.fixed_shop import MAX_QUERY_CHARS
-from turngym.webshop_server.html import page_html
-from turngym.webshop_server.pages import Detail, PageKind
-from turngym.webshop_server.site.sessions import Session
+from turngym.webshop_server.shop import MAX_QUERY_CHARS
+from turngym.webshop_server.site.sessions import SiteSession
 from turngym.webshop_server.site.state import html_answer, session_or_404, site
 
 SESSION_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 GOAL_IN_NAME = re.compile(r".*fixed.*_([0-9]{1,9})")
-"""A session that a client calls so has that goal, such as `fixed_12`."""
+"""A session with such a name gets the goal of that number: `fixed_12` gets goal 12."""
 
 storefront = Blueprint("storefront", __name__)
 
 
 @storefront.get("/")
 def home() -> AnyResponse:
-    """Begin a visit."""
+    """Begin a session."""
     return _to_page(site().sessions.create())
 
 
@@ -65,7 +66,7 @@ def index(name: str) -> AnyResponse:
 
 @storefront.route("/search_results/<name>/<path:keywords>/<number>", methods=["GET", "POST"])
 def search_results(name: str, keywords: str, number: str) -> AnyResponse:
-    """Show results, those of a new search as well."""
+    """Show results that the session has found, or search for keywords that are new to it."""
     try:
         address = Address(PageKind.RESULTS, keywords=read_keywords(keywords), number=read_number(number))
     except AddressError as error:
@@ -100,12 +101,12 @@ def done(name: str, asin: str, options: str) -> AnyResponse:
     return _product(PageKind.DONE, name, asin, options=options)
 
 
-def _named(name: str) -> Session:
+def _named(name: str) -> SiteSession:
     """Begin a session that a client names itself, where that is allowed."""
     if not site().settings.client_names:
         session_or_404(name)
     if not SESSION_NAME.fullmatch(name):
-        abort(404, "A visit has a name of at most 64 letters, digits, - and _.")
+        abort(404, "A session has a name of at most 64 letters, digits, - and _.")
     goal = GOAL_IN_NAME.fullmatch(name)
     try:
         return site().sessions.create(None if goal is None else int(goal[1]), name)
@@ -127,31 +128,31 @@ def _product(
         return _shown(session, address)
 
 
-def _search(session: Session, query: str) -> None:
+def _search(session: SiteSession, query: str) -> None:
     if len(query) > MAX_QUERY_CHARS:
         abort(400, f"A query has at most {MAX_QUERY_CHARS} characters.")
     if problem := session.search(query):
         abort(400, f"{problem[0].upper()}{problem[1:]}.")
 
 
-def _shown(session: Session, address: Address) -> AnyResponse:
+def _shown(session: SiteSession, address: Address) -> AnyResponse:
     """Answer with the page of an address; after the purchase, with the way to the receipt."""
-    if not session.visit(address):
-        abort(404, "No link of this visit leads here.")
+    if not session.go_to(address):
+        abort(404, "No link of this session leads here.")
     if session.bought and address.kind is not PageKind.DONE:
         return _to_page(session)
     return _answer(session)
 
 
-def _to_page(session: Session) -> AnyResponse:
+def _to_page(session: SiteSession) -> AnyResponse:
     return redirect(path_of(session.page, session.name), 303)
 
 
-def _answer(session: Session) -> AnyResponse:
+def _answer(session: SiteSession) -> AnyResponse:
     """Answer with the present page; to a button, with the way to it, so that a browser can go back without asking."""
     page = session.show()
     if request.method == "POST":
         return _to_page(session)
     reward = session.shop.reward(page) if session.bought else None
-    html = page_html(session.shop, page, session=session.name, reward=reward)
+    html = page_html(page, session.parts, session=session.name, reward=reward)
     return html_answer(html)

@@ -11,10 +11,9 @@ from rich.markup import escape
 
 from turngym.cli.errors import UsageError
 from turngym.cli.options import parse
-from turngym.webshop_server.opening import ShopSettings, open_shop
-from turngym.webshop_server.remote import KEY_VARIABLE
-from turngym.webshop_server.site.serving import LOOPBACK, log_requests, serve
-from turngym.webshop_server.site.state import SiteSettings
+from turngym.webshop_server.settings import ShopSettings
+from turngym.webshop_server.shop import KEY_VARIABLE, open_shop
+from turngym.webshop_server.site import LOOPBACK, SiteSettings, log_requests, serve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +28,11 @@ class ServeOptions(ShopSettings):
     port: int = 3000
     """The port; 0 for any that is free."""
     max_sessions: int = 4096
-    """Most visits at a time; a further one ends the one that was not used for longest."""
+    """Most sessions at a time; a further one ends the one that was not used for longest."""
     session_minutes: float = 60.0
-    """Minutes after its last use at which a visit ends."""
+    """Minutes after its last use at which a session ends."""
     client_names: bool | None = None
-    """Whether clients may name their visits, as those of the original do; by default on this machine alone."""
+    """Whether clients may name their sessions, as those of the original do; by default on this machine alone."""
     log: bool = True
     """Write a line of JSON to the standard error for every request."""
 
@@ -56,7 +55,7 @@ def run(words: Sequence[str], console: Console) -> int:
         settings = replace(settings, operator_key=key)
     shop = ShopSettings(**{name: getattr(options, name) for name in ShopSettings.__dataclass_fields__})
     try:
-        opened = open_shop(shop)
+        backend = open_shop(shop)
     except (ValueError, OSError, ImportError) as error:
         raise UsageError(str(error)) from error
     if options.log:
@@ -65,14 +64,14 @@ def run(words: Sequence[str], console: Console) -> int:
     def ready(address: str) -> None:
         password = f"the one in {KEY_VARIABLE}" if key else escape(settings.operator_key)
         console.print(
-            f"The shop is open at {address}/ ({opened.mode}, {len(opened.shop.catalogue):,} products, "
-            f"{len(opened.goals):,} goals). Ctrl-C closes it.\n"
+            f"The shop is open at {address}/ ({backend.mode}, {len(backend.shop.catalogue):,} products, "
+            f"{len(backend.goals):,} goals). Ctrl-C closes it.\n"
             f"Operator: {address}/operator/, name operator, password {password}",
             soft_wrap=True,
         )
 
     try:
-        serve(opened, settings, host=options.host, port=options.port, ready=ready)
+        serve(backend, settings, host=options.host, port=options.port, ready=ready)
     except OSError as error:
         raise UsageError(f"{options.host}:{options.port} cannot be listened on: {error.strerror or error}") from error
     console.print("The shop is closed.")

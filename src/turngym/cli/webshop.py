@@ -18,18 +18,23 @@ from turngym.cli.errors import UsageError, nearest
 from turngym.cli.options import parse
 from turngym.cli.terminal import TerminalProgress, make_console, printable
 from turngym.trainers.reporting.progress import Progress
-from turngym.webshop_server.catalogue import Product, ProductRecords
-from turngym.webshop_server.catalogue_files import (
+from turngym.webshop_server.catalogue import (
+    MAX_PRODUCTS,
+    MIN_PRODUCTS,
+    STORE_SUFFIX,
+    AnyCatalogue,
     CatalogueFileError,
     CatalogueFiles,
     FileReport,
+    ProductRecords,
     check,
+    generate_records,
+    open_catalogue,
     read_records,
+    write_catalogue,
 )
-from turngym.webshop_server.catalogue_store import write_catalogue
-from turngym.webshop_server.catalogues import STORE_SUFFIX, AnyCatalogue, open_catalogue
-from turngym.webshop_server.generated import MAX_PRODUCTS, MIN_PRODUCTS, generate_records
-from turngym.webshop_server.index_folder import Engine
+from turngym.webshop_server.product import Product
+from turngym.webshop_server.settings import Engine
 
 _Counted = TypeVar("_Counted")
 
@@ -252,7 +257,7 @@ def index(words: Sequence[str], console: Console) -> int:
     """Save an index over a catalogue."""
     options = parse(IndexOptions, words, command="webshop index")
     try:
-        from turngym.webshop_server.engines import documents_of, save_index
+        from turngym.webshop_server.search import documents_of, save_index
     except ModuleNotFoundError as error:
         raise UsageError(f"webshop index needs {error.name}: pip install 'turngym[webshop]'") from error
     catalogue = opened(options.catalogue, options.num_products, options.seed)

@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
 
 from turngym._version import __version__
-from turngym.webshop_server.opening import OpenedShop
+from turngym.webshop_server.shop import LocalBackend
 
 KEY = "the operator's key"
 DOCUMENT = json.loads((files("turngym.webshop_server.site") / "openapi.json").read_text("utf-8"))
@@ -139,10 +139,10 @@ def test_the_document_is_served(agent: Agent) -> None:
 # Sessions -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_shop_says_what_it_is(agent: Agent, opened: OpenedShop) -> None:
+def test_the_shop_says_what_it_is(agent: Agent, backend: LocalBackend) -> None:
     _, told = agent.ask("GET", "/api/shop")
     goals = {"train": [3, 10], "validation": [1, 3], "test": [0, 1]}
-    assert told == {"version": __version__, "mode": opened.mode, "num_products": 16, "goals": goals}
+    assert told == {"version": __version__, "mode": backend.mode, "num_products": 16, "goals": goals}
 
 
 def test_an_agent_shops(agent: Agent) -> None:
@@ -178,7 +178,7 @@ def test_the_purchase_is_the_last_action(agent: Agent) -> None:
     assert state["reward"] < 1
     for action in ("search[shirt]", "click[back to search]", "click[shirt00001]", "click[buy now]"):
         told = agent.act(state, action)
-        assert told["problem"] == "the purchase has ended the visit"
+        assert told["problem"] == "the purchase has ended the session"
         assert (told["kind"], told["reward"], told["text"]) == ("done", state["reward"], state["text"])
 
 
@@ -253,7 +253,7 @@ def test_a_session_that_has_ended_is_unknown(agent: Agent) -> None:
     path = f"/api/sessions/{agent.begin()['session']}"
     assert agent.ask("DELETE", path) == (204, None)
     for name in (path, "/api/sessions/nobody", "/api/sessions/%00", "/api/sessions/%ff", f"/api/sessions/{'x' * 9999}"):
-        assert agent.error(404, "GET", name) == "There is no such visit, or it has ended."
+        assert agent.error(404, "GET", name) == "There is no such session, or it has ended."
         assert agent.error(404, "DELETE", name)
         assert agent.error(404, "POST", f"{name}/actions", {"action": "search[x]"})
 
@@ -275,15 +275,15 @@ def test_an_unknown_path_is_answered_in_json(client: FlaskClient) -> None:
 
 # What is hidden -----------------------------------------------------------------------------------------------------
 
-VISIT = ("search[lamp]", "click[lamp000001]", "click[description]", "click[< prev]", "click[< prev]",
+EPISODE = ("search[lamp]", "click[lamp000001]", "click[description]", "click[< prev]", "click[< prev]",
          "click[back to search]", "search[wool silk]", "click[shirt00002]", "click[gold]")  # fmt: skip
 
 
 @pytest.mark.parametrize("key", [None, "", "wrong", KEY[:-1], KEY + " ", KEY.upper(), "k\xe9y", "\u4e00" * 99])
-def test_without_the_key_nothing_hidden_is_told(client: FlaskClient, opened: OpenedShop, key: str | None) -> None:
-    agent, goal = Agent(client, key), opened.goals[0]
+def test_without_the_key_nothing_hidden_is_told(client: FlaskClient, backend: LocalBackend, key: str | None) -> None:
+    agent, goal = Agent(client, key), backend.goals[0]
     states = [agent.begin(goal=0)]
-    states += [agent.act(states[0], action) for action in VISIT]
+    states += [agent.act(states[0], action) for action in EPISODE]
     states += [agent.ask("GET", f"/api/sessions/{states[0]['session']}?html=1")[1]]
     assert all(state["problem"] == "" for state in states) and states[-1]["kind"] == "item"
     for state in states:
@@ -296,7 +296,7 @@ def test_without_the_key_nothing_hidden_is_told(client: FlaskClient, opened: Ope
     assert agent.error(401, "GET", "/api/search?query=shirt")
 
 
-def test_the_operator_is_told_what_is_hidden(operator: Agent, opened: OpenedShop) -> None:
+def test_the_operator_is_told_what_is_hidden(operator: Agent, backend: LocalBackend) -> None:
     state = operator.begin(goal=0)
     assert (state["hidden"]["goal"], state["hidden"]["potential"], state["hidden"]["html"]) == (0, 0.0, None)
     worth = []
@@ -310,17 +310,17 @@ def test_the_operator_is_told_what_is_hidden(operator: Agent, opened: OpenedShop
     assert told["hidden"]["html"].startswith("<!DOCTYPE html>") and "SHIRT00001" in told["hidden"]["html"]
 
 
-def test_the_operator_is_told_goals(operator: Agent, opened: OpenedShop) -> None:
+def test_the_operator_is_told_goals(operator: Agent, backend: LocalBackend) -> None:
     _, goal = operator.ask("GET", "/api/goals/0")
     assert goal["asin"] == "SHIRT00001" and goal["options"] == [{"name": "color", "value": "navy blue"}]
     for number in ("10", "-1", "x", "1.0", "9" * 10, "9" * 5000, "\u0663", "%20", "0x1"):
         assert operator.error(404, "GET", f"/api/goals/{number}") == "There are goals 0 to 9."
 
 
-def test_the_operator_searches(operator: Agent, opened: OpenedShop) -> None:
+def test_the_operator_searches(operator: Agent, backend: LocalBackend) -> None:
     def found(query: str) -> list[str]:
         return list(operator.ask("GET", f"/api/search{query}")[1]["asins"])
 
     assert found("?query=lamp") == ["LAMP000001"] and found("") == []
-    assert found("?query=shirt") == list(opened.search("shirt", 50)) and len(found("?query=shirt")) == 15
+    assert found("?query=shirt") == list(backend.search("shirt", 50)) and len(found("?query=shirt")) == 15
     assert [len(found(f"?query=shirt&limit={limit}")) for limit in (0, 3, 50, 10**9, -4, "x")] == [0, 3, 15, 15, 0, 15]

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from waitress.server import create_server
 
-from turngym.webshop_server.opening import ShopSettings, open_shop
+from turngym.webshop_server.settings import ShopSettings
+from turngym.webshop_server.shop import open_shop
 from turngym.webshop_server.site.app import create_app
 from turngym.webshop_server.site.state import SiteSettings
 

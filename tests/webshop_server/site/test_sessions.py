@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turngym.webshop_server.addresses import address_of
-from turngym.webshop_server.opening import OpenedShop
-from turngym.webshop_server.pages import PageKind, usable_actions
-from turngym.webshop_server.site.sessions import MAX_LINKS, MAX_STEPS, Session, SessionStore
+from turngym.webshop_server.pages import PageKind, address_of, target_of, usable_actions
+from turngym.webshop_server.shop import LocalBackend
+from turngym.webshop_server.site.sessions import MAX_LINKS, MAX_STEPS, SessionStore, SiteSession
 
 
 class Clock:
@@ -27,14 +26,14 @@ class Clock:
         return self.now
 
 
-def store_of(opened: OpenedShop, *, most: int = 3, clock: Clock | None = None) -> SessionStore:
-    return SessionStore(opened, max_sessions=most, lifetime=60, clock=clock or Clock())
+def store_of(backend: LocalBackend, *, most: int = 3, clock: Clock | None = None) -> SessionStore:
+    return SessionStore(backend, max_sessions=most, lifetime=60, clock=clock or Clock())
 
 
 # The store ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_session_that_was_not_used_for_longest_makes_room(fixed: OpenedShop) -> None:
+def test_the_session_that_was_not_used_for_longest_makes_room(fixed: LocalBackend) -> None:
     store = store_of(fixed)
     first, second, third = (store.create().name for _ in range(3))
     assert store.get(first) is not None
@@ -44,7 +43,7 @@ def test_the_session_that_was_not_used_for_longest_makes_room(fixed: OpenedShop)
     assert [session.name for session in store.latest(1)] == [fourth]
 
 
-def test_a_session_lives_as_long_as_it_is_used(fixed: OpenedShop) -> None:
+def test_a_session_lives_as_long_as_it_is_used(fixed: LocalBackend) -> None:
     clock = Clock()
     store = store_of(fixed, clock=clock)
     used, idle = store.create(), store.create()
@@ -57,14 +56,14 @@ def test_a_session_lives_as_long_as_it_is_used(fixed: OpenedShop) -> None:
     assert len(store) == 0 and store.get(used.name) is None
 
 
-def test_a_session_that_has_ended_is_gone(fixed: OpenedShop) -> None:
+def test_a_session_that_has_ended_is_gone(fixed: LocalBackend) -> None:
     store = store_of(fixed)
     name = store.create().name
     assert store.end(name) and not store.end(name) and store.get(name) is None
 
 
 @given(st.lists(st.tuples(st.sampled_from(["create", "get", "end", "wait"]), st.integers(0, 5)), max_size=40))
-def test_the_store_is_a_list_of_names_by_last_use(fixed: OpenedShop, orders: list[tuple[str, int]]) -> None:
+def test_the_store_is_a_list_of_names_by_last_use(fixed: LocalBackend, orders: list[tuple[str, int]]) -> None:
     clock = Clock()
     store = store_of(fixed, clock=clock)
     used: dict[str, float] = {}
@@ -89,7 +88,7 @@ def test_the_store_is_a_list_of_names_by_last_use(fixed: OpenedShop, orders: lis
         assert [session.name for session in store.latest(9)] == [*reversed(used)]
 
 
-def test_names_have_128_bits_that_nobody_guesses(fixed: OpenedShop) -> None:
+def test_names_have_128_bits_that_nobody_guesses(fixed: LocalBackend) -> None:
     store = store_of(fixed, most=2000)
     names = [store.create().name for _ in range(2000)]
     assert len(set(names)) == 2000 and all(re.fullmatch(r"[A-Za-z0-9_-]{22}", name) for name in names)
@@ -101,7 +100,7 @@ def test_names_have_128_bits_that_nobody_guesses(fixed: OpenedShop) -> None:
     assert all(800 < number < 1200 for number in ones), "every bit is drawn"
 
 
-def test_goals_are_drawn_with_equal_chance_or_named(fixed: OpenedShop) -> None:
+def test_goals_are_drawn_with_equal_chance_or_named(fixed: LocalBackend) -> None:
     store = store_of(fixed)
     drawn = [store.create().goal_number for _ in range(500)]
     assert all(20 < drawn.count(number) < 90 for number in range(10))
@@ -111,16 +110,16 @@ def test_goals_are_drawn_with_equal_chance_or_named(fixed: OpenedShop) -> None:
             store.create(number)
 
 
-def test_a_name_that_is_taken_is_the_same_session(fixed: OpenedShop) -> None:
+def test_a_name_that_is_taken_is_the_same_session(fixed: LocalBackend) -> None:
     store = store_of(fixed)
     session = store.create(3, "mine")
     assert store.create(4, "mine") is session and store.create(4, "yours") is not session
 
 
-def test_threads_that_name_a_session_share_one(fixed: OpenedShop) -> None:
+def test_threads_that_name_a_session_share_one(fixed: LocalBackend) -> None:
     store, numbers = store_of(fixed, most=50), count()
 
-    def visit(_: int) -> int:
+    def use(_: int) -> int:
         session = store.create(0, f"name{next(numbers) % 40}")
         with session.lock:
             for action in ("search[shirt]", "click[back to search]"):
@@ -128,14 +127,14 @@ def test_threads_that_name_a_session_share_one(fixed: OpenedShop) -> None:
         return id(session)
 
     with ThreadPoolExecutor(8) as threads:
-        assert len(set(threads.map(visit, range(800)))) == 40
+        assert len(set(threads.map(use, range(800)))) == 40
     assert [session.num_actions for session in store.latest(50)] == [40] * 40
 
 
-def test_threads_keep_within_the_bound(fixed: OpenedShop) -> None:
+def test_threads_keep_within_the_bound(fixed: LocalBackend) -> None:
     store = store_of(fixed, most=7)
 
-    def visit(number: int) -> int:
+    def use(number: int) -> int:
         name = store.create().name
         if number % 3 == 0:
             store.end(name)
@@ -143,14 +142,14 @@ def test_threads_keep_within_the_bound(fixed: OpenedShop) -> None:
         return len(store)
 
     with ThreadPoolExecutor(8) as threads:
-        assert max(threads.map(visit, range(800))) <= 7
+        assert max(threads.map(use, range(800))) <= 7
 
 
 # A session ----------------------------------------------------------------------------------------------------------
 
 
-def test_two_sessions_have_nothing_in_common(opened: OpenedShop) -> None:
-    store = store_of(opened)
+def test_two_sessions_have_nothing_in_common(backend: LocalBackend) -> None:
+    store = store_of(backend)
     one, other = store.create(0), store.create(1)
     for action in ("search[shirt]", "click[shirt00001]", "click[navy blue]"):
         one.act(action)
@@ -165,8 +164,8 @@ def test_two_sessions_have_nothing_in_common(opened: OpenedShop) -> None:
     assert one.bought and one.page.reward == 1 and (other.page.reward or 0) < 1
 
 
-def test_sessions_of_one_goal_are_two(opened: OpenedShop) -> None:
-    store = store_of(opened)
+def test_sessions_of_one_goal_are_two(backend: LocalBackend) -> None:
+    store = store_of(backend)
     one, other = store.create(0), store.create(0)
     one.act("search[shirt]")
     one.show()
@@ -174,10 +173,10 @@ def test_sessions_of_one_goal_are_two(opened: OpenedShop) -> None:
     assert one.knows(address_of(one.page)) and not other.knows(address_of(one.page))
 
 
-def test_a_session_remembers_so_many_steps_and_links(fixed: OpenedShop) -> None:
-    session = Session(fixed, 0, "x")
+def test_a_session_remembers_so_many_steps_and_links(fixed: LocalBackend) -> None:
+    session = SiteSession(fixed, 0, "x")
     for number in range(MAX_STEPS):
-        session.visit(address_of(fixed.shop.open(session.page.goal, "0")))
+        session.go_to(address_of(fixed.shop.open(session.page.goal, "0")))
         session.search(f"shirt {number}")
         session.show()
     assert session.num_actions == 2 * MAX_STEPS - 1
@@ -185,18 +184,18 @@ def test_a_session_remembers_so_many_steps_and_links(fixed: OpenedShop) -> None:
     assert len(session._shown) == MAX_STEPS and len(session._offered) == MAX_LINKS
 
 
-def test_looking_at_all_that_is_offered_ends_in_what_agents_do(opened: OpenedShop) -> None:
-    for_people, for_agents = Session(opened, 0, "x"), Session(opened, 0, "y")
+def test_looking_at_all_that_is_offered_ends_in_what_agents_do(backend: LocalBackend) -> None:
+    for_people, for_agents = SiteSession(backend, 0, "x"), SiteSession(backend, 0, "y")
     for query in ("shirt", "shirt plain"):
         for_people.search(query)
         for_agents.act(f"search[{query}]")
         for action in ("click[shirt00002]", "click[gold]", "click[features]", "click[< prev]", "click[< prev]",
                        "click[next >]", "click[< prev]", "click[back to search]"):  # fmt: skip
             page = for_people.show()
-            parts = opened.shop.layout(page)
+            parts = backend.shop.layout(page)
             assert action in usable_actions(page, parts)
             (part,) = {part.text: part for part in parts if part.text.lower() == action[6:-1]}.values()
-            assert for_people.visit(address_of(opened.shop.target(page, part)))
+            assert for_people.go_to(address_of(target_of(page, part)))
             for_agents.act(action)
             assert address_of(for_people.page) == address_of(for_agents.page), action
             assert for_people.page.found == for_agents.page.found

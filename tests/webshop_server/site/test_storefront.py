@@ -14,8 +14,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from turngym.webshop_server.opening import OpenedShop
 from turngym.webshop_server.pages import SEPARATOR
+from turngym.webshop_server.shop import LocalBackend
 from turngym.webshop_server.site.app import HEADERS, MAX_BODY_BYTES, create_app
 from turngym.webshop_server.site.state import SiteSettings
 
@@ -90,10 +90,10 @@ def status(client: FlaskClient, path: str, **more: Any) -> int:
 # Clients of the original --------------------------------------------------------------------------------------------
 
 
-def test_a_client_of_the_original_shops(client: FlaskClient, opened: OpenedShop) -> None:
+def test_a_client_of_the_original_shops(client: FlaskClient, backend: LocalBackend) -> None:
     shopper = OriginalClient(client, "fixed_0")
     start = shopper.get("")
-    assert opened.goals[0].instruction in start.texts and "Search" in start.texts
+    assert backend.goals[0].instruction in start.texts and "Search" in start.texts
     results = shopper.get("search_results", "linen shirt", 1)
     assert "SHIRT00001" in results.texts and "Linen Shirt" in results.texts
     shopper.get("search_results", "linen shirt", 2)
@@ -111,16 +111,16 @@ def test_a_client_of_the_original_shops(client: FlaskClient, opened: OpenedShop)
     assert "Thank you for shopping with us!" in done.texts and done.score == 1.0
 
 
-def test_a_name_names_the_goal(client: FlaskClient, opened: OpenedShop) -> None:
+def test_a_name_names_the_goal(client: FlaskClient, backend: LocalBackend) -> None:
     for name, number in (("fixed_3", 3), ("fixed_09", 9), ("run-2_fixed_1", 1), ("my_fixed_agent_5", 5)):
-        assert opened.goals[number].instruction in read(client, f"/{name}").texts
+        assert backend.goals[number].instruction in read(client, f"/{name}").texts
     for name in ("fixed_10", "fixed_999999999"):
         assert status(client, f"/{name}") == 404
     for name in ("a b", "a.b", "\u00e9", "x" * 65, "%00", "a%2Fb", "fixed_1'"):
         assert status(client, f"/{name}") == 404
 
 
-def test_names_of_clients_are_refused_where_others_could_guess_them(fixed: OpenedShop) -> None:
+def test_names_of_clients_are_refused_where_others_could_guess_them(fixed: LocalBackend) -> None:
     client = create_app(fixed, SiteSettings(client_names=False)).test_client()
     for name in ("fixed_3", "me", "A" * 22):
         assert (
@@ -134,7 +134,7 @@ def test_a_session_must_have_begun(client: FlaskClient) -> None:
     for path in ("/search_results/fixed_0/shirt/1", "/item_page/fixed_0/SHIRT00001/shirt/1/{}",
                  "/item_sub_page/fixed_0/SHIRT00001/shirt/1/Features/{}", "/done/fixed_0/SHIRT00001/{}"):  # fmt: skip
         response = client.get(path)
-        assert response.status_code == 404 and "There is no such visit" in response.text
+        assert response.status_code == 404 and "There is no such session" in response.text
 
 
 # People with browsers -----------------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ def test_a_session_must_have_begun(client: FlaskClient) -> None:
 
 @pytest.fixture
 def start(client: FlaskClient) -> str:
-    """The path of a visit that has begun, for the first goal."""
+    """The path of a session that has begun, for the first goal."""
     client.get("/fixed_0")
     return "/fixed_0"
 
@@ -290,7 +290,7 @@ def test_nothing_is_bought_after_the_purchase(client: FlaskClient, start: str) -
         response = client.get(other)
         assert (response.status_code, response.location) == (303, path)
     for refused in (client.post(start, data={"search_query": "lamp"}), client.get("/search_results/fixed_0/lamp/1")):
-        assert refused.status_code == 400 and "The purchase has ended the visit." in refused.text
+        assert refused.status_code == 400 and "The purchase has ended the session." in refused.text
 
 
 def test_shoppers_are_shown_no_score_before_the_purchase(client: FlaskClient, start: str) -> None:
@@ -334,13 +334,13 @@ def test_the_operator_sees_each_step_with_what_it_would_earn(client: FlaskClient
         assert {"Factor of the kind", "within the bound", "long sleeve"} <= set(step.texts)
         assert any(text.startswith("Attributes (weight") for text in step.texts)
     assert "Reward" in steps[4].texts and "Buying this would earn" in steps[3].texts
-    assert steps[0].title == "Visit, step 0" and read_as_operator(client, "/operator/fixed_0").texts == steps[0].texts
+    assert steps[0].title == "Session, step 0" and read_as_operator(client, "/operator/fixed_0").texts == steps[0].texts
     for number in (-1, 5, 10**30):
         assert status(client, f"/operator/fixed_0?step={number}", auth=OPERATOR) == 404
     assert status(client, "/operator/nobody", auth=OPERATOR) == 404
 
 
-def test_an_action_that_meant_nothing_is_shown_with_its_reason(fixed: OpenedShop) -> None:
+def test_an_action_that_meant_nothing_is_shown_with_its_reason(fixed: LocalBackend) -> None:
     client = create_app(fixed, SiteSettings(operator_key=KEY)).test_client()
     session = client.post("/api/sessions").json["session"]  # type: ignore[index]
     client.post(f"/api/sessions/{session}/actions", json={"action": "click[<b>nothing</b>]"})
@@ -373,7 +373,7 @@ def test_every_answer_has_the_headers(client: FlaskClient, path: str, code: int)
 def test_errors_are_pages_to_people_and_json_to_agents(client: FlaskClient) -> None:
     for path, title in (("/a/b/c", "Not Found"), ("/a b", "Not Found"), ("/operator/", "Unauthorized")):
         page = Reader(client.get(path))
-        assert page.title == title and page.texts[0] == title and page.paths["Begin a new visit"] == "/"
+        assert page.title == title and page.texts[0] == title and page.paths["Begin a new session"] == "/"
     refused = client.delete("/fixed_0")
     assert refused.status_code == 405 and "POST" in refused.headers["Allow"]
     assert Reader(refused).title == "Method Not Allowed"
@@ -385,7 +385,7 @@ def test_errors_are_pages_to_people_and_json_to_agents(client: FlaskClient) -> N
 
 
 def test_a_mistake_of_the_program_is_logged_and_not_shown(
-    fixed: OpenedShop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    fixed: LocalBackend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = create_app(fixed).test_client()
 
@@ -405,7 +405,7 @@ def test_a_mistake_of_the_program_is_logged_and_not_shown(
     [("localhost", 200), ("localhost:3000", 200), ("127.0.0.1:8", 200), ("[::1]:3000", 200), ("evil.example", 400),
      ("localhost.evil.example", 400), ("evil.example:3000", 400), ("127.0.0.1@evil.example", 400), ("a b", 400)],
 )  # fmt: skip
-def test_only_trusted_hosts_are_served(fixed: OpenedShop, host: str, code: int) -> None:
+def test_only_trusted_hosts_are_served(fixed: LocalBackend, host: str, code: int) -> None:
     client = create_app(fixed, SiteSettings(hosts=("localhost", "127.0.0.1", "[::1]"))).test_client()
     for path in ("/health", "/fixed_0", "/api/shop"):
         response = client.get(path, headers={"Host": host})
@@ -413,7 +413,7 @@ def test_only_trusted_hosts_are_served(fixed: OpenedShop, host: str, code: int) 
 
 
 def test_the_log_names_routes_and_no_session(
-    app: Flask, client: FlaskClient, caplog: pytest.LogCaptureFixture, opened: OpenedShop
+    app: Flask, client: FlaskClient, caplog: pytest.LogCaptureFixture, backend: LocalBackend
 ) -> None:
     with caplog.at_level(logging.INFO, "turngym.webshop_server.site"):
         place = client.get("/").location
@@ -428,7 +428,7 @@ def test_the_log_names_routes_and_no_session(
     assert place[1:] not in caplog.text and "lamp" not in caplog.text and "secret" not in caplog.text
 
 
-def test_sites_in_one_process_share_nothing(open_shirts: Callable[[str], OpenedShop]) -> None:
+def test_sites_in_one_process_share_nothing(open_shirts: Callable[[str], LocalBackend]) -> None:
     one, other = (create_app(open_shirts("fixed"), SiteSettings(client_names=False)).test_client() for _ in range(2))
     place = one.get("/").location
     assert status(one, place) == 200 and status(other, place) == 404

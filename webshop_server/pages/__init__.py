@@ -1,0 +1,62 @@
+"""What a shopper sees: pages as values, and their texts, links, addresses and HTML."""
+
+from turngym.webshop_server.pages.addresses import (
+    Address,
+    AddressError,
+    address_of,
+    path_of,
+    read_keywords,
+    read_number,
+    read_options,
+)
+from turngym.webshop_server.pages.html import environment, page_context, page_html
+from turngym.webshop_server.pages.links import clickables, target_of, usable_actions
+from turngym.webshop_server.pages.page import (
+    BACK_TO_SEARCH,
+    BUY,
+    NEXT,
+    PREVIOUS,
+    RESULTS_PER_PAGE,
+    SEARCH,
+    Button,
+    Choice,
+    Detail,
+    Link,
+    Page,
+    PageKind,
+    Part,
+)
+from turngym.webshop_server.pages.texts import SEPARATOR, plain_text, quoted_text, rich_text
+
+__all__ = [
+    "BACK_TO_SEARCH",
+    "BUY",
+    "NEXT",
+    "PREVIOUS",
+    "RESULTS_PER_PAGE",
+    "SEARCH",
+    "SEPARATOR",
+    "Address",
+    "AddressError",
+    "Button",
+    "Choice",
+    "Detail",
+    "Link",
+    "Page",
+    "PageKind",
+    "Part",
+    "address_of",
+    "clickables",
+    "environment",
+    "page_context",
+    "page_html",
+    "path_of",
+    "plain_text",
+    "quoted_text",
+    "read_keywords",
+    "read_number",
+    "read_options",
+    "rich_text",
+    "target_of",
+    "usable_actions",
+]

@@ -1,0 +1,107 @@
+"""Pages as HTML, with the identifiers, classes and texts of the original's, for its clients and for people.
+
+The visible texts of a page are the parts that its shop lays out, each whole and in one element, so that a client that
+gathers them reads the `text` observation. What else a page shows to people comes from the style sheet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2.ext import Extension
+
+from turngym.webshop_server.pages.addresses import path_of
+from turngym.webshop_server.pages.links import target_of
+from turngym.webshop_server.pages.page import BUY, SEARCH, Button, Choice, Link, Page, Part
+from turngym.webshop_server.reward import Reward
+
+
+@dataclass
+class Group:
+    """Successive parts of a page that belong together."""
+
+    role: str
+    """What they are: the role of the parts, or `search`, `buttons`, `product` or `choices`."""
+    parts: list[tuple[Part, str]] = field(default_factory=list)
+    """The parts, each with the path that it leads to, if it leads anywhere."""
+
+
+def page_html(page: Page, parts: Sequence[Part], *, session: str | None = None, reward: Reward | None = None) -> str:
+    """Return a page as an HTML document.
+
+    Args:
+        page: The page.
+        parts: What it shows, from top to bottom, as its shop lays it out.
+        session: What links call the session; the page's own name for it if None.
+        reward: What the purchase was worth, to be shown after it; None to leave that to the shop.
+    """
+    html: str = (
+        environment().get_template("page.html").render(page_context(page, parts, session=session, reward=reward))
+    )
+    return html
+
+
+def page_context(
+    page: Page, parts: Sequence[Part], *, session: str | None = None, reward: Reward | None = None
+) -> dict[str, Any]:
+    """Return what the template of a page reads; the arguments are those of `page_html`."""
+    session = page.session if session is None else session
+    groups = list(_groups(page, parts, session))
+    start = path_of(Page(session=session, goal=page.goal), session)
+    if any(group.role == "reward" for group in groups):  # the shop has said it
+        reward = None
+    return {"kind": page.kind.name.lower(), "groups": groups, "start": start, "reward": reward}
+
+
+@cache
+def environment() -> Environment:
+    """Return the environment of all templates: escaping, strict, and without white space between elements.
+
+    It finds those of this room; a room above adds its own with `environment().overlay(loader=...)`.
+    """
+    return Environment(
+        loader=PackageLoader("turngym.webshop_server.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        extensions=[_Compact],
+        auto_reload=False,
+    )
+
+
+class _Compact(Extension):
+    """Takes line breaks and indentation out of templates; white space would count as text of the page."""
+
+    def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
+        return "".join(line.strip() for line in source.splitlines())
+
+
+def _groups(page: Page, parts: Sequence[Part], session: str) -> Iterator[Group]:
+    group = Group("")
+    for part in parts:
+        role = _role(part)
+        within_product = group.role == "product" and role in {"product-title", "product-price"}
+        if (role != group.role or role == "product") and not within_product:
+            if group.parts:
+                yield group
+            group = Group(role)
+        leads = isinstance(part, Button | Link | Choice) and role != "search"
+        group.parts.append((part, path_of(target_of(page, part), session) if leads else ""))
+    if group.parts:
+        yield group
+
+
+def _role(part: Part) -> str:
+    match part:
+        case Button(text) if text == SEARCH:
+            return "search"
+        case Button(text):
+            return "purchase" if text == BUY else "buttons"
+        case Link():
+            return "product"
+        case Choice():
+            return "choices"
+    return part.role

@@ -1,0 +1,137 @@
+"""The shop with the original's defects repaired.
+
+An action that is not offered says so and changes nothing. A search needs a search bar, which the first page has, and
+its query is words and nothing else. Every page that follows exists, what was chosen shows in every text, and a value
+that several options have is clicked as `option: value`. The purchase ends the session and does not tell its reward.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from turngym.webshop_server.pages import (
+    BACK_TO_SEARCH,
+    BUY,
+    NEXT,
+    PREVIOUS,
+    RESULTS_PER_PAGE,
+    SEARCH,
+    Button,
+    Choice,
+    Detail,
+    Link,
+    Page,
+    PageKind,
+    Part,
+    clickables,
+)
+from turngym.webshop_server.product import Product
+from turngym.webshop_server.settings import Mode
+from turngym.webshop_server.shop.shop import ENDED, MAX_RESULTS, Move, Shop
+
+DETAILS: tuple[Detail, ...] = ("Description", "Features")
+"""There are no reviews in any catalogue."""
+MAX_QUERY_CHARS = 500
+
+
+@dataclass(frozen=True)
+class FixedShop(Shop):
+    """The shop that the environment uses unless told otherwise."""
+
+    mode: ClassVar[Mode] = "fixed"
+
+    def layout(self, page: Page) -> list[Part]:
+        """Return the parts of a page from top to bottom, those without visible text left out."""
+        return [part for part in self._parts(page) if part.text.strip()]
+
+    def act(self, page: Page, action: str) -> Move:
+        """Return what `search[words]` or `click[text]` leads to; letter case and space around them do not matter."""
+        matched = re.fullmatch(r"(search|click)\[([^\n]*)\]", action.strip(), re.IGNORECASE)
+        if page.kind is PageKind.DONE:
+            return Move(page, ENDED)
+        if matched is None:
+            return Move(page, "write search[words] or click[text]")
+        name, argument = matched[1].lower(), " ".join(matched[2].lower().split())
+        return self.look_for(page, argument) if name == "search" else self._click(page, argument)
+
+    # Where actions lead -----------------------------------------------------------------------------------------
+
+    def look_for(self, page: Page, query: str) -> Move:
+        """Return what a search on a page leads to; only the first page has a search bar."""
+        query = " ".join(query.lower().split())
+        if page.kind is not PageKind.START:
+            return Move(page, f"there is no search bar here; click[{BACK_TO_SEARCH}] leads to it")
+        if not query:
+            return Move(page, "write the words to search for between the brackets")
+        if len(query) > MAX_QUERY_CHARS:
+            return Move(page, f"a query has at most {MAX_QUERY_CHARS} characters")
+        found = tuple(self.search(query, MAX_RESULTS))
+        return Move(replace(page, kind=PageKind.RESULTS, keywords=tuple(query.split()), found=found))
+
+    def _click(self, page: Page, argument: str) -> Move:
+        clicked = clickables(self.layout(page)).get(argument)
+        if clicked is None or clicked.text == SEARCH:
+            return Move(page, "nothing on this page is clicked by that text")
+        return Move(self.follow(page, clicked))
+
+    # Layout -----------------------------------------------------------------------------------------------------
+
+    def _parts(self, page: Page) -> Iterator[Part]:
+        if page.kind is PageKind.START:
+            yield Part("WebShop", role="logo")
+        yield from (Part("Instruction:", role="instruction"), Part(page.goal.instruction, role="instruction"))
+        if page.kind is PageKind.START:
+            yield Button(SEARCH)
+            return
+        if page.kind is PageKind.DONE:
+            yield Part("Thank you for shopping with us!", role="thankyou")
+            yield from (Part("Purchased", role="asin"), Part(page.asin, role="asin"))
+            yield from (Part(f"{option}: {value}", role="options") for option, value in page.chosen.items())
+            return
+        yield Button(BACK_TO_SEARCH)
+        if page.kind is PageKind.RESULTS:
+            yield from self._results(page)
+            return
+        yield Button(PREVIOUS)
+        product = self.catalogue[page.asin]
+        if page.kind is PageKind.ITEM:
+            yield from _item(page, product)
+        elif page.detail == "Description":
+            yield Part(product.description, role="product-info")
+        else:
+            yield from (Part(bullet_point, role="product-info") for bullet_point in product.bullet_points)
+
+    def _results(self, page: Page) -> Iterator[Part]:
+        yield Part(f"Page {page.number} (Total results: {len(page.found)})", role="count")
+        if page.number > 1:
+            yield Button(PREVIOUS)
+        if page.number * RESULTS_PER_PAGE < len(page.found):
+            yield Button(NEXT)
+        for asin in page.listed:
+            product = self.catalogue[asin]
+            yield Link(asin, asin in page.visited)
+            yield from (Part(product.title, role="product-title"), Part(product.price_tag, role="product-price"))
+
+
+def _item(page: Page, product: Product) -> Iterator[Part]:
+    texts = _texts_of_choices(product)
+    for option, values in product.options.items():
+        chosen = page.chosen.get(option)
+        yield Part(option if chosen is None else f"{option} (chosen: {chosen})", role="option")
+        for value in dict.fromkeys(values):
+            yield Choice(texts[option, value], option, value, value == chosen)
+    yield from (Part(product.title, role="title"), Part(f"Price: {product.price_tag}", role="price"))
+    yield from map(Button, (*DETAILS, BUY))
+
+
+def _texts_of_choices(product: Product) -> dict[tuple[str, str], str]:
+    """Return by which text each value of each option is clicked: the value, if nothing else is."""
+    pairs = {(option, value): " ".join(value.split()) for option, values in product.options.items() for value in values}
+    count = Counter(pairs.values())
+    count.update(button.lower() for button in (BACK_TO_SEARCH, PREVIOUS, BUY, *DETAILS))
+    return {(option, value): text if count[text] == 1 else f"{option}: {text}"
+            for (option, value), text in pairs.items()}  # fmt: skip

@@ -1,0 +1,136 @@
+"""A shop in this process: its catalogue, search engine and goals from a few settings, opened once per process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import get_args
+
+from turngym.webshop_server.catalogue import AnyCatalogue, goals_of, open_catalogue
+from turngym.webshop_server.goals import Goal, SeededDraws
+from turngym.webshop_server.pages import Page, Part
+from turngym.webshop_server.reward import NounExtractor, SpacyNouns, words_as_nouns
+from turngym.webshop_server.search import SearchIndex, open_index
+from turngym.webshop_server.settings import Engine, GoalKind, Mode, ShopSettings
+from turngym.webshop_server.shop.backend import Split
+from turngym.webshop_server.shop.faithful import FaithfulShop
+from turngym.webshop_server.shop.fixed import FixedShop
+from turngym.webshop_server.shop.shop import Shop
+
+TEST_GOALS, VALIDATION_GOALS = 500, 1000
+"""The most goals of the test and validation splits; in a small catalogue they get one tenth and one fifth of all."""
+MIN_GOALS = 3
+
+
+class LocalSession:
+    """A session of a shop in this process; implements `ShopSession`.
+
+    Args:
+        shop: The shop.
+        page: Where the session begins.
+    """
+
+    def __init__(self, shop: Shop, page: Page) -> None:
+        self.shop = shop
+        self.page = page
+        self._parts: tuple[Page, list[Part]] | None = None
+
+    @property
+    def parts(self) -> list[Part]:
+        """What the page shows, from top to bottom."""
+        if self._parts is None or self._parts[0] is not self.page:
+            self._parts = (self.page, self.shop.layout(self.page))
+        return self._parts[1]
+
+    @property
+    def potential(self) -> float:
+        """What buying the product of the page as it is chosen would be worth, in [0, 1]; 0 where there is none."""
+        return self.shop.potential(self.page)
+
+    def act(self, action: str) -> str:
+        """Do `search[words]` or `click[text]`; return why it means nothing here, or nothing."""
+        move = self.shop.act(self.page, action)
+        self.page = move.page
+        return move.problem
+
+    def end(self) -> None:
+        """Do nothing: a shop in this process keeps no record of its sessions."""
+
+
+@dataclass(frozen=True)
+class LocalBackend:
+    """A shop in this process and its goals; implements `ShopBackend`."""
+
+    shop: Shop
+    goals: Sequence[Goal]
+    """All goals in their fixed order."""
+
+    @property
+    def mode(self) -> Mode:
+        """Whether it is `faithful` to the original, or `fixed`."""
+        return self.shop.mode
+
+    def search(self, query: str, limit: int) -> Sequence[str]:
+        """Return the asins that a query finds, best first, at most so many."""
+        return self.shop.search(query, limit)
+
+    def open_session(self, number: int) -> LocalSession:
+        """Begin a session with the goal of this number in the fixed order."""
+        return LocalSession(self.shop, self.shop.open(self.goals[number], str(number)))
+
+    def goal_number(self, split: Split, index: int) -> int:
+        """Return the number of goal `index` of a split in the fixed order; beyond the last one they begin again."""
+        first, end = self.goal_range(split)
+        return first + index % (end - first)
+
+    def goal_range(self, split: Split) -> tuple[int, int]:
+        """Return the number of the first goal of a split, and the number after its last."""
+        total = len(self.goals)
+        test = min(TEST_GOALS, max(1, total // 10))
+        validation = test + min(VALIDATION_GOALS, max(1, total // 5))
+        return {"test": (0, test), "validation": (test, validation), "train": (validation, total)}[split]
+
+
+@lru_cache(maxsize=4)
+def open_shop(settings: ShopSettings) -> LocalBackend:
+    """Return the shop of these settings, the same one for all who ask in this process.
+
+    Raises:
+        ValueError: A setting has no such value, or the catalogue has too few goals for three splits.
+        CatalogueFileError: A file of the catalogue cannot be read.
+        ImportError: A model of spaCy is asked for, and it or spaCy is not installed.
+        LuceneNotInstalledError: Lucene is asked for, and a package is missing.
+        SearchIndexError: The index cannot be used, or is one of another engine or over another catalogue.
+    """
+    for name, value, known in (("goals", settings.goals, get_args(GoalKind)), ("mode", settings.mode, get_args(Mode)),
+                               ("engine", settings.engine, get_args(Engine))):  # fmt: skip
+        if value not in known:
+            raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+    stock = (settings.catalogue, settings.num_products, settings.seed)
+    catalogue, draws = _catalogue(*stock), SeededDraws(settings.seed)
+    goals = goals_of(catalogue, settings.goals, draws)
+    if len(goals) < MIN_GOALS:
+        raise ValueError(f"the catalogue has {len(goals)} {settings.goals} goals, and the splits need at least "
+                         f"{MIN_GOALS}; take more products")  # fmt: skip
+    index = _index(*stock, settings.engine, settings.index)
+    kind = FaithfulShop if settings.mode == "faithful" else FixedShop
+    return LocalBackend(kind(catalogue, index.search, draws, _nouns(settings.nouns)), goals)
+
+
+@lru_cache(maxsize=4)
+def _catalogue(path: str, num_products: int, seed: int) -> AnyCatalogue:
+    """Return a catalogue, which shops of all modes, goals and engines share."""
+    return open_catalogue(path, num_products=num_products or None, seed=seed)
+
+
+@lru_cache(maxsize=4)
+def _index(path: str, num_products: int, seed: int, engine: Engine, folder: str) -> SearchIndex:
+    """Return an index over a catalogue, which shops of all modes and goals share."""
+    return open_index(engine, _catalogue(path, num_products, seed), folder)
+
+
+@lru_cache(maxsize=4)
+def _nouns(model: str) -> NounExtractor:
+    """Return what finds nouns; shops share it, since it caches the nouns of titles."""
+    return SpacyNouns(model) if model else words_as_nouns

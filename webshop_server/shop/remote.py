@@ -1,0 +1,183 @@
+"""A shop on a server, reached over its interface for agents with the operator's key."""
+
+from __future__ import annotations
+
+import json
+import os
+import weakref
+from base64 import b64encode
+from collections.abc import Sequence
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import Any
+from urllib.parse import quote, unquote, urlencode, urlsplit
+
+from turngym.webshop_server.goals import Goal, WantedOption
+from turngym.webshop_server.pages import Button, Choice, Link, Page, PageKind, Part
+from turngym.webshop_server.settings import Mode
+from turngym.webshop_server.shop.backend import Split
+
+KEY_VARIABLE = "TURNGYM_WEBSHOP_KEY"
+"""The environment variable that has the operator's key, where the address has none."""
+TIMEOUT = 30.0
+"""Seconds to wait for an answer."""
+
+
+class RemoteShopError(ConnectionError):
+    """The server cannot be used; the message says why and what to do."""
+
+
+class RemoteBackend:
+    """A shop on a server; implements `ShopBackend`. Not to be shared between threads.
+
+    Args:
+        url: The server's address, with the operator's key as its password: `http://operator:KEY@127.0.0.1:3000`.
+            Without it the key is taken from the environment variable `TURNGYM_WEBSHOP_KEY`.
+
+    Raises:
+        ValueError: The address is none.
+        RemoteShopError: The server does not answer, is none of turngym's, or refuses the key.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._server = _Server(url)
+        about = self._server.ask("GET", "/api/shop")
+        self._server.ask("GET", "/api/goals/0")  # refused without the key
+        self.mode: Mode = about["mode"]
+        self._splits: dict[str, tuple[int, int]] = {name: tuple(ends) for name, ends in about["goals"].items()}
+
+    def goal_number(self, split: Split, index: int) -> int:
+        """Return the number of goal `index` of a split in the fixed order; beyond the last one they begin again."""
+        first, end = self._splits[split]
+        return first + index % (end - first)
+
+    def search(self, query: str, limit: int) -> list[str]:
+        """Return the asins that a query finds, best first, at most so many."""
+        found: list[str] = self._server.ask("GET", f"/api/search?{urlencode({'query': query, 'limit': limit})}")[
+            "asins"
+        ]
+        return found
+
+    def open_session(self, number: int) -> RemoteSession:
+        """Begin a session with the goal of this number in the fixed order."""
+        return RemoteSession(
+            self._server, self._goal(number), self._server.ask("POST", "/api/sessions", {"goal": number})
+        )
+
+    def _goal(self, number: int) -> Goal:
+        told = self._server.ask("GET", f"/api/goals/{number}")
+        options = tuple(WantedOption(**option) for option in told.pop("options"))
+        return Goal(**{**told, "attributes": tuple(told["attributes"])}, options=options)
+
+
+class RemoteSession:
+    """A session on a server; implements `ShopSession`."""
+
+    def __init__(self, server: _Server, goal: Goal, state: dict[str, Any]) -> None:
+        self._server = server
+        self._goal = goal
+        self._take(state)
+
+    @property
+    def potential(self) -> float:
+        """What buying the product of the page as it is chosen would be worth, in [0, 1]; 0 where there is none."""
+        return float(self._state["hidden"]["potential"])
+
+    def act(self, action: str) -> str:
+        """Do `search[words]` or `click[text]`; return why it means nothing here, or nothing."""
+        order = {"action": action, "number": self._state["number"]}
+        self._take(self._server.ask("POST", f"{self._path}/actions", order))
+        return str(self._state["problem"])
+
+    def end(self) -> None:
+        """End the session."""
+        self._server.ask("DELETE", self._path)
+
+    @property
+    def _path(self) -> str:
+        return f"/api/sessions/{quote(self._state['session'], safe='')}"
+
+    def _take(self, state: dict[str, Any]) -> None:
+        self._state = state
+        self.parts: Sequence[Part] = [_part(record) for record in state["hidden"]["parts"]]
+        self.page = _page(state["hidden"]["page"], self._goal)
+
+
+class _Server:
+    """An HTTP server that answers in JSON; the connection is kept."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError(f"{_without_key(url)!r} is no address of a server; write http://HOST:PORT")
+        self._shown = _without_key(url)
+        self._prefix = parts.path.rstrip("/")
+        key = unquote(parts.password or "") or os.environ.get(KEY_VARIABLE, "")
+        credentials = b64encode(f"operator:{key}".encode()).decode()
+        self._headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/json"}
+        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+        self._connection = kind(parts.hostname, parts.port, timeout=TIMEOUT)
+        weakref.finalize(self, self._connection.close)
+
+    def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Return what the server answers.
+
+        Raises:
+            RemoteShopError: It does not answer, or not with what was asked for.
+        """
+        try:
+            status, answer = self._exchange(method, path, body)
+        except (OSError, HTTPException) as error:
+            raise RemoteShopError(f"the shop at {self._shown} does not answer: {error}; is `turngym webshop serve` "
+                                  "running there?") from error  # fmt: skip
+        if status == 401:
+            raise RemoteShopError(f"the shop at {self._shown} needs the operator's key, which it printed when it "
+                                  f"started: put it into {KEY_VARIABLE} or into the address")  # fmt: skip
+        try:
+            told = json.loads(answer) if answer else {}
+        except ValueError as error:
+            raise RemoteShopError(f"what answers at {self._shown} is no shop of turngym") from error
+        if status >= 400:
+            raise RemoteShopError(f"the shop at {self._shown} refuses {method} {path}: {told.get('error', status)}")
+        return told
+
+    def _exchange(self, method: str, path: str, body: dict[str, Any] | None) -> tuple[int, bytes]:
+        """Send a request; repeat it once if the server has closed the kept connection.
+
+        The number of an action travels with it, so that the server does not do a repeated one twice.
+        """
+        kept = self._connection.sock is not None
+        data = None if body is None else json.dumps(body)
+        for last in (not kept, True):
+            try:
+                self._connection.request(method, self._prefix + path, data, self._headers)
+                response = self._connection.getresponse()
+                return response.status, response.read()
+            except (ConnectionError, HTTPException):
+                self._connection.close()
+                if last:
+                    raise
+            except OSError:
+                self._connection.close()
+                raise
+        raise AssertionError("unreachable")
+
+
+def _without_key(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
+def _part(record: dict[str, Any]) -> Part:
+    kinds = {kind.__name__.lower(): kind for kind in (Part, Button, Link, Choice)}
+    return kinds[record["is"]](**{name: value for name, value in record.items() if name != "is"})
+
+
+def _page(record: dict[str, Any], goal: Goal) -> Page:
+    return Page(**{
+        **record,
+        "goal": goal,
+        "kind": PageKind[record["kind"].upper()],
+        "keywords": tuple(record["keywords"]),
+        "found": tuple(record["found"]),
+        "visited": frozenset(record["visited"]),
+    })  # fmt: skip

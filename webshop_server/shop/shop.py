@@ -1,0 +1,90 @@
+"""A shop: the rules by which an action leads from page to page. It is immutable, so that all sessions share one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from turngym.webshop_server.goals import Draws, Goal
+from turngym.webshop_server.pages import (
+    Page,
+    PageKind,
+    Part,
+    target_of,
+)
+from turngym.webshop_server.product import Product
+from turngym.webshop_server.reward import NounExtractor, Reward, reward_of, words_as_nouns
+from turngym.webshop_server.settings import Mode
+
+MAX_RESULTS = 50
+"""How many products a search finds at most."""
+ENDED = "the purchase has ended the session"
+"""The reason given for refusing an action after the purchase."""
+
+Search = Callable[[str, int], Sequence[str]]
+"""Gives the asins that a query finds, best first, at most so many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What an action led to."""
+
+    page: Page
+    problem: str = ""
+    """Why the action means nothing here; then the page is as before."""
+
+
+@dataclass(frozen=True)
+class Shop(ABC):
+    """A shop.
+
+    Args:
+        catalogue: Its products by asin.
+        search: Finds products.
+        draws: Prices within ranges.
+        nouns: Finds the nouns of titles, for the reward.
+    """
+
+    catalogue: Mapping[str, Product]
+    search: Search
+    draws: Draws
+    nouns: NounExtractor = words_as_nouns
+    mode: ClassVar[Mode]
+    """How it rewards a purchase."""
+
+    def open(self, goal: Goal, session: str) -> Page:
+        """Return the page on which a shopper with a goal begins."""
+        return Page(session=session, goal=goal)
+
+    @abstractmethod
+    def layout(self, page: Page) -> list[Part]:
+        """Return the parts of a page from top to bottom."""
+
+    @abstractmethod
+    def act(self, page: Page, action: str) -> Move:
+        """Return what `search[words]` or `click[text]` leads to."""
+
+    @abstractmethod
+    def look_for(self, page: Page, query: str) -> Move:
+        """Return what a search on a page leads to."""
+
+    def follow(self, page: Page, part: Part) -> Page:
+        """Return the page that a button, link or choice leads to; a purchase has its reward."""
+        target = target_of(page, part)
+        return replace(target, reward=self.reward(target).total) if target.kind is PageKind.DONE else target
+
+    def reward(self, page: Page) -> Reward:
+        """Return the reward, with all its parts, of buying the product of a page with what is chosen there.
+
+        Raises:
+            KeyError: The page shows no product.
+            RewardError: The goal is none that the shop draws.
+        """
+        product = self.catalogue[page.asin]
+        return reward_of(product, self.draws.price(product), page.chosen, page.goal, nouns=self.nouns, mode=self.mode)
+
+    def potential(self, page: Page) -> float:
+        """Return what buying the product of a page as it is chosen would be worth, in [0, 1]; 0 where there is none."""
+        return self.reward(page).total if page.asin else 0.0
