@@ -12,9 +12,9 @@ import pytest
 
 from turngym.agents.base import Reply
 from turngym.agents.episode import Episode, Status
-from turngym.agents.rollout import Instance, collect_episodes, make_env, text_env
+from turngym.agents.rollout import Instance, collect_episodes
 from turngym.agents.scripted import OracleAgent, RandomAgent
-from turngym.envs.core import TextEnv
+from turngym.envs.core import TextEnv, UnfitEnv
 from turngym.envs.parsing import InvalidAction
 from turngym.envs.splits import Split
 
@@ -140,10 +140,10 @@ def test_episodes_come_in_the_order_of_the_instances(slots: int) -> None:
 def test_an_episode_records_what_happened() -> None:
     (episode,) = collect_episodes(OracleAgent(), STAIRS, [Instance(split="test", index=1, seed=5)])
     assert (episode.env_id, episode.split, episode.index, episode.seed) == (STAIRS, "test", 1, 5)
-    assert episode.instructions == "Say up. Reply with the action alone."
+    assert episode.instructions == "Say up. You have 4 turns. Reply with the action alone."
     assert [turn.observation for turn in episode.turns] == ["Stair 0.", "Good. Stair 1."]
     assert [turn.potential for turn in episode.turns] == [0.0, 0.25], "that of the state before the reply"
-    assert [turn.state_key for turn in episode.turns] == ["stairs 1|0|inf", "stairs 1|1|inf"]
+    assert [turn.state_key for turn in episode.turns] == ["stairs 1|0|4", "stairs 1|1|3"]
     assert [turn.reward for turn in episode.turns] == [0.0, 1.0] == [turn.task_reward for turn in episode.turns]
     assert episode.final_observation == "Good. Stair 2."
     assert (episode.status, episode.success, episode.error) == (Status.COMPLETED, True, "")
@@ -273,8 +273,8 @@ def test_when_nothing_can_be_played_everything_is_returned() -> None:
 def test_a_mistake_of_the_caller_is_no_episode() -> None:
     with pytest.raises(gym.error.UnregisteredEnv, match="Stares"):
         collect_episodes(OracleAgent(), "test/Stares-v0", instances(1))
-    with pytest.raises(TypeError, match="CartPoleEnv is not a TextEnv"):
-        text_env(make_env("CartPole-v1"))
+    with pytest.raises(UnfitEnv, match="CartPoleEnv is no text environment"):
+        collect_episodes(OracleAgent(), "CartPole-v1", instances(1))
 
 
 def test_environments_are_closed_in_the_end() -> None:

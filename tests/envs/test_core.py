@@ -17,7 +17,7 @@ GUESS = "turngym/GuessForTests-v0"
 @pytest.fixture
 def guess_id(guess_env: type[TextEnv]) -> Iterator[str]:
     """The toy game with a turn limit of 5, registered for one test."""
-    register(GUESS.removeprefix("turngym/"), guess_env, max_turns=5)  # type: ignore[arg-type]
+    register(GUESS, guess_env, max_turns=5)
     yield GUESS
     del gym.registry[GUESS]
 
@@ -179,5 +179,5 @@ def test_announcing_needs_a_text_environment() -> None:
 
 
 def test_registering_again_changes_nothing(guess_id: str, guess_env: type[TextEnv]) -> None:
-    register(guess_id.removeprefix("turngym/"), guess_env, max_turns=99)  # type: ignore[arg-type]
+    register(guess_id, guess_env, max_turns=99)
     assert gym.spec(guess_id).max_episode_steps == 5

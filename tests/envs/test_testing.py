@@ -26,7 +26,7 @@ def test_other_environments_are_refused() -> None:
 def test_limit_that_was_not_announced_is_caught(guess_env: Any) -> None:
     gym.register("UnannouncedForTests-v0", guess_env, max_episode_steps=5)
     try:
-        with pytest.raises(AssertionError, match="register it with the wrapper AnnounceTurnLimit"):
+        with pytest.raises(AssertionError, match=r"make it with turngym\.envs\.make_env, or register it with"):
             check_text_env(gym.make("UnannouncedForTests-v0"))
     finally:
         del gym.registry["UnannouncedForTests-v0"]

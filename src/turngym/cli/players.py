@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -10,12 +11,20 @@ from types import ModuleType
 from typing import Any
 
 from turngym.agents.base import Agent
-from turngym.agents.scripted import DemonstrationAgent, HostileAgent, OracleAgent, RandomAgent, RuleAgent
-from turngym.cli.config import CONFIG_FILE, check_env, has_rule, read_config, resolve_env, short_name
+from turngym.agents.scripted import (
+    DemonstrationAgent,
+    HostileAgent,
+    OracleAgent,
+    RandomAgent,
+    RuleAgent,
+    ScriptedAgent,
+)
+from turngym.cli.config import CONFIG_FILE, check_env, read_config, resolve_env, short_name
 from turngym.cli.errors import UsageError, nearest
+from turngym.envs import MissingCapability, make_env, text_env
 from turngym.trainers.config import ModelConfig, TrainConfig
 
-SCRIPTED: dict[str, Callable[[], Agent]] = {
+SCRIPTED: dict[str, Callable[[], ScriptedAgent]] = {
     "random": RandomAgent,
     "rule": RuleAgent,
     "oracle": OracleAgent,
@@ -67,10 +76,23 @@ class Player:
         inherited = trained.kwargs if trained and trained.id == env_id else {}
         kwargs = dict(env_kwargs or inherited)
         check_env(env_id, kwargs)
-        if self.name == "rule" and not has_rule(env_id):
-            others = ", ".join(name for name in SCRIPTED if name != self.name)
-            raise UsageError(f"{short_name(env_id)} has no player with a rule; choose from {others}")
+        if self.name in SCRIPTED:
+            able = able_players(env_id, kwargs)
+            if self.name not in able:
+                raise UsageError(f"{short_name(env_id)} has no player {self.name!r}; choose from {', '.join(able)}")
         return env_id, kwargs
+
+
+def able_players(env_id: str, env_kwargs: Mapping[str, Any]) -> list[str]:
+    """Return the names of the scripted players that can play an environment, which some lack a method for."""
+    env = make_env(env_id, env_kwargs)
+    able = []
+    for name, make in SCRIPTED.items():
+        with suppress(MissingCapability):
+            make().check(text_env(env))
+            able.append(name)
+    env.close()
+    return able
 
 
 def find_player(name: str) -> Player:
