@@ -69,7 +69,7 @@ class ScriptedAgent(ABC):
             MissingCapability: It offers too little; the message says what to do instead.
         """
         if self.needs is not None and self.needs not in capabilities_of(env):
-            raise MissingCapability(env, self.needs, self.otherwise)
+            raise MissingCapability(env, self.needs, needed_by=type(self).__name__, otherwise=self.otherwise)
 
     def start(self, slot: int, env: TextEnv, observation: str, seed: int) -> None:
         """Enter an episode; every choice in it is determined by `seed` (at least 0) and the player's own seed.
@@ -101,7 +101,7 @@ class RandomAgent(ScriptedAgent):
     """Draws uniformly from the usable actions: the floor of every score."""
 
     needs: Capability | None = "sampling"
-    otherwise = "the random agent cannot play it; define it, or play with HostileAgent or a model"
+    otherwise = "play with HostileAgent or with a model"
 
     def choose(self, seat: Seat) -> str:
         """Draw a usable action."""
@@ -113,7 +113,7 @@ class RuleAgent(ScriptedAgent):
     """Follows the simple rule that some environments come with: what can be had without learning."""
 
     needs: Capability | None = "rule"
-    otherwise = "it comes with no player that follows a rule; define it, or choose another player"
+    otherwise = "choose another player"
 
     def choose(self, seat: Seat) -> str:
         """Return the action of the rule."""
@@ -125,7 +125,7 @@ class OracleAgent(ScriptedAgent):
     """Plays optimally with knowledge of the hidden state: the ceiling of every score."""
 
     needs: Capability | None = "oracle"
-    otherwise = "it has no oracle; define it, or choose another player"
+    otherwise = "choose another player"
 
     def choose(self, seat: Seat) -> str:
         """Return an optimal action."""
@@ -147,7 +147,7 @@ class DemonstrationAgent(ScriptedAgent):
     """
 
     needs: Capability | None = "oracle"
-    otherwise = "it has no oracle to demonstrate play; define it, or train without a warm start"
+    otherwise = "train without a warm start"
 
     def __init__(self, mistake_rate: float, seed: int = 0) -> None:
         if not 0.0 <= mistake_rate <= 1.0:
@@ -159,7 +159,8 @@ class DemonstrationAgent(ScriptedAgent):
         """Check that there is an oracle and, where mistakes are to be made, something to slip to."""
         super().check(env)
         if self.mistake_rate and not {"slips", "sampling"} & capabilities_of(env):
-            raise MissingCapability(env, "slips", "define it, or sample_action, or set the mistake rate to 0")
+            instead = "define sample_action, or set the mistake rate to 0"
+            raise MissingCapability(env, "slips", needed_by=type(self).__name__, otherwise=instead)
 
     def choose(self, seat: Seat) -> str:
         """Slip with the given probability, play optimally otherwise."""

@@ -98,10 +98,20 @@ COSTS: dict[Capability, str] = {
 
 
 class MissingCapability(TypeError):
-    """An environment is asked for what it does not offer; the message says what to do instead."""
+    """An environment is asked for what it does not offer; the message says what to do instead.
 
-    def __init__(self, env: gym.Env[Any, Any] | type[Any], capability: Capability, advice: str) -> None:
-        super().__init__(f"{_class_of(env).__name__} has no {METHODS[capability]}: {advice}")
+    Args:
+        env: The environment or its class.
+        capability: What it does not offer.
+        needed_by: Who asked.
+        otherwise: What to do, other than to define the method.
+    """
+
+    def __init__(
+        self, env: gym.Env[Any, Any] | type[Any], capability: Capability, *, needed_by: str, otherwise: str
+    ) -> None:
+        kind, method = _class_of(env).__name__, METHODS[capability]
+        super().__init__(f"{kind} defines no {method}, which {needed_by} needs: define it, or {otherwise}")
 
 
 def capabilities_of(env: gym.Env[Any, Any] | type[Any]) -> frozenset[Capability]:
@@ -124,7 +134,7 @@ def slip(env: TextEnv, rng: np.random.Generator) -> str:
         return env.mistaken_action(rng)
     if isinstance(env, Sampling):
         return env.sample_action(rng)
-    raise MissingCapability(env, "slips", "define it, or sample_action, or ask for demonstrations without mistakes")
+    raise MissingCapability(env, "slips", needed_by="a player that makes mistakes", otherwise="define sample_action")
 
 
 def _class_of(env: gym.Env[Any, Any] | type[Any]) -> type[Any]:

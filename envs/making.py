@@ -25,7 +25,7 @@ _ranges_read: dict[tuple[Any, str], tuple[float, float]] = {}
 
 
 def make_env(env_id: str, env_kwargs: Mapping[str, Any] | None = None) -> gym.Env[str, str]:
-    """Make an environment to play in: a `TextEnv` inside that knows its turn limit, without Gymnasium's checks per step.
+    """Make an environment for play: a `TextEnv` inside that knows its turn limit, without Gymnasium's checks per step.
 
     Args:
         env_id: A registered id; in Gymnasium's form "module:id" the module is imported first and registers it.

@@ -73,7 +73,7 @@ def random_player(seed: int) -> Player:
 
     def player(env: TextEnv) -> str:
         if not isinstance(env, Sampling):
-            raise MissingCapability(env, "sampling", "play with noise_player")
+            raise MissingCapability(env, "sampling", needed_by="random_player", otherwise="take noise_player")
         return env.sample_action(rng)
 
     return player
@@ -86,7 +86,7 @@ def oracle_player(env: TextEnv) -> str:
         MissingCapability: It has none.
     """
     if not isinstance(env, Oracle):
-        raise MissingCapability(env, "oracle", "play with random_player or noise_player")
+        raise MissingCapability(env, "oracle", needed_by="oracle_player", otherwise="take another player")
     return env.oracle_action()
 
 

@@ -55,6 +55,34 @@ class GuessEnv(TextEnv):
         return str(self.secret)
 
 
+class FiveHooksEnv(TextEnv):
+    """Say the words in order, and no more than a game must say of itself."""
+
+    _rules = "Say one, then two."
+
+    def _begin(self, split: Split, index: int) -> None:
+        self.said = 0
+
+    def _observe(self, feedback: str) -> str:
+        return f"{feedback} {self.said} said.".strip()
+
+    def _play(self, action: str) -> tuple[float, bool, str]:
+        if action != ("one", "two", "")[self.said]:
+            raise InvalidAction("say the next word")
+        self.said += 1
+        return float(self._success), self._success, "Good."
+
+    @property
+    def _success(self) -> bool:
+        return self.said == 2
+
+
+@pytest.fixture
+def five_hooks() -> type[FiveHooksEnv]:
+    """A class with the hooks that are required, and with nothing else."""
+    return FiveHooksEnv
+
+
 @pytest.fixture
 def guess_env() -> type[GuessEnv]:
     """The class, for tests that configure or break it."""

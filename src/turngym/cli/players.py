@@ -21,7 +21,7 @@ from turngym.agents.scripted import (
 )
 from turngym.cli.config import CONFIG_FILE, check_env, read_config, resolve_env, short_name
 from turngym.cli.errors import UsageError, nearest
-from turngym.envs import MissingCapability, make_env, text_env
+from turngym.envs import MissingCapability, env_class, make_env, text_env
 from turngym.trainers.config import ModelConfig, TrainConfig
 
 SCRIPTED: dict[str, Callable[[], ScriptedAgent]] = {
@@ -76,22 +76,24 @@ class Player:
         inherited = trained.kwargs if trained and trained.id == env_id else {}
         kwargs = dict(env_kwargs or inherited)
         check_env(env_id, kwargs)
-        if self.name in SCRIPTED:
-            able = able_players(env_id, kwargs)
-            if self.name not in able:
-                raise UsageError(f"{short_name(env_id)} has no player {self.name!r}; choose from {', '.join(able)}")
+        able = [] if self.decodes else able_players(env_id, kwargs)
+        if not self.decodes and self.name not in able:
+            raise UsageError(f"{short_name(env_id)} has no player {self.name!r}; choose from {', '.join(able)}")
         return env_id, kwargs
 
 
 def able_players(env_id: str, env_kwargs: Mapping[str, Any]) -> list[str]:
     """Return the names of the scripted players that can play an environment, which some lack a method for."""
-    env = make_env(env_id, env_kwargs)
+    kind = env_class(env_id)
+    if kind is None:
+        env = make_env(env_id, env_kwargs)
+        kind = type(text_env(env))
+        env.close()
     able = []
     for name, make in SCRIPTED.items():
         with suppress(MissingCapability):
-            make().check(text_env(env))
+            make().check(kind)
             able.append(name)
-    env.close()
     return able
 
 
