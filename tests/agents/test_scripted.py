@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -208,7 +209,7 @@ def test_the_hostile_agent_plays_anything(silent_doors: str) -> None:
 @pytest.fixture
 def silent_doors() -> Iterator[str]:
     """Register the doors for models alone, as other people register theirs."""
-    gym.register("test/SilentDoors-v0", SilentDoorEnv, max_episode_steps=6)
+    gym.register("test/SilentDoors-v0", cast("Any", SilentDoorEnv), max_episode_steps=6)
     yield "test/SilentDoors-v0"
     del gym.registry["test/SilentDoors-v0"]
 

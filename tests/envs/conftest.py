@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.envs.five_hooks import FiveHooksEnv
 
 from turngym.envs.core import TextEnv
 from turngym.envs.parsing import InvalidAction
@@ -53,28 +54,6 @@ class GuessEnv(TextEnv):
 
     def oracle_action(self) -> str:
         return str(self.secret)
-
-
-class FiveHooksEnv(TextEnv):
-    """Say the words in order, and no more than a game must say of itself."""
-
-    _rules = "Say one, then two."
-
-    def _begin(self, split: Split, index: int) -> None:
-        self.said = 0
-
-    def _observe(self, feedback: str) -> str:
-        return f"{feedback} {self.said} said.".strip()
-
-    def _play(self, action: str) -> tuple[float, bool, str]:
-        if action != ("one", "two", "")[self.said]:
-            raise InvalidAction("say the next word")
-        self.said += 1
-        return float(self._success), self._success, "Good."
-
-    @property
-    def _success(self) -> bool:
-        return self.said == 2
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import pytest
@@ -57,7 +57,7 @@ class CoinsEnv(gym.Env[str, str]):
 @pytest.fixture(autouse=True)
 def coins() -> Iterator[None]:
     """Register the coins as other people do, with Gymnasium's own function."""
-    gym.register(COINS, CoinsEnv, max_episode_steps=8)
+    gym.register(COINS, cast("Any", CoinsEnv), max_episode_steps=8)
     yield
     del gym.registry[COINS]
 
@@ -90,7 +90,7 @@ def test_success_is_a_return_that_reaches_the_threshold() -> None:
 
 
 def test_the_threshold_of_gymnasiums_registry_serves() -> None:
-    gym.register("foreign/Worth-v0", CoinsEnv, reward_threshold=0.9, kwargs={"told": False})
+    gym.register("foreign/Worth-v0", cast("Any", CoinsEnv), reward_threshold=0.9, kwargs={"told": False})
     try:
         assert perfect(make_env("foreign/Worth-v0"))[-1][4]["success"]
     finally:
@@ -247,7 +247,7 @@ def test_rollouts_play_it_and_close_it() -> None:
 
 
 def test_a_chancy_environment_says_so() -> None:
-    gym.register("foreign/Wild-v0", CoinsEnv, nondeterministic=True)
+    gym.register("foreign/Wild-v0", cast("Any", CoinsEnv), nondeterministic=True)
     try:
         inside = text_env(make_env("foreign/Wild-v0"))
         assert not inside.deterministic and inside.turn_limit is None

@@ -238,7 +238,7 @@ def test_the_state_tells_chance_apart(five_hooks: type[TextEnv]) -> None:
         return f"{env.said} {env.np_random.integers(2)}"
 
     env = type("ChancyEnv", (five_hooks,), {"_observe": observe})()
-    seen = {}
+    seen: dict[tuple[str, str], str] = {}
     for seed in range(30):
         start, _ = env.reset(seed=seed, options={"index": 3})
         observation, *_, info = env.step("one")

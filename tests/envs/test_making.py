@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import pytest
@@ -39,9 +39,14 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
 @pytest.fixture
 def hooked(five_hooks: type[TextEnv]) -> Iterator[type[TextEnv]]:
     """The least environment, registered with Gymnasium's own function."""
-    gym.register(HOOKED, five_hooks, max_episode_steps=4)
+    gym.register(HOOKED, cast("Any", five_hooks), max_episode_steps=4)
     yield five_hooks
     del gym.registry[HOOKED]
+
+
+def put(entry_point: Any) -> None:
+    """Register another class in its place."""
+    gym.registry[HOOKED].entry_point = entry_point
 
 
 @pytest.fixture
@@ -83,7 +88,7 @@ def test_a_range_set_in_init_is_read_once(hooked: type[TextEnv], made: list[Text
         env.reward_range = (0, worth)
 
     worthy = type("WorthyEnv", (hooked,), {"__init__": init, "close": lambda env: closed.extend([env])})
-    gym.registry[HOOKED].entry_point = worthy
+    put(worthy)
     assert reward_range(HOOKED) == (0.0, 1.0) == reward_range(HOOKED, {})
     assert reward_range(HOOKED, {"worth": 3}) == (0.0, 3.0) == reward_range(HOOKED, {"worth": 3})
     assert len(made) == 2 and closed == made
@@ -93,9 +98,9 @@ def test_a_range_set_in_init_is_read_once(hooked: type[TextEnv], made: list[Text
 
 
 def test_a_range_in_the_body_of_a_class_holds_for_classes_below(hooked: type[TextEnv], made: list[TextEnv]) -> None:
-    gym.registry[HOOKED].entry_point = type("BoundedEnv", (hooked,), {"reward_range": (-1.0, 2.0)})
+    put(type("BoundedEnv", (hooked,), {"reward_range": (-1.0, 2.0)}))
     assert reward_range(HOOKED) == (-1.0, 2.0) and made == []
-    gym.registry[HOOKED].entry_point = type("LakeEnv", (FrozenLakeEnv,), {"__init__": FrozenLakeEnv.__init__})
+    put(type("LakeEnv", (FrozenLakeEnv,), {"__init__": FrozenLakeEnv.__init__}))
     assert reward_range(HOOKED) == (0.0, 1.0) and len(made) == 1, "an __init__ below may have changed it"
 
 
@@ -104,7 +109,7 @@ def test_a_range_other_than_the_declared_one_is_refused(hooked: type[TextEnv]) -
         TextEnv.__init__(env, **kwargs)
         env.reward_range = (0.0, 2.0)
 
-    gym.registry[HOOKED].entry_point = type("LyingEnv", (hooked,), {"__init__": init, "reward_range": (0.0, 1.0)})
+    put(type("LyingEnv", (hooked,), {"__init__": init, "reward_range": (0.0, 1.0)}))
     with pytest.raises(UnfitEnv, match=r"LyingEnv has the reward_range \(0.0, 2.0\), its class declares \(0.0, 1.0\)"):
         make_env(HOOKED)
 
@@ -145,7 +150,7 @@ def test_an_id_may_name_the_module_that_registers_it(tmp_path: Path, monkeypatch
 
 
 def test_an_environment_that_a_function_makes(hooked: type[TextEnv]) -> None:
-    gym.registry[HOOKED].entry_point = partial(hooked, split="test")
+    put(partial(hooked, split="test"))
     assert env_class(HOOKED) is None
     inside = text_env(make_env(HOOKED, {"reasoning": True}))
     assert inside.reasoning and inside.split == "test"
