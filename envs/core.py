@@ -150,7 +150,7 @@ class TextEnv(gym.Env[str, str], _Complete):
         was observed. That is Markov in every game, also where chance decides. A game that names its states lets
         episodes with different histories meet in one.
         """
-        return f"{self.__plays}:{self.__history.hexdigest()}"
+        return f"{self.__plays}:{self.__history.hex()}"
 
     @property
     def _potential(self) -> float:
@@ -220,7 +220,7 @@ class TextEnv(gym.Env[str, str], _Complete):
         self.__instance: tuple[Split, int] = split, int(index)
         self._begin(split, int(index))
         self._observation = self._observe("")
-        self.__plays, self.__history = 0, hashlib.blake2b(digest_size=16)
+        self.__plays, self.__history = 0, b""
         self.__remember(self._observation)
         return self._observation, dict(self._info(valid=True, well_formed=True, reward=0.0, terminated=False))
 
@@ -250,9 +250,9 @@ class TextEnv(gym.Env[str, str], _Complete):
 
     def __remember(self, *texts: str) -> None:
         """Add texts to the history; an observation that is none is for others to refuse."""
-        for text in texts:
-            encoded = str(text).encode("utf-8", "surrogatepass")
-            self.__history.update(len(encoded).to_bytes(8) + encoded)
+        for text in texts:  # a chain of digests, since a running one can be neither copied nor pickled
+            encoded = self.__history + str(text).encode("utf-8", "surrogatepass")
+            self.__history = hashlib.blake2b(encoded, digest_size=16).digest()
 
     def _info(self, *, valid: bool, well_formed: bool, reward: float, terminated: bool) -> TurnInfo:
         left = "inf" if self.turns_left is None else self.turns_left

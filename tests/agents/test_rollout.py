@@ -9,11 +9,12 @@ from typing import Any, ClassVar, cast
 import gymnasium as gym
 import numpy as np
 import pytest
+from tests.envs.five_hooks import FiveHooksEnv
 
 from turngym.agents.base import Reply
 from turngym.agents.episode import Episode, Status
 from turngym.agents.rollout import Instance, collect_episodes
-from turngym.agents.scripted import OracleAgent, RandomAgent
+from turngym.agents.scripted import OracleAgent, RandomAgent, ScriptedAgent, Seat
 from turngym.envs.core import TextEnv, UnfitEnv
 from turngym.envs.parsing import InvalidAction
 from turngym.envs.splits import Split
@@ -275,6 +276,22 @@ def test_a_mistake_of_the_caller_is_no_episode() -> None:
         collect_episodes(OracleAgent(), "test/Stares-v0", instances(1))
     with pytest.raises(UnfitEnv, match="CartPoleEnv is no text environment"):
         collect_episodes(OracleAgent(), "CartPole-v1", instances(1))
+
+
+def test_an_environment_with_nothing_but_its_hooks() -> None:
+    class Words(ScriptedAgent):
+        def choose(self, seat: Seat) -> str:
+            return ("one", "two")[seat.env.turns_taken]
+
+    gym.register("test/FiveHooks-v0", cast("Any", FiveHooksEnv), max_episode_steps=3)
+    try:
+        episodes = collect_episodes(Words(), "test/FiveHooks-v0", instances(5), slots=2)
+    finally:
+        del gym.registry["test/FiveHooks-v0"]
+    assert all(episode.success and episode.task_return == 1.0 and not episode.error for episode in episodes)
+    assert episodes[0].instructions == "Say one, then two. You have 3 turns. Reply with the action alone."
+    keys = [turn.state_key.split("|") for turn in episodes[2].turns]
+    assert [(key[0], key[1][:2], key[2]) for key in keys] == [("train/2", "0:", "3"), ("train/2", "1:", "2")]
 
 
 def test_environments_are_closed_in_the_end() -> None:

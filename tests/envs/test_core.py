@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
 from abc import abstractmethod
@@ -244,6 +245,13 @@ def test_the_state_tells_chance_apart(five_hooks: type[TextEnv]) -> None:
         observation, *_, info = env.step("one")
         assert seen.setdefault((start, observation), info["state_key"]) == info["state_key"]
     assert len(seen) == len(set(seen.values())) == 4
+
+
+def test_an_episode_can_be_copied_and_go_on(five_hooks: type[TextEnv]) -> None:
+    env = five_hooks()
+    env.reset(seed=0)
+    env.step("one")
+    assert copy.deepcopy(env).step("two") == env.step("two")
 
 
 def test_without_a_potential_it_is_zero(five_hooks: type[TextEnv]) -> None:
