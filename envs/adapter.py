@@ -16,7 +16,7 @@ from turngym.envs.parsing import InvalidAction
 from turngym.envs.splits import SPLITS, Split
 
 NUM_SEEDS = 2**31 // len(SPLITS)
-"""Instances of a split. Seeds stay below 2**31, which every generator takes."""
+"""Instances of a split, after which they begin anew: seeds stay below 2**31, which every generator takes."""
 ASSUMED_RANGE = (0.0, 1.0)
 ROUNDING = 1e-9
 """By how much a sum of rewards may miss a bound."""

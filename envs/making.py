@@ -48,6 +48,7 @@ def make_env(env_id: str, env_kwargs: Mapping[str, Any] | None = None) -> gym.En
         return _adapted(env_id, kwargs)
     useless = sorted(set(kwargs) & set(ADAPTER_ARGUMENTS))
     if useless:
+        env.close()
         raise UnfitEnv(f"{type(env.unwrapped).__name__} needs no adapter: leave out {', '.join(useless)}")
     check_range(env)
     return env if _is_announced(env) else AnnounceTurnLimit(env)
