@@ -8,7 +8,9 @@ from math import sqrt
 from typing import Any
 
 from turngym.agents.episode import Episode
-from turngym.agents.rollout import Instance, make_env, text_env
+from turngym.agents.rollout import Instance
+from turngym.envs.capabilities import Optimum
+from turngym.envs.making import make_env, text_env
 
 
 def wilson_interval(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
@@ -118,10 +120,12 @@ def optimal_rate(
 ) -> float | None:
     """Return the mean probability that the best possible player solves these instances; None where it is unknown."""
     env = make_env(env_id, env_kwargs)
-    optima = []
-    for instance in instances:
-        env.reset(seed=instance.seed, options={"split": instance.split, "index": instance.index})
-        optima.append(text_env(env).optimal_success())
+    inside = text_env(env)
+    optima: list[float | None] = []
+    if isinstance(inside, Optimum):
+        for instance in instances:
+            env.reset(seed=instance.seed, options={"split": instance.split, "index": instance.index})
+            optima.append(inside.optimal_success())
     env.close()
     known = [optimum for optimum in optima if optimum is not None]
     return sum(known) / len(known) if known and len(known) == len(optima) else None

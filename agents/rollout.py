@@ -12,7 +12,10 @@ import gymnasium as gym
 from turngym.agents.base import Agent, Reply
 from turngym.agents.deadline import DeadlineCaller
 from turngym.agents.episode import Episode, Status, Turn
-from turngym.envs.core import TextEnv
+from turngym.envs.core import TextEnv, UnfitEnv
+from turngym.envs.making import make_env, text_env
+
+__all__ = ["Instance", "collect_episodes", "make_env", "read_starts", "text_env"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,23 +28,6 @@ class Instance:
     """The instance within its split."""
     seed: int
     """Seeds the environment's chance and the player's sampling."""
-
-
-def make_env(env_id: str, env_kwargs: Mapping[str, Any] | None = None) -> gym.Env[str, str]:
-    """Make one environment for rollouts, without gymnasium's per-step checks (the test suite runs them)."""
-    return gym.make(env_id, disable_env_checker=True, **(env_kwargs or {}))
-
-
-def text_env(env: gym.Env[str, str]) -> TextEnv:
-    """Return the `TextEnv` inside the wrappers.
-
-    Raises:
-        TypeError: It is another kind of environment.
-    """
-    inner = env.unwrapped
-    if not isinstance(inner, TextEnv):
-        raise TypeError(f"{type(inner).__name__} is not a TextEnv; rollouts play text environments only")
-    return inner
 
 
 def collect_episodes(
@@ -62,9 +48,9 @@ def collect_episodes(
 
     Args:
         agent: The player.
-        env_id: A registered text environment.
+        env_id: A registered text environment, as `turngym.envs.make_env` takes it.
         instances: What to play; drawn lazily.
-        env_kwargs: Arguments for `gymnasium.make`.
+        env_kwargs: Arguments for `turngym.envs.make_env`.
         slots: Episodes in progress at once.
         on_episode: Called with every finished episode, in order of finishing.
         step_timeout: How long an environment may take to be made, to reset or to step, seconds. One that takes longer
@@ -72,7 +58,7 @@ def collect_episodes(
 
     Raises:
         gymnasium.error.UnregisteredEnv: There is no such environment.
-        TypeError: It is no `TextEnv`.
+        UnfitEnv: It does not play in text, or says too little of itself.
     """
     waiting = enumerate(instances)
     stages = [_Stage(env_id, dict(env_kwargs or {}), step_timeout) for _ in range(slots)]
@@ -126,7 +112,7 @@ def read_starts(
     Args:
         env_id: A registered text environment.
         instances: What to look at.
-        env_kwargs: Arguments for `gymnasium.make`.
+        env_kwargs: Arguments for `turngym.envs.make_env`.
         step_timeout: As in `collect_episodes`.
 
     Raises:
@@ -200,7 +186,7 @@ def _begin(stage: _Stage, number: int, instance: Instance) -> _Play:
                       index=instance.index, seed=instance.seed)  # fmt: skip
     try:
         observation, info = stage.reset(instance)
-    except gym.error.UnregisteredEnv:
+    except (gym.error.UnregisteredEnv, UnfitEnv):
         raise
     except Exception as error:  # noqa: BLE001 - whatever an environment raises costs its own episode alone
         _fail(stage, episode, error)
@@ -224,6 +210,8 @@ def _advance(stage: _Stage, play: _Play, reply: Reply, policy_version: int) -> b
             well_formed=info["well_formed"], span=reply.span, logprobs=reply.logprobs, policy_version=policy_version,
         )  # fmt: skip
         success = bool(info["success"])
+    except UnfitEnv:
+        raise
     except Exception as error:  # noqa: BLE001 - whatever an environment raises costs its own episode alone
         _fail(stage, episode, error)
         return True

@@ -14,6 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from turngym.agents.base import Reply
+from turngym.envs.capabilities import (
+    Capability,
+    MissingCapability,
+    Oracle,
+    Rule,
+    Sampling,
+    capabilities_of,
+    slip,
+)
 from turngym.envs.core import MAX_ACTION_CHARS, TextEnv
 from turngym.envs.parsing import CLOSE, OPEN
 
@@ -40,6 +49,10 @@ class ScriptedAgent(ABC):
     """
 
     policy_version = 0
+    needs: Capability | None = None
+    """What an environment must offer."""
+    otherwise = ""
+    """What to do with an environment that does not."""
 
     def __init__(self, seed: int = 0) -> None:
         self._seed = seed
@@ -49,8 +62,22 @@ class ScriptedAgent(ABC):
     def choose(self, seat: Seat) -> str:
         """Return the action in the environment's present state, without the frame of a reasoning reply."""
 
+    def check(self, env: TextEnv | type[TextEnv]) -> None:
+        """Check that an environment, or all of a class, can be played.
+
+        Raises:
+            MissingCapability: It offers too little; the message says what to do instead.
+        """
+        if self.needs is not None and self.needs not in capabilities_of(env):
+            raise MissingCapability(env, self.needs, needed_by=type(self).__name__, otherwise=self.otherwise)
+
     def start(self, slot: int, env: TextEnv, observation: str, seed: int) -> None:
-        """Enter an episode; every choice in it is determined by `seed` (at least 0) and the player's own seed."""
+        """Enter an episode; every choice in it is determined by `seed` (at least 0) and the player's own seed.
+
+        Raises:
+            MissingCapability: The environment offers too little for this player.
+        """
+        self.check(env)
         self._seats[slot] = Seat(env, np.random.default_rng([seed, self._seed, PLAYER_STREAM]))
 
     def act(self, slots: Sequence[int]) -> list[Reply]:
@@ -73,33 +100,43 @@ class ScriptedAgent(ABC):
 class RandomAgent(ScriptedAgent):
     """Draws uniformly from the usable actions: the floor of every score."""
 
+    needs: Capability | None = "sampling"
+    otherwise = "play with HostileAgent or with a model"
+
     def choose(self, seat: Seat) -> str:
         """Draw a usable action."""
+        assert isinstance(seat.env, Sampling)
         return seat.env.sample_action(seat.rng)
 
 
 class RuleAgent(ScriptedAgent):
     """Follows the simple rule that some environments come with: what can be had without learning."""
 
-    def choose(self, seat: Seat) -> str:
-        """Return the action of the rule.
+    needs: Capability | None = "rule"
+    otherwise = "choose another player"
 
-        Raises:
-            NotImplementedError: The environment has none.
-        """
+    def choose(self, seat: Seat) -> str:
+        """Return the action of the rule."""
+        assert isinstance(seat.env, Rule)
         return seat.env.rule_action()
 
 
 class OracleAgent(ScriptedAgent):
     """Plays optimally with knowledge of the hidden state: the ceiling of every score."""
 
+    needs: Capability | None = "oracle"
+    otherwise = "choose another player"
+
     def choose(self, seat: Seat) -> str:
         """Return an optimal action."""
+        assert isinstance(seat.env, Oracle)
         return seat.env.oracle_action()
 
 
 class DemonstrationAgent(ScriptedAgent):
     """An oracle that slips, so that demonstrations show mistakes and how to recover from them.
+
+    A slip is the environment's own, `mistaken_action`, or else any usable action.
 
     Args:
         mistake_rate: Probability of a slip per turn, in [0, 1].
@@ -109,16 +146,27 @@ class DemonstrationAgent(ScriptedAgent):
         ValueError: `mistake_rate` is not a probability.
     """
 
+    needs: Capability | None = "oracle"
+    otherwise = "train without a warm start"
+
     def __init__(self, mistake_rate: float, seed: int = 0) -> None:
         if not 0.0 <= mistake_rate <= 1.0:
             raise ValueError(f"mistake_rate must lie in [0, 1], got {mistake_rate}")
         super().__init__(seed)
         self.mistake_rate = mistake_rate
 
+    def check(self, env: TextEnv | type[TextEnv]) -> None:
+        """Check that there is an oracle and, where mistakes are to be made, something to slip to."""
+        super().check(env)
+        if self.mistake_rate and not {"slips", "sampling"} & capabilities_of(env):
+            instead = "define sample_action, or set the mistake rate to 0"
+            raise MissingCapability(env, "slips", needed_by=type(self).__name__, otherwise=instead)
+
     def choose(self, seat: Seat) -> str:
         """Slip with the given probability, play optimally otherwise."""
         if seat.rng.random() < self.mistake_rate:
-            return seat.env.mistaken_action(seat.rng)
+            return slip(seat.env, seat.rng)
+        assert isinstance(seat.env, Oracle)
         return seat.env.oracle_action()
 
 
@@ -159,9 +207,9 @@ class HostileAgent(ScriptedAgent):
     """
 
     def choose(self, seat: Seat) -> str:
-        """Draw a hostile text, one in four with a usable action beside it."""
+        """Draw a hostile text, one in four with a usable action beside it, where the environment can draw one."""
         text = HOSTILE_TEXTS[int(seat.rng.integers(len(HOSTILE_TEXTS)))]
-        if seat.rng.random() < 0.25:
+        if seat.rng.random() < 0.25 and isinstance(seat.env, Sampling):
             text = f"{seat.env.sample_action(seat.rng)}{text}"
         return text
 

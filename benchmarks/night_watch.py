@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gymnasium as gym
 import numpy as np
-from gymnasium.envs.registration import WrapperSpec
 
+from turngym import envs
 from turngym.envs.core import TextEnv
 from turngym.envs.parsing import InvalidAction
 from turngym.envs.splits import SPLITS, Split
@@ -74,10 +73,4 @@ class NightWatchEnv(TextEnv):
 
 def register() -> None:
     """Register the game, outside the namespace of the suite; a second time changes nothing."""
-    if ENV_ID not in gym.registry:
-        gym.register(
-            ENV_ID,
-            entry_point="turngym.benchmarks.night_watch:NightWatchEnv",
-            max_episode_steps=ROUNDS,
-            additional_wrappers=(WrapperSpec("AnnounceTurnLimit", "turngym.envs.core:AnnounceTurnLimit", {}),),
-        )
+    envs.register(ENV_ID, "turngym.benchmarks.night_watch:NightWatchEnv", max_turns=ROUNDS)

@@ -1,8 +1,58 @@
-"""What is played: text games that obey the Gymnasium interface."""
+"""What is played: text games that obey the Gymnasium interface.
 
-from turngym.envs.core import TextEnv
+A game of yours derives from `TextEnv` and goes through `register`, `check_text_env` and `make_env`; a text environment
+that was written for Gymnasium alone goes through `make_env`, which adapts it.
+"""
+
+from turngym.envs.adapter import AdaptedTextEnv
+from turngym.envs.capabilities import (
+    Capability,
+    MissingCapability,
+    Optimum,
+    Oracle,
+    RandomFloor,
+    Rule,
+    Sampling,
+    Slips,
+    capabilities_of,
+)
+from turngym.envs.core import TextEnv, UnfitEnv
+from turngym.envs.making import env_class, make_env, reward_range, text_env, turn_limit
 from turngym.envs.parsing import InvalidAction, extract_action
-from turngym.envs.registry import env_ids, register_all
+from turngym.envs.registry import env_ids, register, register_all
+from turngym.envs.shaping import PlainShaping, PotentialShaping
 from turngym.envs.spaces import UnicodeText
+from turngym.envs.splits import SPLITS, Split, draw_instance
+from turngym.envs.testing import check_text_env
 
-__all__ = ["InvalidAction", "TextEnv", "UnicodeText", "env_ids", "extract_action", "register_all"]
+__all__ = [
+    "SPLITS",
+    "AdaptedTextEnv",
+    "Capability",
+    "InvalidAction",
+    "MissingCapability",
+    "Optimum",
+    "Oracle",
+    "PlainShaping",
+    "PotentialShaping",
+    "RandomFloor",
+    "Rule",
+    "Sampling",
+    "Slips",
+    "Split",
+    "TextEnv",
+    "UnfitEnv",
+    "UnicodeText",
+    "capabilities_of",
+    "check_text_env",
+    "draw_instance",
+    "env_class",
+    "env_ids",
+    "extract_action",
+    "make_env",
+    "register",
+    "register_all",
+    "reward_range",
+    "text_env",
+    "turn_limit",
+]

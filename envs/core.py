@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from typing import Any, TypedDict
+import hashlib
+from abc import ABC, abstractmethod
+from typing import Any, Self, TypedDict
 
 import gymnasium as gym
 import numpy as np
@@ -15,6 +16,18 @@ from turngym.envs.splits import SPLITS, Split
 
 MAX_ACTION_CHARS = 2_000
 MAX_OBSERVATION_CHARS = 20_000
+HOOKS = {
+    "_rules": "the rules of the game",
+    "_begin": "set up an instance",
+    "_observe": "describe the state",
+    "_play": "apply an action",
+    "_success": "whether the task is solved",
+}
+"""What every subclass of `TextEnv` writes, and what for."""
+
+
+class UnfitEnv(ValueError):
+    """An environment that cannot be played as it is; the message says what to change or to give."""
 
 
 class TurnInfo(TypedDict):
@@ -34,11 +47,29 @@ class TurnInfo(TypedDict):
     """The unshaped reward of this turn."""
 
 
-class TextEnv(gym.Env[str, str]):
+class _Complete(ABC):  # noqa: B024 - its hooks are those of TextEnv
+    """Refuses to make an environment that lacks a hook, and says which."""
+
+    # Not in TextEnv itself, where inspect would take this signature for that of the environment.
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:  # noqa: ARG004
+        lacking = [f"{name} ({HOOKS[name]})" for name in HOOKS if name in cls.__abstractmethods__]
+        lacking += sorted(cls.__abstractmethods__ - set(HOOKS))
+        if lacking:
+            named = " and ".join([", ".join(lacking[:-1]), lacking[-1]] if lacking[1:] else lacking)
+            raise TypeError(f"{cls.__name__} cannot be made: it lacks {named}; see turngym.envs.TextEnv")
+        return super().__new__(cls)
+
+
+class TextEnv(gym.Env[str, str], _Complete):
     """A game played in text, one reply per turn.
 
-    A subclass draws an instance in `_begin`, describes it in `_observe`, and advances it in `_play`. This class owns
-    what must be the same everywhere: seeding, splits, the action length limit, the turn counter and the `info` keys.
+    A subclass writes five hooks: it tells the `_rules`, draws an instance in `_begin`, describes it in `_observe`,
+    advances it in `_play`, and says in `_success` whether the task is solved. This class owns what must be the same
+    everywhere: seeding, splits, the action length limit, the turn counter and the `info` keys.
+
+    All else is optional. `instance_key`, `_state` and `_potential` have defaults that are right for every game;
+    a subclass that knows better overrides them. What scripted agents and tables ask of a game (an oracle, random
+    usable actions and the like) is there if the class defines the method: see `turngym.envs.capabilities`.
 
     An instance is a pure function of `(split, index)`. `reset(seed=s)` draws an index of the environment's own split;
     `reset(options={"split": "test", "index": 7})` names one. Chance during play comes from `self.np_random` alone.
@@ -48,6 +79,10 @@ class TextEnv(gym.Env[str, str]):
         reasoning: Whether a reply may hold thoughts, its action standing in one final `<answer>...</answer>` block;
             otherwise the whole reply is the action.
         render_mode: None or "ansi" (`render` returns the current observation).
+
+    Raises:
+        TypeError: The class lacks a hook.
+        ValueError: An argument is out of range.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012 - typed by gymnasium
@@ -79,11 +114,6 @@ class TextEnv(gym.Env[str, str]):
     def _rules(self) -> str:
         """The rules of the game and the form of an action, formatted from the configuration in force."""
 
-    @property
-    @abstractmethod
-    def instance_key(self) -> str:
-        """What makes this instance this one; equal keys mean the same instance."""
-
     @abstractmethod
     def _begin(self, split: Split, index: int) -> None:
         """Set up instance `(split, index)` in its starting state."""
@@ -98,53 +128,54 @@ class TextEnv(gym.Env[str, str]):
 
     @property
     @abstractmethod
-    def _state(self) -> str:
-        """The game state without instance and turns left."""
-
-    @property
-    @abstractmethod
     def _success(self) -> bool:
         """Whether the task is solved."""
 
+    # What a subclass may write ----------------------------------------------------------------------------------
+
     @property
-    @abstractmethod
-    def _potential(self) -> float:
-        """Progress in [0, 1] in a state that is not terminal."""
+    def instance_key(self) -> str:
+        """What makes this instance this one; equal keys mean the same instance.
 
-    @abstractmethod
-    def sample_action(self, rng: np.random.Generator) -> str:
-        """Draw an action uniformly from the usable ones: what the random agent plays."""
-
-    @abstractmethod
-    def oracle_action(self) -> str:
-        """Return an optimal action in the current state: what the oracle agent plays. Reads hidden state."""
-
-    def mistaken_action(self, rng: np.random.Generator) -> str:
-        """Draw a plausible slip of a good player, for demonstrations of mixed quality."""
-        return self.sample_action(rng)
-
-    def rule_action(self) -> str:
-        """Return what a simple player with a fixed rule does, who sees no hidden state.
-
-        Raises:
-            NotImplementedError: This environment has no such player.
+        By default split and index, so that no two splits share one. A game that repeats itself over the indices of a
+        small family keys its instances by their content.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no player with a rule")
+        return "{}/{}".format(*self.__instance)
 
-    def optimal_success(self) -> float | None:
-        """Probability that the best possible player solves this instance from its start; None where unknown."""
-        return None
+    @property
+    def _state(self) -> str:
+        """The game state without instance and turns left.
 
-    def random_success(self) -> float | None:
-        """Probability that the random agent solves this instance from its start; None where only play can tell."""
-        return None
+        By default the history: how many usable actions there were since the reset, and a digest of them and of what
+        was observed. That is Markov in every game, also where chance decides. A game that names its states lets
+        episodes with different histories meet in one.
+        """
+        return f"{self.__plays}:{self.__history.hex()}"
+
+    @property
+    def _potential(self) -> float:
+        """Progress in [0, 1] in a state that is not terminal; by default 0, which shapes nothing."""
+        return 0.0
+
+    @classmethod
+    def reward_range_of(cls, **kwargs: Any) -> tuple[float, float]:  # noqa: ARG003
+        """Return the `reward_range` of an environment made with these arguments, without making it.
+
+        Override it where arguments decide. Where none does, a class with an `__init__` may say so by `reward_range` in
+        its body instead. Of a class that does neither one is made to read it.
+
+        Args:
+            **kwargs: Arguments of the class; those with defaults may be left out.
+        """
+        return cls.reward_range
 
     # The Gymnasium interface ------------------------------------------------------------------------------------
 
     @property
     def instructions(self) -> str:
         """The rules as a system prompt: they say exactly what the configuration in force does."""
-        parts = [self._rules]
+        rules = self._rules
+        parts = [rules] if rules else []
         if self.turn_limit is not None:
             parts.append(f"You have {self.turn_limit} turns.")
         if self.reasoning:
@@ -185,8 +216,12 @@ class TextEnv(gym.Env[str, str]):
         if not isinstance(index, int | np.integer) or isinstance(index, bool) or index < 0:
             raise ValueError(f"index must be a whole number of at least 0, got {index!r}")
         self.turns_taken = 0
+        # Two underscores: these must not meet the attributes of a game.
+        self.__instance: tuple[Split, int] = split, int(index)
         self._begin(split, int(index))
         self._observation = self._observe("")
+        self.__plays, self.__history = 0, b""
+        self.__remember(self._observation)
         return self._observation, dict(self._info(valid=True, well_formed=True, reward=0.0, terminated=False))
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
@@ -203,12 +238,21 @@ class TextEnv(gym.Env[str, str]):
         except InvalidAction as refusal:
             reward, terminated, feedback = 0.0, False, f"Invalid action: {refusal}."
         self._observation = self._observe(feedback)
+        if valid:
+            self.__plays += 1
+            self.__remember(action, self._observation)
         info = self._info(valid=valid, well_formed=well_formed, reward=reward, terminated=terminated)
         return self._observation, reward, terminated, False, dict(info)
 
     def render(self) -> str | None:
         """Return the current observation in "ansi" mode, None without a render mode."""
         return self._observation if self.render_mode == "ansi" else None
+
+    def __remember(self, *texts: str) -> None:
+        """Add texts to the history; an observation that is none is for others to refuse."""
+        for text in texts:  # a chain of digests, since a running one can be neither copied nor pickled
+            encoded = self.__history + str(text).encode("utf-8", "surrogatepass")
+            self.__history = hashlib.blake2b(encoded, digest_size=16).digest()
 
     def _info(self, *, valid: bool, well_formed: bool, reward: float, terminated: bool) -> TurnInfo:
         left = "inf" if self.turns_left is None else self.turns_left

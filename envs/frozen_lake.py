@@ -94,6 +94,8 @@ class FrozenLakeEnv(TextEnv):
     * v0: Initial version.
     """
 
+    reward_range = (0.0, 1.0)  # whatever the arguments
+
     def __init__(
         self,
         *,

@@ -16,7 +16,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from turngym.envs.core import TextEnv
+from turngym.envs.capabilities import Optimum, RandomFloor
 from turngym.envs.splits import Split
 
 Table = Mapping[int, Mapping[int, list[tuple[float, int, float, bool]]]]
@@ -124,7 +124,8 @@ def family_success(env: str | Mapping[str, Any], split: Split = "test", instance
         raise ValueError(f"a standard error needs at least 2 instances, got {instances}")
     made = gym.make(env) if isinstance(env, str) else gym.make("turngym/FrozenLake-v0", **env)
     lake = made.unwrapped
-    assert isinstance(lake, TextEnv)
+    assert isinstance(lake, Optimum)
+    assert isinstance(lake, RandomFloor)
     success = np.empty((instances, 2))
     for index in range(instances):
         made.reset(options={"split": split, "index": index})

@@ -4,6 +4,7 @@ Example:
     >>> import gymnasium, turngym
     >>> from turngym.envs.testing import check_text_env
     >>> check_text_env(gymnasium.make("turngym/FrozenLake-v0"))
+    ['no rule: no player `rule`']
 """
 
 from __future__ import annotations
@@ -19,7 +20,17 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.utils.env_checker import check_env
 
-from turngym.envs.core import TextEnv, TurnInfo
+from turngym.envs.capabilities import (
+    COSTS,
+    MissingCapability,
+    Optimum,
+    Oracle,
+    RandomFloor,
+    Sampling,
+    capabilities_of,
+)
+from turngym.envs.core import TextEnv, TurnInfo, UnfitEnv
+from turngym.envs.making import check_range, text_env
 from turngym.envs.parsing import CLOSE, OPEN, InvalidAction, extract_action
 from turngym.envs.shaping import PLAIN_KEY, POTENTIAL_KEY
 from turngym.envs.splits import SPLITS, Split
@@ -57,14 +68,32 @@ class Moment:
 
 
 def random_player(seed: int) -> Player:
-    """Return the random agent of any environment."""
+    """Return the random agent of any environment that has `sample_action`."""
     rng = np.random.default_rng(seed)
-    return lambda env: env.sample_action(rng)
+
+    def player(env: TextEnv) -> str:
+        if not isinstance(env, Sampling):
+            raise MissingCapability(env, "sampling", needed_by="random_player", otherwise="take noise_player")
+        return env.sample_action(rng)
+
+    return player
 
 
 def oracle_player(env: TextEnv) -> str:
-    """Reply as the environment's oracle does."""
+    """Reply as the environment's oracle does.
+
+    Raises:
+        MissingCapability: It has none.
+    """
+    if not isinstance(env, Oracle):
+        raise MissingCapability(env, "oracle", needed_by="oracle_player", otherwise="take another player")
     return env.oracle_action()
+
+
+def noise_player(seed: int) -> Player:
+    """Return a player for any environment at all, whose replies are those of `hostile_replies`."""
+    rng = np.random.default_rng(seed)
+    return lambda env: next(hostile_replies(env, rng))
 
 
 def play(
@@ -95,9 +124,12 @@ def say(env: gym.Env[str, str], reply: str) -> Moment:
 
 
 def hostile_replies(env: TextEnv, rng: np.random.Generator) -> Iterator[str]:
-    """Yield replies that try to break `env`, without end: noise in many scripts, and usable actions slightly spoilt."""
+    """Yield replies that try to break `env`, without end: noise in many scripts, and usable actions slightly spoilt.
+
+    Without `sample_action` it is noise alone.
+    """
     while True:
-        action = env.sample_action(rng)
+        action = env.sample_action(rng) if isinstance(env, Sampling) else str(rng.choice(list(FRAGMENTS)))
         kind = rng.integers(8)
         if kind == 0:
             yield "".join(map(chr, rng.integers(0x110000, size=rng.integers(30))))  # any code point, surrogates too
@@ -123,13 +155,18 @@ def _spoil(action: str, rng: np.random.Generator) -> str:
     return before + spoilt[rng.integers(len(spoilt))] + after
 
 
-def check_text_env(env: gym.Env[str, str], *, instances: int = 10, seed: int = 0) -> None:
+def check_text_env(env: gym.Env[str, str], *, instances: int = 10, seed: int = 0) -> list[str]:
     """Check that an environment keeps Gymnasium's contract and that of `TextEnv`.
+
+    What is optional is checked where it is there.
 
     Args:
         env: An environment with a `TextEnv` inside, best as `gymnasium.make` returns it. It is reset and stepped.
         instances: How many instances of each split to play.
         seed: Seeds the chances, the random agent and the hostile replies.
+
+    Returns:
+        A sentence for every capability that is absent, with what goes without; nothing of it is a fault.
 
     Raises:
         TypeError: There is no `TextEnv` inside.
@@ -140,33 +177,31 @@ def check_text_env(env: gym.Env[str, str], *, instances: int = 10, seed: int = 0
     check_gymnasium(env)
     check_limit(env)
     check_resets(env, seed=seed)
+    check_declared_range(env)
     for split in SPLITS:
         for index in range(instances):
-            for player in (oracle_player, random_player(seed + index)):
+            for player in usable_players(inside, seed + index):
                 check_episode(env, play(env, player, seed=seed, split=split, index=index), usable=True)
+            check_episode(env, play(env, noise_player(seed + index), seed=seed, split=split, index=index))
+    check_chances(inside)
     check_splits(inside, instances)
     check_hostile(env, replies=100 * instances, seed=seed)
     assert _global_generators() == before, (
         "the environment drew from a global random generator; draw from `self.np_random` alone"
     )
+    return [f"no {name}: {cost}" for name, cost in COSTS.items() if name not in capabilities_of(inside)]
+
+
+def usable_players(env: TextEnv, seed: int) -> list[Player]:
+    """Return the players of an environment that should say nothing unusable: its oracle and its random agent."""
+    players = [oracle_player] if isinstance(env, Oracle) else []
+    return [*players, random_player(seed)] if isinstance(env, Sampling) else [*players]
 
 
 def _global_generators() -> tuple[Any, ...]:
     """Return the state of the generators that no environment may touch."""
     state = np.random.get_state(legacy=False)["state"]
     return random.getstate(), state["key"].tobytes(), state["pos"]
-
-
-def text_env(env: gym.Env[Any, Any]) -> TextEnv:
-    """Return the `TextEnv` inside of all wrappers.
-
-    Raises:
-        TypeError: There is none.
-    """
-    inside = env.unwrapped
-    if not isinstance(inside, TextEnv):
-        raise TypeError(f"a TextEnv is needed, got {type(inside).__name__}; derive it from turngym.envs.core.TextEnv")
-    return inside
 
 
 def check_gymnasium(env: gym.Env[str, str]) -> None:
@@ -185,7 +220,7 @@ def check_limit(env: gym.Env[str, str]) -> None:
     limit = env.spec.max_episode_steps if env.spec else None
     assert inside.turn_limit == limit, (
         f"the turn limit is {limit} and the environment was told {inside.turn_limit}; "
-        "register it with the wrapper AnnounceTurnLimit, as turngym.envs.registry.register does"
+        "make it with turngym.envs.make_env, or register it with turngym.envs.register, which add AnnounceTurnLimit"
     )
     _, info = env.reset(seed=0)
     left = "inf" if limit is None else str(limit)
@@ -211,6 +246,22 @@ def check_resets(env: gym.Env[str, str], *, seed: int) -> None:
         except ValueError:
             continue
         raise AssertionError(f"reset must refuse the options {options} with a ValueError")
+
+
+def check_declared_range(env: gym.Env[str, str]) -> None:
+    """Check that the `reward_range` of the environment is the one that its class declares for its arguments."""
+    try:
+        check_range(env)
+    except UnfitEnv as error:
+        raise AssertionError(str(error)) from error
+
+
+def check_chances(env: TextEnv) -> None:
+    """Check that what is said of the chances of players are probabilities; the environment stands after a reset."""
+    chances = {"optimal_success": env.optimal_success() if isinstance(env, Optimum) else None,
+               "random_success": env.random_success() if isinstance(env, RandomFloor) else None}  # fmt: skip
+    for name, chance in chances.items():
+        assert chance is None or 0.0 <= chance <= 1.0, f"{name} must be None or in [0, 1], got {chance}"
 
 
 def check_episode(env: gym.Env[str, str], episode: list[Moment], *, usable: bool = False) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -139,7 +139,7 @@ class WebShopEnv(TextEnv):
             raise ValueError(f"history must be at least 0, got {history}")
         self.observation_mode = observation_mode
         self.reward_scheme = reward_scheme
-        self.reward_range = (0.0, 10.0 if reward_scheme == "binary_x10" else 1.0)
+        self.reward_range = self.reward_range_of(reward_scheme=reward_scheme)
         self.show_actions = show_actions
         self.history = history
         settings = ShopSettings(num_products=num_products, catalogue=catalogue, goals=goals, mode=mode, seed=shop_seed,
@@ -149,6 +149,16 @@ class WebShopEnv(TextEnv):
         self.backend: ShopBackend = RemoteBackend(url) if url else open_shop(settings)
         self.explains_refusals = self.backend.mode == "fixed"
         self.session: ShopSession | None = None
+
+    @classmethod
+    def reward_range_of(
+        cls,
+        *,
+        reward_scheme: RewardScheme = "graded",
+        **others: Any,  # noqa: ARG003
+    ) -> tuple[float, float]:
+        """Return the bounds of a return: with "binary_x10" a purchase earns up to 10."""
+        return 0.0, 10.0 if reward_scheme == "binary_x10" else 1.0
 
     def close(self) -> None:
         """Leave the shop; on a server the session ends."""

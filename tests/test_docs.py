@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from turngym.cli import COMMANDS
+from turngym.envs.capabilities import METHODS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -58,6 +61,16 @@ def test_make_targets_that_are_named_exist() -> None:
 
 def test_commands_that_are_named_exist() -> None:
     assert commands("turngym") <= set(COMMANDS)
+
+
+def test_the_example_of_an_environment_runs() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    done = subprocess.run([sys.executable, "-W", "error", "-c", example], capture_output=True, text=True, check=False)
+    assert done.stderr == "" and done.returncode == 0
+    absent = [line.partition(":")[0] for line in done.stdout.splitlines()]
+    assert absent == [f"no {name}" for name in METHODS]
+    assert all(f"`{method}`" in page for method in METHODS.values())
 
 
 def test_the_changelog_has_one_unreleased_section() -> None:

@@ -9,12 +9,13 @@ from typing import Any, ClassVar, cast
 import gymnasium as gym
 import numpy as np
 import pytest
+from tests.envs.five_hooks import FiveHooksEnv
 
 from turngym.agents.base import Reply
 from turngym.agents.episode import Episode, Status
-from turngym.agents.rollout import Instance, collect_episodes, make_env, text_env
-from turngym.agents.scripted import OracleAgent, RandomAgent
-from turngym.envs.core import TextEnv
+from turngym.agents.rollout import Instance, collect_episodes
+from turngym.agents.scripted import OracleAgent, RandomAgent, ScriptedAgent, Seat
+from turngym.envs.core import TextEnv, UnfitEnv
 from turngym.envs.parsing import InvalidAction
 from turngym.envs.splits import Split
 
@@ -140,10 +141,10 @@ def test_episodes_come_in_the_order_of_the_instances(slots: int) -> None:
 def test_an_episode_records_what_happened() -> None:
     (episode,) = collect_episodes(OracleAgent(), STAIRS, [Instance(split="test", index=1, seed=5)])
     assert (episode.env_id, episode.split, episode.index, episode.seed) == (STAIRS, "test", 1, 5)
-    assert episode.instructions == "Say up. Reply with the action alone."
+    assert episode.instructions == "Say up. You have 4 turns. Reply with the action alone."
     assert [turn.observation for turn in episode.turns] == ["Stair 0.", "Good. Stair 1."]
     assert [turn.potential for turn in episode.turns] == [0.0, 0.25], "that of the state before the reply"
-    assert [turn.state_key for turn in episode.turns] == ["stairs 1|0|inf", "stairs 1|1|inf"]
+    assert [turn.state_key for turn in episode.turns] == ["stairs 1|0|4", "stairs 1|1|3"]
     assert [turn.reward for turn in episode.turns] == [0.0, 1.0] == [turn.task_reward for turn in episode.turns]
     assert episode.final_observation == "Good. Stair 2."
     assert (episode.status, episode.success, episode.error) == (Status.COMPLETED, True, "")
@@ -273,8 +274,24 @@ def test_when_nothing_can_be_played_everything_is_returned() -> None:
 def test_a_mistake_of_the_caller_is_no_episode() -> None:
     with pytest.raises(gym.error.UnregisteredEnv, match="Stares"):
         collect_episodes(OracleAgent(), "test/Stares-v0", instances(1))
-    with pytest.raises(TypeError, match="CartPoleEnv is not a TextEnv"):
-        text_env(make_env("CartPole-v1"))
+    with pytest.raises(UnfitEnv, match="CartPoleEnv is no text environment"):
+        collect_episodes(OracleAgent(), "CartPole-v1", instances(1))
+
+
+def test_an_environment_with_nothing_but_its_hooks() -> None:
+    class Words(ScriptedAgent):
+        def choose(self, seat: Seat) -> str:
+            return ("one", "two")[seat.env.turns_taken]
+
+    gym.register("test/FiveHooks-v0", cast("Any", FiveHooksEnv), max_episode_steps=3)
+    try:
+        episodes = collect_episodes(Words(), "test/FiveHooks-v0", instances(5), slots=2)
+    finally:
+        del gym.registry["test/FiveHooks-v0"]
+    assert all(episode.success and episode.task_return == 1.0 and not episode.error for episode in episodes)
+    assert episodes[0].instructions == "Say one, then two. You have 3 turns. Reply with the action alone."
+    keys = [turn.state_key.split("|") for turn in episodes[2].turns]
+    assert [(key[0], key[1][:2], key[2]) for key in keys] == [("train/2", "0:", "3"), ("train/2", "1:", "2")]
 
 
 def test_environments_are_closed_in_the_end() -> None:

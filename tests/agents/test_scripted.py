@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any, cast
+
+import gymnasium as gym
 import numpy as np
 import pytest
 
 from turngym.agents.base import Agent
+from turngym.agents.rollout import Instance, collect_episodes
 from turngym.agents.scripted import (
     HOSTILE_TEXTS,
     DemonstrationAgent,
     HostileAgent,
     OracleAgent,
     RandomAgent,
+    RuleAgent,
     ScriptedAgent,
 )
+from turngym.envs.capabilities import MissingCapability
 from turngym.envs.core import TextEnv
 from turngym.envs.parsing import InvalidAction
 from turngym.envs.splits import Split
@@ -57,6 +64,12 @@ class DoorEnv(TextEnv):
 
     def oracle_action(self) -> str:
         return str(self.opened)
+
+
+class SilentDoorEnv(DoorEnv):
+    """The doors for models alone: no oracle, no random actions."""
+
+    sample_action = mistaken_action = oracle_action = None  # type: ignore[assignment]
 
 
 AGENTS: list[Agent] = [RandomAgent(), OracleAgent(), DemonstrationAgent(0.1), HostileAgent()]
@@ -161,3 +174,64 @@ def test_hostile_texts_never_make_an_environment_raise() -> None:
             assert env.observation_space.contains(observation) and env.reward_range[0] <= reward <= env.reward_range[1]
     assert set(HOSTILE_TEXTS) <= seen
     assert max(map(len, seen)) >= 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("agent", "sentence"),
+    [
+        (RandomAgent(), "sample_action, which RandomAgent needs: define it, or play with HostileAgent or with a model"),
+        (OracleAgent(), "oracle_action, which OracleAgent needs: define it, or choose another player"),
+        (RuleAgent(), "rule_action, which RuleAgent needs: define it, or choose another player"),
+        (DemonstrationAgent(0.1), "oracle_action, which DemonstrationAgent needs: define it, or train without a warm"),
+    ],
+)
+def test_what_an_environment_lacks_is_said_when_play_begins(agent: ScriptedAgent, sentence: str) -> None:
+    env = SilentDoorEnv()
+    observation, _ = env.reset(seed=0)
+    with pytest.raises(MissingCapability, match=f"SilentDoorEnv defines no {sentence}"):
+        agent.start(0, env, observation, 0)
+    with pytest.raises(MissingCapability, match="SilentDoorEnv"):
+        agent.check(SilentDoorEnv)
+
+
+def test_a_rollout_of_a_player_that_cannot_play_stops_and_says_so(silent_doors: str) -> None:
+    with pytest.raises(MissingCapability, match="SilentDoorEnv defines no oracle_action"):
+        collect_episodes(OracleAgent(), silent_doors, [Instance(split="train", index=0, seed=0)])
+
+
+def test_the_hostile_agent_plays_anything(silent_doors: str) -> None:
+    instances = [Instance(split="train", index=index, seed=index) for index in range(20)]
+    episodes = collect_episodes(HostileAgent(), silent_doors, instances, slots=4)
+    assert all(not episode.error and len(episode.turns) == 6 for episode in episodes)
+    assert len({turn.action for episode in episodes for turn in episode.turns}) > 15
+
+
+@pytest.fixture
+def silent_doors() -> Iterator[str]:
+    """Register the doors for models alone, as other people register theirs."""
+    gym.register("test/SilentDoors-v0", cast("Any", SilentDoorEnv), max_episode_steps=6)
+    yield "test/SilentDoors-v0"
+    del gym.registry["test/SilentDoors-v0"]
+
+
+def test_slips_are_usable_actions_where_no_others_are_known() -> None:
+    plain = type("PlainDoorEnv", (DoorEnv,), {"mistaken_action": None})
+    env = plain()
+    env.reset(seed=0)
+    agent = DemonstrationAgent(1.0)
+    agent.start(0, env, "", 0)
+    slips = {agent.act([0])[0].text for _ in range(100)}
+    assert slips == set("01234567")
+
+
+def test_demonstrations_without_anything_to_slip_to() -> None:
+    sure = type("SureDoorEnv", (SilentDoorEnv,), {"oracle_action": DoorEnv.oracle_action})
+    with pytest.raises(
+        MissingCapability, match=r"no mistaken_action, .* define sample_action, or set the mistake rate"
+    ):
+        DemonstrationAgent(0.1).check(sure)
+    env = sure()
+    env.reset(seed=0)
+    agent = DemonstrationAgent(0.0)
+    agent.start(0, env, "", 0)
+    assert agent.act([0])[0].text == "0"

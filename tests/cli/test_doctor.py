@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.envs.five_hooks import FiveHooksEnv
 
 from turngym.agents.rollout import make_env
 from turngym.cli import doctor, main
@@ -69,3 +70,17 @@ def test_an_environment_without_its_package_is_passed_over(
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
     assert "not checked: WebShop needs regex: pip install 'turngym[webshop]'" in " ".join(out.split())
+
+
+def test_an_environment_without_an_oracle_is_played_all_the_same(
+    five_hooks_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "env_ids", lambda: [five_hooks_id])
+    assert doctor.environments() == "FiveHooks"
+
+    def broken(*arguments: Any) -> None:
+        raise RuntimeError("out of order")
+
+    monkeypatch.setattr(FiveHooksEnv, "_play", broken)
+    with pytest.raises(doctor.Broken, match="FiveHooks-v0 failed in play"):
+        doctor.environments()

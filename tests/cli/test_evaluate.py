@@ -93,6 +93,36 @@ def test_a_file_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFix
     assert "cannot be written" in capsys.readouterr().err
 
 
+def test_no_random_row_where_no_random_action_is_known(five_hooks_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "hostile", "--env", "FiveHooks", "--episodes", "20"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = {line.split()[0]: line.split()[1:] for line in lines if line}
+    assert "random" not in rows and rows["hostile"][0] == "0.000" and rows["optimum"] == ["unknown"]
+    assert lines[-1] == "No random floor: FiveHooks does not define sample_action."
+
+
+@pytest.mark.parametrize("player", ["random", "oracle", "rule", "demonstration"])
+def test_players_that_an_environment_has_not(
+    player: str, five_hooks_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (["evaluate", player, "--env", "FiveHooks"], ["rollout", player, "FiveHooks"],
+                  ["play", "FiveHooks", "--agent", player]):  # fmt: skip
+        assert main(words) == 2
+        assert capsys.readouterr().err == f"turngym: FiveHooks has no player '{player}'; choose from hostile\n"
+
+
+def test_a_rollout_of_an_environment_with_nothing_but_its_hooks(five_hooks_id: str, tmp_path: Path) -> None:
+    out = tmp_path / "episodes.jsonl"
+    assert main(["rollout", "hostile", "FiveHooks", "--episodes", "9", "--out", str(out)]) == 0
+    episodes = list(read_episodes(out))
+    assert len(episodes) == 9 and all(len(episode.turns) == 3 for episode in episodes)
+    assert episodes[0].turns[0].state_key.endswith("|3")
+
+
+def test_the_optimum_is_unknown_where_no_one_says_it(five_hooks_id: str) -> None:
+    assert optimal_rate(five_hooks_id, instance_range("test", 4)) is None
+
+
 def test_the_optimum_is_the_mean_over_instances() -> None:
     assert optimal_rate("turngym/FrozenLake-v0", instance_range("test", 10)) == 1.0
     slippery = optimal_rate("turngym/FrozenLakeSlippery-v0", instance_range("test", 30))

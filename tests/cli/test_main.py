@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import pytest
 
 from turngym import __version__
-from turngym.cli import COMMANDS, main
+from turngym.cli import COMMANDS, doctor, main
 from turngym.cli.errors import Failure, UsageError, nearest
+from turngym.envs import MissingCapability, TextEnv, UnfitEnv
 
 FORBIDDEN = ("torch", "transformers", "tyro", "matplotlib")
 
@@ -100,3 +102,21 @@ def test_a_reader_that_leaves_causes_no_traceback() -> None:
 )
 def test_the_nearest_choice(word: str, choices: list[str], ending: str) -> None:
     assert nearest(word, choices) == ending
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UnfitEnv("OddEnv says nothing of success"),
+        MissingCapability(TextEnv, "oracle", needed_by="OracleAgent", otherwise="choose another player"),
+    ],
+)
+def test_what_an_environment_lacks_is_one_sentence(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(words: Sequence[str]) -> int:
+        raise error
+
+    monkeypatch.setattr(doctor, "run", run)
+    assert main(["doctor"]) == 2
+    assert capsys.readouterr().err == f"turngym: {error}\n"

@@ -40,6 +40,16 @@ def test_a_person_wins(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     assert out.endswith("Solved after 2 turns, return 1.\n")
 
 
+def test_a_person_plays_an_environment_of_their_own(
+    five_hooks_id: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = iter(["one", "two"])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(keys))
+    assert main(["play", "FiveHooks"]) == 0
+    out = capsys.readouterr().out
+    assert "Say one, then two. You have 3 turns." in out and out.endswith("Solved after 2 turns, return 1.\n")
+
+
 @pytest.mark.parametrize(
     "words", [["Frozn"], [], ["FrozenLake", "--agent", "nobody"], ["FrozenLake", "--episodes", "0"]]
 )

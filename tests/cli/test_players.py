@@ -39,7 +39,9 @@ def test_only_some_environments_have_a_rule(capsys: pytest.CaptureFixture[str]) 
     assert main(["evaluate", "rule", "--env", "WebShop", "--episodes", "20"]) == 0
     assert "rule" in capsys.readouterr().out
     assert main(["evaluate", "rule", "--env", "FrozenLake"]) == 2
-    assert "FrozenLake has no player with a rule; choose from random, oracle" in capsys.readouterr().err
+    assert (
+        "FrozenLake has no player 'rule'; choose from random, oracle, demonstration, hostile" in capsys.readouterr().err
+    )
 
 
 def test_a_checkpoint_plays_what_it_is_told(weights: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.envs.five_hooks import FiveHooksEnv
 
 from turngym.envs.core import TextEnv
 from turngym.envs.parsing import InvalidAction
@@ -53,6 +54,12 @@ class GuessEnv(TextEnv):
 
     def oracle_action(self) -> str:
         return str(self.secret)
+
+
+@pytest.fixture
+def five_hooks() -> type[FiveHooksEnv]:
+    """A class with the hooks that are required, and with nothing else."""
+    return FiveHooksEnv
 
 
 @pytest.fixture

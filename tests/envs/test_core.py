@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
+import re
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
 import gymnasium as gym
 import pytest
 
-from turngym.envs.core import MAX_ACTION_CHARS, AnnounceTurnLimit, TextEnv
+from turngym.envs.core import HOOKS, MAX_ACTION_CHARS, AnnounceTurnLimit, TextEnv
 from turngym.envs.registry import register
 
 GUESS = "turngym/GuessForTests-v0"
@@ -17,7 +21,7 @@ GUESS = "turngym/GuessForTests-v0"
 @pytest.fixture
 def guess_id(guess_env: type[TextEnv]) -> Iterator[str]:
     """The toy game with a turn limit of 5, registered for one test."""
-    register(GUESS.removeprefix("turngym/"), guess_env, max_turns=5)  # type: ignore[arg-type]
+    register(GUESS, guess_env, max_turns=5)
     yield GUESS
     del gym.registry[GUESS]
 
@@ -178,6 +182,90 @@ def test_announcing_needs_a_text_environment() -> None:
         AnnounceTurnLimit(gym.make("FrozenLake-v1"))
 
 
+def without(guess: type[TextEnv], *names: str) -> type[TextEnv]:
+    """Return the game without some of its hooks."""
+    hooks = {name: value for name, value in vars(guess).items() if name not in names and not name.startswith("__")}
+    kept = {name: value for name, value in hooks.items() if not name.startswith("_abc")}
+    return type("PartEnv", (TextEnv,), kept)
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_hook_that_is_missing_is_named(five_hooks: type[TextEnv], hook: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        without(five_hooks, hook)()
+    assert str(caught.value) == f"PartEnv cannot be made: it lacks {hook} ({HOOKS[hook]}); see turngym.envs.TextEnv"
+
+
+def test_hooks_that_are_missing_are_all_named(five_hooks: type[TextEnv]) -> None:
+    sentence = "it lacks _play (apply an action) and _success (whether the task is solved); see turngym.envs.TextEnv"
+    with pytest.raises(TypeError, match=re.escape(sentence)):
+        without(five_hooks, "_play", "_success")()
+    with pytest.raises(TypeError, match=re.escape("_observe (describe the state), _play (apply an action) and _succ")):
+        TextEnv(split="test")  # type: ignore[abstract]
+    further = type("FurtherEnv", (five_hooks,), {"_draw": abstractmethod(lambda env: None)})
+    with pytest.raises(TypeError, match="FurtherEnv cannot be made: it lacks _draw; see"):
+        further()
+
+
+def test_the_signature_of_a_class_is_that_of_its_arguments(five_hooks: type[TextEnv]) -> None:
+    assert list(inspect.signature(five_hooks).parameters) == ["split", "reasoning", "render_mode"]
+
+
+def test_instances_are_told_apart_by_split_and_index(five_hooks: type[TextEnv]) -> None:
+    env = five_hooks()
+    assert env.reset(options={"split": "test", "index": 7})[1]["state_key"].startswith("test/7|")
+    assert env.instance_key == "test/7"
+    _, info = env.reset(seed=0)
+    assert re.fullmatch(r"train/\d+\|0:[0-9a-f]{32}\|inf", info["state_key"])
+
+
+def test_the_state_is_the_history_of_usable_actions(five_hooks: type[TextEnv]) -> None:
+    env = five_hooks()
+
+    def state(*replies: str) -> str:
+        info = env.reset(seed=1, options={"index": 3})[1]
+        for reply in replies:
+            info = env.step(reply)[4]
+        return str(info["state_key"])
+
+    assert state() == state("three") == state("three", "", "\ud800")
+    assert state("one") == state("three", "one ") == state("one", "one")
+    assert len({state(), state("one"), state("one", "two")}) == 3
+    assert "|2:" in state("one", "two")
+
+
+def test_the_state_tells_chance_apart(five_hooks: type[TextEnv]) -> None:
+    def observe(env: Any, feedback: str) -> str:
+        return f"{env.said} {env.np_random.integers(2)}"
+
+    env = type("ChancyEnv", (five_hooks,), {"_observe": observe})()
+    seen: dict[tuple[str, str], str] = {}
+    for seed in range(30):
+        start, _ = env.reset(seed=seed, options={"index": 3})
+        observation, *_, info = env.step("one")
+        assert seen.setdefault((start, observation), info["state_key"]) == info["state_key"]
+    assert len(seen) == len(set(seen.values())) == 4
+
+
+def test_an_episode_can_be_copied_and_go_on(five_hooks: type[TextEnv]) -> None:
+    env = five_hooks()
+    env.reset(seed=0)
+    env.step("one")
+    assert copy.deepcopy(env).step("two") == env.step("two")
+
+
+def test_without_a_potential_it_is_zero(five_hooks: type[TextEnv]) -> None:
+    env = five_hooks()
+    assert env.reset(seed=0)[1]["potential"] == 0.0 == env.step("one")[4]["potential"]
+
+
+def test_a_game_may_call_its_attributes_what_it_likes(five_hooks: type[TextEnv]) -> None:
+    taken = {"_history": "mine", "_plays": "mine", "_instance": "mine", "_remember": None}
+    env = type("MineEnv", (five_hooks,), taken)()
+    env.reset(seed=0)
+    assert env.step("one")[4]["valid"] and env._history == "mine"
+
+
 def test_registering_again_changes_nothing(guess_id: str, guess_env: type[TextEnv]) -> None:
-    register(guess_id.removeprefix("turngym/"), guess_env, max_turns=99)  # type: ignore[arg-type]
+    register(guess_id, guess_env, max_turns=99)
     assert gym.spec(guess_id).max_episode_steps == 5

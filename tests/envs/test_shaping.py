@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turngym.envs import TextEnv, env_ids
+from turngym.envs.making import text_env
 from turngym.envs.shaping import (
     PLAIN_KEY,
     POTENTIAL_KEY,
@@ -35,7 +36,6 @@ from turngym.envs.testing import (
     oracle_player,
     play,
     random_player,
-    text_env,
 )
 
 LAKE = "turngym/FrozenLake-v0"

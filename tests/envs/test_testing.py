@@ -9,8 +9,18 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from turngym.envs.capabilities import METHODS, MissingCapability
 from turngym.envs.core import TextEnv
-from turngym.envs.testing import check_splits, check_text_env, hostile_replies, oracle_player, play, random_player
+from turngym.envs.registry import register
+from turngym.envs.testing import (
+    check_splits,
+    check_text_env,
+    hostile_replies,
+    noise_player,
+    oracle_player,
+    play,
+    random_player,
+)
 
 
 def test_honest_environment_passes(guess_env: Any) -> None:
@@ -18,15 +28,67 @@ def test_honest_environment_passes(guess_env: Any) -> None:
     check_text_env(guess_env(reasoning=True, split="test"))
 
 
+def test_what_is_optional_is_no_fault(five_hooks: Any) -> None:
+    absent = check_text_env(five_hooks())
+    assert [sentence.partition(":")[0] for sentence in absent] == [f"no {name}" for name in METHODS]
+    assert absent[0].startswith("no oracle: no warm start by cloning scripted play")
+    register("foreign/FiveHooks-v0", five_hooks, max_turns=4)
+    try:
+        assert check_text_env(gym.make("foreign/FiveHooks-v0"), instances=3) == absent
+        assert check_text_env(gym.make("foreign/FiveHooks-v0", reasoning=True), instances=3) == absent
+    finally:
+        del gym.registry["foreign/FiveHooks-v0"]
+
+
+def test_what_is_there_is_not_called_absent(guess_env: Any) -> None:
+    absent = check_text_env(guess_env())
+    assert [sentence.partition(":")[0] for sentence in absent] == [
+        "no slips",
+        "no rule",
+        "no optimum",
+        "no random_floor",
+    ]
+
+
+def test_players_that_an_environment_lacks(five_hooks: Any) -> None:
+    env = five_hooks()
+    with pytest.raises(MissingCapability, match="FiveHooksEnv defines no oracle_action, which oracle_player needs"):
+        play(env, oracle_player)
+    with pytest.raises(MissingCapability, match="defines no sample_action, which random_player needs"):
+        play(env, random_player(0))
+    assert play(env, noise_player(5)) == play(env, noise_player(5)) != play(env, noise_player(6))
+    assert len({moment.reply for moment in play(env, noise_player(5))}) > 100
+
+
+def test_a_range_that_the_class_does_not_declare_is_caught(five_hooks: Any) -> None:
+    def init(env: Any, tenfold: bool = False, **kwargs: Any) -> None:
+        TextEnv.__init__(env, **kwargs)
+        env.reward_range = (0.0, 10.0 if tenfold else 1.0)
+
+    lying = type("LyingEnv", (five_hooks,), {"__init__": init, "reward_range": (0.0, 1.0)})
+    register("foreign/Lying-v0", lying, max_turns=4)
+    try:
+        check_text_env(gym.make("foreign/Lying-v0"), instances=1)
+        with pytest.raises(
+            AssertionError, match=r"LyingEnv has the reward_range .*10.*override the class method reward_r"
+        ):
+            check_text_env(gym.make("foreign/Lying-v0", tenfold=True), instances=1)
+    finally:
+        del gym.registry["foreign/Lying-v0"]
+
+
 def test_other_environments_are_refused() -> None:
-    with pytest.raises(TypeError, match="a TextEnv is needed, got FrozenLakeEnv; derive it from"):
+    with pytest.raises(
+        TypeError,
+        match=r"a TextEnv is needed, got FrozenLakeEnv; derive it from turngym\.envs\.TextEnv, or make it with",
+    ):
         check_text_env(gym.make("FrozenLake-v1"))
 
 
 def test_limit_that_was_not_announced_is_caught(guess_env: Any) -> None:
     gym.register("UnannouncedForTests-v0", guess_env, max_episode_steps=5)
     try:
-        with pytest.raises(AssertionError, match="register it with the wrapper AnnounceTurnLimit"):
+        with pytest.raises(AssertionError, match=r"make it with turngym\.envs\.make_env, or register it with"):
             check_text_env(gym.make("UnannouncedForTests-v0"))
     finally:
         del gym.registry["UnannouncedForTests-v0"]
@@ -63,6 +125,7 @@ BREAKAGES: dict[str, tuple[str, Any, str]] = {
     "observation of no text": ("_observe", lambda env, feedback: 3, "observation"),
     "global generator": ("_observe", globally_random, "global random generator"),
     "reward out of range": ("_play", lambda env, action: (1.5, True, "."), "outside of reward_range"),
+    "chance of no probability": ("optimal_success", lambda env: 1.5, r"optimal_success must be None or in \[0, 1\]"),
     "oracle refused": ("oracle_action", lambda env: "a thousand", "refused its own action"),
     "potential out of range": ("_potential", property(lambda env: 2.0), r"outside of \[0, 1\]"),
     "success of another type": ("_success", property(lambda env: np.bool_(False)), "must be of type bool"),

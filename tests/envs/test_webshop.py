@@ -9,7 +9,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from turngym.envs.testing import check_text_env, oracle_player, play, random_player, text_env
+from turngym.envs import Rule, TextEnv
+from turngym.envs.making import text_env
+from turngym.envs.testing import check_text_env, oracle_player, play, random_player
 from turngym.envs.webshop import WebShopEnv
 from turngym.webshop_server.catalogue import generate_catalogue
 from turngym.webshop_server.pages import PageKind
@@ -45,7 +47,8 @@ def test_the_oracle_buys_all_that_was_asked_for(goals: str) -> None:
         episode = play(env, oracle_player, split="test", index=index)
         assert episode[-1].info["success"] and episode[-1].reward == 1.0 and episode[-1].terminated
         env.reset(options={"split": "test", "index": index})
-        assert text_env(env).optimal_success() == 1.0
+        inside = env.unwrapped
+        assert isinstance(inside, WebShopEnv) and inside.optimal_success() == 1.0
 
 
 def test_chance_rarely_buys_it() -> None:
@@ -57,7 +60,12 @@ def test_chance_rarely_buys_it() -> None:
 
 def test_the_rule_buys_the_first_result() -> None:
     env = gym.make(ID)
-    episodes = [play(env, lambda inside: inside.rule_action(), split="test", index=index) for index in range(100)]
+
+    def rule_player(inside: TextEnv) -> str:
+        assert isinstance(inside, Rule)
+        return inside.rule_action()
+
+    episodes = [play(env, rule_player, split="test", index=index) for index in range(100)]
     assert all(len(episode) == 4 and episode[-1].terminated for episode in episodes)
     assert 0.2 < np.mean([episode[-1].reward for episode in episodes]) < 0.8
     assert np.mean([episode[-1].info["success"] for episode in episodes]) < 0.3

@@ -9,6 +9,7 @@ from importlib import import_module
 
 from turngym._version import __version__
 from turngym.cli.errors import UsageError, nearest
+from turngym.envs import MissingCapability, UnfitEnv
 
 COMMANDS = {
     "train": "teach a language model to play an environment",
@@ -44,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"turngym: {error}", file=sys.stderr)
         return error.exit_code
+    except (UnfitEnv, MissingCapability) as error:  # an environment of the user's own
+        print(f"turngym: {error}", file=sys.stderr)
+        return UsageError.exit_code
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return INTERRUPTED

@@ -15,13 +15,13 @@ from rich.console import Console
 import turngym
 from turngym.agents.evaluation import instance_range, score_episodes
 from turngym.agents.rollout import collect_episodes, make_env
-from turngym.agents.scripted import OracleAgent
+from turngym.agents.scripted import HostileAgent, OracleAgent
 from turngym.cli.config import load_preset, preset_names
 from turngym.cli.environments import short_name
 from turngym.cli.errors import UsageError
 from turngym.cli.options import parse
 from turngym.cli.terminal import make_console
-from turngym.envs import env_ids
+from turngym.envs import Oracle, env_ids
 
 CORE = ("numpy", "gymnasium", "tyro", "rich")
 OPTIONAL = {"torch": "train", "transformers": "train", "safetensors": "train", "regex": "webshop",
@@ -125,7 +125,7 @@ def presets() -> str:
 
 
 def environments() -> str:
-    """Let the oracle play two episodes of every environment whose packages are installed.
+    """Play two episodes of every environment whose packages are installed, as well as its players can.
 
     Raises:
         Broken: An environment raised.
@@ -133,12 +133,14 @@ def environments() -> str:
     played, absent = [], []
     for env_id in env_ids():
         try:
-            make_env(env_id).close()
+            env = make_env(env_id)
         except ModuleNotFoundError as error:
             absent.append(f"; not checked: {error}")
             continue
+        env.close()
         played.append(short_name(env_id))
-        score = score_episodes(collect_episodes(OracleAgent(), env_id, instance_range("train", 2)), 0.0)
+        agent = OracleAgent() if isinstance(env.unwrapped, Oracle) else HostileAgent()
+        score = score_episodes(collect_episodes(agent, env_id, instance_range("train", 2)), 0.0)
         if score.errors:
             raise Broken(f"{env_id} failed in play: install turngym again")
     return ", ".join(played) + "".join(absent)

@@ -95,11 +95,6 @@ def env_arguments(env_id: str) -> list[str]:
     return [*dict.fromkeys([*own, *shared, "max_episode_steps"])]
 
 
-def has_rule(env_id: str) -> bool:
-    """Return whether an environment comes with a player that follows a rule."""
-    return getattr(_creator(env_id), "rule_action", TextEnv.rule_action) is not TextEnv.rule_action
-
-
 def _creator(env_id: str) -> Any:
     """Return the class of an environment, without making one."""
     entry_point = gym.spec(env_id).entry_point

@@ -13,9 +13,10 @@ from turngym.agents.base import Agent
 from turngym.agents.evaluation import Score, instance_range, optimal_rate, score_episodes
 from turngym.agents.rollout import Instance, collect_episodes
 from turngym.agents.scripted import RandomAgent
+from turngym.cli.environments import short_name
 from turngym.cli.errors import UsageError
 from turngym.cli.options import JsonObject, parse
-from turngym.cli.players import Decoding, find_player
+from turngym.cli.players import Decoding, able_players, find_player
 from turngym.cli.report import score_table
 from turngym.cli.terminal import TerminalProgress, make_console
 from turngym.trainers.reporting.progress import Progress, SuccessSoFar
@@ -59,13 +60,16 @@ def run(words: Sequence[str]) -> int:
     console = make_console()
     instances = instance_range(options.split, options.episodes, options.first, seed=options.seed)
     rows: dict[str, Score | float | None] = {}
+    floor = {"random": RandomAgent()} if "random" in able_players(env_id, env_kwargs) else {}
     with TerminalProgress(console) as progress:
-        for name, who in {"random": RandomAgent(), player.name: agent}.items():
+        for name, who in {**floor, player.name: agent}.items():
             rows[name] = measure(
                 who, env_id, instances, env_kwargs=env_kwargs, slots=options.slots, progress=progress, name=name
             )
     rows["optimum"] = optimal_rate(env_id, instances, env_kwargs)
     console.print(score_table(rows, f"{env_id}, {options.split} split{f', {decoding}' if player.decodes else ''}"))
+    if not floor:
+        console.print(f"No random floor: {short_name(env_id)} does not define sample_action.", soft_wrap=True)
     return int(any(isinstance(row, Score) and row.errors for row in rows.values()))
 
 

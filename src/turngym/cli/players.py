@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -10,13 +11,21 @@ from types import ModuleType
 from typing import Any
 
 from turngym.agents.base import Agent
-from turngym.agents.scripted import DemonstrationAgent, HostileAgent, OracleAgent, RandomAgent, RuleAgent
+from turngym.agents.scripted import (
+    DemonstrationAgent,
+    HostileAgent,
+    OracleAgent,
+    RandomAgent,
+    RuleAgent,
+    ScriptedAgent,
+)
 from turngym.cli.config import CONFIG_FILE, read_config
-from turngym.cli.environments import check_env, has_rule, resolve_env, short_name
+from turngym.cli.environments import check_env, resolve_env, short_name
 from turngym.cli.errors import UsageError, nearest
+from turngym.envs import MissingCapability, env_class, make_env, text_env
 from turngym.trainers.config import ModelConfig, TrainConfig
 
-SCRIPTED: dict[str, Callable[[], Agent]] = {
+SCRIPTED: dict[str, Callable[[], ScriptedAgent]] = {
     "random": RandomAgent,
     "rule": RuleAgent,
     "oracle": OracleAgent,
@@ -68,10 +77,25 @@ class Player:
         inherited = trained.kwargs if trained and trained.id == env_id else {}
         kwargs = dict(env_kwargs or inherited)
         check_env(env_id, kwargs)
-        if self.name == "rule" and not has_rule(env_id):
-            others = ", ".join(name for name in SCRIPTED if name != self.name)
-            raise UsageError(f"{short_name(env_id)} has no player with a rule; choose from {others}")
+        able = [] if self.decodes else able_players(env_id, kwargs)
+        if not self.decodes and self.name not in able:
+            raise UsageError(f"{short_name(env_id)} has no player {self.name!r}; choose from {', '.join(able)}")
         return env_id, kwargs
+
+
+def able_players(env_id: str, env_kwargs: Mapping[str, Any]) -> list[str]:
+    """Return the names of the scripted players that can play an environment, which some lack a method for."""
+    kind = env_class(env_id)
+    if kind is None:
+        env = make_env(env_id, env_kwargs)
+        kind = type(text_env(env))
+        env.close()
+    able = []
+    for name, make in SCRIPTED.items():
+        with suppress(MissingCapability):
+            make().check(kind)
+            able.append(name)
+    return able
 
 
 def find_player(name: str) -> Player:
