@@ -10,20 +10,11 @@ from types import ModuleType
 from typing import Any
 
 from turngym.agents.base import Agent
-from turngym.agents.scripted import DemonstrationAgent, HostileAgent, OracleAgent, RandomAgent, RuleAgent
+from turngym.agents.registry import AGENTS, NotAnAgentError, make_agent
 from turngym.cli.config import CONFIG_FILE, read_config
 from turngym.cli.environments import check_env, has_rule, resolve_env, short_name
 from turngym.cli.errors import UsageError, nearest
 from turngym.trainers.config import ModelConfig, TrainConfig
-
-SCRIPTED: dict[str, Callable[[], Agent]] = {
-    "random": RandomAgent,
-    "rule": RuleAgent,
-    "oracle": OracleAgent,
-    "demonstration": lambda: DemonstrationAgent(0.1),
-    "hostile": HostileAgent,
-}
-"""Players without a model, by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,23 +60,23 @@ class Player:
         kwargs = dict(env_kwargs or inherited)
         check_env(env_id, kwargs)
         if self.name == "rule" and not has_rule(env_id):
-            others = ", ".join(name for name in SCRIPTED if name != self.name)
+            others = ", ".join(name for name in AGENTS if name != self.name)
             raise UsageError(f"{short_name(env_id)} has no player with a rule; choose from {others}")
         return env_id, kwargs
 
 
 def find_player(name: str) -> Player:
-    """Return the player that a name means: a scripted one, a run folder, or a checkpoint folder.
+    """Return the player that a name means: a registered agent, a run folder, or a checkpoint folder.
 
     Raises:
         UsageError: It is none of them, or a run without a checkpoint.
     """
-    if name in SCRIPTED:
-        return Player(name=name, make=lambda _: SCRIPTED[name]())
+    if name in AGENTS:
+        return Player(name=name, make=lambda _: load_registered(name))
     folder = Path(name)
     if not folder.is_dir():
-        raise UsageError(f"there is no player {name!r}: neither {', '.join(SCRIPTED)} nor a folder with a run or a "
-                         f"checkpoint{nearest(name, SCRIPTED, most=0)}")  # fmt: skip
+        raise UsageError(f"there is no player {name!r}: neither {', '.join(AGENTS)} nor a folder with a run or a "
+                         f"checkpoint{nearest(name, AGENTS, most=0)}")  # fmt: skip
     weights = model_folder(folder)
     config = run_config(weights)
     shape = config.model if config else ModelConfig()
@@ -94,6 +85,18 @@ def find_player(name: str) -> Player:
         return load_agent(weights, shape, decoding)
 
     return Player(name=folder.resolve().name, make=make, config=config, decodes=True)
+
+
+def load_registered(name: str) -> Agent:
+    """Make a registered agent.
+
+    Raises:
+        UsageError: What its factory returned cannot play.
+    """
+    try:
+        return make_agent(name)
+    except NotAnAgentError as error:
+        raise UsageError(str(error)) from error
 
 
 def model_folder(folder: Path) -> Path:
