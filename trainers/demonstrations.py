@@ -129,9 +129,8 @@ def _check_order(roles: Sequence[str], *, first: int) -> None:
         if role == "system":
             raise ValueError(f"message {first + place} is a system message; only the first may be")
         if role != wanted:
-            before = f"after another {role} message" if place else "before any user message"
-            raise ValueError(f"message {first + place} is an {role} message {before}; user and assistant take turns, "
-                             "the user first")  # fmt: skip
+            fault = "as is the one before it" if place else "with none by the user before it"
+            raise ValueError(f"message {first + place} is by the {role}, {fault}; user and assistant take turns")
 
 
 def _check_replies(episode: Episode) -> None:
