@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import TypeVar
 
 from turngym.agents.base import Agent
 from turngym.agents.scripted import DemonstrationAgent, HostileAgent, OracleAgent, RandomAgent, RuleAgent
-from turngym.names import check_name, enter, find
+from turngym.names import accepts, check_name, enter, find
 
 AgentFactory = Callable[[], Agent]
 """Makes an agent that has not played yet: a class, or a function without arguments."""
@@ -55,7 +54,7 @@ def register_agent(name: str) -> Callable[[Factory], Factory]:
     check_name("agent", name)
 
     def register(factory: Factory) -> Factory:
-        if not _needs_nothing(factory):
+        if not accepts(factory):
             raise ValueError(f"the agent {name!r} must be a class or a function that makes one without arguments, got "
                              f"{factory!r}")  # fmt: skip
         agent: AgentFactory = factory
@@ -78,11 +77,3 @@ def make_agent(name: str) -> Agent:
         raise NotAnAgentError(f"the agent {name!r} is of type {type(agent).__name__}, which has no {', '.join(missing)}"
                               "; see turngym.agents.base.Agent")  # fmt: skip
     return agent
-
-
-def _needs_nothing(factory: AgentFactory) -> bool:
-    try:
-        inspect.signature(factory).bind()
-    except TypeError:  # also raised for what cannot be called
-        return False
-    return True

@@ -22,7 +22,7 @@ import gymnasium as gym
 from gymnasium.utils import RecordConstructorArgs
 
 from turngym.envs.core import TextEnv
-from turngym.names import check_name, enter, find
+from turngym.names import accepts, check_name, enter, find
 
 StatePotential = Callable[[TextEnv], float]
 """From an environment in a state that is not terminal to the progress there, in [0, 1]."""
@@ -49,6 +49,8 @@ def register_potential(name: str) -> Callable[[Function], Function]:
     check_name("potential", name)
 
     def register(function: Function) -> Function:
+        if not accepts(function, None):
+            raise ValueError(f"the potential {name!r} must be a function of the environment, got {function!r}")
         potential: StatePotential = function
         enter(POTENTIALS, "potential", name, potential)
         return function

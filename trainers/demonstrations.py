@@ -13,6 +13,7 @@ the rules.
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -53,33 +54,34 @@ def read_demonstrations(path: str | Path, *, successes_only: bool = False) -> li
     return episodes
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield the lines that are not empty, with their numbers from 1."""
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
-                    yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
+                    yield number, line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
     except OSError as error:
         raise ValueError(f"the demonstrations {path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}:{number}: not UTF-8 text") from error
 
 
-def _episode(line: str, *, index: int) -> Episode:
+def _episode(line: bytes, *, index: int) -> Episode:
     """Read one line.
 
     Raises:
         ValueError: It is no demonstration.
     """
     try:
-        record = json.loads(line)
+        text = line.decode()
+        record = json.loads(text)
+    except UnicodeDecodeError as error:
+        raise ValueError("not UTF-8 text") from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not a line of JSON: {error}") from error
     if not isinstance(record, dict):
         raise ValueError(f"a demonstration is a JSON object, not {_kind(record)}")
     if "schema" in record:
-        return Episode.from_json(line)
+        return Episode.from_json(text)
     if "messages" in record:
         return _conversation(record["messages"], index)
     if "prompt" in record and "completion" in record:

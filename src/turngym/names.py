@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, MutableMapping
 from difflib import get_close_matches
+from inspect import signature
 from typing import TypeVar
 
 Entry = TypeVar("Entry")
@@ -70,6 +71,15 @@ def find(registry: Mapping[str, Entry], kind: str, name: str) -> Entry:
     if name not in registry:
         raise ValueError(f"there is no {kind} {name!r}{nearest(name, registry)}")
     return registry[name]
+
+
+def accepts(entry: object, *arguments: object) -> bool:
+    """Return whether something can be called with these positional arguments."""
+    try:
+        signature(entry).bind(*arguments)  # type: ignore[arg-type]
+    except (TypeError, ValueError):  # it cannot be called at all, or not so
+        return False
+    return True
 
 
 def article(kind: str) -> str:

@@ -40,7 +40,7 @@ def written(folder: Path, *lines: object) -> Path:
     return path
 
 
-def chat(*words: tuple[str, Any]) -> dict[str, Any]:
+def chat(*words: tuple[Any, Any]) -> dict[str, Any]:
     return {"messages": [{"role": role, "content": content} for role, content in words]}
 
 
@@ -215,7 +215,7 @@ def test_a_model_learns_from_a_conversation(model: LanguageModel, tmp_path: Path
     (episode,) = read_demonstrations(written(tmp_path, {"messages": CHAT}))
     encoded = model.chat.encode_episode(episode)
     assert [model.chat.text(encoded.token_ids[slice(*turn.span)]) for turn in encoded.turns] == ["4", "7"]
-    assert model.tokenizer.decode(encoded.token_ids).startswith(f"<|system|>{RULES}<|user|>Which number?")
+    assert str(model.tokenizer.decode(encoded.token_ids)).startswith(f"<|system|>{RULES}<|user|>Which number?")
     optimizers = cloning_optimizers(model.model, WarmStartConfig())
     losses = [cloning_step(model, optimizers, [encoded]) for _ in range(30)]
     assert losses[-1] < 0.2 * losses[0]
