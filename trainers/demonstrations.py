@@ -59,8 +59,9 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield number, line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+                text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+                if text.strip():
+                    yield number, text
     except OSError as error:
         raise ValueError(f"the demonstrations {path} cannot be read: {error.strerror}") from error
 

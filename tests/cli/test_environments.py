@@ -248,7 +248,7 @@ def test_an_agent_that_cannot_play_is_one_sentence(games: Path, capsys: pytest.C
 @pytest.mark.parametrize("command", IMPORTING)
 def test_the_help_of_every_such_command_names_the_flag(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
-    assert "--import MODULE loads your own environments" in capsys.readouterr().out
+    assert "--import MODULE imports code of your own first" in capsys.readouterr().out
 
 
 def test_other_commands_have_no_such_flag(own_code: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from turngym._version import __version__
-from turngym.cli.errors import UsageError, nearest
+from turngym.cli.errors import UsageError
+from turngym.names import nearest
 from turngym.plugins import PluginError, load_plugins
 
 COMMANDS = {
@@ -24,8 +25,8 @@ COMMANDS = {
 IMPORTING = ("train", "evaluate", "rollout", "play", "values", "doctor")
 """Commands that work with other people's code as well."""
 IMPORT_HELP = (
-    "--import MODULE loads your own environments, agents, objectives, potentials and presets first; "
-    "it may be given several times."
+    "--import MODULE imports code of your own first, which registers environments, agents,\n"
+    "objectives, potentials or presets; it may be given several times."
 )
 
 INTERRUPTED = 130
@@ -119,6 +120,6 @@ def _usage() -> str:
             *lines,
             "",
             "turngym COMMAND --help lists a command's arguments; turngym --version prints the version.",
-            f"In {', '.join(IMPORTING[:-1])} and {IMPORTING[-1]}, {IMPORT_HELP}",
+            f"In all commands but {', '.join(COMMANDS.keys() - {*IMPORTING})}, {IMPORT_HELP}",
         ]
     )

@@ -13,9 +13,10 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Text
 
 from turngym.agents.rollout import make_env
-from turngym.cli.errors import UsageError, nearest
+from turngym.cli.errors import UsageError
 from turngym.envs import TextEnv, env_ids
 from turngym.envs.splits import SPLITS
+from turngym.names import nearest
 from turngym.plugins import PluginError, import_requested
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.prompts.curriculum import check_levels

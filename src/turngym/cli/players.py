@@ -13,7 +13,8 @@ from turngym.agents.base import Agent
 from turngym.agents.registry import AGENTS, NotAnAgentError, make_agent
 from turngym.cli.config import CONFIG_FILE, read_config
 from turngym.cli.environments import check_env, has_rule, resolve_env, short_name
-from turngym.cli.errors import UsageError, nearest
+from turngym.cli.errors import UsageError
+from turngym.names import nearest
 from turngym.trainers.config import ModelConfig, TrainConfig
 
 
