@@ -39,7 +39,7 @@ def test_an_entry_is_found_by_its_name_alone() -> None:
 
 
 def test_code_that_has_the_same_place_is_the_same() -> None:
-    registry = {"f": function}
+    registry: dict[str, object] = {"f": function}
     again = FunctionType(function.__code__, {"__name__": __name__})
     again.__qualname__ = function.__qualname__
     again.__module__ = function.__module__
