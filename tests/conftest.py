@@ -7,11 +7,18 @@ import random
 import shutil
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 from hypothesis import settings
+
+from turngym import plugins
+from turngym.agents.registry import AGENTS
+from turngym.envs.potentials import POTENTIALS
+from turngym.trainers.presets import PRESETS
 
 # Set before torch or transformers is loaded, here and in the processes that tests start: pytest-xdist already fills the
 # cores, and more threads would add up sums in another order.
@@ -42,6 +49,23 @@ def _fixed_seeds() -> None:
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
         torch.manual_seed(0)
+
+
+@pytest.fixture
+def own_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The current folder, for modules of a user; what these change in this process is put back afterwards."""
+    registries: list[dict[Any, Any]] = [gymnasium.registry, AGENTS, POTENTIALS, PRESETS]
+    before = [dict(registry) for registry in registries]
+    monkeypatch.setattr(plugins, "_loaded", plugins._Loaded())
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    for registry, entries in zip(registries, before, strict=True):
+        registry.clear()
+        registry.update(entries)
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="module")

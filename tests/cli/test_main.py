@@ -10,7 +10,7 @@ import pytest
 
 from turngym import __version__
 from turngym.cli import COMMANDS, doctor, main
-from turngym.cli.errors import Failure, UsageError, nearest
+from turngym.cli.errors import Failure, UsageError
 from turngym.envs import MissingCapability, TextEnv, UnfitEnv
 
 FORBIDDEN = ("torch", "transformers", "tyro", "matplotlib")
@@ -89,19 +89,6 @@ def test_a_reader_that_leaves_causes_no_traceback() -> None:
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 1
-
-
-@pytest.mark.parametrize(
-    ("word", "choices", "ending"),
-    [
-        ("frozenlak", ["FrozenLake", "Countdown"], "; did you mean 'FrozenLake'?"),
-        ("zzz", ["a", "b"], "; choose from a, b"),
-        ("zzz", [str(i) + "aaaa" for i in range(20)], ""),
-        ("zzz", [], ""),
-    ],
-)
-def test_the_nearest_choice(word: str, choices: list[str], ending: str) -> None:
-    assert nearest(word, choices) == ending
 
 
 @pytest.mark.parametrize(

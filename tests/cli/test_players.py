@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from turngym.agents.language_model import LanguageModel, LanguageModelAgent
+from turngym.agents.registry import AGENTS
 from turngym.agents.small_model import build_decoder, train_tokenizer
 from turngym.cli import main
 from turngym.cli.config import write_toml
 from turngym.cli.errors import UsageError
-from turngym.cli.players import SCRIPTED, Decoding, find_player, import_trained, model_folder
+from turngym.cli.players import Decoding, find_player, import_trained, model_folder
 from turngym.trainers.config import EnvConfig, ModelConfig, TrainConfig
 
 
@@ -26,7 +27,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", SCRIPTED)
+@pytest.mark.parametrize("name", AGENTS)
 def test_scripted_players_need_to_be_told_what_to_play(name: str) -> None:
     player = find_player(name)
     assert not player.decodes and player.make(Decoding()).policy_version == 0

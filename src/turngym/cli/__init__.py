@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from turngym._version import __version__
-from turngym.cli.errors import UsageError, nearest
+from turngym.cli.errors import UsageError
 from turngym.envs import MissingCapability, UnfitEnv
+from turngym.names import nearest
+from turngym.plugins import PluginError, load_plugins
 
 COMMANDS = {
     "train": "teach a language model to play an environment",
@@ -20,6 +22,13 @@ COMMANDS = {
     "webshop": "the shop as a site, and its catalogues: serve, index, generate, inspect, check",
     "doctor": "check that this installation works",
 }
+
+IMPORTING = ("train", "evaluate", "rollout", "play", "values", "doctor")
+"""Commands that work with other people's code as well."""
+IMPORT_HELP = (
+    "--import MODULE imports code of your own first, which registers environments, agents,\n"
+    "objectives, potentials or presets; it may be given several times."
+)
 
 INTERRUPTED = 130
 
@@ -56,14 +65,51 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except SystemExit as done:  # how the option parser ends after --help
+        if words[0] in IMPORTING:
+            print(IMPORT_HELP)
         return int(done.code or 0)
 
 
 def _dispatch(command: str, words: list[str]) -> int:
+    if command.partition("=")[0] == "--import":
+        raise UsageError("--import stands after the command, as in: turngym play my/Game-v0 --import my_games")
     if command not in COMMANDS:
         raise UsageError(f"there is no command {command!r}{nearest(command, COMMANDS)}")
+    if command in IMPORTING:
+        modules, words = split_imports(words)
+        _load(modules)
     run = import_module(f"turngym.cli.{command}").run
     return int(run(words))
+
+
+def split_imports(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the modules that `--import` names and the words without them.
+
+    Raises:
+        UsageError: An `--import` has no value.
+    """
+    modules: list[str] = []
+    others: list[str] = []
+    waiting = iter(words)
+    for word in waiting:
+        flag, equals, value = word.partition("=")
+        if flag != "--import":
+            others.append(word)
+            continue
+        modules.append(value if equals else next(waiting, ""))
+        if not modules[-1] or modules[-1].startswith("-"):
+            raise UsageError("--import needs a value: the name of a module, such as my_games")
+    return modules, others
+
+
+def _load(modules: Sequence[str]) -> None:
+    """Import other people's code; announced modules that are broken are told and left out."""
+    try:
+        problems = load_plugins(modules)
+    except PluginError as error:
+        raise UsageError(str(error)) from error
+    for problem in problems:
+        print(f"turngym: warning: {problem}", file=sys.stderr)
 
 
 def _usage() -> str:
@@ -78,5 +124,6 @@ def _usage() -> str:
             *lines,
             "",
             "turngym COMMAND --help lists a command's arguments; turngym --version prints the version.",
+            f"In all commands but {', '.join(COMMANDS.keys() - {*IMPORTING})}, {IMPORT_HELP}",
         ]
     )

@@ -22,6 +22,7 @@ from turngym.cli.errors import UsageError
 from turngym.cli.options import parse
 from turngym.cli.terminal import make_console
 from turngym.envs import Oracle, env_ids
+from turngym.plugins import announced, requested
 
 CORE = ("numpy", "gymnasium", "tyro", "rich")
 OPTIONAL = {"torch": "train", "transformers": "train", "safetensors": "train", "regex": "webshop",
@@ -47,6 +48,7 @@ def run(words: Sequence[str]) -> int:
         "packages": core_versions,
         "optional": optional_versions,
         "files": package_files,
+        "plugins": plugins,
         "presets": presets,
         "environments": environments,
         "model": tiny_model,
@@ -106,6 +108,18 @@ def package_files() -> str:
     if changed:
         raise Broken(f"{changed[0]} is missing or was changed after installation: install turngym again")
     return f"turngym {turngym.__version__} in {Path(turngym.__file__).parent}"
+
+
+def plugins() -> str:
+    """Return the modules of other people that were loaded, announced ones with their package and version.
+
+    Raises:
+        Broken: An announced one cannot be imported.
+    """
+    broken = [problem for problem in announced().values() if problem]
+    if broken:
+        raise Broken("; ".join(broken))
+    return ", ".join([*announced(), *requested()]) or "none"
 
 
 def presets() -> str:

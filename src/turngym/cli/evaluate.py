@@ -27,7 +27,7 @@ class EvaluateOptions:
     """Measure a player on held-out instances, beside the random floor and the optimum."""
 
     player: Annotated[Positional[str], arg(metavar="PLAYER")]
-    """A run folder, a checkpoint folder, or one of: random, rule, oracle, demonstration, hostile."""
+    """A run or checkpoint folder, or an agent: random, rule, oracle, demonstration, hostile or a registered one."""
     env: str = ""
     """The environment; a run knows its own."""
     env_kwargs: JsonObject = field(default_factory=dict)

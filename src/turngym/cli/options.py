@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, TypeGuard, TypeVar, get_args, get_or
 
 import tyro
 
-from turngym.cli.errors import UsageError, nearest
+from turngym.cli.errors import UsageError
+from turngym.names import nearest
 
 Options = TypeVar("Options")
 

@@ -31,7 +31,8 @@ class PlayOptions:
     env: Annotated[Positional[str], arg(metavar="ENV")]
     """The environment."""
     agent: str = ""
-    """Who plays: a run or checkpoint folder, or one of random, rule, oracle, demonstration, hostile; empty is you."""
+    """Who plays: a run or checkpoint folder, or an agent (random, rule, oracle, demonstration, hostile or a registered
+    one); empty is you."""
     env_kwargs: JsonObject = field(default_factory=dict)
     """Arguments of the environment, as a JSON object; a run knows its own."""
     episodes: int = 1

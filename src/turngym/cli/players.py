@@ -11,28 +11,14 @@ from types import ModuleType
 from typing import Any
 
 from turngym.agents.base import Agent
-from turngym.agents.scripted import (
-    DemonstrationAgent,
-    HostileAgent,
-    OracleAgent,
-    RandomAgent,
-    RuleAgent,
-    ScriptedAgent,
-)
+from turngym.agents.registry import AGENTS, NotAnAgentError, make_agent
+from turngym.agents.scripted import ScriptedAgent
 from turngym.cli.config import CONFIG_FILE, read_config
 from turngym.cli.environments import check_env, resolve_env, short_name
-from turngym.cli.errors import UsageError, nearest
+from turngym.cli.errors import UsageError
 from turngym.envs import MissingCapability, env_class, make_env, text_env
+from turngym.names import nearest
 from turngym.trainers.config import ModelConfig, TrainConfig
-
-SCRIPTED: dict[str, Callable[[], ScriptedAgent]] = {
-    "random": RandomAgent,
-    "rule": RuleAgent,
-    "oracle": OracleAgent,
-    "demonstration": lambda: DemonstrationAgent(0.1),
-    "hostile": HostileAgent,
-}
-"""Players without a model, by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +63,11 @@ class Player:
         inherited = trained.kwargs if trained and trained.id == env_id else {}
         kwargs = dict(env_kwargs or inherited)
         check_env(env_id, kwargs)
-        able = [] if self.decodes else able_players(env_id, kwargs)
-        if not self.decodes and self.name not in able:
+        if self.decodes:
+            return env_id, kwargs
+        load_registered(self.name)
+        able = able_players(env_id, kwargs)
+        if self.name not in able:
             raise UsageError(f"{short_name(env_id)} has no player {self.name!r}; choose from {', '.join(able)}")
         return env_id, kwargs
 
@@ -91,25 +80,27 @@ def able_players(env_id: str, env_kwargs: Mapping[str, Any]) -> list[str]:
         kind = type(text_env(env))
         env.close()
     able = []
-    for name, make in SCRIPTED.items():
-        with suppress(MissingCapability):
-            make().check(kind)
+    for name in AGENTS:
+        with suppress(MissingCapability, NotAnAgentError):
+            agent = make_agent(name)
+            if isinstance(agent, ScriptedAgent):
+                agent.check(kind)
             able.append(name)
     return able
 
 
 def find_player(name: str) -> Player:
-    """Return the player that a name means: a scripted one, a run folder, or a checkpoint folder.
+    """Return the player that a name means: a registered agent, a run folder, or a checkpoint folder.
 
     Raises:
         UsageError: It is none of them, or a run without a checkpoint.
     """
-    if name in SCRIPTED:
-        return Player(name=name, make=lambda _: SCRIPTED[name]())
+    if name in AGENTS:
+        return Player(name=name, make=lambda _: load_registered(name))
     folder = Path(name)
     if not folder.is_dir():
-        raise UsageError(f"there is no player {name!r}: neither {', '.join(SCRIPTED)} nor a folder with a run or a "
-                         f"checkpoint{nearest(name, SCRIPTED, most=0)}")  # fmt: skip
+        raise UsageError(f"there is no player {name!r}: neither {', '.join(AGENTS)} nor a folder with a run or a "
+                         f"checkpoint{nearest(name, AGENTS, most=0)}")  # fmt: skip
     weights = model_folder(folder)
     config = run_config(weights)
     shape = config.model if config else ModelConfig()
@@ -118,6 +109,18 @@ def find_player(name: str) -> Player:
         return load_agent(weights, shape, decoding)
 
     return Player(name=folder.resolve().name, make=make, config=config, decodes=True)
+
+
+def load_registered(name: str) -> Agent:
+    """Make a registered agent.
+
+    Raises:
+        UsageError: What its factory returned cannot play.
+    """
+    try:
+        return make_agent(name)
+    except NotAnAgentError as error:
+        raise UsageError(str(error)) from error
 
 
 def model_folder(folder: Path) -> Path:

@@ -27,7 +27,7 @@ class RolloutOptions:
     """Write episodes of a player to a JSONL file, one episode a line."""
 
     player: Annotated[Positional[str], arg(metavar="PLAYER")]
-    """A run folder, a checkpoint folder, or one of: random, rule, oracle, demonstration, hostile."""
+    """A run or checkpoint folder, or an agent: random, rule, oracle, demonstration, hostile or a registered one."""
     env: Annotated[Positional[str], arg(metavar="ENV")] = ""
     """The environment; a run knows its own."""
     env_kwargs: JsonObject = field(default_factory=dict)

@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional, arg
 
-from turngym.cli.errors import UsageError, nearest
+from turngym.cli.errors import UsageError
 from turngym.cli.options import parse
 from turngym.cli.terminal import TerminalProgress, make_console, printable
+from turngym.names import nearest
 from turngym.trainers.reporting.progress import Progress
 from turngym.webshop_server.catalogue import (
     MAX_PRODUCTS,

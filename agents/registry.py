@@ -1,0 +1,79 @@
+"""Agents by name: those that come with turngym, and those that other code adds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from turngym.agents.base import Agent
+from turngym.agents.scripted import DemonstrationAgent, HostileAgent, OracleAgent, RandomAgent, RuleAgent
+from turngym.names import accepts, check_name, enter, find
+
+AgentFactory = Callable[[], Agent]
+"""Makes an agent that has not played yet: a class, or a function without arguments."""
+
+Factory = TypeVar("Factory", bound=AgentFactory)
+
+AGENTS: dict[str, AgentFactory] = {
+    "random": RandomAgent,
+    "rule": RuleAgent,
+    "oracle": OracleAgent,
+    "demonstration": lambda: DemonstrationAgent(0.1),
+    "hostile": HostileAgent,
+}
+"""Agents without a model of their own to load, by name."""
+
+INTERFACE = ("start", "act", "observe", "finish", "policy_version")
+"""What `Agent` asks for."""
+
+
+class NotAnAgentError(TypeError):
+    """What a registered factory returned cannot play; the message says what it lacks."""
+
+
+def register_agent(name: str) -> Callable[[Factory], Factory]:
+    """Register an agent, so that `turngym evaluate`, `rollout` and `play` know it by its name.
+
+    Args:
+        name: Letters, digits, "-" and "_".
+
+    Returns:
+        A decorator for a class whose constructor needs no arguments, or for a function that makes the agent.
+
+    Raises:
+        ValueError: The name cannot be used; the decorator raises it where the name belongs to another agent.
+
+    Example:
+        >>> from turngym.agents.registry import register_agent
+        >>> from turngym.agents.scripted import ScriptedAgent
+        >>> @register_agent("always-up")
+        ... class AlwaysUp(ScriptedAgent):
+        ...     def choose(self, seat):
+        ...         return "up"
+    """
+    check_name("agent", name)
+
+    def register(factory: Factory) -> Factory:
+        if not accepts(factory):
+            raise ValueError(f"the agent {name!r} must be a class or a function that makes one without arguments, got "
+                             f"{factory!r}")  # fmt: skip
+        agent: AgentFactory = factory
+        enter(AGENTS, "agent", name, agent)
+        return factory
+
+    return register
+
+
+def make_agent(name: str) -> Agent:
+    """Make a registered agent.
+
+    Raises:
+        ValueError: There is none of this name; the message names the nearest.
+        NotAnAgentError: What its factory returned cannot play.
+    """
+    agent = find(AGENTS, "agent", name)()
+    missing = [part for part in INTERFACE if not hasattr(agent, part)]
+    if missing:
+        raise NotAnAgentError(f"the agent {name!r} is of type {type(agent).__name__}, which has no {', '.join(missing)}"
+                              "; see turngym.agents.base.Agent")  # fmt: skip
+    return agent

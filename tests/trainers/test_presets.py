@@ -1,0 +1,65 @@
+"""Presets by name: those of the package, those that are added, and how little they load."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from turngym.trainers.presets import PRESETS, preset_names, preset_text, register_preset
+
+PACKAGE = Path(__file__).parents[2] / "src" / "turngym" / "presets"
+TEXT = '[env]\nid = "me/Guess-v0"\n'
+
+
+def test_the_package_brings_its_presets() -> None:
+    assert {path.stem for path in PACKAGE.glob("*.toml")} <= set(preset_names())
+    assert preset_names() == sorted(PRESETS)
+    for path in PACKAGE.glob("*.toml"):
+        assert preset_text(path.stem) == path.read_text(encoding="utf-8")
+        assert tomllib.loads(preset_text(path.stem))["env"]
+
+
+def test_a_text_and_a_file_may_be_registered(own_code: Path) -> None:
+    (own_code / "guess.toml").write_text(TEXT)
+    register_preset("guess", own_code / "guess.toml")
+    register_preset("guess-too", TEXT)
+    assert preset_text("guess") == preset_text("guess-too") == TEXT
+    assert {"guess", "guess-too"} <= set(preset_names())
+
+
+def test_a_name_has_one_owner(own_code: Path) -> None:
+    register_preset("guess", TEXT)
+    register_preset("guess", TEXT)
+    with pytest.raises(ValueError, match="there is a preset 'guess' already; register yours under another name"):
+        register_preset("guess", TEXT + "kwargs = {}")
+    with pytest.raises(ValueError, match="there is a preset 'frozen_lake' already"):
+        register_preset("frozen_lake", TEXT)
+    assert preset_text("guess") == TEXT
+
+
+def test_an_unknown_preset_names_the_nearest() -> None:
+    with pytest.raises(ValueError, match="there is no preset 'frozn_lake'; did you mean 'frozen_lake'"):
+        preset_text("frozn_lake")
+
+
+def test_files_that_cannot_be_read_are_one_sentence(own_code: Path) -> None:
+    with pytest.raises(ValueError, match=r"absent\.toml of the preset 'x' cannot be read: No such file"):
+        register_preset("x", own_code / "absent.toml")
+    (own_code / "latin.toml").write_bytes(b"# \xe9")
+    with pytest.raises(ValueError, match="of the preset 'x' cannot be read: it is not UTF-8 text"):
+        register_preset("x", own_code / "latin.toml")
+    with pytest.raises(ValueError, match=r"but 'games/guess\.toml'; give a file as a Path"):
+        register_preset("x", "games/guess.toml")
+    with pytest.raises(ValueError, match="the name of a preset is made of letters"):
+        register_preset("x.toml", TEXT)
+    assert "x" not in PRESETS
+
+
+def test_presets_load_no_torch() -> None:
+    code = "import sys, turngym.trainers.presets; print('torch' in sys.modules, 'tyro' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "False False\n"
