@@ -165,9 +165,7 @@ def test_what_is_not_played_in_text_is_refused() -> None:
     env_id = resolve_env("Taxi-v4")
     with pytest.raises(UsageError) as refusal:
         check_env(env_id, {})
-    assert str(refusal.value) == (
-        "TaxiEnv is no text environment: observations and actions must be str, its spaces are Discrete(500) and Discrete(6)"
-    )
+    assert str(refusal.value).startswith("TaxiEnv is no text environment: observations and actions must be str")
 
 
 def test_arguments_are_found_through_what_is_handed_on(games: Path) -> None:
@@ -193,8 +191,8 @@ def test_creators_of_every_kind(own_code: Path) -> None:
     gym.register("me/None-v0", entry_point=TakesNone)  # type: ignore[arg-type]
     gym.register("me/Made-v0", entry_point=lambda size, *, slip=0.0: TakesNone())  # type: ignore[arg-type]
     assert env_arguments("me/All-v0") is None
-    assert env_arguments("me/None-v0") == ["max_episode_steps", "render_mode"]
-    assert env_arguments("me/Made-v0") == ["size", "slip", "max_episode_steps", "render_mode"]
+    assert env_arguments("me/None-v0") == ["max_episode_steps", "render_mode", *ADAPTER_ARGUMENTS]
+    assert env_arguments("me/Made-v0") == ["size", "slip", "max_episode_steps", "render_mode", *ADAPTER_ARGUMENTS]
 
 
 # The command line ---------------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
 from turngym.cli.errors import UsageError
-from turngym.envs import env_ids
+from turngym.envs import UnfitEnv, env_ids, make_env
+from turngym.envs.making import ADAPTER_ARGUMENTS
 from turngym.envs.splits import SPLITS
 from turngym.names import nearest
 from turngym.plugins import PluginError, import_requested
