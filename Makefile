@@ -6,7 +6,7 @@ PYTHON ?= python3
 TORCH ?= $(shell grep '^torch==' constraints.txt)
 PIP_ARGS ?=
 # A demo that was interrupted goes on where it stopped; one that is done shows its result again.
-DEMO ?= train $(if $(wildcard runs/demo),--resume runs/demo,FrozenLake --run.name demo --warm_start.course_steps 800 --warm_start.mistake_rate 0.65 --astarpo.steps 60)
+DEMO ?= train $(if $(wildcard runs/demo),--resume runs/demo,FrozenLake --run.name demo --warm_start.course_steps 800 --warm_start.mistake_rate 0.65 --learning.steps 60)
 WORKERS ?= 2
 
 BIN := .venv/bin
@@ -35,7 +35,7 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 	@echo "Installing $(TORCH)."
 	@$(PIP) --constraint .venv/constraints.txt '$(TORCH)'
 	@echo "Installing turngym and what it depends on."
-	@$(PIP) --constraint .venv/constraints.txt --editable '.[train,webshop,plot,dev]'
+	@$(PIP) --constraint .venv/constraints.txt --editable '.[train,webshop,plot,tensorboard,wandb,dev]'
 	@touch $@
 
 demo: $(READY) ## train a small language model on FrozenLake and print its score

@@ -10,6 +10,7 @@ from typing import Any
 from turngym.agents.episode import Episode
 from turngym.agents.rollout import Instance
 from turngym.envs.capabilities import Optimum
+from turngym.envs.finding import short_name
 from turngym.envs.making import make_env, text_env
 
 
@@ -101,6 +102,11 @@ def score_episodes(episodes: Sequence[Episode], seconds: float) -> Score:
         seconds=seconds,
         errors=len(episodes) - n,
     )
+
+
+def no_random_floor(env_id: str) -> str:
+    """Return what to say where a table has no row of the random agent, which the environment cannot serve."""
+    return f"No random floor: {short_name(env_id)} does not define sample_action."
 
 
 def instance_range(split: str, count: int, first: int = 0, *, seed: int = 0) -> list[Instance]:

@@ -15,7 +15,7 @@ from turngym.agents.episode import Episode, Status, Turn
 from turngym.envs.core import TextEnv, UnfitEnv
 from turngym.envs.making import make_env, text_env
 
-__all__ = ["Instance", "collect_episodes", "make_env", "read_starts", "text_env"]
+__all__ = ["Instance", "collect_episodes", "make_env", "text_env"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +39,7 @@ def collect_episodes(
     slots: int = 128,
     on_episode: Callable[[Episode], None] | None = None,
     step_timeout: float | None = None,
+    wrap: Callable[[gym.Env[str, str]], gym.Env[str, str]] | None = None,
 ) -> list[Episode]:
     """Play one episode of every instance and return them in the order given.
 
@@ -55,13 +56,14 @@ def collect_episodes(
         on_episode: Called with every finished episode, in order of finishing.
         step_timeout: How long an environment may take to be made, to reset or to step, seconds. One that takes longer
             is left behind in a thread, its episode ends with `error_timeout`. None waits for ever, without threads.
+        wrap: Puts wrappers around each environment that is made.
 
     Raises:
         gymnasium.error.UnregisteredEnv: There is no such environment.
         UnfitEnv: It does not play in text, or says too little of itself.
     """
     waiting = enumerate(instances)
-    stages = [_Stage(env_id, dict(env_kwargs or {}), step_timeout) for _ in range(slots)]
+    env_slots = [_EnvSlot(env_id, dict(env_kwargs or {}), step_timeout, wrap) for _ in range(slots)]
     plays: dict[int, _Play] = {}
     finished: dict[int, Episode] = {}
 
@@ -72,10 +74,10 @@ def collect_episodes(
 
     def fill(slot: int) -> bool:
         for number, instance in waiting:
-            play = _begin(stages[slot], number, instance)
+            play = _begin(env_slots[slot], number, instance)
             if not play.episode.status.is_error():
                 plays[slot] = play
-                agent.start(slot, stages[slot].text_env(), play.observation, instance.seed)
+                agent.start(slot, env_slots[slot].text_env(), play.observation, instance.seed)
                 return True
             end(number, play.episode)
         return False
@@ -88,42 +90,16 @@ def collect_episodes(
             busy = sorted(plays)
             for slot, reply in zip(busy, agent.act(busy), strict=True):
                 play = plays[slot]
-                if _advance(stages[slot], play, reply, agent.policy_version):
+                if _advance(env_slots[slot], play, reply, agent.policy_version):
                     play.episode.token_ids = agent.finish(slot)
                     end(play.number, plays.pop(slot).episode)
                     fill(slot)
                 else:
                     agent.observe(slot, play.observation)
     finally:
-        for stage in stages:
-            stage.close()
+        for env_slot in env_slots:
+            env_slot.close()
     return [finished[number] for number in sorted(finished)]
-
-
-def read_starts(
-    env_id: str,
-    instances: Iterable[Instance],
-    *,
-    env_kwargs: Mapping[str, Any] | None = None,
-    step_timeout: float | None = None,
-) -> list[Mapping[str, Any] | None]:
-    """Return the `info` of the start of every instance, without playing it; None where the environment fails.
-
-    Args:
-        env_id: A registered text environment.
-        instances: What to look at.
-        env_kwargs: Arguments for `turngym.envs.make_env`.
-        step_timeout: As in `collect_episodes`.
-
-    Raises:
-        gymnasium.error.UnregisteredEnv: There is no such environment.
-    """
-    stage = _Stage(env_id, dict(env_kwargs or {}), step_timeout)
-    try:
-        plays = [_begin(stage, number, instance) for number, instance in enumerate(instances)]
-    finally:
-        stage.close()
-    return [None if play.episode.status.is_error() else play.info for play in plays]
 
 
 @dataclass(slots=True)
@@ -136,21 +112,32 @@ class _Play:
     info: Mapping[str, Any] = field(default_factory=dict)
 
 
-class _Stage:
+class _EnvSlot:
     """The environment of one slot: made when it is needed, replaced after it failed."""
 
-    def __init__(self, env_id: str, env_kwargs: dict[str, Any], timeout: float | None) -> None:
+    def __init__(
+        self,
+        env_id: str,
+        env_kwargs: dict[str, Any],
+        timeout: float | None,
+        wrap: Callable[[gym.Env[str, str]], gym.Env[str, str]] | None,
+    ) -> None:
         self.env_id = env_id
         self.env_kwargs = env_kwargs
+        self._wrap = wrap
         self._timeout = timeout
         self._caller: DeadlineCaller | None = None
         self._env: gym.Env[str, str] | None = None
+
+    def _make(self) -> gym.Env[str, str]:
+        env = make_env(self.env_id, self.env_kwargs)
+        return self._wrap(env) if self._wrap else env
 
     def reset(self, instance: Instance) -> tuple[str, Mapping[str, Any]]:
         """Bring the environment to the start of an instance."""
         if self._env is None:
             self._caller = DeadlineCaller(self._timeout) if self._timeout else None
-            self._env = self._call(make_env, self.env_id, self.env_kwargs)
+            self._env = self._call(self._make)
         options = {"split": instance.split, "index": instance.index}
         observation, info = self._call(self._env.reset, seed=instance.seed, options=options)
         return _text(observation), info
@@ -180,22 +167,22 @@ class _Stage:
         return self._caller(function, *args, **kwargs) if self._caller else function(*args, **kwargs)
 
 
-def _begin(stage: _Stage, number: int, instance: Instance) -> _Play:
+def _begin(env_slot: _EnvSlot, number: int, instance: Instance) -> _Play:
     """Start an episode, with an error status if the environment did not come to its start."""
-    episode = Episode(env_id=stage.env_id, env_kwargs=dict(stage.env_kwargs), split=instance.split,
+    episode = Episode(env_id=env_slot.env_id, env_kwargs=dict(env_slot.env_kwargs), split=instance.split,
                       index=instance.index, seed=instance.seed)  # fmt: skip
     try:
-        observation, info = stage.reset(instance)
+        observation, info = env_slot.reset(instance)
     except (gym.error.UnregisteredEnv, UnfitEnv):
         raise
     except Exception as error:  # noqa: BLE001 - whatever an environment raises costs its own episode alone
-        _fail(stage, episode, error)
+        _fail(env_slot, episode, error)
         return _Play(number, episode)
-    episode.instructions = stage.text_env().instructions
+    episode.instructions = env_slot.text_env().instructions
     return _Play(number, episode, observation, info)
 
 
-def _advance(stage: _Stage, play: _Play, reply: Reply, policy_version: int) -> bool:
+def _advance(env_slot: _EnvSlot, play: _Play, reply: Reply, policy_version: int) -> bool:
     """Play one reply and record it; return whether the episode is over."""
     episode = play.episode
     if reply.out_of_room:
@@ -203,7 +190,7 @@ def _advance(stage: _Stage, play: _Play, reply: Reply, policy_version: int) -> b
         episode.final_observation = play.observation
         return True
     try:
-        observation, reward, terminated, truncated, info = stage.step(reply.text)
+        observation, reward, terminated, truncated, info = env_slot.step(reply.text)
         turn = Turn(
             observation=play.observation, action=reply.text, reward=reward, task_reward=float(info["task_reward"]),
             state_key=play.info["state_key"], potential=play.info["potential"], valid=info["valid"],
@@ -213,7 +200,7 @@ def _advance(stage: _Stage, play: _Play, reply: Reply, policy_version: int) -> b
     except UnfitEnv:
         raise
     except Exception as error:  # noqa: BLE001 - whatever an environment raises costs its own episode alone
-        _fail(stage, episode, error)
+        _fail(env_slot, episode, error)
         return True
     episode.turns.append(turn)
     play.observation, play.info = observation, info
@@ -224,11 +211,11 @@ def _advance(stage: _Stage, play: _Play, reply: Reply, policy_version: int) -> b
     return terminated or truncated
 
 
-def _fail(stage: _Stage, episode: Episode, error: Exception) -> None:
-    """Record an environment's failure and clear the stage."""
+def _fail(env_slot: _EnvSlot, episode: Episode, error: Exception) -> None:
+    """Record an environment's failure and clear its slot."""
     episode.status = Status.ERROR_TIMEOUT if isinstance(error, TimeoutError) else Status.ERROR_ENVIRONMENT
     episode.error = f"{type(error).__name__}: {error}"
-    stage.close()
+    env_slot.close()
 
 
 def _text(observation: object) -> str:

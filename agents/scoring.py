@@ -29,7 +29,7 @@ class TokenBatch:
     """Token streams; what stands in the padding does not matter."""
     sampled_BT: Tensor
     """True where the player sampled the token: the loss mask, written when the stream was."""
-    row_N: Tensor
+    episode_N: Tensor
     """The row of each sampled token."""
     turn_N: Tensor
     """The turn, counted from 0 in its episode, of each sampled token."""
@@ -81,7 +81,7 @@ def _pad(episodes: Sequence[Episode], members: list[int], device: torch.device) 
         members=members,
         ids_BT=torch.from_numpy(ids).to(device),
         sampled_BT=torch.from_numpy(turns >= 0).to(device),
-        row_N=torch.from_numpy(rows_N).to(device),
+        episode_N=torch.from_numpy(rows_N).to(device),
         turn_N=torch.from_numpy(turns[rows_N, columns_N]).to(device),
         num_turns=max(len(episodes[i].turns) for i in members),
     )

@@ -3,7 +3,7 @@
 All share the harness, the base of a seed, the batch size, the temperatures and the budget of generated tokens, stage 1
 included. An objective has its own learning rate in each game, the one that did best there on validation instances (see
 `algorithms.tune`); in the three lakes it is the same, that nothing may change from one to the next but the slip. What
-its paper says of clipping, filters and weights are the defaults of `ObjectivesConfig`.
+its paper says of clipping, filters and weights are the defaults of its settings.
 """
 
 from __future__ import annotations
@@ -12,16 +12,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from turngym.trainers.algorithms import ALGORITHMS, Overrides, with_overrides
 from turngym.trainers.config import (
     AstarpoConfig,
     EnvConfig,
     EvaluationConfig,
+    LearningConfig,
     ModelConfig,
+    Overrides,
     RunConfig,
     TrainConfig,
     ValueConfig,
     WarmStartConfig,
+    with_algorithm,
+    with_overrides,
 )
 from turngym.trainers.objectives import OBJECTIVES
 
@@ -40,7 +43,7 @@ class Task:
     env_kwargs: Mapping[str, Any] = field(default_factory=dict)
     """Its arguments."""
     model: ModelConfig
-    """Who plays."""
+    """The model that is built as the agent."""
     warm_start: WarmStartConfig
     """What makes the base mediocre."""
     max_tokens: int
@@ -84,35 +87,41 @@ LAKES = tuple(name for name, task in TASKS.items() if task.slip is not None)
 GAMES = (LAKES, *((name,) for name in TASKS if name not in LAKES))
 """Tasks in which an objective has the same learning rate."""
 
-HERO = "astarpo_lambda"
-"""Whom the others are compared with."""
-CONTESTANTS: dict[str, Overrides] = {
-    HERO: ALGORITHMS[HERO],
-    **{name: {"astarpo": {"objective": name}} for name in OBJECTIVES},
-}
-"""By name: what a run learns by. All but the first are plain objectives."""
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """What a run learns by."""
+
+    algorithm: str
+    """As on the command line: an objective, or a name of `turngym.trainers.config.ALGORITHMS`."""
+    overrides: Overrides = field(default_factory=dict)
+    """Settings beyond those of the algorithm and of the task."""
 
 
-def _hero(**changes: Mapping[str, Any]) -> Overrides:
-    sections = dict.fromkeys((*ALGORITHMS[HERO], *changes))
-    return {section: {**ALGORITHMS[HERO].get(section, {}), **changes.get(section, {})} for section in sections}
+SUBJECT = "astarpo_lambda"
+"""The algorithm that all others are compared with."""
+COMPARED = {name: Variant(algorithm=name) for name in (SUBJECT, *OBJECTIVES)}
+"""By name: the algorithms, each with its defaults. All but the first are plain objectives."""
+
+
+def _subject(**overrides: Mapping[str, Any]) -> Variant:
+    return Variant(algorithm=SUBJECT, overrides=overrides)
 
 
 _NO_POTENTIALS = {"state_potentials": False}
-ABLATIONS: dict[str, Overrides] = {
-    "without potentials": _hero(values=_NO_POTENTIALS),
-    "lambda 1 without potentials": _hero(values=_NO_POTENTIALS, objectives={"turn_lambda": 1.0}),
-    "without chosen prompts": _hero(astarpo={"fresh_share": 1.0}),
-    "with resets of the reference": _hero(astarpo={"reset_every": 15}),
-    "with explorers": _hero(values={"explorer_temperatures": [1.5]}),
-    "without stage-1 reuse": _hero(),
-    "without the optimal baseline": _hero(objectives={"optimal_baseline": False}),
-    "lambda 1": _hero(objectives={"turn_lambda": 1.0}),
-    "lambda 0": _hero(objectives={"turn_lambda": 0.0}),
+ABLATIONS = {
+    "without potentials": _subject(values=_NO_POTENTIALS),
+    "lambda 1 without potentials": _subject(values=_NO_POTENTIALS, objective={"turn_lambda": 1.0}),
+    "without chosen prompts": _subject(learning={"fresh_share": 1.0}),
+    "with resets of the reference": _subject(learning={"reset_every": 15}),
+    "with explorers": _subject(values={"explorer_temperatures": [1.5]}),
+    "without stage-1 reuse": _subject(),
+    "without the optimal baseline": _subject(objective={"optimal_baseline": False}),
+    "lambda 1": _subject(objective={"turn_lambda": 1.0}),
+    "lambda 0": _subject(objective={"turn_lambda": 0.0}),
     **{
-        f"V* by {words}{mark}": _hero(
-            objectives={"baseline": "state_vstar", "turn_lambda": turn_lambda},
-            values={"state_estimator": estimator},
+        f"V* by {words}{mark}": _subject(
+            objective={"baseline": "state_vstar", "turn_lambda": turn_lambda}, values={"state_estimator": estimator}
         )
         for turn_lambda, mark in ((0.5, ""), (0.0, ", lambda 0"))
         for estimator, words in (("soft_values", "soft value iteration"), ("log_mean_exp", "log-mean-exp"))
@@ -124,8 +133,8 @@ The rows of `astarpo_lambda` itself were measured while it learned from the epis
 steps, which had no effect and was dropped: "without stage-1 reuse" is what it is now. Compare "lambda 1", "lambda 0"
 and those that take V* with that one.
 """
-SHAPED: dict[str, Overrides] = {
-    f"{name} with {words}": {**CONTESTANTS[name], "shaping": shaping}
+SHAPED = {
+    f"{name} with {words}": Variant(algorithm=name, overrides={"shaping": shaping})
     for words, shaping in (
         ("potentials", {"potential_weight": 1.0}),
         ("automatic shaping", {"automatic_weight": 1.0}),
@@ -133,8 +142,8 @@ SHAPED: dict[str, Overrides] = {
     for name in ("reinforce", "ppo")
 }
 """Objectives that tell turns apart, shaped by the potential that the values of `astarpo_lambda` are told, or by V* of
-states, for which they pay with the tokens of stage 1. To the others it would be nothing: over a whole trajectory, or
-from one state on, it adds up to the same for all that are compared."""
+states, for which they pay with the tokens of stage 1. Objectives that compare whole returns of one prompt, or returns
+from one state on, would gain nothing: there the potential adds up to the same number for all that are compared."""
 
 
 def base_config(task: Task, seed: int) -> TrainConfig:
@@ -144,22 +153,27 @@ def base_config(task: Task, seed: int) -> TrainConfig:
         model=task.model,
         warm_start=task.warm_start,
         values=STAGE_ONE,
-        astarpo=AstarpoConfig(steps=10**6, batch_size=BATCH_SIZE, beta=0.02, beta_final=0.005),
+        objective=AstarpoConfig(beta=0.02, beta_final=0.005),
+        learning=LearningConfig(steps=10**6, batch_size=BATCH_SIZE),
         evaluation=EvaluationConfig(episodes=512),
         run=RunConfig(seed=seed, threads=1, checkpoint_every=10**6),
     )
 
 
-def run_config(task: Task, overrides: Overrides, *, seed: int, learning_rate: float, share: float = 1.0) -> TrainConfig:
+def run_config(task: Task, variant: Variant, *, seed: int, learning_rate: float, share: float = 1.0) -> TrainConfig:
     """Return the configuration of one run.
 
     Args:
         task: What is learned.
-        overrides: What it learns by: settings beyond the shared ones.
+        variant: What it learns by.
         seed: Of the base and of everything after.
         learning_rate: At the peak; it falls to a fifth of it.
         share: Of the task's budget of tokens.
     """
     budget = {"learning_rate": learning_rate, "final_learning_rate": learning_rate / 5,
               "max_tokens": round(share * task.max_tokens)}  # fmt: skip
-    return with_overrides(with_overrides(base_config(task, seed), {"astarpo": budget}), overrides)
+    config = with_overrides(base_config(task, seed), {"learning": budget})
+    # Shaping decides whether stage 1 is kept, so it comes before the algorithm; settings of the objective come after.
+    others = {section: values for section, values in variant.overrides.items() if section != "objective"}
+    config = with_algorithm(with_overrides(config, others), variant.algorithm)
+    return with_overrides(config, {"objective": variant.overrides.get("objective", {})})

@@ -4,18 +4,17 @@
     python -m turngym.benchmarks.algorithms run --folder runs/algorithms
     python -m turngym.benchmarks.algorithms_report
 
-`tune` tries each objective with a few learning rates on validation instances, with a seed of its own; `run` plays the
-contest on test instances. Both take hours, append one line per run to a CSV file, and pass over what it holds already,
+`tune` tries each objective with a few learning rates on validation instances, with a seed of its own; `run` compares
+them on test instances. Both take hours, append one line per run to a CSV file, and pass over what it holds already,
 so they go on where they stopped. Bases are made once per task and seed, in the folder.
 """
 
 from __future__ import annotations
 
-import csv
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean
@@ -28,87 +27,29 @@ import tyro
 
 from turngym.agents.base import Agent
 from turngym.agents.evaluation import instance_range, optimal_rate
-from turngym.agents.rollout import Instance
 from turngym.agents.scripted import RandomAgent
 from turngym.benchmarks.algorithm_tasks import (
     ABLATIONS,
-    CONTESTANTS,
+    COMPARED,
     GAMES,
-    HERO,
     SHAPED,
+    SUBJECT,
     TASKS,
+    Variant,
     base_config,
     run_config,
 )
-from turngym.trainers.algorithms import Overrides
-from turngym.trainers.config import TrainConfig
+from turngym.benchmarks.algorithms_rows import COMPARISON, TUNING, Row, append_rows, read_rows
+from turngym.trainers.base_model import prepare_base
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import SilentProgress
-from turngym.trainers.rollouts import model_player, play
-from turngym.trainers.run import prepare_base, prepare_learner, run_stage_two
+from turngym.trainers.rollouts import Rollouts
+from turngym.trainers.run import TrainingRun
 
-RESULTS = Path("benchmarks/results")
-CONTEST, TUNING = RESULTS / "algorithms.csv", RESULTS / "algorithms_tuning.csv"
 TUNING_SEED = 100
 TUNING_SHARE = 0.6
 """Of a task's budget of tokens."""
 CURVE_POINTS = 12
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One line of a result file: a player measured on held-out instances."""
-
-    task: str
-    """Name in `TASKS`."""
-    algorithm: str
-    """Name in `CONTESTANTS`, `ABLATIONS` or `SHAPED`, or "random", "base" or "optimum"."""
-    seed: int
-    """Of the base and the run."""
-    learning_rate: float
-    """At the peak; 0 for players that did not learn."""
-    episodes: int
-    """Held-out instances, each played once, sampled at temperature 1."""
-    success: float
-    """Share of them that was solved."""
-    tokens: int
-    """Generated tokens, stage 1 included."""
-    stage_one_tokens: int
-    """Those of stage 1."""
-    steps: int
-    """Optimizer steps."""
-    seconds: float
-    """Processor seconds of both stages."""
-    curve: str = ""
-    """Success on training episodes over the budget of tokens, means of equal parts, separated by spaces."""
-
-    @property
-    def key(self) -> tuple[str, str, int, float]:
-        """What a run is known by."""
-        return self.task, self.algorithm, self.seed, self.learning_rate
-
-
-def read_rows(path: Path) -> list[Row]:
-    """Return the rows of a result file; none where it does not exist."""
-    if not path.exists():
-        return []
-    casts = {"int": int, "float": float, "str": str}
-    with path.open(encoding="utf-8", newline="") as file:
-        return [Row(**{part.name: casts[str(part.type)](line[part.name]) for part in fields(Row)})
-                for line in csv.DictReader(file)]  # fmt: skip
-
-
-def append_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Add rows to a result file, with a header where it is new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists()
-    with path.open("a", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, [part.name for part in fields(Row)], lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerows(
-            {**asdict(row), "success": round(row.success, 6), "seconds": round(row.seconds, 1)} for row in rows
-        )
 
 
 # One run --------------------------------------------------------------------------------------------------------
@@ -133,9 +74,9 @@ class Job:
         return self.task, self.algorithm, self.seed, self.learning_rate
 
 
-def recipe(algorithm: str) -> Overrides:
-    """Return the settings of whatever is run."""
-    return (CONTESTANTS | ABLATIONS | SHAPED)[algorithm]
+def variant_of(algorithm: str) -> Variant:
+    """Return what a run of this name learns by."""
+    return (COMPARED | ABLATIONS | SHAPED)[algorithm]
 
 
 def base_folder(folder: Path, task: str, seed: int) -> Path:
@@ -156,8 +97,9 @@ def make_base(base: tuple[Path, str, int, str]) -> list[Row]:
     place.mkdir(parents=True, exist_ok=True)
     model = prepare_base(config, place, Metrics(place / "metrics.jsonl"), SilentProgress())
     count = config.evaluation.episodes
-    players: list[tuple[str, Agent]] = [("random", RandomAgent()), ("base", model_player(model, config))]
-    rates = {name: success(player, config, split) for name, player in players}
+    rollouts = Rollouts.of(config)
+    agents: list[tuple[str, Agent]] = [("random", RandomAgent()), ("base", rollouts.agent(model))]
+    rates = {name: success(agent, rollouts, split, count) for name, agent in agents}
     optimum = optimal_rate(config.env.id, instance_range(split, count), config.env.kwargs)
     if optimum is not None:
         rates["optimum"] = optimum
@@ -168,7 +110,7 @@ def make_base(base: tuple[Path, str, int, str]) -> list[Row]:
 def run_job(job: Job) -> Row:
     """Learn, and measure on held-out instances."""
     config = run_config(
-        TASKS[job.task], recipe(job.algorithm), seed=job.seed, learning_rate=job.learning_rate, share=job.share
+        TASKS[job.task], variant_of(job.algorithm), seed=job.seed, learning_rate=job.learning_rate, share=job.share
     )
     torch.set_num_threads(config.run.threads)
     with TemporaryDirectory() as name:
@@ -176,33 +118,29 @@ def run_job(job: Job) -> Row:
         (folder / "base").symlink_to((base_folder(job.folder, job.task, job.seed) / "base").resolve())
         metrics = Metrics(folder / "metrics.jsonl")
         began = time.process_time()
-        learner = prepare_learner(
-            prepare_base(config, folder, metrics, SilentProgress()), config, folder, metrics, SilentProgress()
-        )
-        run_stage_two(learner, config, folder, metrics, SilentProgress())
+        base = prepare_base(config, folder, metrics, SilentProgress())
+        run = TrainingRun(base, config, folder, metrics, SilentProgress())
+        run.learn()
         seconds = time.process_time() - began
-        steps = [line for line in metrics.lines() if line["phase"] == "astarpo"]
+        steps = [line for line in metrics.lines() if line["phase"] == "learning"]
+    rollouts, schedule, count = run.loop.rollouts, run.loop.schedule, config.evaluation.episodes
+    agent = rollouts.agent(run.loop.learner.policy)
     return Row(
         task=job.task, algorithm=job.algorithm, seed=job.seed, learning_rate=job.learning_rate,
-        episodes=config.evaluation.episodes, success=success(model_player(learner.policy, config), config, job.split),
-        tokens=learner.generated_tokens, stage_one_tokens=learner.stage_one_tokens, steps=learner.step,
-        seconds=seconds, curve=" ".join(f"{point:.3f}" for point in curve(steps, config)),
+        episodes=count, success=success(agent, rollouts, job.split, count), tokens=schedule.generated_tokens,
+        stage_one_tokens=schedule.stage_one_tokens, steps=schedule.step, seconds=seconds,
+        curve=" ".join(f"{point:.3f}" for point in curve(steps, round(job.share * TASKS[job.task].max_tokens))),
     )  # fmt: skip
 
 
-def success(player: Agent, config: TrainConfig, split: str) -> float:
-    """Return the share of held-out instances that a player solves."""
-    instances: list[Instance] = instance_range(split, config.evaluation.episodes)
-    return fmean(episode.success for episode in play(player, instances, config))
+def success(agent: Agent, rollouts: Rollouts, split: str, count: int) -> float:
+    """Return the share of the first `count` instances of a split that an agent solves."""
+    return fmean(episode.success for episode in rollouts.play(agent, instance_range(split, count)))
 
 
-def curve(steps: Sequence[dict[str, Any]], config: TrainConfig) -> Iterator[float]:
-    """Yield the mean success on training episodes in equal parts of the budget; what has no step has the one before.
-
-    Steps that learn from episodes of stage 1 have no success of their own.
-    """
-    steps = [line for line in steps if "success" in line]
-    ends = np.linspace(0, config.astarpo.max_tokens, CURVE_POINTS + 1)[1:]
+def curve(steps: Sequence[dict[str, Any]], max_tokens: int) -> Iterator[float]:
+    """Yield the mean success on training episodes in equal parts of the budget; what has no step has the one before."""
+    ends = np.linspace(0, max_tokens, CURVE_POINTS + 1)[1:]
     last = steps[0]["success"] if steps else float("nan")
     for low, high in zip([0.0, *ends[:-1]], ends, strict=True):
         part = [line["success"] for line in steps if low < line["generated_tokens"] <= high]
@@ -210,7 +148,7 @@ def curve(steps: Sequence[dict[str, Any]], config: TrainConfig) -> Iterator[floa
         yield last
 
 
-# The contest ----------------------------------------------------------------------------------------------------
+# The comparison -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +159,7 @@ class Tune:
     """Where bases are kept."""
     tasks: tuple[str, ...] = tuple(TASKS)
     """On which tasks."""
-    algorithms: tuple[str, ...] = tuple(CONTESTANTS)
+    algorithms: tuple[str, ...] = tuple(COMPARED)
     """Which objectives."""
     jobs: int = 2
     """Runs at once, of one thread each."""
@@ -231,21 +169,21 @@ class Tune:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Play the contest, each objective with the learning rate that did best in tuning."""
+    """Compare objectives on test instances, each with the learning rate that did best in tuning."""
 
     folder: Path = Path("runs/algorithms")
     """Where bases are kept."""
     tasks: tuple[str, ...] = tuple(TASKS)
     """On which tasks."""
-    algorithms: tuple[str, ...] = tuple(CONTESTANTS)
-    """Which of `CONTESTANTS`, `ABLATIONS` and `SHAPED`."""
+    algorithms: tuple[str, ...] = tuple(COMPARED)
+    """Which of `COMPARED`, `ABLATIONS` and `SHAPED`."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Each makes a base of its own, which all share."""
     jobs: int = 2
     """Runs at once, of one thread each."""
     tuning: Path = TUNING
     """The result file of `tune`."""
-    out: Path = CONTEST
+    out: Path = COMPARISON
     """The result file."""
 
 
@@ -273,9 +211,9 @@ def tuned_rate(rows: Sequence[Row], algorithm: str, task: str) -> float:
         ValueError: The objective was not tuned there with all rates.
     """
     if algorithm in ABLATIONS:
-        algorithm = HERO
+        algorithm = SUBJECT
     elif algorithm in SHAPED:
-        algorithm = recipe(algorithm)["astarpo"]["objective"]
+        algorithm = variant_of(algorithm).algorithm
     means = tuning_means(rows, algorithm, next(game for game in GAMES if task in game))
     return max(means, key=lambda rate: means[rate])
 

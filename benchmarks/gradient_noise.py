@@ -26,9 +26,10 @@ from turngym.agents.language_model import LanguageModel
 from turngym.agents.rollout import Instance
 from turngym.agents.scoring import sampled_logprobs, token_batches
 from turngym.benchmarks.algorithm_tasks import TASKS, base_config
-from turngym.benchmarks.algorithms import RESULTS, base_folder
+from turngym.benchmarks.algorithms import base_folder
+from turngym.benchmarks.algorithms_rows import RESULTS
 from turngym.benchmarks.page import kept, table
-from turngym.trainers.rollouts import model_player, play
+from turngym.trainers.rollouts import Rollouts
 
 FIRST_INSTANCE = 10_000
 """Of the training split: beyond those of stage 1."""
@@ -36,15 +37,15 @@ HEAD = """# Noise of the policy gradient
 
     python -m turngym.benchmarks.gradient_noise
 
-Of the bases of the contest (`algorithms.md`), before they learn: the squared length of grad log pi of failed episodes
-over that of solved ones, the baseline with the least variance, and the variance of (R - b) grad log pi, one episode of
-each instance, in units of that with b the mean return. Means over seeds, lowest to highest in brackets.
+Of the bases of the comparison (`algorithms.md`), before they learn: the squared length of grad log pi of failed
+episodes over that of solved ones, the baseline with the least variance, and the variance of (R - b) grad log pi, one
+episode of each instance, in units of that with b the mean return. Means over seeds, lowest to highest in brackets.
 """
 
 
 @dataclass(frozen=True)
 class Options:
-    """Measure the noise of the gradient at the bases of the contest."""
+    """Measure the noise of the gradient at the bases of the comparison."""
 
     folder: Path = Path("runs/algorithms")
     """Where bases are kept."""
@@ -110,7 +111,11 @@ def measure(return_E: Tensor, solved_E: Tensor, scores: Iterable[Tensor]) -> Noi
 
 
 def measure_base(task: str, seed: int, options: Options) -> Noise:
-    """Let a base play, and measure its gradient."""
+    """Let a base play, and measure its gradient.
+
+    Raises:
+        ValueError: There is no base, or it solved all episodes or none.
+    """
     config = base_config(TASKS[task], seed)
     torch.set_num_threads(config.run.threads)
     base = base_folder(options.folder, task, seed) / "base"
@@ -118,14 +123,15 @@ def measure_base(task: str, seed: int, options: Options) -> Noise:
         raise ValueError(f"there is no base {base}: run `python -m turngym.benchmarks.algorithms run` first")
     model = LanguageModel.from_pretrained(base)
     instances = [Instance(split="train", index=FIRST_INSTANCE + k, seed=k) for k in range(options.episodes)]
-    episodes = [episode for episode in play(model_player(model, config), instances, config) if episode.num_sampled]
+    rollouts = Rollouts.of(config)
+    episodes = [episode for episode in rollouts.play(rollouts.agent(model), instances) if episode.num_sampled]
     solved_E = torch.tensor([episode.success for episode in episodes])
     return_E = torch.tensor([episode.total_reward for episode in episodes])
     return measure(return_E, solved_E, (score(model, episode) for episode in episodes))
 
 
 def score(model: LanguageModel, episode: Episode) -> Tensor:
-    """Return the gradient of the log-probability of what a player sampled in an episode, `[P]`."""
+    """Return the gradient of the log-probability of what was sampled in an episode, `[P]`."""
     (batch,) = token_batches([episode], len(episode.token_ids), model.device)
     model.model.zero_grad()
     sampled_logprobs(model, batch).sum().backward()  # type: ignore[no-untyped-call]

@@ -22,7 +22,7 @@ from typing import Any
 from turngym.agents.evaluation import Score
 from turngym.benchmarks.page import kept
 
-PLAYERS = ("random", "base_sampled", "base_greedy", "trained_sampled", "trained_greedy")
+AGENTS = ("random", "base_sampled", "base_greedy", "trained_sampled", "trained_greedy")
 GROUP_HEAD = (
     "| environment | runs | turns | random | optimum | base, sampled | base, greedy | A*PO, sampled | A*PO, greedy "
     "| sampled, of the optimum | seconds |"
@@ -39,9 +39,9 @@ class RunResult:
     env: str
     """The environment with its arguments, as a reader would write it."""
     scores: dict[str, Score]
-    """Scores on the test split by player."""
+    """Scores on the test split by agent."""
     optimum: float | None
-    """Success of the best possible player on the same instances."""
+    """Success of the best possible agent on the same instances."""
     seconds: dict[str, float]
     """Wall-clock time of each phase."""
 
@@ -55,7 +55,7 @@ def read_run(folder: Path) -> RunResult:
     try:
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         config = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
-        scores = {player: Score.from_dict(result[player]) for player in PLAYERS}
+        scores = {agent: Score.from_dict(result[agent]) for agent in AGENTS}
     except (OSError, KeyError, ValueError) as error:
         raise ValueError(f"{folder} holds no complete run: {error}") from error
     return RunResult(
@@ -73,8 +73,8 @@ def _describe(env: dict[str, Any]) -> str:
 def group_row(env: str, runs: Sequence[RunResult]) -> str:
     """Return the table row of one environment: means over runs, with the lowest and the highest."""
 
-    def spread(player: str) -> str:
-        rates = [run.scores[player].rate for run in runs]
+    def spread(agent: str) -> str:
+        rates = [run.scores[agent].rate for run in runs]
         return f"{fmean(rates):.3f} ({min(rates):.3f}-{max(rates):.3f})"
 
     optima = [run.optimum for run in runs if run.optimum is not None]
@@ -86,7 +86,7 @@ def group_row(env: str, runs: Sequence[RunResult]) -> str:
         f"{fmean(run.scores['trained_sampled'].mean_turns for run in runs):.1f}",
         f"{fmean(run.scores['random'].rate for run in runs):.3f}",
         f"{optimum:.3f}" if optimum is not None else "unknown",
-        *(spread(player) for player in PLAYERS[1:]),
+        *(spread(agent) for agent in AGENTS[1:]),
         f"{trained / optimum:.0%}" if optimum else "unknown",
         f"{fmean(sum(run.seconds.values()) for run in runs):.0f}",
     ]
@@ -96,12 +96,12 @@ def group_row(env: str, runs: Sequence[RunResult]) -> str:
 def run_row(run: RunResult) -> str:
     """Return the table row of one run, with intervals."""
 
-    def interval(player: str) -> str:
-        score = run.scores[player]
+    def interval(agent: str) -> str:
+        score = run.scores[agent]
         return f"{score.rate:.3f} [{score.interval[0]:.3f}, {score.interval[1]:.3f}]"
 
-    learning = run.seconds["values"] + run.seconds["astarpo"]
-    cells = [run.name, str(run.scores["trained_sampled"].episodes), *(interval(player) for player in PLAYERS[1:]),
+    learning = run.seconds["values"] + run.seconds["learning"]
+    cells = [run.name, str(run.scores["trained_sampled"].episodes), *(interval(agent) for agent in AGENTS[1:]),
              f"{run.seconds['warm_start']:.0f}", f"{learning:.0f}"]  # fmt: skip
     return f"| {' | '.join(cells)} |"
 

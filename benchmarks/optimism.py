@@ -1,4 +1,4 @@
-"""What luck that passes for skill costs: where lambda = 0 arrives with each estimator, by the episodes of stage 1.
+"""What log-mean-exp values of states cost in games of chance: where lambda = 0 leads with them, and with soft values.
 
     python -m turngym.benchmarks.optimism
 
@@ -7,7 +7,7 @@ and a policy that is fitted to them perfectly gives a move the odds
 
     pi(a|s) = ref(a|s) exp((A(s, a) - V'(s)) / beta),    A(s, a) = E[r + V(next state)]
 
-with V'(s) for them to add up to one. Nothing is learned here but V: the lakes are those of the contest, the reference
+with V'(s) for them to add up to one. Nothing is learned here but V: the lakes are those of `algorithms`, the reference
 is an oracle that makes mistakes, the estimators are those of training, and the success of that policy is computed.
 
 Shapes: H turns, S cells, A moves, N cells moved to, B episodes.
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -27,10 +28,10 @@ import tyro
 from numpy.typing import NDArray
 
 from turngym.benchmarks.algorithm_tasks import LAKES, STAGE_ONE, TASKS
-from turngym.benchmarks.algorithms import RESULTS
-from turngym.benchmarks.algorithms_report import interval, shown
+from turngym.benchmarks.algorithms_rows import RESULTS, interval, shown
 from turngym.benchmarks.page import kept, table
-from turngym.envs.frozen_lake import MOVES, FrozenLakeEnv, gymnasium_lake, potentials
+from turngym.envs import make_env, text_env
+from turngym.envs.frozen_lake import MOVES, FrozenLakeEnv, Rows, gymnasium_lake, potentials
 from turngym.envs.frozen_lake_values import Dynamics, solve
 from turngym.envs.splits import Split
 from turngym.trainers.baselines.states import State, StateValues, stage_one_states
@@ -38,12 +39,13 @@ from turngym.trainers.config import ValueConfig
 from turngym.trainers.stage_one.soft_values import read_transitions
 from turngym.trainers.stage_one.store_rows import StoredTurn
 
+ENV_ID = "turngym/FrozenLake-v0"
 BETA = 0.02
-"""Temperature, that with which the contest begins."""
+"""Temperature, that with which runs of `algorithms` begin."""
 HORIZON = 10
 """Turns of an episode, of one move each."""
 MISTAKE_RATE = 0.74
-"""Share of the reference's moves that are drawn at random; which makes it as good as the contest's bases."""
+"""Share of the reference's moves that are drawn at random, which makes it as good as the bases of `algorithms`."""
 COLUMNS = ("task", "episodes", "visits", "mean return", "V, soft_values", "V, log_mean_exp",
            "success, soft_values", "success, log_mean_exp", "difference")  # fmt: skip
 HEAD = f"""# Optimism
@@ -51,7 +53,7 @@ HEAD = f"""# Optimism
     python -m turngym.benchmarks.optimism
 
 Success at the fixed point of lambda = 0 with values of states from stage 1, at beta = {BETA}, on lakes that are not of
-stage 1. There an oracle with {MISTAKE_RATE:.0%} random moves plays {STAGE_ONE.instances} lakes; the contest has 512
+stage 1. There an oracle with {MISTAKE_RATE:.0%} random moves plays {STAGE_ONE.instances} lakes; the comparison has 512
 episodes. Visits are those of a state that was met; V is the mean over the starts. Means over repetitions of stage 1;
 the last column, soft value iteration less log-mean-exp, has its 95% interval.
 """
@@ -81,15 +83,14 @@ class Lake:
     """
 
     def __init__(self, slip: float, split: Split, index: int) -> None:
-        env = FrozenLakeEnv(success_rate=1.0 - slip, action_budget=HORIZON)
-        env.reset(options={"split": split, "index": index})
-        letters = "".join(env.rows)
+        rows = read_map(split, index)
+        letters = "".join(rows)
         self.index = index
         self.start = letters.index("S")
         self.goal = letters.index("G")
         self.end_S = np.array([letter in "GH" for letter in letters])
-        self.dynamics = Dynamics.from_table(gymnasium_lake(env.rows, env.success_rate).P)
-        self.potential_S = potentials(env.rows)
+        self.dynamics = Dynamics.from_table(gymnasium_lake(rows, 1.0 - slip).P)
+        self.potential_S = potentials(rows)
         best_HS = solve(self.dynamics, HORIZON).policy_HS[:0:-1]
         self.reference_HSA = (1 - MISTAKE_RATE) * np.eye(len(MOVES))[best_HS] + MISTAKE_RATE / len(MOVES)
 
@@ -126,6 +127,15 @@ class Lake:
                 )  # fmt: skip
                 if self.end_S[following]:
                     break
+
+
+def read_map(split: Split, index: int) -> Rows:
+    """Return the map of a lake, a text for each row; it does not depend on the slip."""
+    with closing(make_env(ENV_ID)) as env:
+        env.reset(options={"split": split, "index": index})
+        lake = text_env(env)
+        assert isinstance(lake, FrozenLakeEnv)
+        return lake.rows
 
 
 def draw(odds_BX: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ Three loops play the same episodes greedily with the same weights and must say t
 * generate, batched: Hugging Face's `generate` on the whole history of all episodes in every turn, padded on the left;
 * generate, one at a time: the same without a batch.
 
-The model is the built-in one, cloned from the oracle for a few steps so that its replies are those of a player.
+The model is the built-in one, cloned from the oracle for a few steps so that its replies are actions of the game.
 Run `python -m turngym.benchmarks.throughput`; it prints the table and writes it to `benchmarks/results/throughput.md`.
 """
 
@@ -33,7 +33,8 @@ from turngym.benchmarks import night_watch
 from turngym.benchmarks.page import kept
 from turngym.envs.core import TextEnv
 from turngym.trainers.config import EnvConfig, TrainConfig, WarmStartConfig
-from turngym.trainers.warm_start import cloning_optimizers, cloning_step, demonstrations
+from turngym.trainers.rollouts import Rollouts
+from turngym.trainers.warm_start import cloning_optimizers, cloning_step, scripted_play
 
 ENVIRONMENTS = ("turngym/FrozenLake-v0", night_watch.ENV_ID)
 MAX_REPLY_TOKENS = 8
@@ -130,8 +131,9 @@ def prepare_model(env_id: str, cloning_steps: int) -> LanguageModel:
     config = TrainConfig(env=EnvConfig(id=env_id), warm_start=WarmStartConfig(batch_size=16))
     optimizers = cloning_optimizers(model.model, config.warm_start)
     rng = np.random.default_rng(config.run.seed)
+    rollouts = Rollouts.of(config)
     for _ in range(cloning_steps):
-        cloning_step(model, optimizers, demonstrations(model, config, rng, 0.0))
+        cloning_step(model, optimizers, scripted_play(model, rollouts, rng, config.warm_start.batch_size, 0.0))
     model.model.eval()
     return model
 
@@ -181,7 +183,7 @@ def timed_play(
 
 
 def texts(episodes: Sequence[Episode]) -> list[list[str]]:
-    """Return what the player said."""
+    """Return what the agent said."""
     return [[turn.action for turn in episode.turns] for episode in episodes]
 
 

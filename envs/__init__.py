@@ -17,8 +17,9 @@ from turngym.envs.capabilities import (
     capabilities_of,
 )
 from turngym.envs.core import TextEnv, UnfitEnv
-from turngym.envs.making import env_class, make_env, reward_range, text_env, turn_limit
+from turngym.envs.making import env_class, make_env, played_range, reward_range, text_env, turn_limit
 from turngym.envs.parsing import InvalidAction, extract_action
+from turngym.envs.potentials import ReplacePotential, register_potential
 from turngym.envs.registry import env_ids, register, register_all
 from turngym.envs.shaping import PlainShaping, PotentialShaping
 from turngym.envs.spaces import UnicodeText
@@ -36,6 +37,7 @@ __all__ = [
     "PlainShaping",
     "PotentialShaping",
     "RandomFloor",
+    "ReplacePotential",
     "Rule",
     "Sampling",
     "Slips",
@@ -50,8 +52,10 @@ __all__ = [
     "env_ids",
     "extract_action",
     "make_env",
+    "played_range",
     "register",
     "register_all",
+    "register_potential",
     "reward_range",
     "text_env",
     "turn_limit",

@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
+from turngym._errors import InputError
 from turngym.envs.parsing import CLOSE, OPEN, InvalidAction, extract_action
 from turngym.envs.spaces import UnicodeText
 from turngym.envs.splits import SPLITS, Split
@@ -26,7 +27,7 @@ HOOKS = {
 """What every subclass of `TextEnv` writes, and what for."""
 
 
-class UnfitEnv(ValueError):
+class UnfitEnv(InputError):
     """An environment that cannot be played as it is; the message says what to change or to give."""
 
 

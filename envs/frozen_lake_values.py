@@ -10,14 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
-
-from turngym.envs.capabilities import Optimum, RandomFloor
-from turngym.envs.splits import Split
 
 Table = Mapping[int, Mapping[int, list[tuple[float, int, float, bool]]]]
 """Gymnasium's `P[state][action]`: a list of (probability, next state, reward, terminated)."""
@@ -90,49 +85,3 @@ def random_values(dynamics: Dynamics, horizon: int) -> NDArray[np.float64]:
     for _ in range(horizon):
         values_S = dynamics.move_values(values_S).mean(axis=-1)
     return values_S
-
-
-@dataclass(frozen=True)
-class FamilySuccess:
-    """Mean success over instances of a family, each with its standard error."""
-
-    optimal: float
-    """The best possible player."""
-    optimal_error: float
-    """Standard error of `optimal`."""
-    random: float
-    """The random agent."""
-    random_error: float
-    """Standard error of `random`."""
-    instances: int
-    """How many instances the means are over."""
-
-
-def family_success(env: str | Mapping[str, Any], split: Split = "test", instances: int = 1000) -> FamilySuccess:
-    """Return the ceiling and the floor of a family of lakes: nothing is played, all is computed.
-
-    Args:
-        env: A registered id, or arguments of `FrozenLakeEnv` on top of those of `turngym/FrozenLake-v0`;
-            `max_episode_steps` is the turn limit.
-        split: The split whose instances 0 to `instances - 1` are averaged.
-        instances: How many, at least 2.
-
-    Raises:
-        ValueError: There are too few instances, or success is unbounded for want of a move or turn limit.
-    """
-    if instances < 2:
-        raise ValueError(f"a standard error needs at least 2 instances, got {instances}")
-    made = gym.make(env) if isinstance(env, str) else gym.make("turngym/FrozenLake-v0", **env)
-    lake = made.unwrapped
-    assert isinstance(lake, Optimum)
-    assert isinstance(lake, RandomFloor)
-    success = np.empty((instances, 2))
-    for index in range(instances):
-        made.reset(options={"split": split, "index": index})
-        optimal, random = lake.optimal_success(), lake.random_success()
-        if optimal is None or random is None:
-            raise ValueError(f"{env}: success cannot be computed; give it an action budget")
-        success[index] = optimal, random
-    means = success.mean(axis=0)
-    errors = success.std(axis=0, ddof=1) / np.sqrt(instances)
-    return FamilySuccess(float(means[0]), float(errors[0]), float(means[1]), float(errors[1]), instances)

@@ -109,6 +109,27 @@ def reward_range(env_id: str, env_kwargs: Mapping[str, Any] | None = None) -> tu
     return _ranges_read[key]
 
 
+def played_range(env_id: str, env_kwargs: Mapping[str, Any] | None = None) -> tuple[float, float]:
+    """Return the bounds of the undiscounted return of an episode with the wrappers that the registration adds.
+
+    They are those of `reward_range` unless one of these wrappers has a `reward_range` of its own, as shaping has.
+
+    Args:
+        env_id: As of `make_env`.
+        env_kwargs: As of `make_env`.
+
+    Raises:
+        gymnasium.error.UnregisteredEnv: There is no such environment.
+    """
+    wrappers = [load_env_creator(wrapper.entry_point) for wrapper in _spec(env_id).additional_wrappers]
+    if not any(hasattr(wrapper, "reward_range") for wrapper in wrappers):
+        return reward_range(env_id, env_kwargs)
+    env = make_env(env_id, env_kwargs)
+    low, high = env.get_wrapper_attr("reward_range")
+    env.close()
+    return float(low), float(high)
+
+
 def turn_limit(env_id: str, env_kwargs: Mapping[str, Any] | None = None) -> int | None:
     """Return the turn limit that `make_env` puts in force, None without one.
 

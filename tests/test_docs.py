@@ -13,6 +13,7 @@ from turngym.cli import COMMANDS
 from turngym.envs.capabilities import METHODS
 
 ROOT = Path(__file__).parents[1]
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 PACKAGE = ("src", "envs", "agents", "trainers", "benchmarks", "webshop_server", "tests", "docs")
 TEXTS = [
@@ -63,14 +64,24 @@ def test_commands_that_are_named_exist() -> None:
     assert commands("turngym") <= set(COMMANDS)
 
 
-def test_the_example_of_an_environment_runs() -> None:
-    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+def run_example(heading: str) -> str:
+    """Run the Python example of a section of CONTRIBUTING.md, and return what it prints."""
+    section = CONTRIBUTING.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    (example,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     done = subprocess.run([sys.executable, "-W", "error", "-c", example], capture_output=True, text=True, check=False)
     assert done.stderr == "" and done.returncode == 0
-    absent = [line.partition(":")[0] for line in done.stdout.splitlines()]
+    return done.stdout
+
+
+def test_the_example_of_an_environment_runs() -> None:
+    absent = [line.partition(":")[0] for line in run_example("Adding an environment").splitlines()]
     assert absent == [f"no {name}" for name in METHODS]
-    assert all(f"`{method}`" in page for method in METHODS.values())
+    assert all(f"`{method}`" in CONTRIBUTING for method in METHODS.values())
+
+
+def test_the_example_of_an_objective_runs() -> None:
+    printed = run_example("Adding an objective")
+    assert printed == "MineConfig(group_size=4, filter='all', filter_share=None, scale=1.0)\n"
 
 
 def test_the_changelog_has_one_unreleased_section() -> None:

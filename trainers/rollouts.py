@@ -1,78 +1,139 @@
-"""Play as the run's configuration says: who samples how, in which environment, how many episodes at once."""
+"""Play as a run is configured: who samples how, in which environment, how many episodes at once, with what rewards."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from typing import Any
+
+import gymnasium as gym
 
 from turngym.agents.base import Agent
 from turngym.agents.episode import Episode
 from turngym.agents.language_model import LanguageModel, LanguageModelAgent
 from turngym.agents.rollout import Instance, collect_episodes
-from turngym.trainers.config import TrainConfig
-from turngym.trainers.shaping import is_shaped, shape_rewards
+from turngym.envs import played_range, reward_range, turn_limit
+from turngym.envs.potentials import ReplacePotential
+from turngym.trainers.config import EnvConfig, ShapingConfig, TrainConfig
+from turngym.trainers.instances import TARGET, level_of
+from turngym.trainers.shaping import is_shaped, shape_rewards, shaped_range
 
 
-def final_temperature(config: TrainConfig) -> float:
-    """Return the sampling temperature of the last step, at which the result is measured."""
-    return config.astarpo.temperature_final or config.astarpo.temperature
+@dataclass(frozen=True, kw_only=True)
+class Rollouts:
+    """How the episodes of a run are played."""
 
+    env: EnvConfig
+    """The environment."""
+    shaping: ShapingConfig
+    """What is added to the rewards of episodes that are learned from."""
+    levels: Sequence[Mapping[str, Any]] = ()
+    """Arguments of the easier levels of a curriculum, the easiest first."""
+    slots: int = 128
+    """Most episodes at once."""
+    max_reply_tokens: int = 16
+    """Longest reply, in tokens."""
+    temperature: float = 1.0
+    """Sampling temperature where no other is asked for."""
 
-def model_player(
-    model: LanguageModel,
-    config: TrainConfig,
-    *,
-    temperature: float | None = None,
-    greedy: bool = False,
-    slots: int | None = None,
-) -> LanguageModelAgent:
-    """Return a player that samples from `model`, or takes the likeliest tokens.
+    @classmethod
+    def of(cls, config: TrainConfig) -> Rollouts:
+        """Return those of a run."""
+        return cls(env=config.env, shaping=config.shaping, levels=config.curriculum.levels,
+                   slots=config.run.rollout_slots, max_reply_tokens=config.model.max_reply_tokens,
+                   temperature=config.learning.temperature)  # fmt: skip
 
-    Args:
-        model: Who plays.
-        config: The run.
-        temperature: Sampling temperature; None for `astarpo.temperature`.
-        greedy: Take the likeliest token instead of sampling.
-        slots: Most episodes at once; None for `run.rollout_slots`.
-    """
-    return LanguageModelAgent(
-        model,
-        temperature=config.astarpo.temperature if temperature is None else temperature,
-        greedy=greedy,
-        slots=config.run.rollout_slots if slots is None else slots,
-        max_reply_tokens=config.model.max_reply_tokens,
-    )
+    def agent(
+        self, model: LanguageModel, *, temperature: float | None = None, greedy: bool = False, slots: int | None = None
+    ) -> LanguageModelAgent:
+        """Return an agent that samples from `model`, or takes the likeliest tokens.
 
+        Args:
+            model: Who plays.
+            temperature: Sampling temperature; None for that of the run.
+            greedy: Take the likeliest token instead of sampling.
+            slots: Most episodes at once; None for those of the run.
+        """
+        return LanguageModelAgent(
+            model,
+            temperature=self.temperature if temperature is None else temperature,
+            greedy=greedy,
+            slots=self.slots if slots is None else slots,
+            max_reply_tokens=self.max_reply_tokens,
+        )
 
-def play(
-    agent: Agent,
-    instances: Sequence[Instance],
-    config: TrainConfig,
-    *,
-    shaped: bool = False,
-    slots: int | None = None,
-    on_episode: Callable[[Episode], None] | None = None,
-) -> list[Episode]:
-    """Play one episode per instance of the configured environment and return them in that order.
+    def play(
+        self,
+        agent: Agent,
+        instances: Sequence[Instance],
+        *,
+        shaped: bool = False,
+        slots: int | None = None,
+        on_episode: Callable[[Episode], None] | None = None,
+    ) -> list[Episode]:
+        """Play one episode per instance and return them in that order.
 
-    Args:
-        agent: The player.
-        instances: What is played.
-        config: The run.
-        shaped: Whether to shape the rewards as the run is configured: for what is learned from, not for what is
-            measured.
-        slots: Episodes at once; None for `run.rollout_slots`.
-        on_episode: Called with every episode as it ends, before its rewards are shaped.
-    """
-    episodes = collect_episodes(
-        agent,
-        config.env.id,
-        instances,
-        env_kwargs=config.env.kwargs,
-        slots=config.run.rollout_slots if slots is None else slots,
-        step_timeout=config.env.step_timeout or None,
-        on_episode=on_episode,
-    )
-    if shaped and is_shaped(config):
-        for episode in episodes:
-            shape_rewards(episode, config.shaping)
-    return episodes
+        Args:
+            agent: The player.
+            instances: What is played; those of one level of a curriculum stand together.
+            shaped: Whether to shape the rewards: for what is learned from, not for what is measured.
+            slots: Episodes at once; None for those of the run.
+            on_episode: Called with every episode as it ends, before its rewards are shaped.
+        """
+        episodes = []
+        for level, part in groupby(instances, lambda instance: level_of(instance.index)):
+            episodes += collect_episodes(
+                agent,
+                self.env.id,
+                list(part),
+                env_kwargs=self.env_kwargs(level),
+                slots=self.slots if slots is None else slots,
+                step_timeout=self.env.step_timeout,
+                wrap=self._wrap,
+                on_episode=on_episode,
+            )
+        if shaped and is_shaped(self.shaping):
+            for episode in episodes:
+                shape_rewards(episode, self.shaping)
+        return episodes
+
+    def env_kwargs(self, level: int = TARGET) -> dict[str, Any]:
+        """Return the arguments of the environment of a level."""
+        return self.env.kwargs if level == TARGET else {**self.env.kwargs, **self.levels[level]}
+
+    @property
+    def _wrap(self) -> Callable[[gym.Env[str, str]], gym.Env[str, str]] | None:
+        """What puts another potential into an environment; None for its own."""
+        return partial(ReplacePotential, potential=self.shaping.potential) if self.shaping.potential else None
+
+    @property
+    def reasoning(self) -> bool:
+        """Whether a reply may hold thoughts before its action."""
+        return bool(self.env.kwargs.get("reasoning", False))
+
+    @property
+    def task_range(self) -> tuple[float, float]:
+        """The bounds of a return of the task, without shaping."""
+        return reward_range(self.env.id, self.env.kwargs)
+
+    @property
+    def reward_span(self) -> float:
+        """The unit of temperatures: the width of the task's reward range, which shaping does not widen.
+
+        A temperature b of the configuration is b times this in the unit of the returns. Otherwise a potential, which
+        changes no optimal policy, would change the temperature and so the optimum.
+        """
+        low, high = self.task_range
+        return high - low
+
+    @property
+    def return_range(self) -> tuple[float, float]:
+        """The bounds of the returns that a run learns from, all shaping included: not the unit of the temperatures."""
+        return shaped_range(played_range(self.env.id, self.env.kwargs), self.shaping, self.turn_limit)
+
+    @property
+    def turn_limit(self) -> int | None:
+        """The turn limit in force."""
+        return turn_limit(self.env.id, self.env.kwargs)

@@ -1,79 +1,163 @@
-"""Where a learner stands in its run, and what the schedules say there."""
+"""Where a run stands, and what its schedules say there."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from turngym.trainers.config import TrainConfig
-from turngym.trainers.learner import Learner
-from turngym.trainers.rollouts import final_temperature
-
-
-def finished(learner: Learner, config: TrainConfig) -> bool:
-    """Whether all steps are taken, or the tokens that may be generated are spent."""
-    stage = config.astarpo
-    return learner.step >= stage.steps or 0 < stage.max_tokens <= learner.generated_tokens
+from turngym.trainers.config import KLRegularised, LearningConfig, ObjectiveConfig
 
 
-def step_of_round(learner: Learner, config: TrainConfig) -> int:
-    """Return the steps taken since the reference was last reset."""
-    return learner.step - (learner.round - 1) * config.astarpo.reset_every
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """What holds for one step."""
+
+    step: int
+    """Steps taken before it."""
+    beta: float
+    """KL temperature, in units of the reward range; 0 for an objective without one."""
+    temperature: float
+    """Sampling temperature. A step plays, learns and asks the reference at one temperature, so what it has sampled is
+    on-policy."""
+    learning_rate: float
+    """Learning rate."""
 
 
-def round_over(learner: Learner, config: TrainConfig) -> bool:
-    """Whether the reference is to be reset before the next step."""
-    return 0 < config.astarpo.reset_every <= step_of_round(learner, config)
+class Schedule:
+    """Counts steps, rounds and tokens.
 
-
-def position(learner: Learner, config: TrainConfig) -> float:
-    """Return where the schedules stand, from 0 to 1: in steps, or in tokens if these will be spent first."""
-    stage = config.astarpo
-    position = learner.step / max(1, stage.steps - 1)
-    if stage.max_tokens:
-        spent = learner.generated_tokens - learner.stage_one_tokens
-        position = max(position, spent / (stage.max_tokens - learner.stage_one_tokens))
-    return position
-
-
-# Schedules -------------------------------------------------------------------------------------------------------
-
-
-def scheduled_beta(config: TrainConfig, done: float) -> float:
-    """Return the KL temperature in units of the reward range: geometrically from `beta` to `beta_final`."""
-    stage = config.astarpo
-    return math.exp((1 - done) * math.log(stage.beta) + done * math.log(stage.beta_final))
-
-
-def scheduled_temperature(config: TrainConfig, done: float) -> float:
-    """Return the sampling temperature of a step: linearly from `temperature` to `temperature_final`.
-
-    A step plays, learns and asks the reference at one temperature, so what it has sampled is on-policy.
+    Args:
+        learning: Steps, budget of tokens, learning rates and temperatures.
+        objective: KL temperatures.
+        rollback_learning_rate: What every rollback multiplies the learning rate by.
     """
-    first = config.astarpo.temperature
-    return first + done * (final_temperature(config) - first)
+
+    def __init__(self, learning: LearningConfig, objective: ObjectiveConfig, rollback_learning_rate: float) -> None:
+        self.learning, self.objective = learning, objective
+        self._rollback_learning_rate = rollback_learning_rate
+        self.step = 0
+        """Steps taken, each on a batch of its own."""
+        self.rollbacks = 0
+        """How often learning went back to an earlier step."""
+        self.stage_one_tokens = 0
+        """Tokens sampled in stage 1 of all rounds."""
+        self.generated_tokens = 0
+        """Tokens sampled so far, in stage 1 and after."""
+        self._counted: list[str] = []
+        """The references whose stage 1 is among them, by their weights."""
+
+    # Rounds -----------------------------------------------------------------------------------------------------
+
+    def round_of(self, step: int) -> int:
+        """Return the round, from 1, of a checkpoint: that of its last step, since a reset comes after saving."""
+        every = self.learning.reset_every
+        return 1 if every is None else 1 + max(0, step - 1) // every
+
+    def step_of_round(self, number: int) -> int:
+        """Return the steps taken since the reference of a round was made."""
+        return self.step - (number - 1) * (self.learning.reset_every or 0)
+
+    def round_over(self, number: int) -> bool:
+        """Whether the reference is to be reset before the next step."""
+        every = self.learning.reset_every
+        return every is not None and self.step_of_round(number) >= every
+
+    # Tokens and steps -------------------------------------------------------------------------------------------
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are taken, or the tokens that may be generated are spent."""
+        budget = self.learning.max_tokens
+        return self.step >= self.learning.steps or (budget is not None and self.generated_tokens >= budget)
+
+    @property
+    def position(self) -> float:
+        """Where the schedules stand, from 0 to 1: in steps, or in tokens if these will be spent first."""
+        position = self.step / max(1, self.learning.steps - 1)
+        if self.learning.max_tokens is not None:
+            spent = self.generated_tokens - self.stage_one_tokens
+            position = max(position, spent / (self.learning.max_tokens - self.stage_one_tokens))
+        return position
+
+    def count_stage_one(self, reference: str, tokens: int) -> None:
+        """Count the tokens of the stage 1 of a reference, once; after a rollback it may have been counted before.
+
+        Raises:
+            ValueError: They leave nothing of the budget.
+        """
+        if tokens and reference not in self._counted:
+            self._counted.append(reference)
+            self.stage_one_tokens += tokens
+            self.generated_tokens += tokens
+
+    def check_budget(self) -> None:
+        """Refuse a first stage 1 that has spent all tokens.
+
+        Raises:
+            ValueError: It has.
+        """
+        budget = self.learning.max_tokens
+        if budget is not None and budget <= self.stage_one_tokens:
+            raise ValueError(f"stage 1 alone generated {self.stage_one_tokens} tokens of the {budget} allowed:"
+                             " raise learning.max_tokens, or lower values.instances or values.samples")  # fmt: skip
+
+    def count_step(self, tokens: int) -> None:
+        """Take note of a step and of what was generated for it."""
+        self.step += 1
+        self.generated_tokens += tokens
+
+    # What the schedules say -------------------------------------------------------------------------------------
+
+    def moment(self) -> Moment:
+        """Return what holds for the step to come."""
+        done = self.position
+        return Moment(step=self.step, beta=scheduled_beta(self.objective, done),
+                      temperature=scheduled_temperature(self.learning, done),
+                      learning_rate=self._learning_rate(done))  # fmt: skip
+
+    def _learning_rate(self, done: float) -> float:
+        scale = self._rollback_learning_rate**self.rollbacks
+        return scale * scheduled_learning_rate(self.learning, self.step, done)
+
+    # State ------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as plain numbers and lists."""
+        return {"step": self.step, "rollbacks": self.rollbacks, "stage_one_tokens": self.stage_one_tokens,
+                "generated_tokens": self.generated_tokens, "counted": self._counted}  # fmt: skip
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a state written by `state_dict`."""
+        self.step, self.rollbacks = state["step"], state["rollbacks"]
+        self.stage_one_tokens, self.generated_tokens = state["stage_one_tokens"], state["generated_tokens"]
+        self._counted = list(state["counted"])
+
+    def roll_back(self, state: Mapping[str, Any]) -> None:
+        """Go back to an earlier step, once more; what was generated since stays counted."""
+        self.step = state["step"]
+        self.rollbacks += 1
 
 
-def scheduled_learning_rate(config: TrainConfig, step: int, done: float, rollbacks: int = 0) -> float:
-    """Return the learning rate of a step: linear warm-up, then a linear fall to `final_learning_rate`.
+def scheduled_beta(objective: ObjectiveConfig, done: float) -> float:
+    """Return the KL temperature in units of the reward range: geometrically from `beta` to `beta_final`.
 
-    Every rollback so far multiplies it by `monitors.rollback_learning_rate`.
+    Args:
+        objective: 0 is returned for one without such a temperature.
+        done: How much of the run is done, from 0 to 1.
     """
-    stage = config.astarpo
-    warmup = min(1.0, (step + 1) / max(1, stage.warmup_steps))
-    scale = config.monitors.rollback_learning_rate**rollbacks
-    return scale * warmup * ((1 - done) * stage.learning_rate + done * stage.final_learning_rate)
+    if not isinstance(objective, KLRegularised):
+        return 0.0
+    return math.exp((1 - done) * math.log(objective.beta) + done * math.log(objective.beta_final))
 
 
-def current_beta(learner: Learner, config: TrainConfig) -> float:
-    """Return `scheduled_beta` of the step that the learner stands before."""
-    return scheduled_beta(config, position(learner, config))
+def scheduled_temperature(learning: LearningConfig, done: float) -> float:
+    """Return the sampling temperature of a step: linearly from `temperature` to `temperature_final`."""
+    return learning.temperature + done * (learning.final_temperature - learning.temperature)
 
 
-def current_temperature(learner: Learner, config: TrainConfig) -> float:
-    """Return `scheduled_temperature` of the step that the learner stands before."""
-    return scheduled_temperature(config, position(learner, config))
-
-
-def current_learning_rate(learner: Learner, config: TrainConfig) -> float:
-    """Return `scheduled_learning_rate` of the step that the learner stands before."""
-    return scheduled_learning_rate(config, learner.step, position(learner, config), learner.rollbacks)
+def scheduled_learning_rate(learning: LearningConfig, step: int, done: float) -> float:
+    """Return the learning rate of a step: linear warm-up, then a linear fall to `final_learning_rate`."""
+    warmup = min(1.0, (step + 1) / max(1, learning.warmup_steps))
+    return warmup * ((1 - done) * learning.learning_rate + done * learning.final_learning_rate)

@@ -7,25 +7,25 @@ is shaped; success, task return and everything that is measured are those of the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from turngym.agents.episode import Episode
-from turngym.agents.rollout import make_env
-from turngym.envs.shaping import PlainShaping, PotentialShaping, plain_term, potential_gains
-from turngym.trainers.config import ShapingConfig, TrainConfig
+from turngym.envs.shaping import plain_term, potential_gains
+from turngym.trainers.config import ShapingConfig
 
 
-def played_shaping(config: TrainConfig) -> ShapingConfig:
+def played_shaping(shaping: ShapingConfig) -> ShapingConfig:
     """Return the shaping of episodes as they are played: without the automatic one, which the objective alone sees."""
-    return replace(config.shaping, automatic_weight=0.0)
+    return replace(shaping, automatic_weight=0.0)
 
 
-def is_shaped(config: TrainConfig) -> bool:
+def is_shaped(shaping: ShapingConfig) -> bool:
     """Return whether a run shapes the rewards of its episodes at all."""
-    return played_shaping(config) != ShapingConfig()
+    return replace(played_shaping(shaping), potential="") != ShapingConfig()
 
 
 def plain_amounts(shaping: ShapingConfig) -> dict[str, float]:
@@ -60,12 +60,17 @@ def shaping_means(episodes: Sequence[Episode], shaping: ShapingConfig) -> dict[s
     return {"potential_shaping": potential, "plain_shaping": plain}
 
 
-def return_range(config: TrainConfig) -> tuple[float, float]:
-    """Return the bounds of the returns that a run learns from, shaping included: not the unit of the temperatures."""
-    env = make_env(config.env.id, config.env.kwargs)
-    if is_shaped(config):
-        shaping = config.shaping
-        env = PotentialShaping(env, weight=shaping.potential_weight)
-        env = PlainShaping(env, **plain_amounts(shaping))
-    low, high = env.get_wrapper_attr("reward_range")
-    return low, high
+def shaped_range(
+    played_range: tuple[float, float], shaping: ShapingConfig, turn_limit: int | None
+) -> tuple[float, float]:
+    """Return the bounds of a return with its shaping: the start's potential, in [0, 1], and the worst of every turn.
+
+    Args:
+        played_range: The bounds of a return as it is played.
+        shaping: The section of the configuration.
+        turn_limit: Most turns of an episode; without one, what is taken for turns has no bound.
+    """
+    low, high = played_range
+    worst = max(shaping.invalid_penalty, shaping.format_penalty) + shaping.step_cost
+    turns = math.inf if turn_limit is None else turn_limit
+    return low - shaping.potential_weight - (turns * worst if worst else 0.0), high

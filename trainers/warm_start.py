@@ -11,7 +11,8 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,12 +23,14 @@ from turngym.agents.language_model import LanguageModel, NonFiniteError
 from turngym.agents.rollout import Instance
 from turngym.agents.scoring import sampled_logprobs, token_batches
 from turngym.agents.scripted import DemonstrationAgent
-from turngym.trainers.config import TrainConfig, WarmStartConfig
+from turngym.trainers.config import WarmStartConfig
+from turngym.trainers.demonstrations import read_demonstrations
 from turngym.trainers.reporting.progress import Progress
-from turngym.trainers.rollouts import model_player, play
+from turngym.trainers.rollouts import Rollouts
+from turngym.trainers.seeds import Stream, generator
 
-WARM_START_STREAM = 2
-"""Keeps the seeds of this stage apart from those of the others."""
+MATRIX_FACTOR = 4.0
+"""By what the learning rate of Muon on the hidden matrices is above that of AdamW on embeddings and norms."""
 MICROBATCH_TOKENS = 4096
 
 
@@ -35,13 +38,17 @@ class WarmStartError(RuntimeError):
     """Cloning ended outside the success band; the message says what was reached and what to change."""
 
 
-def clone(model: LanguageModel, config: TrainConfig, progress: Progress) -> Iterator[dict[str, float]]:
+def clone(
+    model: LanguageModel, rollouts: Rollouts, config: WarmStartConfig, progress: Progress, *, seed: int
+) -> Iterator[dict[str, float]]:
     """Clone scripted play for a course, and do its part with mistakes over until the success lies in the band.
 
     Args:
         model: Trained in place.
-        config: The run; its seed determines the demonstrations.
+        rollouts: How demonstrations and validation are played.
+        config: How long, how fast, and into which band.
         progress: Told about every step, the course and its corrections.
+        seed: The run's; it determines the demonstrations.
 
     Yields:
         The numbers of the course and of each correction: the steps so far, its seconds, the mean loss of the last tenth
@@ -51,67 +58,106 @@ def clone(model: LanguageModel, config: TrainConfig, progress: Progress) -> Iter
         WarmStartError: The success is below the band after `warm_start.max_corrections`.
         NonFiniteError: The loss or a gradient is not finite.
     """
-    stage = config.warm_start
-    optimizers = cloning_optimizers(model.model, stage)
+    optimizers = cloning_optimizers(model.model, config)
     peaks = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
-    rng = np.random.default_rng([config.run.seed, WARM_START_STREAM])
+    show = demonstrator(model, rollouts, config, generator(seed, Stream.WARM_START))
 
     def teach(steps: range, mistake_rate: float) -> list[float]:
         """Take these steps of the course; return their losses."""
         losses = []
         for step in steps:
             for optimizer, peak in zip(optimizers, peaks, strict=True):
-                optimizer.param_groups[0]["lr"] = peak * (1.0 - step / stage.course_steps)
-            losses.append(cloning_step(model, optimizers, demonstrations(model, config, rng, mistake_rate)))
+                optimizer.param_groups[0]["lr"] = peak * (1.0 - step / config.course_steps)
+            losses.append(cloning_step(model, optimizers, show(mistake_rate)))
             progress.advance(loss=losses[-1])
         return losses
 
     started = time.perf_counter()
-    turning_point = min(math.ceil(stage.flawless_share * stage.course_steps), stage.course_steps - 1)
-    progress.phase("warm start", stage.course_steps)
+    turning_point = min(math.ceil(config.flawless_share * config.course_steps), config.course_steps - 1)
+    progress.phase("warm start", config.course_steps)
     teach(range(turning_point), 0.0)
     flawless = copy.deepcopy([trained.state_dict() for trained in (model.model, *optimizers)])
-    with_mistakes = range(turning_point, stage.course_steps)
-    rate, success = stage.mistake_rate, 0.0
-    for correction in range(stage.max_corrections + 1):
+    with_mistakes = range(turning_point, config.course_steps)
+    rate, success = config.mistake_rate, 0.0
+    corrections = 0 if config.demonstrations else config.max_corrections  # a file knows no mistake rate
+    for correction in range(corrections + 1):
         if correction:
             progress.phase(f"warm start, correction {correction}", len(with_mistakes))
             for trained, state in zip((model.model, *optimizers), copy.deepcopy(flawless), strict=True):
                 trained.load_state_dict(state)
         losses = teach(with_mistakes, rate)
-        success = validate(model, config, stage.check_episodes)
+        success = validate(model, rollouts, config.check_episodes)
         progress.advance(0, success=success)
-        yield {"step": stage.course_steps + correction * len(with_mistakes), "seconds": time.perf_counter() - started,
-               "loss": float(np.mean(losses[-max(1, stage.course_steps // 10):])), "mistake_rate": rate,
+        yield {"step": config.course_steps + correction * len(with_mistakes), "seconds": time.perf_counter() - started,
+               "loss": float(np.mean(losses[-max(1, config.course_steps // 10):])), "mistake_rate": rate,
                "success": success}  # fmt: skip
-        if stage.success_low <= success <= stage.success_high:
+        if config.success_low <= success <= config.success_high:
             return
-        rate, started = corrected(rate, success, stage), time.perf_counter()
-    if success < stage.success_low:
+        rate, started = corrected(rate, success, config), time.perf_counter()
+    if success < config.success_low:
         raise WarmStartError(
-            f"after a course of {stage.course_steps} cloning steps and {stage.max_corrections} corrections the sampled "
-            f"success is {success:.3f}, below {stage.success_low:g}; raise warm_start.course_steps or widen the model"
+            f"after a course of {config.course_steps} cloning steps and {corrections} corrections the sampled "
+            f"success is {success:.3f}, below {config.success_low:g}; raise warm_start.course_steps or widen the model"
         )
-    progress.note(f"the warm start overshot its band: success {success:.2f} > {stage.success_high:.2f}")
+    progress.note(f"the warm start overshot its band: success {success:.2f} > {config.success_high:.2f}")
 
 
-def corrected(rate: float, success: float, stage: WarmStartConfig) -> float:
+def corrected(rate: float, success: float, config: WarmStartConfig) -> float:
     """Return a mistake rate that brings the success nearer to the middle of the band.
 
     The success falls about with the square of the rate. A correction changes the rate by half of itself at most.
     """
-    middle = (stage.success_low + stage.success_high) / 2
+    middle = (config.success_low + config.success_high) / 2
     return min(1.0, rate * min(1.5, max(0.5, math.sqrt(success / middle))))
 
 
-def demonstrations(
-    model: LanguageModel, config: TrainConfig, rng: np.random.Generator, mistake_rate: float
+def demonstrator(
+    model: LanguageModel, rollouts: Rollouts, config: WarmStartConfig, rng: np.random.Generator
+) -> Callable[[float], list[Episode]]:
+    """Return a function from a mistake rate to a batch of demonstrations: those of a file, or scripted play.
+
+    Those of a file are drawn with replacement, and know no mistake rate.
+
+    Raises:
+        ValueError: The file cannot be read, or a demonstration is longer than the model's context.
+    """
+    if not config.demonstrations:
+        return lambda mistake_rate: scripted_play(model, rollouts, rng, config.batch_size, mistake_rate)
+    encoded = given_demonstrations(model, config.demonstrations)
+    return lambda _: [encoded[place] for place in rng.integers(len(encoded), size=config.batch_size)]
+
+
+def given_demonstrations(model: LanguageModel, path: str) -> list[Episode]:
+    """Return the demonstrations of a file as tokens.
+
+    Raises:
+        ValueError: The file cannot be read, or a demonstration is longer than the model's context.
+    """
+    encoded = [model.chat.encode_episode(episode) for episode in read_demonstrations(Path(path))]
+    check_lengths(encoded, model.context_length)
+    return encoded
+
+
+def scripted_play(
+    model: LanguageModel, rollouts: Rollouts, rng: np.random.Generator, count: int, mistake_rate: float
 ) -> list[Episode]:
     """Return a batch of scripted play on fresh training instances."""
-    indices = rng.integers(2**30, size=config.warm_start.batch_size).tolist()
+    indices = rng.integers(2**30, size=count).tolist()
     instances = [Instance(split="train", index=index, seed=index) for index in indices]
-    played = play(DemonstrationAgent(mistake_rate), instances, config, slots=1)
+    played = rollouts.play(DemonstrationAgent(mistake_rate), instances, slots=1)
     return [model.chat.encode_episode(episode) for episode in played]
+
+
+def check_lengths(encoded: Sequence[Episode], context_length: int) -> None:
+    """Refuse demonstrations that a model cannot hold.
+
+    Raises:
+        ValueError: One is longer than the context; the message says which length would do.
+    """
+    longest = max(len(episode.token_ids) for episode in encoded)
+    if longest > context_length:
+        raise ValueError(f"model.context_length {context_length} is shorter than the demonstrations, of which the "
+                         f"longest has {longest} tokens: raise it to at least {longest}")  # fmt: skip
 
 
 def cloning_optimizers(network: torch.nn.Module, config: WarmStartConfig) -> list[torch.optim.Optimizer]:
@@ -123,7 +169,7 @@ def cloning_optimizers(network: torch.nn.Module, config: WarmStartConfig) -> lis
     for parameter in network.parameters():
         (matrices if parameter.ndim == 2 and parameter not in tables else others).append(parameter)
     return [
-        torch.optim.Muon(matrices, lr=config.matrix_learning_rate, weight_decay=config.weight_decay),
+        torch.optim.Muon(matrices, lr=MATRIX_FACTOR * config.learning_rate, weight_decay=config.weight_decay),
         torch.optim.AdamW(others, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.95)),
     ]
 
@@ -142,15 +188,14 @@ def cloning_step(model: LanguageModel, optimizers: list[torch.optim.Optimizer], 
         total += float(loss.detach())
     grad_norm = float(torch.nn.utils.clip_grad_norm_(model.model.parameters(), 1.0))
     if not (math.isfinite(total) and math.isfinite(grad_norm)):
-        raise NonFiniteError(f"cloning: loss {total}, gradient norm {grad_norm}; lower warm_start.learning_rate and "
-                             "warm_start.matrix_learning_rate")  # fmt: skip
+        raise NonFiniteError(f"cloning: loss {total}, gradient norm {grad_norm}; lower warm_start.learning_rate")
     for optimizer in optimizers:
         optimizer.step()
         optimizer.zero_grad()
     return total
 
 
-def validate(model: LanguageModel, config: TrainConfig, episodes: int, *, temperature: float | None = None) -> float:
-    """Return the success rate on the first `episodes` validation instances, sampled as by `model_player`."""
-    played = play(model_player(model, config, temperature=temperature), instance_range("validation", episodes), config)
-    return score_episodes(played, 0.0).rate
+def validate(model: LanguageModel, rollouts: Rollouts, episodes: int, *, temperature: float | None = None) -> float:
+    """Return the success rate on the first `episodes` validation instances, sampled as by `Rollouts.agent`."""
+    agent = rollouts.agent(model, temperature=temperature)
+    return score_episodes(rollouts.play(agent, instance_range("validation", episodes)), 0.0).rate

@@ -7,7 +7,7 @@ has to name it:
     [project.entry-points."turngym.plugins"]
     my-games = "my_games.plugin"
 
-Nothing here loads more than the standard library.
+Beyond `import turngym`, nothing here loads more than the standard library.
 """
 
 from __future__ import annotations
@@ -15,17 +15,20 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 
+from turngym._errors import InputError
+
 GROUP = "turngym.plugins"
 """The group of entry points under which packages announce their modules."""
 
 
-class PluginError(Exception):
+class PluginError(InputError):
     """A module that was asked for cannot be used; the message is one sentence that says why."""
 
 
@@ -60,6 +63,16 @@ def load_plugins(modules: Iterable[str] = ()) -> list[str]:
         return []
     _loaded.announced = {_label(entry_point): _load(entry_point) for entry_point in entry_points(group=GROUP)}
     return [problem for problem in _loaded.announced.values() if problem]
+
+
+def require_plugins(modules: Iterable[str] = ()) -> None:
+    """Do what `load_plugins` does, for code that is called from Python: a broken announced module is a warning.
+
+    Raises:
+        PluginError: As of `load_plugins`.
+    """
+    for problem in load_plugins(modules):
+        warnings.warn(problem, stacklevel=3)
 
 
 def import_requested(name: str) -> ModuleType:

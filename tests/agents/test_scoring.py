@@ -69,7 +69,7 @@ def test_the_mask_is_the_spans(episodes: list[Episode]) -> None:
         # The id of a token is its place in the stream, so what the mask selects can be read off.
         assert batch.ids_BT[batch.sampled_BT].tolist() == list(chain.from_iterable(places))
         owners = [number for number, place in zip(numbers, places, strict=True) for _ in place]
-        assert list(zip(batch.row_N.tolist(), batch.turn_N.tolist(), strict=True)) == owners
+        assert list(zip(batch.episode_N.tolist(), batch.turn_N.tolist(), strict=True)) == owners
         assert batch.num_turns == max(len(one.turns) for one in members)
 
 

@@ -1,4 +1,4 @@
-"""The contest of objectives: what is run, what is kept, what is said of it."""
+"""The comparison of objectives: what is run, what is kept, what is said of it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,24 @@ from pathlib import Path
 import pytest
 
 from turngym.benchmarks import algorithm_tasks, algorithms, algorithms_report
-from turngym.benchmarks.algorithm_tasks import ABLATIONS, CONTESTANTS, LAKES, SHAPED, TASKS, Task, run_config
-from turngym.benchmarks.algorithms import Job, Row, append_rows, curve, do_all, read_rows, run_job, tuned_rate
-from turngym.benchmarks.algorithms_report import (
+from turngym.benchmarks.algorithm_tasks import ABLATIONS, COMPARED, LAKES, SHAPED, STAGE_ONE, TASKS, Task, run_config
+from turngym.benchmarks.algorithms import Job, curve, do_all, run_job, tuned_rate
+from turngym.benchmarks.algorithms_pictures import draw
+from turngym.benchmarks.algorithms_report import page, summary_table, task_table, tuning_table
+from turngym.benchmarks.algorithms_rows import (
+    COMPARISON,
+    RESULTS,
+    TUNING,
+    Row,
+    append_rows,
     interval,
-    page,
+    read_rows,
     share_of_optimum,
-    summary_table,
-    task_table,
-    tuning_table,
 )
-from turngym.trainers.config import ValueConfig
-from turngym.trainers.objectives import OBJECTIVES, chosen_objective
+from turngym.trainers.config import ALGORITHMS, KLRegularised, ShapingConfig, ValueConfig, with_overrides
+from turngym.trainers.objectives import OBJECTIVES
 
+ROOT = Path(__file__).parents[2]
 ROW = Row(task="FrozenLake", algorithm="rloo", seed=0, learning_rate=3e-4, episodes=512, success=0.5, tokens=100,
           stage_one_tokens=0, steps=2, seconds=1.5, curve="0.100 0.200")  # fmt: skip
 
@@ -31,19 +36,43 @@ def rows_of(algorithm: str, successes: list[float], **changes: object) -> list[R
 
 
 @pytest.mark.parametrize("task", list(TASKS))
-@pytest.mark.parametrize("name", [*CONTESTANTS, *ABLATIONS, *SHAPED])
+@pytest.mark.parametrize("name", [*COMPARED, *ABLATIONS, *SHAPED])
 def test_every_run_is_possible_and_only_the_objective_differs(task: str, name: str) -> None:
-    config = run_config(TASKS[task], algorithms.recipe(name), seed=3, learning_rate=1e-3, share=0.5)
-    assert chosen_objective(config).name == algorithms.recipe(name)["astarpo"]["objective"]
-    assert config.astarpo.max_tokens == TASKS[task].max_tokens // 2
-    plain = run_config(TASKS[task], CONTESTANTS["rloo"], seed=3, learning_rate=1e-3, share=0.5)
+    variant = algorithms.variant_of(name)
+    config = run_config(TASKS[task], variant, seed=3, learning_rate=1e-3, share=0.5)
+    assert config.objective.name == ALGORITHMS.get(variant.algorithm, (variant.algorithm, {}))[0]
+    assert config.learning.max_tokens == TASKS[task].max_tokens // 2
+    plain = run_config(TASKS[task], COMPARED["rloo"], seed=3, learning_rate=1e-3, share=0.5)
     for section in ("env", "model", "warm_start", "evaluation", "run"):
         assert getattr(config, section) == getattr(plain, section)
-    assert config.astarpo.batch_size == plain.astarpo.batch_size
+    assert config.learning.batch_size == plain.learning.batch_size
+    if isinstance(config.objective, KLRegularised):
+        assert (config.objective.beta, config.objective.beta_final) == (0.02, 0.005)
+
+
+@pytest.mark.parametrize("name", [*COMPARED, *ABLATIONS, *SHAPED])
+def test_those_that_read_stage_one_have_the_same(name: str) -> None:
+    variant = algorithms.variant_of(name)
+    config = run_config(TASKS["FrozenLake"], variant, seed=0, learning_rate=1e-3)
+    shared = replace(STAGE_ONE, **variant.overrides.get("values", {}))
+    assert config.values == (shared if config.needs_stage_one else ValueConfig(instances=STAGE_ONE.instances))
+
+
+def test_a_variant_changes_what_it_says_and_nothing_else() -> None:
+    plain = run_config(TASKS["FrozenLake"], COMPARED["astarpo_lambda"], seed=0, learning_rate=1e-3)
+    for variant in ABLATIONS.values():
+        config = run_config(TASKS["FrozenLake"], variant, seed=0, learning_rate=1e-3)
+        assert config == with_overrides(plain, variant.overrides)
+    for name in ("reinforce", "ppo"):
+        config = run_config(TASKS["FrozenLake"], SHAPED[f"{name} with automatic shaping"], seed=0, learning_rate=1e-3)
+        assert config.needs_stage_one and config.shaping == ShapingConfig(automatic_weight=1.0)
+        unshaped = run_config(TASKS["FrozenLake"], COMPARED[name], seed=0, learning_rate=1e-3)
+        assert config.objective == unshaped.objective
 
 
 def test_every_objective_takes_part() -> None:
-    assert {overrides["astarpo"]["objective"] for overrides in CONTESTANTS.values()} == set(OBJECTIVES)
+    compared = [run_config(TASKS["FrozenLake"], variant, seed=0, learning_rate=1e-3) for variant in COMPARED.values()]
+    assert {config.objective.name for config in compared} == set(OBJECTIVES)
 
 
 def test_rows_survive_the_file(tmp_path: Path) -> None:
@@ -89,11 +118,8 @@ def test_all_rates_are_shown_and_the_one_taken_stands_out() -> None:
 
 
 def test_curves_are_means_over_equal_parts_of_the_budget() -> None:
-    config = run_config(TASKS["FrozenLake"], CONTESTANTS["rloo"], seed=0, learning_rate=1e-3)
-    config = replace(config, astarpo=replace(config.astarpo, max_tokens=12 * 10))
     steps = [{"generated_tokens": tokens, "success": success} for tokens, success in [(5, 0.0), (9, 1.0), (40, 0.25)]]
-    assert list(curve(steps, config)) == [0.5, 0.5, 0.5] + [0.25] * 9
-    assert list(curve([{"generated_tokens": 8}, *steps], config)) == [0.5, 0.5, 0.5] + [0.25] * 9
+    assert list(curve(steps, 12 * 10)) == [0.5, 0.5, 0.5] + [0.25] * 9
 
 
 def test_intervals_are_students() -> None:
@@ -102,10 +128,10 @@ def test_intervals_are_students() -> None:
 
 
 def test_differences_are_paired_by_seed() -> None:
-    """Seeds may differ widely as long as the two contestants differ by the same on each."""
+    """Seeds may differ widely as long as the two algorithms differ by the same on each."""
     rows = [*rows_of("astarpo_lambda", [0.2, 0.5, 0.8]), *rows_of("rloo", [0.1, 0.4, 0.7]),
             *rows_of("base", [0.0, 0.3, 0.6]), *rows_of("optimum", [1.0, 1.0, 1.0])]  # fmt: skip
-    lines = task_table(rows, "FrozenLake", list(CONTESTANTS)).splitlines()
+    lines = task_table(rows, "FrozenLake", list(COMPARED)).splitlines()
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| astarpo_lambda", "| rloo"]
     assert "+0.200 ± 0.000 |  |" in lines[2] and "+0.100 ± 0.000 | +0.100 ± 0.000" in lines[3]
     assert share_of_optimum(rows, "FrozenLake", "rloo") == pytest.approx([0.1, 1 / 7, 0.25])
@@ -126,13 +152,13 @@ def test_the_summary_sets_astarpo_lambda_beside_the_best_of_the_others() -> None
 def test_parts_are_compared_on_the_seeds_they_were_tried_on() -> None:
     rows = [*rows_of("astarpo_lambda", [0.2, 0.9]), *rows_of("lambda 0", [0.1]), *rows_of("base", [0.0, 0.3]),
             *rows_of("ppo with potentials", [0.0, 0.6])]  # fmt: skip
-    contest, parts = page(rows, []).split("Its parts")
+    compared, parts = page(rows, []).split("Its parts")
     parts, told = parts.split("told of progress")
-    assert "| 2 | 0.550" in contest and "| 1 | 0.200 |" in parts and "+0.100" in parts
+    assert "| 2 | 0.550" in compared and "| 1 | 0.200 |" in parts and "+0.100" in parts
     assert "| ppo with potentials |" in told and "| 2 | 0.550" in told
 
 
-def test_a_contest_goes_on_where_it_stopped(
+def test_a_comparison_goes_on_where_it_stopped(
     small_lake: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(algorithm_tasks, "STAGE_ONE", ValueConfig(instances=8, samples=16, extra_samples=0))
@@ -152,11 +178,16 @@ def test_a_contest_goes_on_where_it_stopped(
     assert "astarpo_lambda" in (tmp_path / "page.md").read_text() and capsys.readouterr().out
 
 
+def test_the_committed_page_is_what_the_committed_rows_say() -> None:
+    rows, tuning = (read_rows(ROOT / path) for path in (COMPARISON, TUNING))
+    assert page(rows, tuning) == (ROOT / RESULTS / "algorithms.md").read_text(encoding="utf-8")
+
+
 def test_pictures_are_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     rows = [*rows_of("astarpo_lambda", [0.2, 0.5]), *rows_of("rloo", [0.1, 0.4]), *rows_of("base", [0.0, 0.3]),
             *rows_of("optimum", [1.0, 1.0])]  # fmt: skip
-    algorithms_report.draw(rows, tmp_path)
+    draw(rows, tmp_path)
     for name in ("algorithms_slip.png", "algorithms_curves.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from turngym.benchmarks import algorithms
-from turngym.benchmarks.gradient_noise import main, measure
+from turngym.benchmarks.algorithms_rows import RESULTS
+from turngym.benchmarks.gradient_noise import main, measure, page
 
 
 def variance(return_E: Tensor, score_EP: Tensor, baseline: float) -> float:
@@ -42,6 +43,11 @@ def test_the_best_baseline_has_the_least_variance() -> None:
 def test_episodes_that_all_end_alike_are_refused(solved: bool) -> None:
     with pytest.raises(ValueError, match=r"of 3 episodes [03] were solved: play more"):
         measure(torch.zeros(3), torch.full((3,), solved), [torch.ones(2)] * 3)
+
+
+def test_the_committed_page_begins_as_the_code_writes_it() -> None:
+    committed = Path(__file__).parents[2] / RESULTS / "gradient_noise.md"
+    assert committed.read_text(encoding="utf-8").startswith(page({}))
 
 
 @pytest.mark.usefixtures("small_lake")

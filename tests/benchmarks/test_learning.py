@@ -22,8 +22,8 @@ def score(successes: int) -> dict[str, Any]:
 def write_run(folder: Path, successes: list[int], optimum: float | None = 0.8, kwargs: str = "") -> Path:
     folder.mkdir()
     (folder / "config.toml").write_text(f'[env]\nid = "turngym/FrozenLake-v0"\n{kwargs}\n')
-    scores = {player: score(count) for player, count in zip(learning.PLAYERS, successes, strict=True)}
-    seconds = {"warm_start": 10.0, "values": 2.0, "astarpo": 20.0, "test": 1.0}
+    scores = {agent: score(count) for agent, count in zip(learning.AGENTS, successes, strict=True)}
+    seconds = {"warm_start": 10.0, "values": 2.0, "learning": 20.0, "test": 1.0}
     (folder / "result.json").write_text(json.dumps({"optimum": optimum, **scores, "seconds": seconds}))
     return folder
 

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from turngym.benchmarks import optimism
-from turngym.benchmarks.optimism import HORIZON, Lake, main, outcome
+from turngym.benchmarks.algorithms_rows import RESULTS
+from turngym.benchmarks.optimism import HEAD, HORIZON, Lake, main, outcome
+from turngym.envs import make_env, text_env
 from turngym.envs.frozen_lake import FrozenLakeEnv
 from turngym.trainers.baselines.states import State, StateValues
 
@@ -14,12 +17,14 @@ LAKES = [Lake(0.2, "train", index) for index in range(4)]
 
 
 def test_the_success_of_the_oracle_and_of_the_random_walker_are_those_of_the_environment() -> None:
-    env = FrozenLakeEnv(success_rate=0.8)
-    for index, lake in enumerate(LAKES):
-        env.reset(options={"split": "train", "index": index})
-        oracle_HSA = np.eye(4)[lake.reference_HSA.argmax(-1)]
-        assert lake.success(oracle_HSA) == pytest.approx(env.optimal_success())
-        assert lake.success(np.full_like(lake.reference_HSA, 0.25)) == pytest.approx(env.random_success())
+    with closing(make_env("turngym/FrozenLake-v0", {"success_rate": 0.8})) as env:
+        game = text_env(env)
+        assert isinstance(game, FrozenLakeEnv)
+        for index, lake in enumerate(LAKES):
+            env.reset(options={"split": "train", "index": index})
+            oracle_HSA = np.eye(4)[lake.reference_HSA.argmax(-1)]
+            assert lake.success(oracle_HSA) == pytest.approx(game.optimal_success())
+            assert lake.success(np.full_like(lake.reference_HSA, 0.25)) == pytest.approx(game.random_success())
 
 
 def test_the_reference_earns_what_it_should() -> None:
@@ -57,6 +62,11 @@ def test_the_page_has_a_row_for_each_lake(tmp_path: Path) -> None:
     rows = [line.split(" | ") for line in page.read_text().splitlines()[-3:]]
     assert [cells[0] for cells in rows] == ["| FrozenLake", "| FrozenLakeWindy", "| FrozenLakeSlippery"]
     assert all(cells[1] == "96" and len(cells) == len(optimism.COLUMNS) for cells in rows)
+
+
+def test_the_committed_page_begins_as_the_code_writes_it() -> None:
+    committed = Path(__file__).parents[2] / RESULTS / "optimism.md"
+    assert committed.read_text(encoding="utf-8").startswith(f"{HEAD}\n| {' | '.join(optimism.COLUMNS)} |\n")
 
 
 def test_every_lake_is_played() -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
-import gymnasium as gym
 import pytest
 import torch
 
 from turngym.agents.evaluation import instance_range
 from turngym.agents.language_model import LanguageModel, LanguageModelAgent
-from turngym.agents.rollout import collect_episodes, text_env
+from turngym.agents.rollout import collect_episodes
 from turngym.agents.scripted import OracleAgent, RandomAgent
 from turngym.benchmarks import night_watch, throughput
 from turngym.benchmarks.throughput import Measurement, Options, RereadingAgent
-from turngym.envs.testing import check_text_env
+from turngym.envs import check_text_env, make_env, text_env
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +75,8 @@ def test_the_table_is_against_batched_generate() -> None:
 
 
 def test_the_game_keeps_the_contract() -> None:
-    check_text_env(gym.make(night_watch.ENV_ID))
+    with closing(make_env(night_watch.ENV_ID)) as env:
+        check_text_env(env)
 
 
 def test_the_oracle_closes_every_door_and_others_do_not() -> None:
@@ -86,8 +87,8 @@ def test_the_oracle_closes_every_door_and_others_do_not() -> None:
         assert all(turn.observation.count("open") == 1 for turn in episode.turns)
     for episode in collect_episodes(RandomAgent(), night_watch.ENV_ID, instances):
         assert not episode.success and 0 <= episode.task_return < 0.8
-    env = text_env(gym.make(night_watch.ENV_ID))
-    assert env.instructions.startswith("In each of 10 rounds one door stands open.")
+    with closing(make_env(night_watch.ENV_ID)) as env:
+        assert text_env(env).instructions.startswith("In each of 10 rounds one door stands open.")
 
 
 def test_histories_are_as_long_as_they_are_said_to_be(model: LanguageModel) -> None:

@@ -11,7 +11,7 @@ from tests.envs.five_hooks import FiveHooksEnv
 
 from turngym.agents.rollout import make_env
 from turngym.cli import doctor, main
-from turngym.cli.errors import UsageError
+from turngym.trainers.config import ConfigError
 
 
 def test_a_healthy_installation(capsys: pytest.CaptureFixture[str]) -> None:
@@ -25,7 +25,7 @@ def test_a_fault_is_named_and_the_others_are_still_checked(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(name: str) -> None:
-        raise UsageError("preset x: there is no section 'y'")
+        raise ConfigError("preset x: there is no section 'y'")
 
     monkeypatch.setattr(doctor, "load_preset", broken)
     monkeypatch.setattr(doctor, "env_ids", lambda: 1 / 0)
@@ -43,7 +43,9 @@ def test_a_missing_package_comes_with_the_command_that_installs_it(monkeypatch: 
     monkeypatch.setattr("turngym.cli.doctor.metadata.version", absent)
     with pytest.raises(doctor.Broken, match="numpy is missing: pip install"):
         doctor.core_versions()
-    assert "torch absent (turngym[train])" in doctor.optional_versions()
+    absent_ones = doctor.optional_versions()
+    for name, extra in (("torch", "train"), ("flask", "webshop"), ("tensorboard", "tensorboard"), ("wandb", "wandb")):
+        assert f"{name} absent (turngym[{extra}])" in absent_ones
     assert doctor.tiny_model().startswith("not checked")
 
 

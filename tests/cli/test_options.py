@@ -51,6 +51,12 @@ def test_every_kind_of_value() -> None:
     assert options.config.curriculum.levels == [{"size": 2}, {}]
 
 
+def test_what_is_off_is_none() -> None:
+    options = read("x", "--learning.max-tokens", "None", "--values.prior-strength", "0")
+    assert options.config.learning.max_tokens is None and options.config.values.prior_strength == 0.0
+    assert read("x", "--learning.max-tokens", "9").config.learning.max_tokens == 9
+
+
 def test_underscores_and_equals_signs_are_fine() -> None:
     options = read("x", "--how_many=2", "--warm_start.max_corrections=7", "--warm-start.enabled", "False")
     assert options.how_many == 2 and options.config.warm_start.max_corrections == 7
@@ -78,8 +84,15 @@ def test_values_come_from_the_default() -> None:
             """--curriculum.levels takes a JSON list of objects such as '[{"size": 3}]', not '[1]'""",
         ),
         (["x", "--warm-start.enabled", "maybe"], "--warm-start.enabled takes true or false, not 'maybe'"),
-        (["x", "--astarpo.beta"], "--astarpo.beta needs a value: a number"),
-        (["x", "--astarpo.beta", "--fast"], "--astarpo.beta needs a value: a number"),
+        (["x", "--learning.learning-rate"], "--learning.learning-rate needs a value: a number"),
+        (["x", "--learning.learning-rate", "--fast"], "--learning.learning-rate needs a value: a number"),
+        (["x", "--learning.max-tokens", "many"], "--learning.max-tokens takes a whole number, not 'many'"),
+        (["x", "--learning.max-tokens", "0"], "learning.max_tokens must be at least 1, got 0"),
+        (["x", "--values.max-samples", "2"], "values.max_samples must be at least values.samples, 4, got 2"),
+        (
+            ["x", "--learning.batch-size", "3", "--objective.group-size", "2"],
+            "learning.batch_size must be a multiple of objective.group_size, 2, got 3",
+        ),
         (["x", "y"], "try has no use for 'y'; see turngym try --help"),
         (["--fast"], "try needs WHAT; see turngym try --help"),
         ([], "try needs WHAT; see turngym try --help"),
@@ -105,7 +118,7 @@ def test_any_words_give_options_or_one_sentence(words: list[str]) -> None:
 
 def test_every_setting_of_a_run_has_a_flag() -> None:
     names = {flag.name for flag in flags_of(Options)}
-    assert {"--how-many", "--fast", "--astarpo.learning-rate", "--run.seed", "--warm-start.enabled"} <= names
+    assert {"--how-many", "--fast", "--learning.learning-rate", "--run.seed", "--warm-start.enabled"} <= names
     assert not {"--what", "--config", "--no-fast"} & names
 
 

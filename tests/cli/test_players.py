@@ -11,10 +11,10 @@ from turngym.agents.language_model import LanguageModel, LanguageModelAgent
 from turngym.agents.registry import AGENTS
 from turngym.agents.small_model import build_decoder, train_tokenizer
 from turngym.cli import main
-from turngym.cli.config import write_toml
 from turngym.cli.errors import UsageError
-from turngym.cli.players import Decoding, find_player, import_trained, model_folder
-from turngym.trainers.config import EnvConfig, ModelConfig, TrainConfig
+from turngym.cli.models import import_trained
+from turngym.cli.players import Decoding, find_player
+from turngym.trainers.config import EnvConfig, ModelConfig, TrainConfig, write_toml
 
 
 @pytest.fixture(scope="module")
@@ -80,11 +80,6 @@ def test_a_damaged_checkpoint_is_one_sentence(broken: str, tmp_path: Path) -> No
     (tmp_path / "config.json").write_text(broken)
     with pytest.raises(UsageError, match="cannot be loaded"):
         find_player(str(tmp_path)).make(Decoding())
-
-
-def test_a_folder_must_exist(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="there is no folder"):
-        model_folder(tmp_path / "absent")
 
 
 def test_only_foreign_packages_are_called_missing() -> None:

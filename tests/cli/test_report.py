@@ -13,19 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from turngym._errors import InputError
 from turngym.agents.evaluation import Score, wilson_interval
-from turngym.cli.errors import UsageError
-from turngym.cli.report import (
-    COLUMNS,
-    Curve,
-    alarm_line,
-    read_curve,
-    result_rows,
-    score_table,
-    table_cells,
-    write_page,
-    write_report,
-)
+from turngym.cli.report import Curve, alarm_line, read_curve, score_table, write_page, write_report
+from turngym.trainers.reporting.tables import COLUMNS, result_rows, table_cells
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -50,8 +41,8 @@ def metrics() -> list[str]:
         json.dumps({"phase": "warm_start", "step": 100, "success": 0.3}),
         json.dumps({"phase": "values", "step": 1}),
     ]
-    lines += [json.dumps({"phase": "astarpo", "step": step, "success": step / 40}) for step in range(1, 31)]
-    return [*lines, '{"phase": "astarpo", "st']
+    lines += [json.dumps({"phase": "learning", "step": step, "success": step / 40}) for step in range(1, 31)]
+    return [*lines, '{"phase": "learning", "st']
 
 
 def test_the_rows_stand_in_order_from_floor_to_optimum() -> None:
@@ -80,7 +71,7 @@ def test_the_table_shows_every_cell(width: int) -> None:
 
 @pytest.mark.parametrize("broken", [{"random": {"rate": 1}}, {"random": [3]}])
 def test_a_damaged_result_is_refused(broken: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="cannot be shown"):
+    with pytest.raises(InputError, match="cannot be shown"):
         result_rows(broken)
 
 
@@ -99,7 +90,7 @@ def test_smoothing_stays_within_what_it_smooths(success: list[float], width: int
 
 def test_steps_that_a_rollback_undid_are_not_drawn() -> None:
     played = [(1, 0.1), (2, 0.2), (3, 0.0), (4, 0.0), (3, 0.3), (4, 0.4)]
-    curve = read_curve(json.dumps({"phase": "astarpo", "step": step, "success": rate}) for step, rate in played)
+    curve = read_curve(json.dumps({"phase": "learning", "step": step, "success": rate}) for step, rate in played)
     assert (curve.steps, curve.success) == ([1, 2, 3, 4], [0.1, 0.2, 0.3, 0.4])
 
 

@@ -49,15 +49,15 @@ def test_a_file_gets_one_line_per_phase_and_never_a_flood(clock: Clock) -> None:
             clock.now = float(second)
             progress.advance(loss=1 / (second + 1), success=0.25)
         progress.note("overshot [red] its band")
-        progress.phase("astarpo", 1000)
+        progress.phase("learning", 1000)
         for minute in range(1000):
             clock.now = 60.0 * (2 + minute)
             progress.advance()
         progress.phase("values", 10)
         progress.advance(10)
     lines = written(console).splitlines()
-    long_phase = [line for line in lines if line.startswith("astarpo")]
-    assert 20 < len(long_phase) < 60 and long_phase[-1].startswith("astarpo: 1000/1000")
+    long_phase = [line for line in lines if line.startswith("learning")]
+    assert 20 < len(long_phase) < 60 and long_phase[-1].startswith("learning: 1000/1000")
     assert [line for line in lines if line not in long_phase] == [
         "warm start: 31, success 0.250, loss 0.0323",
         "warm start: 61, success 0.250, loss 0.0164",
@@ -71,18 +71,18 @@ def test_a_file_gets_one_line_per_phase_and_never_a_flood(clock: Clock) -> None:
 def test_an_exception_ends_the_phase_without_calling_it_finished(clock: Clock) -> None:
     console = plain()
     with suppress(KeyboardInterrupt), TerminalProgress(console, clock) as progress:
-        progress.phase("astarpo", 100)
+        progress.phase("learning", 100)
         progress.advance(7, success=0.5)
         raise KeyboardInterrupt
-    assert written(console) == "astarpo (stopped): 7/100, success 0.500, 0 s\n"
+    assert written(console) == "learning (stopped): 7/100, success 0.500, 0 s\n"
 
 
 def test_a_terminal_gets_a_bar_and_the_same_lines(clock: Clock) -> None:
     console = Console(file=io.StringIO(), width=100, force_terminal=True, highlight=False, markup=False)
     with TerminalProgress(console, clock) as progress:
-        progress.phase("astarpo", 4)
+        progress.phase("learning", 4)
         progress.advance(4, success=0.75)
-    assert "━" in written(console) and "astarpo: 4/4, success 0.750, 0 s" in written(console)
+    assert "━" in written(console) and "learning: 4/4, success 0.750, 0 s" in written(console)
 
 
 def test_both_listeners_keep_the_protocol(clock: Clock) -> None:

@@ -14,12 +14,12 @@ from turngym.agents.evaluation import instance_range
 from turngym.agents.rollout import collect_episodes
 from turngym.agents.scripted import RandomAgent
 from turngym.cli import main
-from turngym.cli.config import CONFIG_FILE, read_config, write_toml
 from turngym.cli.values import STORE_FILE
-from turngym.trainers.config import EnvConfig, ShapingConfig, TrainConfig
+from turngym.trainers.config import EnvConfig, ShapingConfig, TrainConfig, write_toml
 from turngym.trainers.references import store_name
 from turngym.trainers.reporting.metrics import Metrics
-from turngym.trainers.rollouts import play
+from turngym.trainers.rollouts import Rollouts
+from turngym.trainers.run_folder import CONFIG_FILE, run_config
 from turngym.trainers.stage_one.store import ValueStore
 from turngym.trainers.stage_one.store_rows import REFERENCE
 
@@ -62,10 +62,10 @@ def test_a_game_of_skill(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 def test_a_store_of_shaped_returns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = made_run(tmp_path, size=2, max_episode_steps=4, samples=0)
-    config = replace(read_config(folder / CONFIG_FILE), shaping=ShapingConfig(step_cost=0.5))
+    config = replace(run_config(folder), shaping=ShapingConfig(step_cost=0.5))
     (folder / CONFIG_FILE).write_text(write_toml(config), encoding="utf-8")
     with ValueStore(folder / STORE_FILE, FINGERPRINT) as store:
-        store.add(play(RandomAgent(), instance_range("train", 20), config, shaped=True))
+        store.add(Rollouts.of(config).play(RandomAgent(), instance_range("train", 20), shaped=True))
     assert main(["values", str(folder)]) == 0
     out = capsys.readouterr().out
     assert table_row(out, "mean shaped return")[1] < 0, "returns below the range of the game itself"
@@ -79,8 +79,8 @@ def test_the_return_of_the_task_is_told_apart_from_the_shaped_one(
     folder = made_run(tmp_path, size=2, samples=0)
 
     def said(shaping: ShapingConfig, paid: float) -> str:
-        config = read_config(folder / CONFIG_FILE)
-        config = replace(config, shaping=shaping, astarpo=replace(config.astarpo, reset_every=10))
+        config = run_config(folder)
+        config = replace(config, shaping=shaping, learning=replace(config.learning, reset_every=10))
         (folder / CONFIG_FILE).write_text(write_toml(config), encoding="utf-8")
         for number, wins in ((1, 2), (2, 3)):
             (folder / store_name(number)).unlink(missing_ok=True)
@@ -93,7 +93,7 @@ def test_the_return_of_the_task_is_told_apart_from_the_shaped_one(
         return capsys.readouterr().out
 
     (folder / "checkpoints" / "step-000010").mkdir(parents=True)
-    Metrics(folder / "metrics.jsonl").add("astarpo", {"step": 10, "beta": 1.0})
+    Metrics(folder / "metrics.jsonl").add("learning", {"step": 10, "beta": 1.0})
     out = said(ShapingConfig(step_cost=0.25), 0.25)
     assert "success 0.500, mean task return 0.500, mean shaped return 0.250. The prior" in out
     assert "\n[shaping] adds to the rewards" in out
@@ -159,8 +159,8 @@ def test_the_rounds_of_a_run_are_shown_with_their_composed_value(
 ) -> None:
     """Each as often won as the optimum of the round before, at temperatures that make the odds 1/4, 1/2 and 7/8."""
     folder = made_run(tmp_path, size=2, samples=0)
-    config = read_config(folder / CONFIG_FILE)
-    config = replace(config, astarpo=replace(config.astarpo, reset_every=10),
+    config = run_config(folder)
+    config = replace(config, learning=replace(config.learning, reset_every=10),
                      values=replace(config.values, prior_strength=0.0))  # fmt: skip
     (folder / CONFIG_FILE).write_text(write_toml(config), encoding="utf-8")
 
@@ -182,7 +182,7 @@ def test_the_rounds_of_a_run_are_shown_with_their_composed_value(
     assert out.startswith(before) and "Rounds" not in out and "metrics.jsonl does not tell" in out
     metrics = Metrics(folder / "metrics.jsonl")
     for step, beta in ((9, 5.0), (10, 1 / np.log(3)), (11, 4.0), (20, 1 / np.log(7))):
-        metrics.add("astarpo", {"step": step, "beta": beta})
+        metrics.add("learning", {"step": step, "beta": beta})
     out = said()
     # log E_ref exp(R / b) is log 6/4 with odds 1/4 at exp(1 / b) = 3, log 8/2 with odds 1/2 at 7.
     first = [1 / np.log(3), np.log(6 / 4) / np.log(3)]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from gymnasium.envs.toy_text import frozen_lake
+from tests.envs.lake_families import family_success
 
 from turngym.envs.frozen_lake import gymnasium_lake
-from turngym.envs.frozen_lake_values import Dynamics, family_success, random_values, solve
+from turngym.envs.frozen_lake_values import Dynamics, random_values, solve
 from turngym.envs.splits import SPLITS
 
 BAY = ("SFFH", "FHFF", "FFFG", "FFFF")
@@ -105,10 +106,3 @@ def test_splits_are_equally_hard() -> None:
     by_split = [family_success("turngym/FrozenLakeSlippery-v0", split, 800) for split in SPLITS]
     assert [success.optimal for success in by_split] == pytest.approx([0.5] * 3, abs=0.025)
     assert [success.random for success in by_split] == pytest.approx([0.215] * 3, abs=0.025)
-
-
-def test_family_success_refuses_what_it_cannot_compute() -> None:
-    with pytest.raises(ValueError, match="at least 2 instances"):
-        family_success("turngym/FrozenLake-v0", instances=1)
-    with pytest.raises(ValueError, match="give it an action budget"):
-        family_success({"action_budget": None, "max_episode_steps": -1}, instances=2)

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tests.trainers.objectives.steps import step_params
 from torch import Tensor
 
 from turngym.envs.frozen_lake import gymnasium_lake
-from turngym.trainers.objectives.registry import Samples, Settings, find_objective
+from turngym.trainers.objectives.registry import TrainingBatch, find_objective
 from turngym.trainers.stage_one.store_rows import REFERENCE, StoredTurn
 
 Floats = NDArray[np.float64]
@@ -77,14 +78,14 @@ class Trajectories:
             reward_BH=self.reward_BH[chosen_B], played_BH=self.played_BH[chosen_B],
         )  # fmt: skip
 
-    def samples(self, logp_HSA: Tensor, reference_HSA: Floats, value_TS: Floats) -> Samples:
+    def samples(self, logp_HSA: Tensor, reference_HSA: Floats, value_TS: Floats) -> TrainingBatch:
         """Return the trajectories as an objective sees them, one token per action."""
         turns, states = self.turns[self.played_BH], self.states_BT[:, :-1][self.played_BH]
         actions = self.actions_BH[self.played_BH]
-        return Samples(
+        return TrainingBatch(
             logp_N=logp_HSA[turns, states, actions],
             ref_logp_N=torch.from_numpy(np.log(reference_HSA[turns, states, actions])),
-            row_N=torch.from_numpy(np.nonzero(self.played_BH)[0]),
+            episode_N=torch.from_numpy(np.nonzero(self.played_BH)[0]),
             turn_N=torch.from_numpy(turns),
             reward_BK=torch.from_numpy(self.reward_BH),
             value_BK=torch.from_numpy(self.visited(value_TS)[:, :-1]),
@@ -314,6 +315,6 @@ def expected_step(
     """
     paths, logits_HSA = mdp.trajectories(), logits_of(policy_HSA)
     samples = paths.samples(logits_HSA.log_softmax(-1), mdp.reference_HSA, value_TS)
-    loss_B = find_objective(name).loss(samples, Settings(beta=mdp.beta, turn_lambda=turn_lambda))
+    loss_B = find_objective(name).loss(samples, step_params(name, beta=mdp.beta, turn_lambda=turn_lambda))
     loss = torch.from_numpy(paths.odds(behavior_HSA)) @ loss_B
     return loss.item(), torch.autograd.grad(loss, logits_HSA)[0].numpy()

@@ -8,23 +8,26 @@ Shapes: B prompts, N samples of one prompt, T tokens of a completion.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tests.trainers.objectives.steps import step_params
 from torch import Tensor
 
 from turngym.agents.episode import Episode, Turn
 from turngym.agents.language_model import LanguageModel
-from turngym.trainers.baselines.instances import ValueTracker
-from turngym.trainers.config import AstarpoConfig, EnvConfig, ModelConfig, TrainConfig
+from turngym.trainers.base_model import load_or_build
+from turngym.trainers.baselines.baseline import InstanceBaseline
+from turngym.trainers.batches import make_batch
+from turngym.trainers.config import EnvConfig, LearningConfig, ModelConfig, TrainConfig
 from turngym.trainers.learner import Learner
-from turngym.trainers.loop import update
-from turngym.trainers.objectives import Settings, find_objective
-from turngym.trainers.run import load_or_build
+from turngym.trainers.objectives import find_objective
+from turngym.trainers.schedules import Moment
 from turngym.trainers.stage_one.instance_values import estimate_values
+from turngym.trainers.stage_one.stage import StageOneResult
 
 # TRL reads an attribute that the next transformers will have under another name.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is deprecated and will be removed in v6:FutureWarning")
@@ -34,8 +37,8 @@ SAMPLES = 8
 PROMPTS = ["left", "up and right", "SFFF\nFHFH\nFFFH\nHFFG", "down", "the goal is to the right of the start", "G"]
 CONFIG = TrainConfig(
     env=EnvConfig(kwargs={"size": 3}),
-    model=ModelConfig(hidden_size=32, layers=2, heads=2, feedforward_size=64, context_length=128),
-    astarpo=AstarpoConfig(learning_rate=0.0, final_learning_rate=0.0, max_grad_norm=1e9),
+    model=ModelConfig(hidden_size=32, layers=2, heads=2, context_length=128),
+    learning=LearningConfig(learning_rate=0.0, final_learning_rate=0.0, max_grad_norm=1e9),
 )
 
 
@@ -78,7 +81,7 @@ def play_with_trl(folder: Path, *, pad_is_eos: bool) -> Theirs:
         processing_class=tokenizer,
     )  # fmt: skip
     # An untrained model hardly ever stops; with this some of its completions end, and the others are cut off.
-    trainer.generation_config.sequence_bias = [[[tokenizer.eos_token_id], 1.0]]
+    trainer.generation_config.sequence_bias = [[[tokenizer.eos_token_id], 2.5]]
     for parameter in trainer.model.parameters():
         parameter.data += 0.02 * torch.randn(parameter.shape)
     batch = trainer._prepare_inputs([{"prompt": prompt} for prompt in PROMPTS])
@@ -121,12 +124,15 @@ def test_the_loss_and_its_gradient_are_those_of_trl(tmp_path: Path, pad_is_eos: 
 
     estimates = estimate_values(theirs.returns, BETA_VALUE, 0.0, (0.0, 1.0))
     assert estimates.values == pytest.approx(theirs.batch["v_star"].tolist(), abs=1e-6)
-    learner = Learner(policy=policy, reference=reference, optimizer=torch.optim.SGD(policy.model.parameters(), lr=0.0),
-                      tracker=ValueTracker(estimates, {}), pool=[])  # fmt: skip
+    baseline = InstanceBaseline(StageOneResult(pool=[], estimates=estimates), easier=0, middle=0.5, follows=False)
+    learner = Learner(policy, find_objective("astarpo"), CONFIG.learning, seed=0)
+    learner.optimizer = torch.optim.SGD(policy.model.parameters(), lr=0.0)
     episodes = as_episodes(theirs)
-    settings = Settings(beta=BETA, baseline="vstar")
-    numbers, log_ratio_BK = update(learner, find_objective("astarpo"), episodes, CONFIG, settings)
-    assert numbers["loss"] == pytest.approx(theirs.loss.item() / (2 * BETA), rel=1e-5)
+    batch = make_batch(episodes, policy)
+    batch = replace(batch, value_BK=baseline.values(batch, episodes))
+    moment = Moment(step=0, beta=BETA, temperature=1.0, learning_rate=0.0)
+    taken = learner.train_step(batch, episodes, reference, step_params("astarpo", beta=BETA), moment)
+    assert taken.numbers["loss"] == pytest.approx(theirs.loss.item() / (2 * BETA), rel=1e-5)
     torch.testing.assert_close(gradient(policy.model), expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
 
     # The batch has all there is to get wrong: completions that ended and that were cut off, rewards and values of
@@ -134,4 +140,4 @@ def test_the_loss_and_its_gradient_are_those_of_trl(tmp_path: Path, pad_is_eos: 
     said_B = [episode.num_sampled for episode in episodes]
     assert sorted(said_B)[2] < 12 == max(said_B)
     assert len(set(estimates.values)) > 2 and len(set(theirs.batch["rewards"].tolist())) == 2
-    assert BETA * max(abs(sum(log_ratio_K)) for log_ratio_K in log_ratio_BK) > 0.02
+    assert BETA * max(abs(sum(log_ratio_K)) for log_ratio_K in taken.log_ratio_BK) > 0.02

@@ -6,21 +6,23 @@ import numpy as np
 import pytest
 import torch
 from tests.exactness.soft_mdp import Floats, SoftMDP, frozen_lake, logits_of
+from tests.trainers.objectives.steps import step_params
 
-from turngym.trainers.objectives.registry import Settings, find_objective
+from turngym.trainers.objectives.registry import find_objective
 
 
 def learn(turn_lambda: float, value_TS: Floats, lake: SoftMDP, *, steps: int = 150, episodes: int = 256) -> float:
     """Learn on policy from sampled episodes with Adam, and return the exact J of the policy in units of V*."""
     rng, logits_HSA = np.random.default_rng(0), logits_of(lake.reference_HSA)
     optimizer = torch.optim.Adam([logits_HSA], lr=0.1)
-    settings, loss = Settings(beta=lake.beta, turn_lambda=turn_lambda), find_objective("astarpo_turn").loss
+    numbers = step_params("astarpo_turn", beta=lake.beta, turn_lambda=turn_lambda)
+    loss = find_objective("astarpo_turn").loss
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = 0.1 * (1 - step / steps)
         logp_HSA = logits_HSA.log_softmax(-1)
         paths = lake.play(logp_HSA.detach().exp().numpy(), episodes, rng)
         optimizer.zero_grad()
-        loss(paths.samples(logp_HSA, lake.reference_HSA, value_TS), settings).mean().backward()
+        loss(paths.samples(logp_HSA, lake.reference_HSA, value_TS), numbers).mean().backward()
         optimizer.step()
     return lake.objective(logits_HSA.detach().softmax(-1).numpy()) / lake.optimum().value_TS[0, 0]
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 from tests.exactness.soft_mdp import Floats, SoftMDP, expected_step, logits_of, random_mdp, random_policy
+from tests.trainers.objectives.steps import step_params
 
 from turngym.trainers.objectives.astarpo import astarpo_turn
-from turngym.trainers.objectives.registry import Settings
 
 OBJECTIVES = ["astarpo", "astarpo_turn"]
 LAMBDAS = [0.0, 0.5, 1.0]
@@ -79,7 +79,8 @@ def test_at_the_optimum_of_a_deterministic_process_every_turn_has_no_residual(se
 
     def losses(value_TS: Floats) -> Floats:
         samples = mdp.trajectories().samples(logits_of(best.policy_HSA), mdp.reference_HSA, value_TS)
-        return np.asarray(astarpo_turn(samples, Settings(beta=mdp.beta, turn_lambda=decay)).detach().numpy())
+        step = step_params("astarpo_turn", beta=mdp.beta, turn_lambda=decay)
+        return np.asarray(astarpo_turn(samples, step).detach().numpy())
 
     # A sum of squares over the turns of each trajectory.
     assert losses(best.value_TS).max() < 1e-28

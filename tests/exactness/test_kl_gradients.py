@@ -7,25 +7,27 @@ KL; and that of `exp(-d) - 1 + d`, whose mean is the KL too, is the gradient of 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from tests.exactness.soft_mdp import Floats, expected_step, logits_of, random_mdp, random_policy
+from tests.trainers.objectives.steps import step_params
 from torch import Tensor
 
 from turngym.trainers.objectives.clipped import kl_penalty
 from turngym.trainers.objectives.imitation import squared_log_ratio
-from turngym.trainers.objectives.registry import Samples, Settings
+from turngym.trainers.objectives.registry import StepParams, TrainingBatch
 
 MDP = random_mdp(turns=1)
 POLICY_HSA = random_policy(MDP)
-Term = Callable[[Samples, Settings], Tensor]
+Term = Callable[[TrainingBatch, StepParams[Any]], Tensor]
 
 
-def log_ratio(samples: Samples, settings: Settings) -> Tensor:
+def log_ratio(samples: TrainingBatch, step: StepParams[Any]) -> Tensor:
     """Return d, which looks like a KL term and is none."""
-    return settings.kl_weight * (samples.logp_N - samples.ref_logp_N)
+    return step.config.kl_coef * (samples.logp_N - samples.ref_logp_N)
 
 
 def kl_gradient(forward: bool) -> Floats:
@@ -41,7 +43,7 @@ def term_gradient(term: Term) -> Floats:
     """Return the expected gradient of a term in the loss over the policy's own episodes."""
     paths, logits_HSA = MDP.trajectories(), logits_of(POLICY_HSA)
     samples = paths.samples(logits_HSA.log_softmax(-1), MDP.reference_HSA, np.zeros((2, 3)))
-    cost_B = samples.per_episode(term(samples, Settings(beta=MDP.beta, kl_weight=1.0)))
+    cost_B = samples.per_episode(term(samples, step_params("grpo", beta=MDP.beta, kl_coef=1.0)))
     expected = torch.from_numpy(paths.odds(POLICY_HSA)) @ cost_B
     return np.asarray(torch.autograd.grad(expected, logits_HSA)[0].numpy())
 

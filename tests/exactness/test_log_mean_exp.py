@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.exactness.estimators import binary_value, jackknife_value
 
 from turngym.trainers.stage_one.estimators import (
-    binary_value,
     grouped_log_mean_exp,
-    jackknife_value,
     leave_one_out_log_mean_exp,
     log_mean_exp,
     shrunk_value,

@@ -1,7 +1,7 @@
 """The loss and the gradient of a real optimizer step, in float64, against NumPy and against finite differences.
 
-Episodes are played by a tiny model; turn rewards are drawn, so that every turn has one. The step is `astarpo.update`
-itself, with an optimizer that keeps the gradient and moves nothing.
+Episodes are played by a tiny model; turn rewards are drawn, so that every turn has one. The step is
+`Learner.train_step` itself, with an optimizer that keeps the gradient and moves nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from tests.trainers.objectives.steps import step_params
 from torch import Tensor
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
@@ -22,14 +23,15 @@ from turngym.agents.episode import Episode
 from turngym.agents.language_model import LanguageModel, LanguageModelAgent
 from turngym.agents.rollout import Instance, collect_episodes
 from turngym.agents.scoring import sampled_logprobs, token_batches
-from turngym.trainers.baselines.instances import ValueTracker
-from turngym.trainers.batches import as_samples, values_before_turns
-from turngym.trainers.config import AstarpoConfig, EnvConfig, ModelConfig, TrainConfig
-from turngym.trainers.learner import Learner
-from turngym.trainers.loop import update
-from turngym.trainers.objectives import Settings, find_objective
-from turngym.trainers.run import load_or_build
+from turngym.trainers.base_model import load_or_build
+from turngym.trainers.baselines.baseline import InstanceBaseline
+from turngym.trainers.batches import make_batch
+from turngym.trainers.config import EnvConfig, LearningConfig, ModelConfig, TrainConfig
+from turngym.trainers.learner import Learner, TrainStep
+from turngym.trainers.objectives import find_objective
+from turngym.trainers.schedules import Moment
 from turngym.trainers.stage_one.instance_values import estimate_values
+from turngym.trainers.stage_one.stage import StageOneResult
 
 Floats = NDArray[np.float64]
 OBJECTIVES = ["astarpo", "astarpo_turn"]
@@ -38,8 +40,8 @@ CASES = [("astarpo", 1.0), ("astarpo_turn", 1.0), ("astarpo_turn", 0.9), ("astar
 BETA, TEMPERATURE = 0.05, 0.8
 CONFIG = TrainConfig(
     env=EnvConfig(kwargs={"size": 3}),
-    model=ModelConfig(hidden_size=32, layers=2, heads=2, feedforward_size=64, context_length=512, max_reply_tokens=4),
-    astarpo=AstarpoConfig(temperature=TEMPERATURE, max_grad_norm=1e9),
+    model=ModelConfig(hidden_size=32, layers=2, heads=2, context_length=512, max_reply_tokens=4),
+    learning=LearningConfig(temperature=TEMPERATURE, max_grad_norm=1e9),
 )
 
 
@@ -95,10 +97,11 @@ def episodes(reference: LanguageModel) -> list[Episode]:
     return played
 
 
-def values_of(episodes: list[Episode]) -> ValueTracker:
+def values_of(episodes: list[Episode]) -> InstanceBaseline:
     rng = np.random.default_rng(4)
     returns = {episode.index: list(rng.uniform(0, 1, 2)) for episode in episodes}
-    return ValueTracker(estimate_values(returns, 0.5, 1.0, (0.0, 1.0)), {})
+    result = StageOneResult(pool=[], estimates=estimate_values(returns, 0.5, 1.0, (0.0, 1.0)))
+    return InstanceBaseline(result, easier=0, middle=0.5, follows=True)
 
 
 def step(
@@ -106,17 +109,19 @@ def step(
     reference: LanguageModel,
     episodes: list[Episode],
     name: str,
-    config: TrainConfig = CONFIG,
-    tracker: ValueTracker | None = None,
+    config: LearningConfig = CONFIG.learning,
+    baseline: InstanceBaseline | None = None,
     turn_lambda: float = 1.0,
-) -> tuple[float, Tensor, dict[str, Any], list[list[float]]]:
-    """Take a step; return its loss, its gradient, its numbers, and the log-ratio of every turn."""
-    optimizer = KeepGradient(list(policy.model.parameters()))
-    tracker = tracker or values_of(episodes)
-    learner = Learner(policy=policy, reference=reference, optimizer=optimizer, tracker=tracker, pool=[])
-    settings = Settings(beta=BETA, turn_lambda=turn_lambda)
-    numbers, log_ratio_BK = update(learner, find_objective(name), episodes, config, settings)
-    return numbers["loss"], optimizer.gradient, numbers, log_ratio_BK
+) -> tuple[float, Tensor, TrainStep]:
+    """Take a step; return its loss, its gradient, and what it leaves."""
+    learner = Learner(policy, find_objective(name), config, seed=0)
+    optimizer = learner.optimizer = KeepGradient([*learner.parameters()])
+    batch = make_batch(episodes, policy)
+    batch = replace(batch, value_BK=(baseline or values_of(episodes)).values(batch, episodes))
+    numbers = step_params(name, beta=BETA, turn_lambda=turn_lambda)
+    moment = Moment(step=0, beta=BETA, temperature=TEMPERATURE, learning_rate=0.0)
+    taken = learner.train_step(batch, episodes, reference, numbers, moment)
+    return taken.numbers["loss"], optimizer.gradient, taken
 
 
 def numpy_log_ratios(policy: LanguageModel, reference: LanguageModel, episode: Episode) -> list[float]:
@@ -153,18 +158,18 @@ def numpy_residuals(
 def test_the_loss_equals_numpy(
     policy: LanguageModel, reference: LanguageModel, episodes: list[Episode], name: str, turn_lambda: float
 ) -> None:
-    tracker = values_of(episodes)
+    baseline = values_of(episodes)
     expected, ratios = 0.0, []
     for episode in episodes:
         log_ratios = numpy_log_ratios(policy, reference, episode)
-        residuals = numpy_residuals(name, turn_lambda, log_ratios, episode, tracker.value(episode.index))
+        residuals = numpy_residuals(name, turn_lambda, log_ratios, episode, baseline.value(episode.index))
         squares = residuals[0] ** 2 if name == "astarpo" else sum(residual**2 for residual in residuals)
         expected += squares / (2 * BETA) / len(episodes)
         ratios.append(sum(log_ratios))
-    loss, _, numbers, log_ratio_BK = step(policy, reference, episodes, name, turn_lambda=turn_lambda)
+    loss, _, taken = step(policy, reference, episodes, name, turn_lambda=turn_lambda)
     assert loss == pytest.approx(expected, rel=1e-12)
-    assert [sum(log_ratio_K) for log_ratio_K in log_ratio_BK] == pytest.approx(ratios, rel=0, abs=1e-12)
-    assert numbers["kl"] == pytest.approx(np.mean(ratios), abs=1e-12)
+    assert [sum(log_ratio_K) for log_ratio_K in taken.log_ratio_BK] == pytest.approx(ratios, rel=0, abs=1e-12)
+    assert float(taken.log_ratio_B.mean()) == pytest.approx(np.mean(ratios), abs=1e-12)
     assert max(map(abs, ratios)) > 0.1
 
 
@@ -173,13 +178,13 @@ def test_the_gradient_equals_finite_differences(
     policy: LanguageModel, reference: LanguageModel, episodes: list[Episode], name: str, turn_lambda: float
 ) -> None:
     """Along random directions; the residuals of the per-turn form are held fixed, as its definition says."""
-    _, gradient, _, _ = step(policy, reference, episodes, name, turn_lambda=turn_lambda)
-    tracker = values_of(episodes)
+    _, gradient, _ = step(policy, reference, episodes, name, turn_lambda=turn_lambda)
+    baseline = values_of(episodes)
 
     def ratios() -> list[list[float]]:
         return [numpy_log_ratios(policy, reference, episode) for episode in episodes]
 
-    held = [numpy_residuals(name, turn_lambda, ratio, episode, tracker.value(episode.index))
+    held = [numpy_residuals(name, turn_lambda, ratio, episode, baseline.value(episode.index))
             for ratio, episode in zip(ratios(), episodes, strict=True)]  # fmt: skip
 
     def loss() -> float:
@@ -207,11 +212,11 @@ def test_at_the_first_step_the_log_ratio_is_zero_and_the_gradient_is_that_of_the
 ) -> None:
     policy = LanguageModel(copy.deepcopy(reference.model), reference.tokenizer)
     policy.model.requires_grad_(True)
-    tracker = values_of(episodes)
-    advantage_B = np.array([episode.total_reward - tracker.value(episode.index) for episode in episodes])
-    loss, gradient, numbers, log_ratio_BK = step(policy, reference, episodes, "astarpo")
-    assert not any(map(any, log_ratio_BK))
-    assert numbers["kl"] == 0.0
+    baseline = values_of(episodes)
+    advantage_B = np.array([episode.total_reward - baseline.value(episode.index) for episode in episodes])
+    loss, gradient, taken = step(policy, reference, episodes, "astarpo")
+    assert not any(map(any, taken.log_ratio_BK))
+    assert not taken.log_ratio_B.any()
     assert loss == pytest.approx((advantage_B**2).mean() / (2 * BETA), rel=1e-14)
     expected = torch.zeros_like(gradient)
     for episode, advantage in zip(episodes, advantage_B, strict=True):
@@ -259,22 +264,23 @@ def test_the_residuals_of_the_turns_telescope(
     policy: LanguageModel, reference: LanguageModel, episodes: list[Episode]
 ) -> None:
     """G_0 is the residual of the whole trajectory, and G_t - G_{t+1} is the soft Bellman residual of turn t."""
-    tracker = values_of(episodes)
+    baseline = values_of(episodes)
     for batch in token_batches(episodes, 10**6, torch.device("cpu")):
         logp_N = sampled_logprobs(policy, batch, TEMPERATURE).detach().requires_grad_()
         with torch.no_grad():
             ref_logp_N = sampled_logprobs(reference, batch, TEMPERATURE)
-        samples = as_samples([episodes[i] for i in batch.members], policy)
-        value_BK = values_before_turns(samples, tracker, "tracker")
+        samples = make_batch([episodes[i] for i in batch.members], policy)
+        value_BK = baseline.values(samples, [episodes[i] for i in batch.members])
         samples = replace(samples, logp_N=logp_N, ref_logp_N=ref_logp_N, value_BK=value_BK)
-        (g_N,) = torch.autograd.grad(find_objective("astarpo_turn").loss(samples, Settings(beta=BETA)).sum(), logp_N)
-        (whole_N,) = torch.autograd.grad(find_objective("astarpo").loss(samples, Settings(beta=BETA)).sum(), logp_N)
+        losses = {name: find_objective(name).loss(samples, step_params(name, beta=BETA)).sum() for name in OBJECTIVES}
+        (g_N,) = torch.autograd.grad(losses["astarpo_turn"], logp_N)
+        (whole_N,) = torch.autograd.grad(losses["astarpo"], logp_N)
         torch.testing.assert_close(g_N[batch.turn_N == 0], whole_N[batch.turn_N == 0], rtol=0, atol=1e-12)
         for row, member in enumerate(batch.members):
             ratios = numpy_log_ratios(policy, reference, episodes[member])
-            own = batch.row_N == row
+            own = batch.episode_N == row
             g_K = [float(g_N[own & (batch.turn_N == k)][0]) for k in range(len(ratios))]
-            value = tracker.value(episodes[member].index)
+            value = baseline.value(episodes[member].index)
             for k, turn in enumerate(episodes[member].turns):
                 after = 0.0 if k + 1 == len(ratios) else value - turn.reward
                 following = 0.0 if k + 1 == len(ratios) else g_K[k + 1]
@@ -316,17 +322,17 @@ def test_micro_batches_do_not_change_the_step(
         model.model.to(dtype)
     results = []
     for tokens in (1, 700, 10**6):
-        config = replace(CONFIG, astarpo=replace(CONFIG.astarpo, tokens_per_microbatch=tokens))
+        config = replace(CONFIG.learning, tokens_per_microbatch=tokens)
         results.append(step(policy, frozen, episodes, name, config))
     precision = torch.finfo(dtype).eps
-    (loss, gradient, _, ratios), *others = results
+    (loss, gradient, taken), *others = results
     scale = gradient.abs().max()
-    for other_loss, other_gradient, _, other_ratios in others:
+    for other_loss, other_gradient, other in others:
         residual = (other_gradient - gradient).abs() / scale
         assert float(residual.max()) < 100 * precision
         assert float(residual.mean()) < 2 * precision
         assert other_loss == pytest.approx(loss, rel=100 * precision)
-        for other_K, ratio_K in zip(other_ratios, ratios, strict=True):
+        for other_K, ratio_K in zip(other.log_ratio_BK, taken.log_ratio_BK, strict=True):
             assert other_K == pytest.approx(ratio_K, rel=0, abs=1000 * precision)
 
 
@@ -336,21 +342,20 @@ def test_an_episode_weighs_the_same_alone_as_in_company(
 ) -> None:
     """Sums over tokens and a constant normaliser: no episode is scaled by its length, its batch or its micro-batch."""
     assert len({episode.num_sampled for episode in episodes}) > 1
-    tracker = values_of(episodes)
-    alone = [step(policy, reference, [episode], name, tracker=tracker) for episode in episodes]
-    together = step(policy, reference, episodes, name, tracker=tracker)
+    baseline = values_of(episodes)
+    alone = [step(policy, reference, [episode], name, baseline=baseline) for episode in episodes]
+    together = step(policy, reference, episodes, name, baseline=baseline)
     assert together[0] == pytest.approx(np.mean([one[0] for one in alone]), rel=1e-12)
     mean = torch.stack([one[1] for one in alone]).mean(0)
     torch.testing.assert_close(together[1], mean, rtol=0, atol=1e-12)
 
 
-def test_the_step_reads_the_tracker_and_leaves_it_alone(
+def test_a_step_leaves_the_values_that_it_reads_alone(
     policy: LanguageModel, reference: LanguageModel, episodes: list[Episode]
 ) -> None:
-    tracker = values_of(episodes)
-    optimizer = KeepGradient(list(policy.model.parameters()))
-    learner = Learner(policy=policy, reference=reference, optimizer=optimizer, tracker=tracker, pool=[])
-    before = tracker.state_dict()
-    numbers, _ = update(learner, find_objective("astarpo"), episodes, CONFIG, Settings(beta=BETA))
-    assert tracker.state_dict() == before
-    assert numbers["value"] == pytest.approx(np.mean([tracker.value(episode.index) for episode in episodes]))
+    baseline = values_of(episodes)
+    before = baseline.state_dict()
+    _, _, taken = step(policy, reference, episodes, "astarpo", baseline=baseline)
+    assert baseline.state_dict() == before
+    assert taken.batch is not None
+    assert taken.batch.value_BK[:, 0].tolist() == pytest.approx([baseline.value(one.index) for one in episodes])

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 from tests.exactness.soft_mdp import Floats, SoftMDP, expected_step, random_mdp, random_policy
+from tests.trainers.objectives.steps import step_params
 
 from turngym.envs.shaping import potential_gains
-from turngym.trainers.objectives import Samples, Settings
+from turngym.trainers.objectives import TrainingBatch
 from turngym.trainers.objectives.clipped import gigpo_advantages
 from turngym.trainers.objectives.ppo import bilevel_gae, turn_gae
 
@@ -99,10 +100,10 @@ def test_advantages_over_turns_are_those_of_the_game_for_a_discount_of_one_alone
     spans = [(0, 2), (2, 4), (4, 6)]
 
     def change(discount: float) -> float:
-        settings = Settings(beta=0.1, gae_lambda=gae_lambda, turn_discount=discount)
-        plain, _ = level(spans, rewards, values, settings)
+        step = step_params("ppo", gae_level="bilevel", gae_lambda=gae_lambda, turn_gamma=discount)
+        plain, _ = level(spans, rewards, values, step)
         shaped, _ = level(spans, np.add(rewards, potential_gains(phi)).tolist(),
-                          (np.array(values) - np.repeat(phi, 2)).tolist(), settings)  # fmt: skip
+                          (np.array(values) - np.repeat(phi, 2)).tolist(), step)  # fmt: skip
         return float(np.abs(np.subtract(shaped, plain)).max())
 
     assert change(1.0) < 1e-12
@@ -115,11 +116,11 @@ def test_gigpo_compares_turns_as_in_the_game_for_a_discount_of_one_alone() -> No
     gains_BK = torch.tensor([potential_gains(phi_K) for phi_K in POTENTIALS], dtype=torch.float64)
 
     def advantages(reward_BK: torch.Tensor, discount: float) -> torch.Tensor:
-        samples = Samples(
-            logp_N=torch.zeros(6), row_N=torch.arange(6) // 3, turn_N=torch.arange(6) % 3, reward_BK=reward_BK,
+        samples = TrainingBatch(
+            logp_N=torch.zeros(6), episode_N=torch.arange(6) // 3, turn_N=torch.arange(6) % 3, reward_BK=reward_BK,
             group_B=torch.zeros(2), state_BK=torch.tensor([[0, 1, 2], [0, 1, 3]]),
         )  # fmt: skip
-        return gigpo_advantages(samples, Settings(beta=0.1, state_discount=discount))
+        return gigpo_advantages(samples, step_params("gigpo", gamma=discount))
 
     plain_N, shaped_N = advantages(reward_BK, 1.0), advantages(reward_BK + gains_BK, 1.0)
     torch.testing.assert_close(shaped_N, plain_N, rtol=0, atol=1e-12)

@@ -15,10 +15,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from tests.exactness.soft_mdp import Floats, SoftMDP, expected_step, logits_of, random_policy
+from tests.trainers.objectives.steps import step_params
 
 from turngym.envs.frozen_lake import FrozenLakeEnv
 from turngym.envs.shaping import PlainShaping, PotentialShaping
-from turngym.trainers.objectives.registry import Settings, find_objective
+from turngym.trainers.objectives.registry import find_objective
 
 TURNS, BETA, WEIGHT = 3, 0.3, 0.8
 REPLIES = ("right", "down", "jump")
@@ -144,8 +145,8 @@ def test_no_loss_of_any_trajectory_changes_when_values_fall_by_the_potential(
 
     def losses(mdp: SoftMDP, value_TS: Floats) -> Floats:
         samples = mdp.trajectories().samples(logits_of(policy_HSA).log_softmax(-1), mdp.reference_HSA, value_TS)
-        settings = Settings(beta=BETA, turn_lambda=turn_lambda)
-        return np.asarray(find_objective(name).loss(samples, settings).detach().numpy())
+        step = step_params(name, beta=BETA, turn_lambda=turn_lambda)
+        return np.asarray(find_objective(name).loss(samples, step).detach().numpy())
 
     plain_B = losses(game.mdp, value_TS)
     np.testing.assert_allclose(losses(shaped.mdp, value_TS - charge_TS), plain_B, rtol=0, atol=1e-12)

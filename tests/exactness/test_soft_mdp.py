@@ -8,10 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tests.exactness.estimators import binary_value
 from tests.exactness.soft_mdp import Floats, frozen_lake, logits_of, random_mdp, random_policy
+from tests.trainers.objectives.steps import step_params
 
-from turngym.trainers.objectives.registry import Settings, find_objective
-from turngym.trainers.stage_one.estimators import binary_value
+from turngym.trainers.objectives import imitation
+from turngym.trainers.objectives.registry import find_objective
 from turngym.trainers.stage_one.instance_values import ValueEstimates, composed_beta, composed_values
 
 SEEDS = [(0, False), (1, False), (2, True)]
@@ -138,9 +140,10 @@ def test_imitation_weighted_by_returns_becomes_the_entropic_policy(deterministic
     assert gap < 1e-12 if deterministic else gap > 0.01
 
 
-def test_the_imitation_objective_has_that_fixed_point() -> None:
+def test_the_imitation_objective_has_that_fixed_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(imitation, "LARGEST_EXPONENT", 99.0)
     mdp = random_mdp(terminal=True)
-    paths, settings = mdp.trajectories(), Settings(beta=mdp.beta, beta_value=mdp.beta, weight_limit=99.0, kl_weight=0.0)
+    paths, step = mdp.trajectories(), step_params("awr", beta=mdp.beta, beta_value=mdp.beta, kl_coef=0.0)
     awr, odds_B = find_objective("awr"), torch.from_numpy(paths.odds(mdp.reference_HSA))
     weights = awr.advantages
     assert weights is not None
@@ -148,8 +151,8 @@ def test_the_imitation_objective_has_that_fixed_point() -> None:
     def steepest(policy_HSA: Floats) -> float:
         logits_HSA = logits_of(policy_HSA)
         samples = paths.samples(logits_HSA.log_softmax(-1), mdp.reference_HSA, np.zeros((4, 3)))
-        samples = replace(samples, advantage_N=weights(samples, settings).detach())
-        return float(torch.autograd.grad(odds_B @ awr.loss(samples, settings), logits_HSA)[0].abs().max())
+        samples = replace(samples, advantage_N=weights(samples, step).detach())
+        return float(torch.autograd.grad(odds_B @ awr.loss(samples, step), logits_HSA)[0].abs().max())
 
     assert steepest(mdp.entropic().policy_HSA) < 1e-13
     assert steepest(mdp.optimum().policy_HSA) > 0.01

@@ -19,7 +19,7 @@ import torch
 from tests.exactness.soft_mdp import Floats, SoftMDP, Trajectories, random_mdp, random_policy
 from torch import Tensor
 
-from turngym.trainers.objectives.groups import group_scores, lead_over_others, sums_to_go
+from turngym.trainers.objectives.groups import group_scores, leave_one_out_advantage, sums_to_go
 
 Compare = Callable[[Tensor, Tensor], Tensor]
 """From numbers and their groups to numbers, as in `groups`."""
@@ -107,7 +107,7 @@ def test_means_of_turns_are_harmless_only_where_every_episode_reaches_every_turn
     for terminal in (False, True):
         mdp = random_mdp(seed, terminal=terminal)
         policy_HSA = random_policy(mdp, seed)
-        found_HSA = compared_gradient(mdp, policy_HSA, lead_over_others)
+        found_HSA = compared_gradient(mdp, policy_HSA, leave_one_out_advantage)
         _, off = agreement(found_HSA, exact_gradient(mdp, policy_HSA))
         assert off > 0.25 if terminal else off < 1e-12
 
@@ -130,5 +130,5 @@ def test_normalised_turn_rewards_prefer_to_stop_where_going_on_earns_more(policy
     found_HSA = compared_gradient(mdp, policy_HSA, group_scores)
     assert found_HSA[0, 0, 1] == pytest.approx(-spread / np.sqrt(2), rel=1e-4)
     # The lead over the others makes the same mistake: the second 0.5 is compared with itself or with nothing.
-    led_HSA = compared_gradient(mdp, policy_HSA, lead_over_others)
+    led_HSA = compared_gradient(mdp, policy_HSA, leave_one_out_advantage)
     assert led_HSA[0, 0, 1] == pytest.approx(-0.1 * spread, rel=1e-12)

@@ -16,28 +16,28 @@ from typing import Any
 
 import torch
 
-from turngym.trainers.algorithms import ALGORITHMS, with_algorithm
 from turngym.trainers.config import (
-    AstarpoConfig,
     EnvConfig,
     EvaluationConfig,
+    LearningConfig,
     ModelConfig,
     RunConfig,
     TrainConfig,
     ValueConfig,
     WarmStartConfig,
+    algorithm_names,
+    with_algorithm,
 )
-from turngym.trainers.objectives import OBJECTIVES
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import SilentProgress
 from turngym.trainers.run import train
 
 CONFIG = TrainConfig(
     env=EnvConfig(id="turngym/FrozenLakeWindy-v0", kwargs={"size": 3}),
-    model=ModelConfig(hidden_size=32, layers=2, heads=2, feedforward_size=96, context_length=512, max_reply_tokens=4),
+    model=ModelConfig(hidden_size=32, layers=2, heads=2, context_length=512, max_reply_tokens=4),
     warm_start=WarmStartConfig(success_low=0.0, success_high=1.0, batch_size=16, course_steps=60, check_episodes=50),
     values=ValueConfig(instances=32, samples=4, extra_samples=32),
-    astarpo=AstarpoConfig(steps=6, batch_size=16, fresh_share=0.5, warmup_steps=2),
+    learning=LearningConfig(steps=6, batch_size=16, fresh_share=0.5, warmup_steps=2),
     evaluation=EvaluationConfig(episodes=4),
     run=RunConfig(threads=1, rollout_slots=16),
 )
@@ -46,11 +46,6 @@ STEP = ("loss", "grad_norm", "kl", "value", "success")
 """What is kept of a step; `kl` and `value` are absent where an objective has none."""
 STAGE_ONE = ("episodes", "success", "value", "prior_strength", "bracket_width")
 """What is kept of a block of stage 1."""
-
-
-def algorithms() -> list[str]:
-    """Return the names of all algorithms."""
-    return [*OBJECTIVES, *ALGORITHMS]
 
 
 def record(folder: Path, names: list[str]) -> dict[str, Any]:
@@ -62,12 +57,12 @@ def record(folder: Path, names: list[str]) -> dict[str, Any]:
     """
     torch.set_num_threads(1)
     short = replace(CONFIG, warm_start=replace(CONFIG.warm_start, course_steps=10))
-    short = replace(short, astarpo=replace(short.astarpo, steps=1))
+    short = replace(short, learning=replace(short.learning, steps=1))
     lines = run(short, folder / "warm-start")
     numbers: dict[str, Any] = {"warm_start": kept(lines, "warm_start", ("loss", "success"))}
     numbers["warm_start"]["weights"] = weights(folder / "warm-start" / "base")
     base = folder / "base-run"
-    run(replace(CONFIG, astarpo=replace(CONFIG.astarpo, steps=1)), base)
+    run(replace(CONFIG, learning=replace(CONFIG.learning, steps=1)), base)
     for name in names:
         own = folder / name
         own.mkdir()
@@ -75,7 +70,7 @@ def record(folder: Path, names: list[str]) -> dict[str, Any]:
         lines = run(with_algorithm(CONFIG, name), own)
         if name == "astarpo":
             numbers["stage_one"] = kept(lines, "values", STAGE_ONE)
-        numbers[name] = kept(lines, "astarpo", STEP)
+        numbers[name] = kept(lines, "learning", STEP)
         numbers[name]["weights"] = weights(own / "checkpoints" / "step-000006" / "policy")
     return numbers
 
@@ -100,5 +95,5 @@ def weights(policy: Path) -> str:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch:
-        recorded = record(Path(scratch), algorithms())
+        recorded = record(Path(scratch), algorithm_names())
     Path(sys.argv[1]).write_text(json.dumps(recorded, indent=1) + "\n", encoding="utf-8")

@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.golden.recorder import algorithms, record
+from tests.golden.recorder import record
+
+from turngym.trainers.config import algorithm_names
 
 GOLDEN: dict[str, Any] = json.loads(Path(__file__).with_name("golden.json").read_text(encoding="utf-8"))
-PARTS = ["warm_start", "stage_one", *algorithms()]
+PARTS = ["warm_start", "stage_one", *algorithm_names()]
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return record(tmp_path_factory.mktemp("golden"), algorithms())
+    return record(tmp_path_factory.mktemp("golden"), algorithm_names())
 
 
 def test_no_algorithm_is_missing() -> None:

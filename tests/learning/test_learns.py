@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,37 +9,36 @@ import numpy as np
 import pytest
 
 from turngym.agents.episode import Episode
-from turngym.trainers import loop
+from turngym.trainers.base_model import prepare_base
 from turngym.trainers.config import (
     AstarpoConfig,
     EnvConfig,
+    LearningConfig,
     ModelConfig,
     RunConfig,
     TrainConfig,
     ValueConfig,
     WarmStartConfig,
 )
-from turngym.trainers.learner import Learner
-from turngym.trainers.loop import learn
+from turngym.trainers.loop import Loop
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import SilentProgress
-from turngym.trainers.rollouts import play
-from turngym.trainers.run import prepare_base, prepare_learner
+from turngym.trainers.rollouts import Rollouts
+from turngym.trainers.run import TrainingRun
 from turngym.trainers.warm_start import validate
 
 CONFIG = TrainConfig(
     env=EnvConfig(kwargs={"size": 3}),
-    model=ModelConfig(hidden_size=32, layers=2, heads=2, feedforward_size=64, context_length=512, max_reply_tokens=4),
+    model=ModelConfig(hidden_size=32, layers=2, heads=2, context_length=512, max_reply_tokens=4),
     warm_start=WarmStartConfig(
         batch_size=16, learning_rate=5e-3, course_steps=120, check_episodes=100, mistake_rate=0.7
     ),
     values=ValueConfig(instances=128, samples=2, extra_samples=64),
-    astarpo=AstarpoConfig(
+    objective=AstarpoConfig(beta=0.02, beta_final=0.02),
+    learning=LearningConfig(
         steps=60,
         batch_size=32,
         fresh_share=0.5,
-        beta=0.02,
-        beta_final=0.02,
         learning_rate=2e-3,
         final_learning_rate=4e-4,
         warmup_steps=5,
@@ -52,25 +50,28 @@ MARGIN = 0.08
 """More than twice the standard error of a success rate near one half over the validation episodes, 0.025."""
 
 
-def start(folder: Path) -> Learner:
+def start(folder: Path) -> Loop:
     metrics = Metrics(folder / "metrics.jsonl")
     base = prepare_base(CONFIG, folder, metrics, SilentProgress())
-    return prepare_learner(base, CONFIG, folder, metrics, SilentProgress())
+    return TrainingRun(base, CONFIG, folder, metrics, SilentProgress()).loop
 
 
-def gain(folder: Path) -> float:
+def gain(folder: Path, monkeypatch: pytest.MonkeyPatch, *, shuffled: bool) -> float:
     """Return by how much learning raises the sampled success on held-out lakes."""
-    learner = start(folder)
-    before = validate(learner.reference, CONFIG, EPISODES)
-    learn(learner, CONFIG, on_step=lambda numbers, episodes: None, failure_file=folder / "failed.jsonl")
-    return validate(learner.policy, CONFIG, EPISODES) - before
+    loop = start(folder)
+    before = validate(loop.references.current, loop.rollouts, EPISODES)
+    with monkeypatch.context() as patch:
+        if shuffled:
+            shuffle_rewards(patch)
+        loop.run_round(lambda numbers, episodes: None, folder / "failed.jsonl")
+    return validate(loop.learner.policy, loop.rollouts, EPISODES) - before
 
 
-def with_shuffled_rewards() -> Callable[..., list[Episode]]:
+def shuffle_rewards(patch: pytest.MonkeyPatch) -> None:
     """Give every episode of a batch the return of another: the same rewards, which say nothing about play."""
-    rng = np.random.default_rng(0)
+    rng, play = np.random.default_rng(0), Rollouts.play
 
-    def collect_and_shuffle(*arguments: Any, **settings: Any) -> list[Episode]:
+    def play_and_shuffle(*arguments: Any, **settings: Any) -> list[Episode]:
         episodes = play(*arguments, **settings)
         returns = rng.permutation([episode.total_reward for episode in episodes])
         for episode, total in zip(episodes, returns, strict=True):
@@ -79,12 +80,9 @@ def with_shuffled_rewards() -> Callable[..., list[Episode]]:
             episode.turns[-1].reward = float(total)
         return episodes
 
-    return collect_and_shuffle
+    patch.setattr(Rollouts, "play", play_and_shuffle)
 
 
 def test_success_rises_with_rewards_and_only_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    learned = gain(tmp_path)
-    monkeypatch.setattr(loop, "play", with_shuffled_rewards())
-    shuffled = gain(tmp_path)
-    assert learned >= MARGIN
-    assert shuffled < MARGIN / 2
+    assert gain(tmp_path, monkeypatch, shuffled=False) >= MARGIN
+    assert gain(tmp_path, monkeypatch, shuffled=True) < MARGIN / 2

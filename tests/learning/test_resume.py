@@ -18,12 +18,12 @@ from typing import Any
 
 import pytest
 
-from turngym.trainers.checkpoints import checkpoint
+from turngym import _durable
 from turngym.trainers.checkpoints.checkpoint import latest_checkpoint
 from turngym.trainers.config import (
-    AstarpoConfig,
     EnvConfig,
     EvaluationConfig,
+    LearningConfig,
     ModelConfig,
     RunConfig,
     TrainConfig,
@@ -37,12 +37,12 @@ from turngym.trainers.stage_one import sampling
 
 CONFIG = TrainConfig(
     env=EnvConfig(kwargs={"size": 3}),
-    model=ModelConfig(hidden_size=32, layers=2, heads=2, feedforward_size=64, context_length=512, max_reply_tokens=4),
+    model=ModelConfig(hidden_size=32, layers=2, heads=2, context_length=512, max_reply_tokens=4),
     warm_start=WarmStartConfig(
         success_low=0.1, batch_size=16, learning_rate=5e-3, course_steps=60, check_episodes=50, mistake_rate=0.5
     ),
     values=ValueConfig(instances=24, samples=2, extra_samples=16),
-    astarpo=AstarpoConfig(steps=7, batch_size=8, warmup_steps=2),
+    learning=LearningConfig(steps=7, batch_size=8, warmup_steps=2),
     evaluation=EvaluationConfig(episodes=20),
     run=RunConfig(threads=1, checkpoint_every=3, rollout_slots=16),
 )
@@ -82,7 +82,8 @@ def live_and_die(folder: Path, moment: tuple[str, int, int], *, resume: bool) ->
     """Train until the moment comes, and end the process."""
     sampling.BLOCK = 20
     if moment[0] == WRITING:
-        checkpoint._sync = lambda path: os.kill(os.getpid(), moment[2])
+        sync = _durable.sync
+        _durable.sync = lambda path: os.kill(os.getpid(), moment[2]) if "checkpoints" in path.parts else sync(path)
     try:
         train(CONFIG, folder, Deadly(*moment), resume=resume)
     except KeyboardInterrupt:
@@ -141,7 +142,7 @@ def test_a_run_killed_at_every_stage_ends_with_the_same_bits(tmp_path: Path, mon
     monkeypatch.setattr(sampling, "BLOCK", 20)
     train(CONFIG, alone, SilentProgress())
     one, other = contents(interrupted), contents(alone)
-    assert [line["step"] for line in one["metrics"] if line["phase"] == "astarpo"] == [1, 2, 3, 4, 5, 6, 7]
+    assert [line["step"] for line in one["metrics"] if line["phase"] == "learning"] == [1, 2, 3, 4, 5, 6, 7]
     for part, expected in other.items():
         assert one[part] == expected, part
 

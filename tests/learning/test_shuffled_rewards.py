@@ -9,24 +9,24 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tests.exactness.estimators import binary_value
+from tests.trainers.objectives.steps import step_params, with_advantages
 
-from turngym.trainers.loop import weigh
-from turngym.trainers.objectives import Samples, Settings, find_objective
-from turngym.trainers.stage_one.estimators import binary_value
+from turngym.trainers.objectives import TrainingBatch, find_objective
 
 CHANCE = 1 / 9
 CODE = torch.tensor([2, 0])
 BATCH, GROUP, STEPS, SEEDS = 64, 8, 60, 4
-SETTINGS = Settings(beta=0.02, kl_weight=0.001)
 
 
 def open_lock(name: str, seed: int, *, shuffled: bool) -> float:
     """Learn for `STEPS` batches and return the exact probability of opening the lock."""
+    step = step_params(name, beta=0.02)
     objective, generator = find_objective(name), torch.Generator().manual_seed(seed)
     logits_KA = torch.zeros(2, 3, dtype=torch.float64, requires_grad=True)
     critic_K = torch.zeros(2, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.Adam([logits_KA, critic_K], lr=0.05)
-    row_N, turn_N = torch.arange(BATCH).repeat_interleave(2), torch.arange(2).repeat(BATCH)
+    episode_N, turn_N = torch.arange(BATCH).repeat_interleave(2), torch.arange(2).repeat(BATCH)
     for _ in range(STEPS):
         logp_KA = logits_KA.log_softmax(-1)
         button_BK = torch.multinomial(logp_KA.detach().exp(), BATCH, replacement=True, generator=generator).T
@@ -34,15 +34,15 @@ def open_lock(name: str, seed: int, *, shuffled: bool) -> float:
         if shuffled:
             won_B = won_B[torch.randperm(BATCH, generator=generator)]
         logp_N = logp_KA[turn_N, button_BK.flatten()]
-        samples = Samples(
+        batch = TrainingBatch(
             logp_N=logp_N, old_logp_N=logp_N.detach(), ref_logp_N=torch.full_like(logp_N, CHANCE).log() / 2,
-            row_N=row_N, turn_N=turn_N, critic_N=critic_K[turn_N], success_B=won_B, tokens_per_episode=2.0,
+            episode_N=episode_N, turn_N=turn_N, critic_N=critic_K[turn_N], success_B=won_B, tokens_per_episode=2.0,
             reward_BK=torch.stack([torch.zeros(BATCH), won_B], dim=1).double(),
             value_BK=torch.full((BATCH, 2), binary_value(CHANCE, 0.5), dtype=torch.float64),
             group_B=torch.arange(BATCH) // GROUP,
         )  # fmt: skip
         optimizer.zero_grad()
-        objective.loss(weigh(samples, objective, SETTINGS), SETTINGS).mean().backward()
+        objective.loss(with_advantages(batch, name, step), step).mean().backward()
         optimizer.step()
     return float(logits_KA.detach().softmax(-1)[[0, 1], CODE].prod())
 

@@ -7,10 +7,11 @@ import copy
 import pytest
 
 from turngym.agents.language_model import LanguageModel
+from turngym.trainers.base_model import load_or_build
 from turngym.trainers.config import (
-    AstarpoConfig,
     EnvConfig,
     EvaluationConfig,
+    LearningConfig,
     ModelConfig,
     RunConfig,
     TrainConfig,
@@ -18,7 +19,7 @@ from turngym.trainers.config import (
     WarmStartConfig,
 )
 from turngym.trainers.reporting.progress import SilentProgress
-from turngym.trainers.run import load_or_build
+from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.warm_start import clone
 
 
@@ -27,9 +28,7 @@ def tiny() -> TrainConfig:
     """A whole run in seconds: 3x3 lakes, a decoder of width 32 and depth 2, six optimizer steps."""
     return TrainConfig(
         env=EnvConfig(kwargs={"size": 3}),
-        model=ModelConfig(
-            hidden_size=32, layers=2, heads=2, feedforward_size=64, context_length=512, max_reply_tokens=4
-        ),
+        model=ModelConfig(hidden_size=32, layers=2, heads=2, context_length=512, max_reply_tokens=4),
         warm_start=WarmStartConfig(
             success_low=0.1,
             success_high=0.7,
@@ -40,7 +39,7 @@ def tiny() -> TrainConfig:
             mistake_rate=0.5,
         ),
         values=ValueConfig(instances=24, samples=2, extra_samples=16),
-        astarpo=AstarpoConfig(steps=6, batch_size=8, fresh_share=0.5, warmup_steps=2),
+        learning=LearningConfig(steps=6, batch_size=8, fresh_share=0.5, warmup_steps=2),
         evaluation=EvaluationConfig(episodes=20),
         run=RunConfig(threads=1, checkpoint_every=2, rollout_slots=16),
     )
@@ -49,7 +48,8 @@ def tiny() -> TrainConfig:
 @pytest.fixture(scope="session")
 def _cloned(tiny: TrainConfig) -> LanguageModel:
     model = load_or_build(tiny)
-    assert [check["success"] for check in clone(model, tiny, SilentProgress())][-1] >= 0.1
+    checks = list(clone(model, Rollouts.of(tiny), tiny.warm_start, SilentProgress(), seed=tiny.run.seed))
+    assert checks[-1]["success"] >= 0.1
     return model
 
 

@@ -1,10 +1,10 @@
-"""Learners at their start, loops of a few steps, and runs that are cut off and go on."""
+"""Stage 2 at its start, loops of a few steps, and runs that are cut off and go on."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,25 +13,38 @@ import pytest
 from turngym.agents.episode import Episode
 from turngym.agents.language_model import LanguageModel
 from turngym.envs.frozen_lake import FrozenLakeEnv
+from turngym.trainers.baselines.baseline import InstanceBaseline, make_baseline
+from turngym.trainers.batches import make_batch
 from turngym.trainers.checkpoints.checkpoint import latest_checkpoint
-from turngym.trainers.config import TrainConfig
-from turngym.trainers.critic import make_critic
-from turngym.trainers.learner import Learner, make_optimizer
-from turngym.trainers.loop import learn
-from turngym.trainers.objectives import find_objective
-from turngym.trainers.prompts.curriculum import make_tracker
+from turngym.trainers.config import TrainConfig, Valued, with_algorithm
+from turngym.trainers.learner import Learner, TrainStep
+from turngym.trainers.loop import Loop
+from turngym.trainers.monitoring.alarms import kinds_read
+from turngym.trainers.monitoring.monitors import Monitors
+from turngym.trainers.objectives import StepParams, find_objective
+from turngym.trainers.prompts.sampler import PromptSampler
+from turngym.trainers.prompts.successes import SuccessTracker
+from turngym.trainers.references import References
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import Progress, SilentProgress
-from turngym.trainers.run import prepare_learner, run_stage_two
+from turngym.trainers.rollouts import Rollouts
+from turngym.trainers.run import TrainingRun
+from turngym.trainers.schedules import Schedule
 from turngym.trainers.stage_one.instance_values import estimate_values
+from turngym.trainers.stage_one.stage import StageOneResult
 
 ESTIMATES = estimate_values({i: [1.0] * i + [0.0] * (11 - i) for i in range(12)}, 0.5, 1.0, (0.0, 1.0))
 SUCCESS_RATES = {i: i / 11 for i in range(12)}
+STAGE_ONE = StageOneResult(pool=range(12), estimates=ESTIMATES, success_rates=SUCCESS_RATES)
+"""A pool of twelve instances whose success rates go from 0 to 1."""
 
 
-def stage(config: TrainConfig, **settings: Any) -> TrainConfig:
-    """Return a run with other settings of stage 2."""
-    return replace(config, astarpo=replace(config.astarpo, **settings))
+def stage(config: TrainConfig, algorithm: str | None = None, **settings: Any) -> TrainConfig:
+    """Return a run by an algorithm, with other settings of its objective or of stage 2, whichever has them."""
+    config = config if algorithm is None else with_algorithm(config, algorithm)
+    own = {part.name for part in fields(config.objective)} & settings.keys()
+    objective = replace(config.objective, **{name: settings.pop(name) for name in own})
+    return replace(config, objective=objective, learning=replace(config.learning, **settings))
 
 
 def copied(model: LanguageModel) -> LanguageModel:
@@ -39,19 +52,33 @@ def copied(model: LanguageModel) -> LanguageModel:
     return LanguageModel(copy.deepcopy(model.model), model.tokenizer)
 
 
-def make_learner(player: LanguageModel, config: TrainConfig) -> Learner:
-    """Return a learner at its start, with a pool of twelve instances whose success rates go from 0 to 1."""
-    reference = copied(player)
-    reference.model.requires_grad_(False)
-    critic = make_critic(player) if find_objective(config.astarpo.objective).returns else None
-    return Learner(
-        policy=player, reference=reference, optimizer=make_optimizer(player, config, critic),
-        tracker=make_tracker(ESTIMATES, SUCCESS_RATES, config), pool=range(12), critic=critic,
-    )  # fmt: skip
+def make_loop(player: LanguageModel, config: TrainConfig) -> Loop:
+    """Return stage 2 at its start, after the stage 1 of twelve instances; it has no folder to reset a reference in."""
+    objective, easier = find_objective(config.objective.name), len(config.curriculum.levels)
+    baseline = None
+    if isinstance(config.objective, Valued):
+        baseline = make_baseline(config.objective, STAGE_ONE, config.values, easier=easier, middle=0.5)
+    return Loop(
+        rollouts=Rollouts.of(config),
+        prompts=PromptSampler.of(config, STAGE_ONE.pool),
+        successes=SuccessTracker(STAGE_ONE, easier=easier),
+        baseline=baseline,
+        shaping=None,
+        references=References(Path("nowhere"), copied(player), keep_thoughts=False),
+        learner=Learner(player, objective, config.learning, seed=config.run.seed),
+        schedule=Schedule(config.learning, config.objective, config.monitors.rollback_learning_rate),
+        monitors=Monitors(config.monitors, config.shaping, kinds=kinds_read(objective, validates=False), easier=easier),
+    )
 
 
-def run(learner: Learner, config: TrainConfig, folder: Path) -> tuple[list[dict[str, Any]], list[Sequence[Episode]]]:
-    """Learn to the end; return the numbers and the episodes of every step."""
+def instance_baseline(loop: Loop) -> InstanceBaseline:
+    """Return the baseline of a loop that knows instances."""
+    assert isinstance(loop.baseline, InstanceBaseline)
+    return loop.baseline
+
+
+def run(loop: Loop, folder: Path, steps: int | None = None) -> tuple[list[dict[str, Any]], list[Sequence[Episode]]]:
+    """Learn to the end, or as if that came after so many steps; return the numbers and the episodes of every step."""
     numbers: list[dict[str, Any]] = []
     played: list[Sequence[Episode]] = []
 
@@ -59,8 +86,20 @@ def run(learner: Learner, config: TrainConfig, folder: Path) -> tuple[list[dict[
         numbers.append(step)
         played.append(episodes)
 
-    learn(learner, config, on_step=on_step, failure_file=folder / "failed.jsonl")
+    learning = loop.schedule.learning
+    if steps is not None:
+        loop.schedule.learning = replace(learning, steps=steps)
+    loop.run_round(on_step, folder / "failed.jsonl")
+    loop.schedule.learning = learning
     return numbers, played
+
+
+def learn_from(loop: Loop, episodes: Sequence[Episode], step: StepParams[Any]) -> TrainStep:
+    """Take a step on some episodes, with the values of the loop as they are."""
+    batch = make_batch(episodes, loop.learner.policy)
+    if loop.baseline is not None:
+        batch = replace(batch, value_BK=loop.baseline.values(batch, episodes))
+    return loop.learner.train_step(batch, episodes, loop.references.current, step, loop.schedule.moment())
 
 
 def fail_on(monkeypatch: pytest.MonkeyPatch, broken: Callable[[int], bool]) -> None:
@@ -93,7 +132,7 @@ class Halted(SilentProgress):
 class Ended(NamedTuple):
     """What a run leaves."""
 
-    learner: Learner
+    loop: Loop
     folder: Path
     checkpoint: Path
     files: dict[str, bytes]
@@ -102,12 +141,11 @@ class Ended(NamedTuple):
     """The metrics, without times."""
 
 
-def run_both_stages(player: LanguageModel, config: TrainConfig, folder: Path, progress: Progress) -> Learner:
+def run_both_stages(player: LanguageModel, config: TrainConfig, folder: Path, progress: Progress) -> Loop:
     """Run or finish both stages in a folder, from a copy of the player."""
-    metrics = Metrics(folder / "metrics.jsonl")
-    learner = prepare_learner(copied(player), config, folder, metrics, SilentProgress())
-    run_stage_two(learner, config, folder, metrics, progress)
-    return learner
+    training = TrainingRun(copied(player), config, folder, Metrics(folder / "metrics.jsonl"), progress)
+    training.learn()
+    return training.loop
 
 
 def metric_lines(folder: Path, phase: str = "") -> list[dict[str, Any]]:
@@ -123,9 +161,9 @@ def alone_and_halted(player: LanguageModel, config: TrainConfig, tmp_path: Path)
         if folder.name == "halted":
             with pytest.raises(KeyboardInterrupt):
                 run_both_stages(player, config, folder, Halted())
-        learner = run_both_stages(player, config, folder, SilentProgress())
+        loop = run_both_stages(player, config, folder, SilentProgress())
         last = latest_checkpoint(folder / "checkpoints")
         assert last is not None
         files = [*last.rglob("*.safetensors"), last / "optimizer.json", last / "state.json"]
         contents = {str(path.relative_to(last)): path.read_bytes() for path in files}
-        yield Ended(learner, folder, last, contents, metric_lines(folder))
+        yield Ended(loop, folder, last, contents, metric_lines(folder))

@@ -1,4 +1,4 @@
-"""From episodes to samples: tokens, turns, groups and states by hand."""
+"""From episodes to a batch: tokens, turns, groups and states by hand."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from turngym.agents.episode import Episode, Turn
 from turngym.agents.language_model import LanguageModel
 from turngym.agents.scoring import token_batches
-from turngym.trainers.batches import as_samples
+from turngym.trainers.batches import make_batch
 
 
 def episode(index: int, turns: list[tuple[int, float, str]], *, success: bool = False) -> Episode:
@@ -34,28 +34,28 @@ def episodes() -> list[Episode]:
     ]
 
 
-def test_samples_are_what_the_episodes_say(player: LanguageModel, episodes: list[Episode]) -> None:
-    samples = as_samples(episodes, player)
-    assert samples.row_N.tolist() == [0, 0, 0, 1, 2, 2]
-    assert samples.turn_N.tolist() == [0, 0, 1, 0, 0, 1]
-    assert samples.old_logp_N.tolist() == [-1.0, -2.0, -5.0, -1.0, -1.0, -4.0]
-    assert torch.equal(samples.logp_N, samples.old_logp_N)
-    assert samples.reward_BK.tolist() == [[0.5, 1.0, 0.0], [0.0, 0.0, 0.0], [0.25, 0.0, 2.0]]
-    assert samples.group_B.tolist() == [7, 9, 7]
-    assert samples.success_B.tolist() == [True, False, False]
+def test_a_batch_is_what_the_episodes_say(player: LanguageModel, episodes: list[Episode]) -> None:
+    whole = make_batch(episodes, player)
+    assert whole.episode_N.tolist() == [0, 0, 0, 1, 2, 2]
+    assert whole.turn_N.tolist() == [0, 0, 1, 0, 0, 1]
+    assert whole.old_logp_N.tolist() == [-1.0, -2.0, -5.0, -1.0, -1.0, -4.0]
+    assert torch.equal(whole.logp_N, whole.old_logp_N)
+    assert whole.reward_BK.tolist() == [[0.5, 1.0, 0.0], [0.0, 0.0, 0.0], [0.25, 0.0, 2.0]]
+    assert whole.group_B.tolist() == [7, 9, 7]
+    assert whole.success_B.tolist() == [True, False, False]
     # The same state of another instance is another state; where there is no turn, none.
-    assert samples.state_BK.tolist() == [[0, 1, -1], [2, -1, -1], [1, 0, 3]]
+    assert whole.state_BK.tolist() == [[0, 1, -1], [2, -1, -1], [1, 0, 3]]
 
 
 @pytest.mark.parametrize(("dtype", "expected"), [(torch.bfloat16, torch.float32), (torch.float64, torch.float64)])
 def test_precision(player: LanguageModel, episodes: list[Episode], dtype: torch.dtype, expected: torch.dtype) -> None:
     player.model.to(dtype)
-    samples = as_samples(episodes, player)
-    assert samples.reward_BK.dtype == samples.old_logp_N.dtype == expected
+    whole = make_batch(episodes, player)
+    assert whole.reward_BK.dtype == whole.old_logp_N.dtype == expected
 
 
 def test_the_tokens_of_a_micro_batch_are_those_of_its_episodes(player: LanguageModel, episodes: list[Episode]) -> None:
-    samples = as_samples(episodes, player)
+    whole = make_batch(episodes, player)
     for batch in token_batches(episodes, 12, torch.device("cpu")):
-        part = samples.select(batch.members)
-        assert torch.equal(part.row_N, batch.row_N) and torch.equal(part.turn_N, batch.turn_N)
+        part = whole.select(batch.members)
+        assert torch.equal(part.episode_N, batch.episode_N) and torch.equal(part.turn_N, batch.turn_N)

@@ -12,7 +12,7 @@ from turngym.agents.rollout import Instance
 from turngym.agents.scoring import sampled_logprobs, sampled_scores, token_batches
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.critic import load_critic, make_critic, save_critic
-from turngym.trainers.rollouts import model_player, play
+from turngym.trainers.rollouts import Rollouts
 
 
 def test_it_values_everything_at_zero_to_begin_with(player: LanguageModel) -> None:
@@ -27,7 +27,8 @@ def test_it_sees_what_the_policy_sees_before_each_token(player: LanguageModel, t
     player.model.double()
     critic = make_critic(player)
     torch.nn.init.normal_(critic.weight, generator=torch.Generator().manual_seed(0))
-    episodes = play(model_player(player, tiny), [Instance(split="train", index=i, seed=i) for i in range(4)], tiny)
+    rollouts = Rollouts.of(tiny)
+    episodes = rollouts.play(rollouts.agent(player), [Instance(split="train", index=i, seed=i) for i in range(4)])
     for batch in token_batches(episodes, 10**6, torch.device("cpu")):
         logp_N, value_N = sampled_scores(player, batch, 1.0, critic=critic)
         assert torch.equal(logp_N, sampled_logprobs(player, batch))

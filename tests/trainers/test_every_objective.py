@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -12,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.trainers.harness import alone_and_halted, copied, make_learner, run, stage
+from tests.trainers.harness import STAGE_ONE, alone_and_halted, copied, learn_from, make_loop, run, stage
+from tests.trainers.objectives.steps import step_params, with_advantages
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
@@ -21,20 +21,27 @@ from turngym.agents.episode import Episode
 from turngym.agents.language_model import LanguageModel
 from turngym.agents.rollout import Instance
 from turngym.agents.scoring import sampled_scores, token_batches
-from turngym.trainers.batches import as_samples, split_batch, values_before_turns
+from turngym.trainers.baselines.baseline import InstanceBaseline, make_baseline
+from turngym.trainers.batches import make_batch, split_batch
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of
-from turngym.trainers.config import TrainConfig
+from turngym.trainers.config import AstarpoConfig, DapoConfig, LearningConfig, TrainConfig, ValueConfig
+from turngym.trainers.config.objectives import BaselineName
 from turngym.trainers.instances import FRESH_INSTANCES
-from turngym.trainers.loop import accumulate, score, update, weigh
-from turngym.trainers.objectives import FILTERS, OBJECTIVES, Samples, Settings, find_objective, step_settings
-from turngym.trainers.prompts.sampler import choose_instances
+from turngym.trainers.learner import Learner
+from turngym.trainers.objectives import FILTERS, OBJECTIVES, StepParams, TrainingBatch, find_objective
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import SilentProgress
-from turngym.trainers.rollouts import model_player, play
-from turngym.trainers.run import prepare_learner
+from turngym.trainers.rollouts import Rollouts
+from turngym.trainers.run import TrainingRun
+from turngym.trainers.schedules import Moment
 
 NAMES = list(OBJECTIVES)
-SETTINGS = Settings(beta=0.05, kl_weight=0.1, turn_lambda=0.9, optimal_baseline=True)
+MOMENT = Moment(step=0, beta=0.05, temperature=1.0, learning_rate=1e-3)
+
+
+def params(name: str) -> StepParams[Any]:
+    """Return the numbers of a step in which everything that an objective can do is asked for."""
+    return step_params(name, beta=0.05, kl_coef=0.1, turn_lambda=0.9, optimal_baseline=True)
 
 
 # One step, in float64 -------------------------------------------------------------------------------------------
@@ -58,7 +65,8 @@ def exact(player: LanguageModel) -> Iterator[LanguageModel]:
 def episodes(exact: LanguageModel, tiny: TrainConfig) -> list[Episode]:
     """Two groups of three and one of one, played by the model before it moves, with drawn rewards."""
     instances = [Instance(split="train", index=i, seed=seed) for seed, i in enumerate([3, 3, 5, 3, 5, 5, 8])]
-    played = play(model_player(exact, tiny), instances, tiny)
+    rollouts = Rollouts.of(tiny)
+    played = rollouts.play(rollouts.agent(exact), instances)
     rng = np.random.default_rng(3)
     for number, episode in enumerate(played):
         episode.success = number % 2 == 0
@@ -79,37 +87,37 @@ def moved(exact: LanguageModel, episodes: list[Episode]) -> LanguageModel:
 class Step:
     """One optimizer step without its end: the loss and its gradient, with the advantages of the start."""
 
-    def __init__(self, moved: LanguageModel, reference: LanguageModel, episodes: Sequence[Episode], name: str,
-                 config: TrainConfig) -> None:  # fmt: skip
-        self.objective, self.config, self.episodes = find_objective(name), config, episodes
-        self.learner = make_learner(moved, stage(config, objective=name))
-        self.learner.reference = reference
+    def __init__(
+        self, moved: LanguageModel, reference: LanguageModel, episodes: Sequence[Episode], name: str, tokens: int
+    ) -> None:
+        self.objective, self.params, self.episodes = find_objective(name), params(name), episodes
+        config = LearningConfig(tokens_per_microbatch=tokens)
+        self.learner = Learner(moved, self.objective, config, seed=0)
         if self.learner.critic:
             torch.nn.init.constant_(self.learner.critic.weight, 0.05)
-        samples = as_samples(episodes, moved)
-        samples = replace(samples, value_BK=values_before_turns(samples, self.learner.tracker, "tracker"))
-        (self.minibatch,) = split_batch(episodes, samples, self.objective, config, step=0)
-        samples = score(self.learner, self.objective, samples, self.minibatch, config=config, settings=SETTINGS)
-        self.samples = weigh(samples, self.objective, SETTINGS)
+        batch = make_batch(episodes, moved)
+        baseline = InstanceBaseline(STAGE_ONE, easier=0, middle=0.5, follows=True)
+        batch = replace(batch, value_BK=baseline.values(batch, episodes))
+        (self.minibatch,) = split_batch(episodes, batch, self.objective, config, seed=0, step=0)
+        batch = self.learner.score_tokens(batch, self.minibatch, reference, self.params, MOMENT)
+        self.batch = self.learner.compute_advantages(batch, self.params)
 
     def loss(self) -> float:
-        logp_N = torch.empty_like(self.samples.logp_N)
-        return accumulate(
-            self.learner, self.objective, self.samples, self.minibatch, logp_N, config=self.config, settings=SETTINGS
-        )
+        logp_N = torch.empty_like(self.batch.logp_N)
+        return self.learner.backward_minibatch(self.batch, self.minibatch, logp_N, self.params, MOMENT)
 
     def gradient(self) -> Tensor:
         return torch.cat([p.grad.flatten() for p in self.learner.parameters() if p.grad is not None])
 
 
 @pytest.fixture
-def step(moved: LanguageModel, episodes: list[Episode], tiny: TrainConfig) -> Callable[..., Step]:
-    reference = LanguageModel(copy.deepcopy(moved.model), moved.tokenizer)
+def step(moved: LanguageModel, episodes: list[Episode]) -> Callable[..., Step]:
+    reference = copied(moved)
     for parameter in reference.model.requires_grad_(False).parameters():
         parameter.data *= 0.99
 
     def make(name: str, tokens: int = 10**6) -> Step:
-        return Step(moved, reference, episodes, name, stage(tiny, tokens_per_microbatch=tokens, group_size=1))
+        return Step(moved, reference, episodes, name, tokens)
 
     return make
 
@@ -152,18 +160,16 @@ def test_processes_that_share_a_batch_add_up_to_its_step(step: Callable[..., Ste
     """Each has some of the groups and the constants of the whole batch, and the mean of their gradients is taken."""
     one = step(name)
     one.loss()
-    whole, count = one.gradient(), len(one.samples.reward_BK)
-    tokens_per_episode = len(one.samples.logp_N) / count
+    whole, count = one.gradient(), len(one.batch.reward_BK)
+    tokens_per_episode = len(one.batch.logp_N) / count
     shares, mean = ([0, 1, 3], [2, 4, 5, 6]), torch.zeros_like(whole)
     for share in shares:
         one.learner.optimizer.zero_grad()
         for batch in token_batches(one.episodes, 10**6, torch.device("cpu"), [share]):
-            logp_N, critic_N = sampled_scores(
-                one.learner.policy, batch, one.config.astarpo.temperature, critic=one.learner.critic
-            )
-            part = replace(one.samples.select(batch.members), logp_N=logp_N, critic_N=critic_N,
+            logp_N, critic_N = sampled_scores(one.learner.policy, batch, MOMENT.temperature, critic=one.learner.critic)
+            part = replace(one.batch.select(batch.members), logp_N=logp_N, critic_N=critic_N,
                            tokens_per_episode=tokens_per_episode)  # fmt: skip
-            (one.objective.loss(part, SETTINGS).sum() * len(shares) / count).backward()
+            (one.objective.loss(part, one.params).sum() * len(shares) / count).backward()
         mean += one.gradient() / len(shares)
     assert float((mean - whole).abs().max() / whole.abs().max()) < 1e-12
 
@@ -185,7 +191,7 @@ def test_logits_where_nothing_was_sampled_do_not_matter(step: Callable[..., Step
 
 def test_groups_stay_together_where_their_losses_are_joined(step: Callable[..., Step]) -> None:
     for name, together in [("gvpo", True), ("rebel", True), ("rloo", False), ("astarpo", False)]:
-        groups = step(name, 1).samples.group_B
+        groups = step(name, 1).batch.group_B
         parts = [set(groups[batch.members].tolist()) for batch in step(name, 1).minibatch]
         assert len(parts) == (3 if together else 7) and all(len(part) == 1 for part in parts)
 
@@ -197,35 +203,38 @@ def test_groups_stay_together_where_their_losses_are_joined(step: Callable[..., 
 def test_every_objective_learns_several_times_from_a_batch(
     player: LanguageModel, tiny: TrainConfig, tmp_path: Path, name: str
 ) -> None:
-    config = stage(tiny, objective=name, steps=2, updates_per_batch=2, minibatches=2)
-    learner = make_learner(player, config)
-    before = fingerprint_of(learner.reference.model.state_dict())
-    numbers, _ = run(learner, config, tmp_path)
+    config = stage(tiny, name, steps=2, updates_per_batch=2, minibatches=2)
+    loop = make_loop(player, config)
+    reference, policy = loop.references.current.model, loop.learner.policy.model
+    before = fingerprint_of(reference.state_dict())
+    numbers, _ = run(loop, tmp_path)
     assert all(np.isfinite(step["loss"]) and step["logprob_drift"] < 1e-4 for step in numbers if step["kept"])
-    assert fingerprint_of(learner.reference.model.state_dict()) == before
-    assert fingerprint_of(learner.policy.model.state_dict()) != before
+    assert fingerprint_of(reference.state_dict()) == before
+    assert fingerprint_of(policy.state_dict()) != before
     assert [step["generated_tokens"] for step in numbers] == list(
         np.cumsum([step["sampled_tokens"] for step in numbers])
     )
-    assert all(("kl" in step) == find_objective(name).reads_reference(config.objectives) for step in numbers)
-    steps_taken = {int(state["step"]) for state in learner.optimizer.state.values()}
-    assert max(steps_taken) == 8 or find_objective(name).keep != "all"
+    objective = find_objective(name)
+    assert all(("kl" in step) == objective.reads_reference(config.objective) for step in numbers)
+    assert all(("value" in step) == objective.needs_values for step in numbers)
+    assert all(("beta" in step) == hasattr(config.objective, "beta") for step in numbers)
+    steps_taken = {int(state["step"]) for state in loop.learner.optimizer.state.values()}
+    assert max(steps_taken) == 8 or config.objective.filter != "all"
 
 
 @pytest.mark.parametrize("name", ["oapl", "rebel", "dr_grpo", "raft"])
 def test_a_reference_that_is_not_needed_is_not_asked(
     player: LanguageModel, tiny: TrainConfig, tmp_path: Path, name: str
 ) -> None:
-    config = stage(tiny, objective=name, steps=1)
-    learner = make_learner(player, config)
-    learner.reference.model = None  # to call it would raise
-    (numbers,), _ = run(learner, config, tmp_path)
+    loop = make_loop(player, stage(tiny, name, steps=1))
+    loop.references.current.model = None  # to call it would raise
+    (numbers,), _ = run(loop, tmp_path)
     assert "kl" not in numbers
 
 
 def test_groups_play_one_prompt_each(player: LanguageModel, tiny: TrainConfig) -> None:
-    config = stage(tiny, objective="grpo", batch_size=16)
-    instances = choose_instances(make_learner(player, config), config)
+    loop = make_loop(player, stage(tiny, "grpo", batch_size=16))
+    instances = loop.prompts.draw(0, 0, loop.successes)
     indices = [instance.index for instance in instances]
     assert indices == [index for index in indices[::4] for _ in range(4)] and len(set(indices)) == 4
     assert len({instance.seed for instance in instances}) == 16
@@ -239,38 +248,35 @@ def test_a_step_that_keeps_nothing_changes_nothing(
     for episode in episodes:
         episode.turns = episode.turns[:1]
         episode.turns[0].reward = 1.0
-    learner = make_learner(player, stage(tiny, objective="dapo"))
-    before = fingerprint_of(learner.policy.model.state_dict())
-    numbers, log_ratio_BK = update(learner, find_objective("dapo"), episodes, tiny, SETTINGS)
-    assert numbers["kept"] == numbers["loss"] == numbers["grad_norm"] == 0.0
-    assert len(log_ratio_BK) == 7 and not any(map(any, log_ratio_BK))
-    assert fingerprint_of(learner.policy.model.state_dict()) == before and not learner.optimizer.state
+    loop = make_loop(player, stage(tiny, "dapo"))
+    before = fingerprint_of(player.model.state_dict())
+    learned = learn_from(loop, episodes, StepParams(config=DapoConfig()))
+    assert learned.numbers["kept"] == learned.numbers["loss"] == learned.numbers["grad_norm"] == 0.0
+    assert learned.batch is None and learned.kept == []
+    assert len(learned.log_ratio_BK) == 7 and not any(map(any, learned.log_ratio_BK))
+    assert fingerprint_of(player.model.state_dict()) == before and not loop.learner.optimizer.state
 
 
 def test_what_a_filter_drops_does_not_weigh(player: LanguageModel, tiny: TrainConfig, episodes: list[Episode]) -> None:
     """A step on a batch is the step on what the filter keeps of it."""
     results = []
     keep = [episode for episode in episodes if episode.index == 3]
-    for batch, settings in [(episodes, replace(SETTINGS, filter="top_std", filter_share=0.4)), (keep, SETTINGS)]:
-        for episode in batch:
-            episode.turns[0].reward *= 10 if episode.index == 3 else 0.01
-        learner = make_learner(copied(player), stage(tiny, objective="astarpo"))
-        numbers, log_ratio_BK = update(learner, find_objective("astarpo"), batch, tiny, settings)
-        results.append(fingerprint_of(learner.policy.model.state_dict()))
-        for episode in batch:
-            episode.turns[0].reward /= 10 if episode.index == 3 else 0.01
-        assert numbers["kept"] == len(keep) / len(batch) and len(log_ratio_BK) == len(batch)
-    assert results[0] == results[1]
+    for episode in episodes:
+        episode.turns[0].reward *= 10 if episode.index == 3 else 0.01
+    filtered = AstarpoConfig(filter="top_std", filter_share=0.4, group_size=2)
+    for batch, config in [(episodes, filtered), (keep, AstarpoConfig())]:
+        policy = copied(player)
+        learned = learn_from(make_loop(policy, tiny), batch, StepParams(config=config, beta=0.05))
+        results.append(fingerprint_of(policy.model.state_dict()))
+        assert learned.numbers["kept"] == len(keep) / len(batch) and len(learned.log_ratio_BK) == len(batch)
+    assert results[0] == results[1] != fingerprint_of(player.model.state_dict())
 
 
-def test_minibatches_keep_groups_whole_and_change_with_the_step(
-    player: LanguageModel, tiny: TrainConfig, episodes: list[Episode]
-) -> None:
-    samples = as_samples(episodes, player)
-    config = stage(tiny, minibatches=2)
+def test_minibatches_keep_groups_whole_and_change_with_the_step(player: LanguageModel, episodes: list[Episode]) -> None:
+    batch, objective = make_batch(episodes, player), find_objective("grpo")
 
     def members(step: int) -> list[list[int]]:
-        parts = split_batch(episodes, samples, find_objective("grpo"), config, step=step)
+        parts = split_batch(episodes, batch, objective, LearningConfig(minibatches=2), seed=0, step=step)
         return [sorted(chain.from_iterable(batch.members for batch in part)) for part in parts]
 
     drawn = [members(step) for step in range(8)]
@@ -279,23 +285,29 @@ def test_minibatches_keep_groups_whole_and_change_with_the_step(
         assert sorted(chain(*parts)) == list(range(7))
         groups = [{episodes[row].index for row in part} for part in parts]
         assert not groups[0] & groups[1]
-    crowded = split_batch(episodes, samples, find_objective("grpo"), stage(tiny, minibatches=9), step=0)
+    crowded = split_batch(episodes, batch, objective, LearningConfig(minibatches=9), seed=0, step=0)
     assert len(crowded) == 3
 
 
-def test_where_values_come_from(player: LanguageModel, tiny: TrainConfig, episodes: list[Episode]) -> None:
-    tracker = make_learner(player, tiny).tracker
-    samples = as_samples(episodes, player)
-    stage_one = tracker.value(3), tracker.first_value(3)
-    tracker.update(3, 5.0, success=True)
-    total_B = samples.reward_BK.sum(1)
-    starts = {name: values_before_turns(samples, tracker, name)[:, 0] for name in ("tracker", "vstar", "batch")}
-    assert float(starts["tracker"][0]) == tracker.value(3) > stage_one[0]
-    assert float(starts["vstar"][0]) == tracker.first_value(3) == stage_one[1]
-    assert float(starts["batch"][2]) == pytest.approx(float((total_B.sum() - total_B[2]) / 6))
-    assert not values_before_turns(samples, tracker, "none").any()
-    second = values_before_turns(samples, tracker, "vstar")[:, 1]
-    torch.testing.assert_close(second, starts["vstar"] - samples.reward_BK[:, 0])
+def test_where_values_come_from(player: LanguageModel, episodes: list[Episode]) -> None:
+    batch = make_batch(episodes, player)
+    values, known = {}, {}
+    names: tuple[BaselineName, ...] = ("tracker", "vstar", "batch", "none")
+    for name in names:
+        config = AstarpoConfig(baseline=name)
+        baseline = make_baseline(config, STAGE_ONE, ValueConfig(), easier=0, middle=0.5)
+        if isinstance(baseline, InstanceBaseline):
+            before = baseline.value(3)
+            baseline.means.update(3, 5.0)
+            known[name] = baseline.value(3), baseline.first_value(3), before
+        values[name] = baseline.values(batch, episodes)
+    after, first, before = known["tracker"]
+    assert float(values["tracker"][0, 0]) == after > before
+    assert float(values["vstar"][0, 0]) == first == known["vstar"][1]
+    total_B = batch.reward_BK.sum(1)
+    assert float(values["batch"][2, 0]) == pytest.approx(float((total_B.sum() - total_B[2]) / 6))
+    assert not values["none"].any()
+    torch.testing.assert_close(values["vstar"][:, 1], values["vstar"][:, 0] - batch.reward_BK[:, 0])
 
 
 # A whole stage 2 ------------------------------------------------------------------------------------------------
@@ -305,13 +317,14 @@ def test_where_values_come_from(player: LanguageModel, tiny: TrainConfig, episod
 def test_several_updates_a_batch_resume_bit_for_bit(
     player: LanguageModel, tiny: TrainConfig, tmp_path: Path, name: str
 ) -> None:
-    config = stage(tiny, objective=name, steps=4, updates_per_batch=2, minibatches=2)
+    config = stage(tiny, name, steps=4, updates_per_batch=2, minibatches=2)
 
     alone, halted = alone_and_halted(player, config, tmp_path)
     assert (alone.files, alone.lines) == (halted.files, halted.lines)
     for ended in (alone, halted):
         if name == "ppo":
-            assert ended.learner.critic is not None and ended.learner.critic.weight.abs().max() > 0
+            critic = ended.loop.learner.critic
+            assert critic is not None and critic.weight.abs().max() > 0
         assert ("policy/critic.safetensors" in ended.files) == (name == "ppo")
         stores = [folder / "values.sqlite" for folder in (ended.folder, ended.checkpoint)]
         assert [store.exists() for store in stores] == [name == "reinforce"] * 2
@@ -319,10 +332,10 @@ def test_several_updates_a_batch_resume_bit_for_bit(
 
 def test_tokens_of_stage_one_are_counted(player: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
     metrics = Metrics(tmp_path / "metrics.jsonl")
-    learner = prepare_learner(player, stage(tiny, steps=1), tmp_path, metrics, SilentProgress())
+    loop = TrainingRun(player, stage(tiny, steps=1), tmp_path, metrics, SilentProgress()).loop
     stage_one = metrics.total("values", "sampled_tokens")
-    assert learner.generated_tokens == stage_one > 64
-    (numbers,), _ = run(learner, stage(tiny, steps=1), tmp_path)
+    assert loop.schedule.generated_tokens == stage_one > 64
+    (numbers,), _ = run(loop, tmp_path)
     assert numbers["generated_tokens"] == stage_one + numbers["sampled_tokens"]
 
 
@@ -333,30 +346,29 @@ def test_tokens_of_stage_one_are_counted(player: LanguageModel, tiny: TrainConfi
 def test_every_objective_solves_a_bandit(name: str) -> None:
     """Two turns of three arms; an episode pays when both are right. Groups of eight, 60 steps of Adam."""
     objective = find_objective(name)
-    config = TrainConfig()
-    settings = replace(step_settings(config, 0.05, 1.0), kl_weight=0.001)
+    step = step_params(name, beta=0.05)
     logits_KA = torch.zeros(2, 3, dtype=torch.float64, requires_grad=True)
     critic_K = torch.zeros(2, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.Adam([logits_KA, critic_K], lr=0.1)
     generator = torch.Generator().manual_seed(0)
-    row_N, turn_N = torch.arange(64).repeat_interleave(2), torch.arange(2).repeat(64)
+    episode_N, turn_N = torch.arange(64).repeat_interleave(2), torch.arange(2).repeat(64)
     for _ in range(60):
         logp_KA = logits_KA.log_softmax(-1)
         arm_BK = torch.multinomial(logp_KA.detach().exp(), 64, replacement=True, generator=generator).T
         success_B = (arm_BK == torch.tensor([2, 0])).all(1)
         logp_N = logp_KA[turn_N, arm_BK.flatten()]
-        samples = Samples(
+        batch = TrainingBatch(
             logp_N=logp_N, old_logp_N=logp_N.detach(), ref_logp_N=torch.full_like(logp_N, 1 / 3).log(),
-            row_N=row_N, turn_N=turn_N, critic_N=critic_K[turn_N], success_B=success_B, tokens_per_episode=2.0,
+            episode_N=episode_N, turn_N=turn_N, critic_N=critic_K[turn_N], success_B=success_B, tokens_per_episode=2.0,
             reward_BK=torch.stack([torch.zeros(64), success_B], dim=1).double(),
             value_BK=torch.full((64, 2), 0.3, dtype=torch.float64), group_B=torch.arange(64) // 8,
             state_BK=torch.arange(128).view(64, 2) // 16 * 2 + torch.arange(2),
         )  # fmt: skip
-        kept = FILTERS[objective.keep](samples, settings).nonzero()[:, 0].tolist()
+        kept = FILTERS[step.config.filter](batch, step).nonzero()[:, 0].tolist()
         if kept:
-            weighed = weigh(samples.select(kept), objective, settings)
+            loss_B = objective.loss(with_advantages(batch.select(kept), name, step), step)
             optimizer.zero_grad()
-            objective.loss(weighed, settings).mean().backward()
+            loss_B.mean().backward()
             optimizer.step()
     solved = logits_KA.detach().softmax(-1)[[0, 1], [2, 0]].prod()
     assert float(solved) > 0.5  # from 1 / 9

@@ -5,38 +5,37 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tests.trainers.harness import copied, fail_on, make_learner, run, stage
+from tests.trainers.harness import copied, fail_on, instance_baseline, learn_from, make_loop, run, stage
 from torch import Tensor
 
 from turngym.agents.episode import Episode, read_episodes
 from turngym.agents.language_model import LanguageModel, NonFiniteError
 from turngym.agents.rollout import Instance
 from turngym.envs.frozen_lake import FrozenLakeEnv
-from turngym.trainers import loop
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.checkpoints.tensor_tree import to_json
-from turngym.trainers.config import TrainConfig
+from turngym.trainers.config import AstarpoConfig, TrainConfig
 from turngym.trainers.instances import FRESH_INSTANCES
-from turngym.trainers.learner import Learner
-from turngym.trainers.loop import learn, update
-from turngym.trainers.objectives import Settings, find_objective
-from turngym.trainers.rollouts import model_player, play
+from turngym.trainers.loop import Loop
+from turngym.trainers.objectives import StepParams
+from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.schedules import scheduled_beta, scheduled_learning_rate
 
 
-def fingerprint(learner: Learner) -> tuple[Any, ...]:
-    """Name every bit of the learner's state."""
+def fingerprint(loop: Loop) -> tuple[Any, ...]:
+    """Name every bit of the state of a loop."""
     tensors: dict[str, Tensor] = {}
-    structure = to_json(learner.optimizer.state_dict(), tensors, "optimizer")
-    weights = fingerprint_of(learner.policy.model.state_dict())
-    return weights, json.dumps(structure), fingerprint_of(tensors), learner.tracker.state_dict(), learner.step
+    structure = to_json(loop.learner.optimizer.state_dict(), tensors, "optimizer")
+    weights = fingerprint_of(loop.learner.policy.model.state_dict())
+    components = (loop.successes, instance_baseline(loop), loop.monitors, loop.prompts, loop.schedule)
+    states = [copy.deepcopy(component.state_dict()) for component in components]
+    return weights, json.dumps(structure), fingerprint_of(tensors), states
 
 
 # The loop -------------------------------------------------------------------------------------------------------
@@ -45,18 +44,19 @@ def fingerprint(learner: Learner) -> tuple[Any, ...]:
 def test_every_step_is_reported_and_moves_the_policy_alone(
     player: LanguageModel, tiny: TrainConfig, tmp_path: Path
 ) -> None:
-    learner = make_learner(player, tiny)
-    before = [fingerprint_of(model.model.state_dict()) for model in (learner.policy, learner.reference)]
-    numbers, played = run(learner, tiny, tmp_path)
-    after = [fingerprint_of(model.model.state_dict()) for model in (learner.policy, learner.reference)]
+    loop = make_loop(player, tiny)
+    models = loop.learner.policy, loop.references.current
+    before = [fingerprint_of(model.model.state_dict()) for model in models]
+    numbers, played = run(loop, tmp_path)
+    after = [fingerprint_of(model.model.state_dict()) for model in models]
     assert before[0] == before[1] == after[1] != after[0]
     assert [step["step"] for step in numbers] == [1, 2, 3, 4, 5, 6]
-    assert learner.step == 6
+    assert loop.schedule.step == 6
     assert numbers[0]["kl"] == 0.0
     assert all(step["kl"] != 0.0 for step in numbers[1:])
     for step, episodes in zip(numbers, played, strict=True):
         assert json.loads(json.dumps(step, allow_nan=False)) == step
-        assert len(episodes) == tiny.astarpo.batch_size
+        assert len(episodes) == tiny.learning.batch_size
         assert step["success"] == np.mean([episode.success for episode in episodes])
         assert step["sampled_tokens"] == sum(episode.num_sampled for episode in episodes)
         assert step["errors"] == 0
@@ -68,9 +68,8 @@ def test_every_step_is_reported_and_moves_the_policy_alone(
 
 
 def test_learning_goes_on_from_its_step_bit_for_bit(player: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
-    straight, halted = (make_learner(LanguageModel(copy.deepcopy(player.model), player.tokenizer), tiny)
-                        for _ in range(2))  # fmt: skip
-    run(straight, tiny, tmp_path)
+    straight, halted = (make_loop(copied(player), tiny) for _ in range(2))
+    run(straight, tmp_path)
 
     class Stop(Exception):
         pass
@@ -80,51 +79,55 @@ def test_learning_goes_on_from_its_step_bit_for_bit(player: LanguageModel, tiny:
             raise Stop
 
     with pytest.raises(Stop):
-        learn(halted, tiny, on_step=stop, failure_file=tmp_path / "failed.jsonl")
-    run(halted, tiny, tmp_path)
+        halted.run_round(stop, tmp_path / "failed.jsonl")
+    run(halted, tmp_path)
     assert fingerprint(halted) == fingerprint(straight)
 
 
-def test_the_tracker_learns_the_soft_return_after_it_was_used(
-    player: LanguageModel, tiny: TrainConfig, tmp_path: Path
+def test_values_and_successes_learn_of_an_episode_after_its_value_was_used(
+    player: LanguageModel, tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learner = make_learner(player, tiny)
-    told: list[tuple[int, float, bool]] = []
-    before = copy.deepcopy(learner.tracker)
-    update = learner.tracker.update
+    loop = make_loop(player, tiny)
+    values, successes = instance_baseline(loop).means, loop.successes.means
+    before = copy.deepcopy(values)
+    told: dict[str, list[tuple[int, float]]] = {"values": [], "successes": []}
+    for name, means in (("values", values), ("successes", successes)):
 
-    def listen(index: int, soft_return: float, *, success: bool) -> None:
-        told.append((index, soft_return, success))
-        update(index, soft_return, success=success)
+        def listen(index: int, value: float, name: str = name, update: Any = means.update) -> None:
+            told[name].append((index, value))
+            update(index, value)
 
-    learner.tracker.update = listen  # type: ignore[method-assign, assignment]
-    numbers, played = run(learner, stage(tiny, steps=2), tmp_path)
-    first, second = played
+        monkeypatch.setattr(means, "update", listen)
+    numbers, (first, second) = run(loop, tmp_path, steps=2)
     assert numbers[0]["value"] == pytest.approx(np.mean([before.value(episode.index) for episode in first]))
+    assert told["successes"] == [(episode.index, float(episode.success)) for episode in (*first, *second)]
     # At the first step policy and reference are the same, so the soft return is the return.
-    assert told[:8] == [(episode.index, episode.total_reward, episode.success) for episode in first]
-    bonus = np.mean([episode.total_reward for episode in second]) - np.mean([soft for _, soft, _ in told[8:]])
+    assert told["values"][:8] == [(episode.index, episode.total_reward) for episode in first]
+    soft_returns = [value for _, value in told["values"][8:]]
+    bonus = np.mean([episode.total_reward for episode in second]) - np.mean(soft_returns)
     assert bonus == pytest.approx(numbers[1]["beta"] * numbers[1]["kl"], abs=1e-9)
 
 
 @pytest.mark.parametrize("kept", ["mixed", "none"])
 def test_values_follow_what_a_filter_drops(player: LanguageModel, tiny: TrainConfig, kept: str) -> None:
     """Their soft returns are those of all episodes, or the mean would not be the policy's soft value."""
-    agent = model_player(player, tiny)
+    rollouts = Rollouts.of(tiny)
     pairs = [Instance(split="train", index=index, seed=seed) for index in range(4) for seed in (1, 2)]
-    episodes = play(agent, pairs, tiny)
-    learner = make_learner(copied(player), tiny)
-    for weight in learner.reference.model.parameters():
-        weight.data.mul_(1.05)
-    objective, settings = find_objective("astarpo"), Settings(beta=0.05)
+    episodes = rollouts.play(rollouts.agent(player), pairs)
     if kept == "none":
         for episode in episodes:
             for turn in episode.turns:
                 turn.reward = 0.0
-    whole = update(copy.deepcopy(learner), objective, episodes, tiny, settings)
-    some = update(copy.deepcopy(learner), objective, episodes, tiny, replace(settings, filter="mixed"))
-    assert some[0]["kept"] < whole[0]["kept"] == 1.0 and (some[0]["kept"] == 0.0) == (kept == "none")
-    for filtered, plain in zip(some[1], whole[1], strict=True):
+    steps = []
+    for config in (AstarpoConfig(), AstarpoConfig(filter="mixed", group_size=2)):
+        loop = make_loop(copied(player), tiny)
+        for weight in loop.references.current.model.parameters():
+            weight.data.mul_(1.05)
+        steps.append(learn_from(loop, episodes, StepParams(config=config, beta=0.05)))
+    whole, some = steps
+    assert some.numbers["kept"] < whole.numbers["kept"] == 1.0
+    assert (some.numbers["kept"] == 0.0) == (kept == "none")
+    for filtered, plain in zip(some.log_ratio_BK, whole.log_ratio_BK, strict=True):
         assert filtered == pytest.approx(plain, abs=1e-4) and any(abs(ratio) > 1e-3 for ratio in plain)
 
 
@@ -132,77 +135,67 @@ def test_beta_is_in_units_of_the_reward_range(
     player: LanguageModel, tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(FrozenLakeEnv, "reward_range", (-1.0, 3.0))
-    numbers, _ = run(make_learner(player, tiny), stage(tiny, steps=1, beta=0.02), tmp_path)
+    numbers, _ = run(make_loop(player, stage(tiny, steps=1, beta=0.02)), tmp_path)
     assert numbers[0]["beta"] == pytest.approx(0.08)
 
 
 @pytest.mark.parametrize("objective", ["astarpo", "astarpo_turn"])
 def test_both_objectives_run(player: LanguageModel, tiny: TrainConfig, tmp_path: Path, objective: str) -> None:
-    numbers, _ = run(make_learner(player, tiny), stage(tiny, steps=2, objective=objective), tmp_path)
+    numbers, _ = run(make_loop(player, stage(tiny, objective, steps=2)), tmp_path)
     assert all(step["loss"] > 0 and step["grad_norm"] > 0 for step in numbers)
-
-
-def test_an_unknown_objective_is_refused_before_anything_is_played(
-    player: LanguageModel, tiny: TrainConfig, tmp_path: Path
-) -> None:
-    learner = make_learner(player, tiny)
-    before = fingerprint(learner)
-    with pytest.raises(ValueError, match="did you mean 'astarpo'"):
-        run(learner, stage(tiny, objective="astar"), tmp_path)
-    assert fingerprint(learner) == before
 
 
 # What is not finite ---------------------------------------------------------------------------------------------
 
 
-def nan_in_a_reward(learner: Learner, episodes: list[Episode]) -> None:
+def nan_in_a_reward(loop: Loop, episodes: list[Episode]) -> None:
     episodes[3].turns[0].reward = float("nan")
 
 
-def nan_in_a_gradient(learner: Learner, episodes: list[Episode]) -> None:
-    learner.policy.model.model.norm.weight.register_hook(lambda gradient: gradient * torch.nan)
+def nan_in_a_gradient(loop: Loop, episodes: list[Episode]) -> None:
+    loop.learner.policy.model.model.norm.weight.register_hook(lambda gradient: gradient * torch.nan)
 
 
-def infinity_in_the_reference(learner: Learner, episodes: list[Episode]) -> None:
-    learner.reference.model.model.norm.weight.data[0] = torch.inf
+def infinity_in_the_reference(loop: Loop, episodes: list[Episode]) -> None:
+    loop.references.current.model.model.norm.weight.data[0] = torch.inf
 
 
 @pytest.mark.parametrize("damage", [nan_in_a_reward, nan_in_a_gradient, infinity_in_the_reference])
 @pytest.mark.parametrize("tokens", [1, 10**6])
 def test_what_is_not_finite_never_reaches_the_optimizer(
     player: LanguageModel, tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    damage: Callable[[Learner, list[Episode]], None], tokens: int,
+    damage: Callable[[Loop, list[Episode]], None], tokens: int,
 ) -> None:  # fmt: skip
-    config = stage(tiny, tokens_per_microbatch=tokens)
-    learner = make_learner(player, config)
-    run(learner, stage(config, steps=2), tmp_path)  # so that the optimizer has a state to lose
-    before = fingerprint(learner)
+    loop = make_loop(player, stage(tiny, tokens_per_microbatch=tokens))
+    run(loop, tmp_path, steps=2)  # so that the optimizer has a state to lose
+    before = fingerprint(loop)
     batches: list[list[Episode]] = []
+    play = Rollouts.play
 
     def damaged(*arguments: Any, **settings: Any) -> list[Episode]:
         episodes = play(*arguments, **settings)
-        damage(learner, episodes)
+        damage(loop, episodes)
         batches.append(episodes)
         return episodes
 
-    monkeypatch.setattr(loop, "play", damaged)
+    monkeypatch.setattr(Rollouts, "play", damaged)
     for _ in range(2):  # the file holds the failed step, not every attempt at it
         with pytest.raises(NonFiniteError, match=r"step 2: loss .*the optimizer step was not taken"):
-            run(learner, config, tmp_path)
-        assert fingerprint(learner) == before
-        assert all(parameter.grad is None for parameter in learner.policy.model.parameters())
+            run(loop, tmp_path)
+        assert fingerprint(loop) == before
+        assert all(parameter.grad is None for parameter in loop.learner.policy.model.parameters())
         saved = list(read_episodes(tmp_path / "failed.jsonl"))
         assert [episode.token_ids for episode in saved] == [episode.token_ids for episode in batches[-1]]
 
 
 def test_damaged_weights_are_noticed_while_playing(player: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
-    learner = make_learner(player, tiny)
-    run(learner, stage(tiny, steps=2), tmp_path)
-    learner.policy.model.model.norm.weight.data[0] = torch.nan
-    before = fingerprint(learner)
+    loop = make_loop(player, tiny)
+    run(loop, tmp_path, steps=2)
+    loop.learner.policy.model.model.norm.weight.data[0] = torch.nan
+    before = fingerprint(loop)
     with pytest.raises(NonFiniteError, match="logits are not finite"):
-        run(learner, tiny, tmp_path)
-    assert fingerprint(learner) == before
+        run(loop, tmp_path)
+    assert fingerprint(loop) == before
 
 
 # Environments that fail -----------------------------------------------------------------------------------------
@@ -212,7 +205,7 @@ def test_a_failing_environment_costs_its_own_episodes(
     player: LanguageModel, tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_on(monkeypatch, lambda index: index == FRESH_INSTANCES + 1)
-    numbers, played = run(make_learner(player, tiny), stage(tiny, steps=2), tmp_path)
+    numbers, played = run(make_loop(player, stage(tiny, steps=2)), tmp_path)
     assert [step["errors"] for step in numbers] == [1, 0]
     assert len(played[0]) == 7
 
@@ -222,7 +215,7 @@ def test_a_step_without_a_single_episode_stops_the_run(
 ) -> None:
     fail_on(monkeypatch, lambda index: True)
     with pytest.raises(RuntimeError, match=r"no episode of step 0 can be learned from: .*out of order"):
-        run(make_learner(player, tiny), tiny, tmp_path)
+        run(make_loop(player, tiny), tmp_path)
 
 
 # Scheduling ----------------------------------------------------------------------------------------------------
@@ -231,17 +224,19 @@ def test_a_step_without_a_single_episode_stops_the_run(
 def test_a_budget_of_tokens_ends_learning_and_moves_the_schedules(
     player: LanguageModel, tiny: TrainConfig, tmp_path: Path
 ) -> None:
-    config = replace(tiny, astarpo=replace(tiny.astarpo, steps=10**6, max_tokens=400, warmup_steps=0))
-    learner = make_learner(player, config)
-    learner.stage_one_tokens = learner.generated_tokens = 100
-    numbers, _ = run(learner, config, tmp_path)
+    config = stage(tiny, steps=10**6, max_tokens=400, warmup_steps=0)
+    loop = make_loop(player, config)
+    loop.schedule.count_stage_one("the reference", 100)
+    numbers, _ = run(loop, tmp_path)
     spent = [step["generated_tokens"] for step in numbers]
     assert spent[-2] < 400 <= spent[-1] and len(numbers) >= 3
     shares = [(tokens - 100) / 300 for tokens in [100, *spent[:-1]]]
-    assert [step["beta"] for step in numbers] == pytest.approx([scheduled_beta(config, share) for share in shares])
-    learner.stage_one_tokens = 400
+    assert [step["beta"] for step in numbers] == pytest.approx(
+        [scheduled_beta(config.objective, share) for share in shares]
+    )
+    loop.schedule.count_stage_one("another", 300)
     with pytest.raises(ValueError, match="stage 1 alone generated 400 tokens of the 400 allowed"):
-        run(learner, config, tmp_path)
+        run(loop, tmp_path)
 
 
 def test_a_moving_temperature_leaves_every_step_on_policy(
@@ -249,10 +244,10 @@ def test_a_moving_temperature_leaves_every_step_on_policy(
 ) -> None:
     """Sampler, policy and reference share the temperature of the step: equal models have a log-ratio of 0."""
     cooling = stage(tiny, temperature=1.5, temperature_final=0.5, steps=4)
-    numbers, _ = run(make_learner(player, cooling), cooling, tmp_path)
+    numbers, _ = run(make_loop(player, cooling), tmp_path)
     assert all(step["logprob_drift"] < 1e-4 for step in numbers) and numbers[-1]["kl"] != 0.0
     still = stage(cooling, learning_rate=0.0, final_learning_rate=0.0)
-    numbers, played = run(make_learner(player, still), still, tmp_path)
+    numbers, played = run(make_loop(player, still), tmp_path)
     assert [step["kl"] for step in numbers] == [0.0] * 4
     surprise = [-np.mean([logp for episode in episodes for turn in episode.turns for logp in turn.logprobs])
                 for episodes in played]  # fmt: skip
@@ -262,10 +257,10 @@ def test_a_moving_temperature_leaves_every_step_on_policy(
 def test_the_optimizer_uses_the_scheduled_rate_and_never_decays_weights(
     player: LanguageModel, tiny: TrainConfig, tmp_path: Path
 ) -> None:
-    learner = make_learner(player, tiny)
-    numbers, _ = run(learner, tiny, tmp_path)
-    expected = [scheduled_learning_rate(tiny, step, step / 5) for step in range(6)]
+    loop = make_loop(player, tiny)
+    numbers, _ = run(loop, tmp_path)
+    expected = [scheduled_learning_rate(tiny.learning, step, step / 5) for step in range(6)]
     assert [step["learning_rate"] for step in numbers] == expected
-    (group,) = learner.optimizer.param_groups
+    (group,) = loop.learner.optimizer.param_groups
     assert group["lr"] == numbers[-1]["learning_rate"]
     assert group["weight_decay"] == 0.0

@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from turngym.trainers.presets import PRESETS, preset_names, preset_text, register_preset
+from turngym._errors import InputError
+from turngym.envs import env_ids
+from turngym.trainers.config import AstarpoConfig
+from turngym.trainers.configure import check_game
+from turngym.trainers.presets import PRESETS, load_preset, preset_for, preset_names, preset_text, register_preset
 
 PACKAGE = Path(__file__).parents[2] / "src" / "turngym" / "presets"
 TEXT = '[env]\nid = "me/Guess-v0"\n'
@@ -57,6 +61,31 @@ def test_files_that_cannot_be_read_are_one_sentence(own_code: Path) -> None:
     with pytest.raises(ValueError, match="the name of a preset is made of letters"):
         register_preset("x.toml", TEXT)
     assert "x" not in PRESETS
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_is_sound(name: str) -> None:
+    config = load_preset(name)
+    assert config.env.id in env_ids() and preset_for(config.env.id) == name
+    check_game(config)
+
+
+def test_not_every_environment_has_a_preset() -> None:
+    assert preset_for("turngym/FrozenLake8x8-v0") is None
+
+
+def test_a_preset_may_be_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("[run]\nseed = 5\n[objective]\nbeta = 1\n")
+    config = load_preset(str(path))
+    assert config.run.seed == 5 and config.objective == AstarpoConfig(beta=1.0)
+    with pytest.raises(InputError, match="cannot be read: No such file"):
+        load_preset(str(tmp_path / "absent.toml"))
+    with pytest.raises(InputError, match="no preset 'frozen_lak'; did you mean 'frozen_lake'"):
+        load_preset("frozen_lak")
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="not UTF-8"):
+        load_preset(str(path))
 
 
 def test_presets_load_no_torch() -> None:

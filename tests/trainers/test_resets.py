@@ -12,26 +12,28 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.trainers.harness import ESTIMATES
+from tests.trainers.harness import instance_baseline, stage
 from tests.trainers.harness import metric_lines as lines
 
+from turngym.agents.evaluation import instance_range
 from turngym.agents.language_model import LanguageModel
 from turngym.trainers import run
+from turngym.trainers.automatic_shaping import AutomaticShaping
+from turngym.trainers.base_model import prepare_base
+from turngym.trainers.batches import make_batch
 from turngym.trainers.checkpoints.checkpoint import latest_checkpoint
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of
-from turngym.trainers.config import CurriculumConfig, MonitorsConfig, TrainConfig
+from turngym.trainers.config import CurriculumConfig, MonitorsConfig, ShapingConfig, TrainConfig
 from turngym.trainers.instances import LEVEL_INSTANCES
-from turngym.trainers.learner import Learner
-from turngym.trainers.monitoring.alarms import Alarm, Alarms
-from turngym.trainers.prompts.curriculum import LevelTracker, make_tracker
-from turngym.trainers.references import load_reference, round_betas, round_estimates, round_of, store_name
+from turngym.trainers.monitoring.alarms import Alarm, Alarms, Thresholds
+from turngym.trainers.references import load_reference, round_betas, round_estimates, store_name
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import SilentProgress
-from turngym.trainers.run import enter_round, prepare_base, prepare_learner, run_stage_two, train
-from turngym.trainers.schedules import scheduled_beta
+from turngym.trainers.run import TrainingRun, train
+from turngym.trainers.schedules import Schedule, scheduled_beta
 from turngym.trainers.stage_one import sampling
 from turngym.trainers.stage_one.instance_values import ValueEstimates, composed_beta, composed_values
-from turngym.trainers.stage_one.stage import StageOne
+from turngym.trainers.stage_one.sampling import StageOneSetup
 from turngym.trainers.stage_one.store import ValueStore
 
 
@@ -56,9 +58,9 @@ class Deadly(SilentProgress):
             raise Killed
 
 
-def config_of(tiny: TrainConfig, **changes: Any) -> TrainConfig:
+def config_of(tiny: TrainConfig, algorithm: str = "astarpo", **changes: Any) -> TrainConfig:
     """Two rounds: steps 1 to 3 and 4 to 6; a checkpoint at every second step and at the reset."""
-    return replace(tiny, astarpo=replace(tiny.astarpo, reset_every=3, warmup_steps=0, **changes))
+    return stage(tiny, algorithm, reset_every=3, warmup_steps=0, **changes)
 
 
 @pytest.fixture
@@ -67,13 +69,13 @@ def folder(player: LanguageModel, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def learn(config: TrainConfig, folder: Path, progress: SilentProgress | None = None) -> Learner:
+def learn(config: TrainConfig, folder: Path, progress: SilentProgress | None = None) -> TrainingRun:
     """Run or resume stages 1 and 2."""
     metrics, progress = Metrics(folder / "metrics.jsonl"), progress or SilentProgress()
     base = prepare_base(config, folder, metrics, progress)
-    learner = prepare_learner(base, config, folder, metrics, progress)
-    run_stage_two(learner, config, folder, metrics, progress)
-    return learner
+    training = TrainingRun(base, config, folder, metrics, progress)
+    training.learn()
+    return training
 
 
 def weights(model: LanguageModel) -> str:
@@ -94,7 +96,7 @@ def contents(folder: Path) -> dict[str, Any]:
         "files": [(last / name).read_bytes() for name in names],
         "reference": (folder / "references" / "round-2" / "model.safetensors").read_bytes(),
         "rows": rows,
-        "metrics": [lines(folder, phase) for phase in ("values", "astarpo", "reset")],
+        "metrics": [lines(folder, phase) for phase in ("values", "learning", "reset")],
     }
 
 
@@ -102,33 +104,37 @@ def contents(folder: Path) -> dict[str, Any]:
 
 
 def test_a_checkpoint_belongs_to_the_round_of_its_last_step(tiny: TrainConfig) -> None:
-    config = config_of(tiny)
-    assert [round_of(step, config) for step in (0, 1, 3, 4, 6, 7)] == [1, 1, 1, 2, 2, 3]
-    assert [round_of(step, tiny) for step in (0, 99)] == [1, 1]
+    def rounds(config: TrainConfig, *steps: int) -> list[int]:
+        return [Schedule(config.learning, config.objective, 1.0).round_of(step) for step in steps]
+
+    assert rounds(config_of(tiny), 0, 1, 3, 4, 6, 7) == [1, 1, 1, 2, 2, 3]
+    assert rounds(tiny, 0, 99) == [1, 1]
 
 
 def test_a_reset_makes_the_policy_the_reference_and_runs_stage_one_for_it(tiny: TrainConfig, folder: Path) -> None:
     config = config_of(tiny)
-    learner = learn(config, folder)
-    steps = lines(folder, "astarpo")
+    loop = learn(config, folder).loop
+    steps = lines(folder, "learning")
     # The ratio to the reference is 1 after a reset, whichever way the policy had gone.
     assert [abs(step["kl"]) < 1e-5 for step in steps] == [True, False, False, True, False, False]
-    first, second = load_reference(folder, 1, config), load_reference(folder, 2, config)
-    assert weights(learner.reference) == weights(second) != weights(first)
-    assert not any(parameter.requires_grad for parameter in learner.reference.model.parameters())
-    assert weights(learner.policy) != weights(second)
+    first, second = (load_reference(folder, number, keep_thoughts=False) for number in (1, 2))
+    reference = loop.references.current
+    assert weights(reference) == weights(second) != weights(first)
+    assert not any(parameter.requires_grad for parameter in reference.model.parameters())
+    assert weights(loop.learner.policy) != weights(second)
     stores = {}
     for number, expected in ((1, first), (2, second)):
         with ValueStore(folder / store_name(number), None) as store:
             assert store.fingerprint["reference weights"] == weights(expected)
             assert len(store.counts()) == 24
             stores[number] = {index: np.mean(returns) for index, returns in store.returns().items()}
-    assert stores[1].keys() == stores[2].keys() == set(learner.pool) and stores[1] != stores[2]
-    learned = round_estimates(folder, [0.5, 0.5], config)[1]
-    assert [learner.tracker.first_value(index) for index in learner.pool] == list(learned.values)
+    assert stores[1].keys() == stores[2].keys() == set(loop.prompts.pool) and stores[1] != stores[2]
+    setup = StageOneSetup.of(config)
+    learned = round_estimates(folder, [0.5, 0.5], setup)[1]
+    assert [instance_baseline(loop).first_value(index) for index in loop.prompts.pool] == list(learned.values)
     # The first round ends with its third step; the second has no step yet.
-    betas = [scheduled_beta(config, 2 / 5)] * 2
-    values = [estimates.values for estimates in round_estimates(folder, betas, config)]
+    betas = [scheduled_beta(config.objective, 2 / 5)] * 2
+    values = [estimates.values for estimates in round_estimates(folder, betas, setup)]
     (line,) = lines(folder, "reset")
     assert line["step"] == 3 and line["round"] == 2
     assert line["beta"] == pytest.approx(betas[1]) and line["composed_beta"] == pytest.approx(betas[1] / 2)
@@ -137,53 +143,53 @@ def test_a_reset_makes_the_policy_the_reference_and_runs_stage_one_for_it(tiny: 
 
 
 def test_a_reset_keeps_the_levels(tiny: TrainConfig, folder: Path) -> None:
-    """Stage 1 plays the target alone."""
-    config = config_of(tiny, fresh_share=1.0)
+    """Stage 1 plays the target alone: of the easier levels a new one knows nothing, of the target everything."""
+    config = config_of(tiny, fresh_share=1.0, steps=3)
     config = replace(config, curriculum=CurriculumConfig(levels=[{"size": 2, "frozen_probability": 1.0}]))
-    learner = learn(replace(config, astarpo=replace(config.astarpo, steps=3)), folder)
-    for _ in range(50):
-        learner.tracker.update(LEVEL_INSTANCES, 1.0, success=True)
-    easy = level_successes(learner)[0]
-    assert easy > 0.9
-    hopeless = make_tracker(ESTIMATES, dict.fromkeys(range(12), 0.0), config)
-    enter_round(learner, 2, learner.reference, StageOne(tracker=hopeless, pool=learner.pool))
-    assert learner.tracker is hopeless and level_successes(learner)[0] == easy
-
-
-def level_successes(learner: Learner) -> list[float]:
-    assert isinstance(learner.tracker, LevelTracker)
-    return learner.tracker.level_successes()
+    training = learn(config, folder)
+    successes, baseline = training.loop.successes, instance_baseline(training.loop)
+    for _ in range(100):
+        for means in (successes.means, baseline.means):
+            means.update(LEVEL_INSTANCES, 1.0)
+    easy, value = successes.level_successes()[0], baseline.value(LEVEL_INSTANCES)
+    assert easy > 0.9 and value > 0.9
+    for index in training.loop.prompts.pool:
+        for _ in range(50):
+            successes.means.update(index, 0.0)
+    training.reset_reference()
+    assert training.loop.successes is not successes and training.loop.baseline is not baseline
+    assert training.loop.successes.level_successes()[0] == easy
+    assert instance_baseline(training.loop).value(LEVEL_INSTANCES) == value
+    assert training.loop.successes.level_successes()[1] > successes.level_successes()[1]
 
 
 def test_the_tokens_of_every_stage_one_are_counted(tiny: TrainConfig, folder: Path) -> None:
-    learner = learn(config_of(tiny), folder)
-    blocks, steps = lines(folder, "values"), lines(folder, "astarpo")
+    schedule = learn(config_of(tiny), folder).loop.schedule
+    blocks, steps = lines(folder, "values"), lines(folder, "learning")
     tokens = [sum(block["sampled_tokens"] for block in blocks if block.get("round", 1) == number) for number in (1, 2)]
-    assert min(tokens) > 100 and learner.stage_one_tokens == sum(tokens)
-    assert learner.generated_tokens == sum(tokens) + sum(step["sampled_tokens"] for step in steps)
+    assert min(tokens) > 100 and schedule.stage_one_tokens == sum(tokens)
+    assert schedule.generated_tokens == sum(tokens) + sum(step["sampled_tokens"] for step in steps)
     jump = steps[3]["generated_tokens"] - steps[2]["generated_tokens"]
     assert jump == tokens[1] + steps[3]["sampled_tokens"]
 
 
 def test_a_second_stage_one_may_spend_the_last_tokens(tiny: TrainConfig, folder: Path) -> None:
-    learner = learn(config_of(tiny, steps=3), folder)
-    config = config_of(tiny, max_tokens=learner.generated_tokens + 1)
+    budget = learn(config_of(tiny, steps=3), folder).loop.schedule.generated_tokens + 1
     shutil.rmtree(folder / "checkpoints")
-    learner = learn(config, folder)
-    assert learner.step == 3 and learner.round == 2 and learner.generated_tokens > config.astarpo.max_tokens
+    loop = learn(config_of(tiny, max_tokens=budget), folder).loop
+    assert loop.schedule.step == 3 and loop.references.number == 2 and loop.schedule.generated_tokens > budget
 
 
 def test_objectives_without_stage_one_reset_their_reference_too(tiny: TrainConfig, folder: Path) -> None:
-    config = config_of(tiny, objective="grpo")
-    config = replace(config, objectives=replace(config.objectives, kl_weight=0.1))
-    learner = learn(config, folder)
-    assert [abs(step["kl"]) < 1e-5 for step in lines(folder, "astarpo")] == [True, False, False, True, False, False]
-    assert not list(folder.glob("*.sqlite")) and learner.stage_one_tokens == 0
-    assert weights(learner.reference) == weights(load_reference(folder, 2, config))
+    config = config_of(tiny, "grpo", kl_coef=0.1)
+    loop = learn(config, folder).loop
+    assert [abs(step["kl"]) < 1e-5 for step in lines(folder, "learning")] == [True, False, False, True, False, False]
+    assert not list(folder.glob("*.sqlite")) and loop.schedule.stage_one_tokens == 0
+    assert weights(loop.references.current) == weights(load_reference(folder, 2, keep_thoughts=False))
     assert lines(folder, "reset") == [{"phase": "reset", "step": 3, "round": 2, "rollbacks": 0}]
-    before = weights(learner.policy)
+    before = weights(loop.learner.policy)
     shutil.rmtree(folder / "checkpoints" / "step-000006")
-    assert weights(learn(config, folder).policy) == before
+    assert weights(learn(config, folder).loop.learner.policy) == before
 
 
 def test_the_base_that_is_measured_is_the_first_reference(tiny: TrainConfig, folder: Path, tmp_path: Path) -> None:
@@ -193,20 +199,23 @@ def test_the_base_that_is_measured_is_the_first_reference(tiny: TrainConfig, fol
     assert {**rows[0], "seconds": 0} == {**rows[1], "seconds": 0}
 
 
-def test_a_round_was_solved_at_the_temperature_of_its_last_step(tiny: TrainConfig, tmp_path: Path) -> None:
-    config, metrics = config_of(tiny), Metrics(tmp_path / "metrics.jsonl")
-    assert round_betas(metrics, 2, config) is None
+def test_a_round_was_solved_at_the_temperature_of_its_last_step(tmp_path: Path) -> None:
+    metrics = Metrics(tmp_path / "metrics.jsonl")
+    assert round_betas(metrics, 2, 3) is None
     metrics.add("reset", {"step": 1, "beta": 9.0})
     for step, beta in ((1, 0.9), (2, 0.8), (3, 0.7), (4, 0.6), (3, 0.5)):  # learning was rolled back to step 2
-        metrics.add("astarpo", {"step": step, "beta": beta})
-    assert round_betas(metrics, 1, config) == [0.5]
-    assert round_betas(metrics, 3, config) == [0.5, 0.5, 0.5], "steps that were rolled back do not count"
+        metrics.add("learning", {"step": step, "beta": beta})
+    assert round_betas(metrics, 1, 3) == [0.5]
+    assert round_betas(metrics, 3, 3) == [0.5, 0.5, 0.5], "steps that were rolled back do not count"
     for step, beta in ((4, 0.4), (5, 0.3)):
-        metrics.add("astarpo", {"step": step, "beta": beta})
-    assert round_betas(metrics, 2, config) == [0.5, 0.3]
+        metrics.add("learning", {"step": step, "beta": beta})
+    assert round_betas(metrics, 2, 3) == [0.5, 0.3]
     cut_off = Metrics(tmp_path / "later.jsonl")
-    cut_off.add("astarpo", {"step": 4, "beta": 0.1})
-    assert round_betas(cut_off, 2, config) is None, "nothing is known of the first round"
+    cut_off.add("learning", {"step": 4, "beta": 0.1})
+    assert round_betas(cut_off, 2, 3) is None, "nothing is known of the first round"
+    without = Metrics(tmp_path / "without.jsonl")
+    without.add("learning", {"step": 3})
+    assert round_betas(without, 1, 3) is None, "the objective has no such temperature"
 
 
 def test_the_composed_value_is_the_mean_over_rounds_weighted_by_their_inverse_temperatures() -> None:
@@ -324,7 +333,7 @@ def test_a_rollback_past_a_reset_comes_back_to_the_earlier_reference(
 ) -> None:
     """An alarm rings at step 5; what it puts in doubt begins after step `good`."""
 
-    def judge(self: Alarms, numbers: dict[str, Any], monitors: MonitorsConfig) -> list[Alarm]:
+    def judge(self: Alarms, numbers: dict[str, Any], thresholds: Thresholds) -> list[Alarm]:
         self.last_good_steps["kl_tax"] = min(good, numbers["step"])
         if (numbers["step"], numbers["rollbacks"]) != (5, 0):
             return []
@@ -333,8 +342,8 @@ def test_a_rollback_past_a_reset_comes_back_to_the_earlier_reference(
     monkeypatch.setattr(Alarms, "judge", judge)
     config = replace(config_of(tiny, max_tokens=10**5), monitors=MonitorsConfig(on_alarm="rollback"))
     other = shutil.copytree(folder, tmp_path / "killed")
-    learner = learn(config, folder)
-    steps = lines(folder, "astarpo")
+    loop = learn(config, folder).loop
+    steps = lines(folder, "learning")
     assert [step["step"] for step in steps] == [1, 2, 3, 4, 5, *range(good + 1, 7)]
     assert [abs(step["kl"]) < 1e-5 for step in steps if step["step"] == 4] == [True, True]
     if good == 2:
@@ -344,8 +353,8 @@ def test_a_rollback_past_a_reset_comes_back_to_the_earlier_reference(
     # Where the policy at the reset is another, so is stage 1; else its episodes are there already.
     blocks = [line["rollbacks"] for line in lines(folder, "values") if "round" in line]
     assert set(blocks) == ({0, 1} if good == 2 else {0})
-    assert learner.stage_one_tokens == sum(line["sampled_tokens"] for line in lines(folder, "values"))
-    assert weights(learner.reference) == weights(load_reference(folder, 2, config))
+    assert loop.schedule.stage_one_tokens == sum(line["sampled_tokens"] for line in lines(folder, "values"))
+    assert weights(loop.references.current) == weights(load_reference(folder, 2, keep_thoughts=False))
 
     for phase, times, work in (("stage 2", 2, 5), ("stage 1", 3, 30), ("stage 2", again, 6)):
         try:
@@ -362,20 +371,25 @@ def test_back_in_an_earlier_round_rewards_are_shaped_by_its_own_values(
 ) -> None:
     """Also with an objective that reads stage 1 for nothing else."""
     monkeypatch.setattr(run, "CHECKPOINTS_KEPT", 10)
-    config = config_of(tiny, objective="rloo", batch_size=8)
-    config = replace(config, shaping=replace(config.shaping, automatic_weight=0.5))
-    first: list[Any] = []
-    enter_round = run.enter_round
+    config = config_of(replace(tiny, shaping=ShapingConfig(automatic_weight=0.5)), "rloo")
+    first: list[AutomaticShaping | None] = []
+    reset_reference = TrainingRun.reset_reference
 
-    def enter(learner: Learner, *arguments: Any) -> None:
-        assert learner.potential is not None
-        first.append(learner.potential.state_dict())
-        enter_round(learner, *arguments)
+    def reset(training: TrainingRun) -> None:
+        first.append(training.loop.shaping)
+        reset_reference(training)
 
-    monkeypatch.setattr(run, "enter_round", enter)
-    learner = learn(config, folder)
-    assert learner.round == 2 and learner.potential is not None
-    assert learner.potential.state_dict() != first[0]
-    run.return_to_round(learner, folder / "checkpoints" / "step-000002", config, folder)
-    assert learner.round == 1 and learner.potential is not None
-    assert learner.potential.state_dict() == first[0]
+    monkeypatch.setattr(TrainingRun, "reset_reference", reset)
+    training = learn(config, folder)
+    loop = training.loop
+    episodes = loop.rollouts.play(loop.rollouts.agent(loop.learner.policy), instance_range("train", 12))
+    batch = make_batch(episodes, loop.learner.policy)
+
+    def shaped(shaping: AutomaticShaping | None) -> list[list[float]]:
+        assert shaping is not None
+        return shaping.shape(batch, episodes, shift_values=False).reward_BK.tolist()
+
+    (expected,) = map(shaped, first)
+    assert loop.references.number == 2 and shaped(loop.shaping) != expected
+    training.roll_back(folder / "checkpoints" / "step-000002")
+    assert loop.references.number == 1 and shaped(loop.shaping) == expected

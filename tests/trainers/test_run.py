@@ -6,25 +6,27 @@ import json
 import os
 import shutil
 import signal
-import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tests.trainers.harness import stage
 
+from turngym.agents.base import Agent
 from turngym.agents.episode import read_episodes
 from turngym.agents.evaluation import Score
 from turngym.agents.language_model import LanguageModel, NonFiniteError
-from turngym.trainers import run
+from turngym.trainers import evaluation, run
 from turngym.trainers.checkpoints.checkpoint import latest_checkpoint, load_checkpoint
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import TrainConfig
-from turngym.trainers.objectives import OBJECTIVES, Samples, Settings, astarpo
+from turngym.trainers.objectives import OBJECTIVES, StepParams, TrainingBatch, astarpo
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import SilentProgress
-from turngym.trainers.run import DeferredInterrupt, load_or_build, measured_players, train
+from turngym.trainers.run import train
 
 ROWS = ["random", "base_sampled", "base_greedy", "trained_sampled", "trained_greedy"]
 
@@ -72,15 +74,24 @@ def scores(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def steps(folder: Path) -> list[int]:
-    return [line["step"] for line in Metrics(folder / "metrics.jsonl").lines() if line["phase"] == "astarpo"]
+    return [line["step"] for line in Metrics(folder / "metrics.jsonl").lines() if line["phase"] == "learning"]
 
 
 def test_a_run_ends_with_its_result(finished: Finished) -> None:
     folder, result, _ = finished
     written = json.loads((folder / "result.json").read_text())
     assert scores(written) == json.loads(json.dumps(scores(result)))
-    assert list(result) == ["env_id", "optimum", *ROWS, "generated_tokens", "alarms", "rollbacks", "seconds"]
-    assert result["env_id"] == "turngym/FrozenLake-v0"
+    assert list(result) == [
+        "env_id",
+        "objective",
+        "optimum",
+        *ROWS,
+        "generated_tokens",
+        "alarms",
+        "rollbacks",
+        "seconds",
+    ]
+    assert (result["env_id"], result["objective"]) == ("turngym/FrozenLake-v0", "astarpo")
     assert result["optimum"] == 1.0
     for row in ROWS:
         score = Score.from_dict(written[row])
@@ -90,10 +101,10 @@ def test_a_run_ends_with_its_result(finished: Finished) -> None:
     assert all(seconds > 0 for seconds in result["seconds"].values())
     lines = Metrics(folder / "metrics.jsonl").lines()
     tokens = {phase: sum(line["sampled_tokens"] for line in lines if line["phase"] == phase)
-              for phase in ("values", "astarpo")}  # fmt: skip
+              for phase in ("values", "learning")}  # fmt: skip
     assert result["generated_tokens"] == tokens and min(tokens.values()) > 100
     assert lines[-1]["generated_tokens"] == sum(tokens.values())
-    assert list(result["seconds"]) == ["warm_start", "values", "astarpo", "test"]
+    assert list(result["seconds"]) == ["warm_start", "values", "learning", "test"]
 
 
 def test_a_run_leaves_a_folder_that_says_everything(finished: Finished) -> None:
@@ -110,7 +121,7 @@ def test_a_run_leaves_a_folder_that_says_everything(finished: Finished) -> None:
     assert steps(folder) == [1, 2, 3, 4, 5, 6]
     lines = Metrics(folder / "metrics.jsonl").lines()
     assert [line["phase"] for line in lines] == sorted(
-        (line["phase"] for line in lines), key=["warm_start", "values", "astarpo"].index
+        (line["phase"] for line in lines), key=["warm_start", "values", "learning"].index
     )
 
 
@@ -180,13 +191,13 @@ def test_learning_that_becomes_unstable_leaves_the_last_checkpoint(
     shutil.rmtree(folder / "checkpoints")
     calls = 0
 
-    def unstable(samples: Samples, settings: Settings) -> torch.Tensor:
+    def unstable(batch: TrainingBatch, step: StepParams[Any]) -> torch.Tensor:
         nonlocal calls
         calls += 1
-        return astarpo(samples, settings) * (torch.nan if calls > 30 else 1.0)
+        return astarpo(batch, step) * (torch.nan if calls > 30 else 1.0)
 
     # One micro-batch an episode: the fourth step fails in its seventh micro-batch.
-    config = replace(tiny, astarpo=replace(tiny.astarpo, tokens_per_microbatch=1))
+    config = stage(tiny, tokens_per_microbatch=1)
     with monkeypatch.context() as patch:
         patch.setitem(OBJECTIVES, "astarpo", replace(OBJECTIVES["astarpo"], loss=unstable))
         with pytest.raises(NonFiniteError, match="step 3: loss nan"):
@@ -217,17 +228,17 @@ def test_a_pretrained_model_is_the_base(tiny: TrainConfig, finished: Finished, t
     )
     train(config, tmp_path, SilentProgress())
     assert policy(tmp_path) == policy(finished[0])
-    assert {line["phase"] for line in Metrics(tmp_path / "metrics.jsonl").lines()} == {"values", "astarpo"}
+    assert {line["phase"] for line in Metrics(tmp_path / "metrics.jsonl").lines()} == {"values", "learning"}
 
 
 def test_without_values_there_is_no_stage_one(tiny: TrainConfig, finished: Finished, tmp_path: Path) -> None:
     shutil.copytree(finished[0] / "base", tmp_path / "base")
     progress = Phases()
-    config = replace(tiny, astarpo=replace(tiny.astarpo, objective="grpo", steps=2))
+    config = stage(tiny, "grpo", steps=2)
     result = train(config, tmp_path, progress)
     assert "stage 1: values" not in progress.work and progress.work["stage 2: grpo"] == 2
     assert not (tmp_path / "values.sqlite").exists()
-    assert result["generated_tokens"]["values"] == 0 < result["generated_tokens"]["astarpo"]
+    assert result["generated_tokens"]["values"] == 0 < result["generated_tokens"]["learning"]
     assert result["seconds"]["values"] == 0.0
     before = policy(tmp_path)
     (tmp_path / "result.json").unlink()
@@ -241,66 +252,38 @@ def test_validation_is_reported_when_it_is_due_and_changes_nothing(
     shutil.rmtree(folder / "checkpoints")
     config = replace(tiny, evaluation=replace(tiny.evaluation, validate_every=3, validation_episodes=8))
     train(config, folder, SilentProgress(), resume=True)
-    lines = [line for line in Metrics(folder / "metrics.jsonl").lines() if line["phase"] == "astarpo"]
+    lines = [line for line in Metrics(folder / "metrics.jsonl").lines() if line["phase"] == "learning"]
     assert [line["step"] for line in lines if "validation" in line] == [3, 6]
     assert all(0 <= line["validation"] <= 1 for line in lines if "validation" in line)
     assert policy(folder) == policy(finished[0])
 
 
 def test_what_is_measured_is_sampled_at_the_last_temperature(
-    tiny: TrainConfig, player: LanguageModel, folder: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: TrainConfig, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cooling = replace(tiny, astarpo=replace(tiny.astarpo, temperature_final=0.5))
-    for config, expected in ((cooling, 0.5), (tiny, 1.0)):
-        players = dict(measured_players(player, player, config))
-        assert [players[name].temperature for name in ("base_sampled", "trained_sampled")] == [expected] * 2  # type: ignore[attr-defined]
     asked: list[float] = []
+    measured: dict[str, float] = {}
+    agents = evaluation.measured_agents
 
     def validate(*_: object, temperature: float) -> float:
         asked.append(temperature)
         return 0.0
 
+    def watched(*arguments: Any) -> Iterator[tuple[str, Agent]]:
+        for name, agent in agents(*arguments):
+            if name.endswith("sampled"):
+                measured[name] = agent.temperature  # type: ignore[attr-defined]
+            yield name, agent
+
     monkeypatch.setattr(run, "validate", validate)
-    shutil.rmtree(folder / "checkpoints")
-    config = replace(cooling, evaluation=replace(tiny.evaluation, validate_every=3))
-    train(config, folder, SilentProgress(), resume=True)
-    assert asked == [0.5, 0.5]
-
-
-def test_the_built_in_player_is_a_function_of_the_configuration(tiny: TrainConfig) -> None:
-    first, second, other = (load_or_build(replace(tiny, run=replace(tiny.run, seed=seed))) for seed in (0, 0, 1))
-    assert fingerprint_of(first.model.state_dict()) == fingerprint_of(second.model.state_dict())
-    assert fingerprint_of(first.model.state_dict()) != fingerprint_of(other.model.state_dict())
-    assert first.tokenizer.get_vocab() == other.tokenizer.get_vocab()
-    assert (first.context_length, first.num_layers) == (512, 2)
-
-
-# Interrupting ---------------------------------------------------------------------------------------------------
-
-
-def test_the_first_interrupt_waits_and_the_second_does_not() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    with DeferredInterrupt() as interrupt:
-        requested = [interrupt.requested]
-        signal.raise_signal(signal.SIGINT)
-        requested.append(interrupt.requested)
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert requested == [False, True]
-    assert signal.getsignal(signal.SIGINT) is before
-
-
-def test_outside_the_main_thread_nothing_is_caught() -> None:
-    handlers: list[Any] = []
-
-    def enter() -> None:
-        with DeferredInterrupt():
-            handlers.append(signal.getsignal(signal.SIGINT))
-
-    thread = threading.Thread(target=enter)
-    thread.start()
-    thread.join()
-    assert handlers == [signal.getsignal(signal.SIGINT)]
+    monkeypatch.setattr(evaluation, "measured_agents", watched)
+    cooling = replace(stage(tiny, temperature_final=0.5), evaluation=replace(tiny.evaluation, validate_every=3))
+    for config, expected in ((cooling, 0.5), (replace(tiny, evaluation=cooling.evaluation), 1.0)):
+        shutil.rmtree(folder / "checkpoints")
+        asked.clear()
+        train(config, folder, SilentProgress(), resume=True)
+        assert asked == [expected, expected]
+        assert measured == {"base_sampled": expected, "trained_sampled": expected}
 
 
 def test_an_interrupt_saves_the_step_and_the_run_goes_on_from_it(

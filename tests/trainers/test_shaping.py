@@ -12,8 +12,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.envs.registration import WrapperSpec
-from tests.trainers.harness import make_learner, run, stage
-from tests.trainers.stage_one.test_sampling import fill
+from tests.trainers.harness import instance_baseline, make_loop, run, stage
 
 from turngym.agents.episode import Episode, Status, Turn, read_episodes
 from turngym.agents.evaluation import instance_range
@@ -23,10 +22,10 @@ from turngym.envs.core import TextEnv
 from turngym.trainers.config import ShapingConfig, TrainConfig, ValueConfig
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import SilentProgress
-from turngym.trainers.rollouts import play
+from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.run import train
-from turngym.trainers.shaping import is_shaped, return_range, shape_rewards, shaping_means, shaping_terms
-from turngym.trainers.stage_one.sampling import estimate, sample_reference, store_fingerprint
+from turngym.trainers.shaping import is_shaped, shape_rewards, shaped_range, shaping_means, shaping_terms
+from turngym.trainers.stage_one.sampling import StageOneSetup, estimate, sample_reference, store_fingerprint
 from turngym.trainers.stage_one.store import ValueStore, ValueStoreMismatch
 
 SHAPING = ShapingConfig(potential_weight=0.7, invalid_penalty=0.11, format_penalty=0.17, step_cost=0.013)
@@ -78,17 +77,17 @@ def test_the_terms_are_those_of_the_wrappers(
     shaped: TrainConfig, tiny: TrainConfig, shaped_lake: str, agent: Any, reasoning: bool
 ) -> None:
     settings = {**tiny.env.kwargs, "reasoning": reasoning}
-    shaped = replace(shaped, env=replace(tiny.env, kwargs=settings))
-    wrapped = replace(tiny, env=replace(tiny.env, id=shaped_lake, kwargs=settings))
-    expected = [[turn.reward for turn in episode.turns] for episode in play(agent(), INSTANCES, wrapped)]
-    episodes = play(agent(), INSTANCES, shaped, shaped=True)
+    rollouts = Rollouts.of(replace(shaped, env=replace(tiny.env, kwargs=settings)))
+    wrapped = Rollouts.of(replace(tiny, env=replace(tiny.env, id=shaped_lake, kwargs=settings)))
+    expected = [[turn.reward for turn in episode.turns] for episode in wrapped.play(agent(), INSTANCES)]
+    episodes = rollouts.play(agent(), INSTANCES, shaped=True)
     assert [[turn.reward for turn in episode.turns] for episode in episodes] == expected
     assert {episode.status for episode in episodes} >= {Status.TRUNCATED_TURNS}
     kinds = {(turn.well_formed, turn.valid) for episode in episodes for turn in episode.turns}
     assert kinds >= {(False, False), (True, False)} or agent is RandomAgent
-    assert return_range(shaped) == return_range(wrapped) == pytest.approx((-0.7 - 10 * 0.183, 1.0))
+    assert rollouts.return_range == wrapped.return_range == pytest.approx((-0.7 - 10 * 0.183, 1.0))
     for episode in episodes:
-        assert return_range(shaped)[0] <= episode.total_reward <= 1.0
+        assert rollouts.return_range[0] <= episode.total_reward <= 1.0
 
 
 @pytest.mark.parametrize("status", [Status.COMPLETED, Status.TRUNCATED_TURNS, Status.TRUNCATED_LENGTH])
@@ -112,17 +111,25 @@ def test_the_kinds_are_kept_apart() -> None:
 
 @pytest.mark.parametrize("name", ["potential_weight", "invalid_penalty", "format_penalty", "step_cost"])
 def test_only_what_is_asked_for_is_shaped(tiny: TrainConfig, name: str) -> None:
-    config = replace(tiny, shaping=ShapingConfig(**{name: 0.1}))
-    assert is_shaped(config) and not is_shaped(tiny)
-    plain = play(HostileAgent(), INSTANCES, tiny)
-    assert play(HostileAgent(), INSTANCES, tiny, shaped=True) == plain == play(HostileAgent(), INSTANCES, config)
-    assert play(HostileAgent(), INSTANCES, config, shaped=True) != plain
-    assert return_range(tiny) == (0.0, 1.0)
+    plain = Rollouts.of(tiny)
+    amount: Any = {name: 0.1}
+    rollouts = replace(plain, shaping=ShapingConfig(**amount))
+    assert is_shaped(rollouts.shaping) and not is_shaped(plain.shaping)
+    played = plain.play(HostileAgent(), INSTANCES)
+    assert plain.play(HostileAgent(), INSTANCES, shaped=True) == played == rollouts.play(HostileAgent(), INSTANCES)
+    assert rollouts.play(HostileAgent(), INSTANCES, shaped=True) != played
+    assert plain.return_range == (0.0, 1.0)
 
 
 def test_an_environment_that_is_shaped_already_says_its_own_range(tiny: TrainConfig, shaped_lake: str) -> None:
     config = replace(tiny, env=replace(tiny.env, id=shaped_lake), shaping=ShapingConfig(step_cost=0.1))
-    assert return_range(config) == pytest.approx((-0.7 - 10 * 0.283, 1.0))
+    assert Rollouts.of(config).return_range == pytest.approx((-0.7 - 10 * 0.283, 1.0))
+
+
+def test_without_a_turn_limit_what_is_taken_for_turns_has_no_bound() -> None:
+    assert shaped_range((0.0, 1.0), ShapingConfig(step_cost=0.1), None) == (-np.inf, 1.0)
+    assert shaped_range((0.0, 1.0), ShapingConfig(potential_weight=0.5), None) == (-0.5, 1.0)
+    assert shaped_range((-1.0, 2.0), ShapingConfig(format_penalty=0.5, invalid_penalty=0.25), 4) == (-3.0, 2.0)
 
 
 # Stage 1 --------------------------------------------------------------------------------------------------------------
@@ -131,13 +138,13 @@ def test_an_environment_that_is_shaped_already_says_its_own_range(tiny: TrainCon
 def test_stage_one_stores_shaped_rewards_beside_the_task_rewards(
     player: LanguageModel, shaped: TrainConfig, tmp_path: Path
 ) -> None:
-    config = replace(shaped, shaping=ShapingConfig(potential_weight=0.7, step_cost=0.1))
-    blocks, rows = fill(tmp_path / "values.sqlite", player, config)
-    with ValueStore(tmp_path / "values.sqlite", store_fingerprint(player, config)) as store:
+    setup = StageOneSetup.of(replace(shaped, shaping=ShapingConfig(potential_weight=0.7, step_cost=0.1)))
+    with ValueStore(tmp_path / "values.sqlite", store_fingerprint(player, setup.rollouts)) as store:
+        blocks = list(sample_reference(player, store, setup, SilentProgress()))
         turns = list(store.turns())
-        starts = {turn.instance: turn.potential for turn in turns if turn.turn == 0}
-        totals = [(row["instance"], row["total_return"]) for row in rows["episodes"]]
-        values = estimate(store, config).values
+        totals = [(instance, total) for instance, returns in store.returns().items() for total in returns]
+        values = estimate(store, setup).values
+    starts = {turn.instance: turn.potential for turn in turns if turn.turn == 0}
     assert min(total for _, total in totals) < -0.5, "returns must leave the unshaped range"
     earned = {(turn.instance, turn.sample): 0.0 for turn in turns}
     for turn in turns:
@@ -153,30 +160,31 @@ def test_values_fall_by_the_potential_of_the_start(player: LanguageModel, tiny: 
     plain = replace(tiny, values=ValueConfig(instances=24, samples=2, extra_samples=0, prior_strength=1e-15))
     found, starts = [], {}
     for config in (plain, replace(plain, shaping=ShapingConfig(potential_weight=0.7))):
-        with ValueStore(tmp_path / f"{is_shaped(config)}.sqlite", store_fingerprint(player, config)) as store:
-            assert len(list(sample_reference(player, store, config, SilentProgress()))) == 1
-            found.append(estimate(store, config).values)
+        setup, path = StageOneSetup.of(config), tmp_path / f"{is_shaped(config.shaping)}.sqlite"
+        with ValueStore(path, store_fingerprint(player, setup.rollouts)) as store:
+            assert len(list(sample_reference(player, store, setup, SilentProgress()))) == 1
+            found.append(estimate(store, setup).values)
             starts = {turn.instance: turn.potential for turn in store.turns() if turn.turn == 0}
     potential_I = np.array([starts[instance] for instance in sorted(starts)])
     assert potential_I.std() > 0.1
     np.testing.assert_allclose(found[1], found[0] - 0.7 * potential_I, rtol=0, atol=1e-12)
 
 
-def test_a_store_of_other_shaping_is_refused_by_name(
-    player: LanguageModel, tiny: TrainConfig, shaped: TrainConfig, tmp_path: Path
-) -> None:
-    assert "reward shaping" not in store_fingerprint(player, tiny), "stores without shaping stay as they are"
-    ValueStore(tmp_path / "plain.sqlite", store_fingerprint(player, tiny)).close()
-    ValueStore(tmp_path / "shaped.sqlite", store_fingerprint(player, shaped)).close()
-    heavier, stricter = (
-        replace(shaped, shaping=replace(SHAPING, **change))
-        for change in ({"potential_weight": 0.8}, {"format_penalty": 0.1})
-    )
-    for name, config in (("plain", shaped), ("shaped", tiny), ("shaped", heavier), ("shaped", stricter)):
+def test_a_store_of_other_shaping_is_refused_by_name(player: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
+    def opened(name: str, shaping: ShapingConfig) -> ValueStore:
+        rollouts = replace(Rollouts.of(tiny), shaping=shaping)
+        return ValueStore(tmp_path / f"{name}.sqlite", store_fingerprint(player, rollouts))
+
+    none = ShapingConfig()
+    assert "reward shaping" not in store_fingerprint(player, Rollouts.of(tiny)), "stores without it stay as they are"
+    opened("plain", none).close()
+    opened("shaped", SHAPING).close()
+    heavier, stricter = replace(SHAPING, potential_weight=0.8), replace(SHAPING, format_penalty=0.1)
+    for name, shaping in (("plain", SHAPING), ("shaped", none), ("shaped", heavier), ("shaped", stricter)):
         with pytest.raises(ValueStoreMismatch, match="another set-up: reward shaping is ") as refused:
-            ValueStore(tmp_path / f"{name}.sqlite", store_fingerprint(player, config))
+            opened(name, shaping)
         assert str(refused.value).count(" in the store") == 1
-    ValueStore(tmp_path / "shaped.sqlite", store_fingerprint(player, shaped)).close()
+    opened("shaped", SHAPING).close()
 
 
 # Stage 2 and measurement ----------------------------------------------------------------------------------------------
@@ -192,23 +200,23 @@ def test_a_shaped_run_learns_from_shaped_rewards_and_reports_those_of_the_task(
         added = sum(turn.reward - turn.task_reward for turn in episode.turns)
         assert added == pytest.approx(sum(map(sum, shaping_terms(episode, SHAPING))), abs=1e-12)
         assert added < 0
-    lines = [line for line in Metrics(tmp_path / "metrics.jsonl").lines() if line["phase"] == "astarpo"]
+    lines = [line for line in Metrics(tmp_path / "metrics.jsonl").lines() if line["phase"] == "learning"]
     means = shaping_means(learned_from, SHAPING)
     assert {key: lines[-1][key] for key in means} == means
     assert lines[-1]["task_return"] == np.mean([episode.success for episode in learned_from]) == lines[-1]["success"]
-    assert lines[0]["beta"] == pytest.approx(shaped.astarpo.beta), "its unit is the unshaped reward range"
+    assert lines[0]["beta"] == pytest.approx(0.05), "its unit is the unshaped reward range"
     tested = list(read_episodes(tmp_path / "episodes" / "test_trained_sampled.jsonl"))
     assert all(turn.reward == turn.task_reward for episode in tested for turn in episode.turns)
     assert result["trained_sampled"]["mean_return"] == np.mean([episode.success for episode in tested])
 
 
-def test_the_tracker_follows_the_shaped_return(
+def test_values_follow_the_shaped_return(
     player: LanguageModel, shaped: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learner = make_learner(player, shaped)
+    loop = make_loop(player, shaped)
     told: list[float] = []
-    monkeypatch.setattr(learner.tracker, "update", lambda index, soft_return, *, success: told.append(soft_return))
-    numbers, (episodes,) = run(learner, stage(shaped, steps=1), tmp_path)
+    monkeypatch.setattr(instance_baseline(loop).means, "update", lambda index, soft_return: told.append(soft_return))
+    numbers, (episodes,) = run(loop, tmp_path, steps=1)
     assert told == [episode.total_reward for episode in episodes]
     assert np.mean(told) == pytest.approx(
         numbers[0]["task_return"] + numbers[0]["potential_shaping"] + numbers[0]["plain_shaping"], abs=1e-12
@@ -221,7 +229,7 @@ def test_the_share_of_each_kind_of_reply_tells_what_it_cost(
     """Every other reply of the model is taken away before the game sees it."""
     step, turn = TextEnv.step, itertools.count()
     monkeypatch.setattr(TextEnv, "step", lambda env, action: step(env, action if next(turn) % 2 else ""))
-    (numbers, *_), (episodes,) = run(make_learner(player, shaped), stage(shaped, steps=1), tmp_path)
+    (numbers, *_), (episodes,) = run(make_loop(player, stage(shaped, steps=1)), tmp_path)
     turns = [turn for episode in episodes for turn in episode.turns]
     valid, well_formed = numbers["valid"], numbers["well_formed"]
     assert valid == np.mean([turn.valid for turn in turns]) < well_formed
@@ -232,5 +240,5 @@ def test_the_share_of_each_kind_of_reply_tells_what_it_cost(
 
 
 def test_without_shaping_nothing_is_said_of_it(player: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
-    numbers, _ = run(make_learner(player, tiny), stage(tiny, steps=1), tmp_path)
+    numbers, _ = run(make_loop(player, stage(tiny, steps=1)), tmp_path)
     assert not {"potential_shaping", "plain_shaping"} & set(numbers[0])

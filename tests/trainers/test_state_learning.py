@@ -8,30 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.trainers.harness import metric_lines, run_both_stages
+from tests.trainers.harness import metric_lines, run_both_stages, stage
 
 from turngym.agents.language_model import LanguageModel
 from turngym.trainers.checkpoints.checkpoint import latest_checkpoint, remove_after
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of
-from turngym.trainers.config import CurriculumConfig, TrainConfig
-from turngym.trainers.objectives import chosen_objective
+from turngym.trainers.config import TrainConfig
+from turngym.trainers.config.values import StateEstimatorName
 from turngym.trainers.reporting.progress import SilentProgress
 
 
 def config_of(tiny: TrainConfig, baseline: str = "state_tracker") -> TrainConfig:
-    return replace(
-        tiny,
-        env=replace(tiny.env, kwargs={"size": 3, "success_rate": 0.8}),
-        astarpo=replace(tiny.astarpo, objective="astarpo_turn", warmup_steps=0),
-        objectives=replace(tiny.objectives, baseline=baseline, turn_lambda=0.5),
-    )
+    config = replace(tiny, env=replace(tiny.env, kwargs={"size": 3, "success_rate": 0.8}))
+    return stage(config, "astarpo_turn", warmup_steps=0, baseline=baseline, turn_lambda=0.5)
 
 
 def learn(player: LanguageModel, config: TrainConfig, folder: Path) -> tuple[str, list[dict[str, Any]]]:
     """Run or finish stage 2; return the fingerprint of the weights and the numbers of the steps, without times."""
     folder.mkdir(exist_ok=True)
-    learner = run_both_stages(player, config, folder, SilentProgress())
-    return fingerprint_of(learner.policy.model.state_dict()), metric_lines(folder, "astarpo")
+    loop = run_both_stages(player, config, folder, SilentProgress())
+    return fingerprint_of(loop.learner.policy.model.state_dict()), metric_lines(folder, "learning")
 
 
 @pytest.mark.parametrize("baseline", ["state_tracker", "state_vstar"])
@@ -50,15 +46,9 @@ def test_each_source_of_values_leads_elsewhere(player: LanguageModel, tiny: Trai
     sources = {
         name: config_of(tiny, baseline) for name, baseline in [("tracker", "state_tracker"), ("vstar", "state_vstar")]
     }
-    for name in ("soft_values", "log_mean_exp"):
+    names: tuple[StateEstimatorName, ...] = ("soft_values", "log_mean_exp")
+    for name in names:
         sources[name] = replace(sources["vstar"], values=replace(tiny.values, state_estimator=name))
     del sources["vstar"]
     ends = {name: learn(player, config, tmp_path / name)[0] for name, config in sources.items()}
     assert len(set(ends.values())) == 3
-
-
-def test_values_of_stage_one_alone_know_no_easier_level(tiny: TrainConfig) -> None:
-    curriculum = CurriculumConfig(levels=[{"size": 2}])
-    assert chosen_objective(replace(config_of(tiny, "state_tracker"), curriculum=curriculum)).name == "astarpo_turn"
-    with pytest.raises(ValueError, match="which plays no easier level: set it to state_tracker"):
-        chosen_objective(replace(config_of(tiny, "state_vstar"), curriculum=curriculum))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,21 +13,27 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from turngym.agents.episode import Episode
+from turngym.agents.episode import Episode, write_episodes
+from turngym.agents.evaluation import instance_range
 from turngym.agents.language_model import LanguageModel, NonFiniteError
 from turngym.agents.scripted import DemonstrationAgent
 from turngym.trainers import warm_start
+from turngym.trainers.base_model import load_or_build
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import TrainConfig
+from turngym.trainers.demonstrations import read_demonstrations
 from turngym.trainers.reporting.progress import SilentProgress
-from turngym.trainers.run import load_or_build
+from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.warm_start import (
+    MATRIX_FACTOR,
     WarmStartError,
+    check_lengths,
     clone,
     cloning_optimizers,
     cloning_step,
     corrected,
-    demonstrations,
+    demonstrator,
+    scripted_play,
     validate,
 )
 
@@ -53,23 +60,28 @@ def changed(config: TrainConfig, seed: int = 0, **settings: Any) -> TrainConfig:
     return replace(config, warm_start=replace(config.warm_start, **settings), run=replace(config.run, seed=seed))
 
 
+def cloned(model: LanguageModel, config: TrainConfig, progress: SilentProgress) -> Iterator[dict[str, float]]:
+    """Clone as a run is configured."""
+    return clone(model, Rollouts.of(config), config.warm_start, progress, seed=config.run.seed)
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_stops_inside_the_band(tiny: TrainConfig, seed: int) -> None:
     config, progress = changed(tiny, seed), Notes()
     model = load_or_build(config)
-    rounds = list(clone(model, config, progress))
+    rounds = list(cloned(model, config, progress))
     assert [number["step"] for number in rounds] == [60 + 18 * number for number in range(len(rounds))]
     assert progress.steps == rounds[-1]["step"]
     assert not any(0.1 <= number["success"] <= 0.7 for number in rounds[:-1])
     assert 0.1 <= rounds[-1]["success"] <= 0.7
     assert progress.notes == []
-    assert validate(model, config, 50) == rounds[-1]["success"]
+    assert validate(model, Rollouts.of(config), 50) == rounds[-1]["success"]
 
 
 def with_success(monkeypatch: pytest.MonkeyPatch, *measured: float) -> None:
     """Let the validations find these successes, one after the other."""
     found = iter(measured)
-    monkeypatch.setattr(warm_start, "validate", lambda model, config, episodes: next(found))
+    monkeypatch.setattr(warm_start, "validate", lambda model, rollouts, episodes: next(found))
 
 
 def test_corrects_the_mistakes_until_the_success_is_in_the_band(
@@ -90,14 +102,14 @@ def test_corrects_the_mistakes_until_the_success_is_in_the_band(
     monkeypatch.setattr(warm_start, "DemonstrationAgent", agent)
     with_success(monkeypatch, 0.8, 0.05, 0.45)
     progress = Notes()
-    rounds = list(clone(load_or_build(config), config, progress))
+    rounds = list(cloned(load_or_build(config), config, progress))
     more = 0.4 * (0.8 / 0.45) ** 0.5
     assert [number["mistake_rate"] for number in rounds] == pytest.approx([0.4, more, more / 2])
     assert [number["step"] for number in rounds] == [10, 12, 14]
     assert shown == pytest.approx([0.0] * 8 + [0.4] * 2 + [more] * 2 + [more / 2] * 2)
     shares = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3] + [0.2, 0.1] * 3
     of_matrices, of_others = np.transpose(peaks)
-    assert of_matrices == pytest.approx(np.multiply(shares, config.warm_start.matrix_learning_rate))
+    assert of_matrices == pytest.approx(np.multiply(shares, MATRIX_FACTOR * config.warm_start.learning_rate))
     assert of_others == pytest.approx(np.multiply(shares, config.warm_start.learning_rate))
     assert progress.phases == [("warm start", 10), ("warm start, correction 1", 2), ("warm start, correction 2", 2)]
     assert progress.notes == []
@@ -115,7 +127,7 @@ def test_a_correction_begins_where_the_mistakes_began(tiny: TrainConfig, monkeyp
 
     monkeypatch.setattr(warm_start, "cloning_step", record)
     with_success(monkeypatch, 0.9, 0.9, 0.9)
-    list(clone(model, config, SilentProgress()))
+    list(cloned(model, config, SilentProgress()))
     assert len(taught) == 6 and len(set(taught)) == 4
     assert taught[3] == taught[4] == taught[5]
 
@@ -123,7 +135,7 @@ def test_a_correction_begins_where_the_mistakes_began(tiny: TrainConfig, monkeyp
 def test_gives_up_with_advice(tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     config = changed(tiny, max_corrections=1, course_steps=3)
     with_success(monkeypatch, 0.0, 0.05)
-    rounds = clone(load_or_build(config), config, SilentProgress())
+    rounds = cloned(load_or_build(config), config, SilentProgress())
     assert [next(rounds)["step"], next(rounds)["step"]] == [3, 4]
     with pytest.raises(WarmStartError, match=r"course of 3 .* 1 corrections .* 0.050, below 0.1; raise warm_start.cou"):
         next(rounds)
@@ -133,7 +145,7 @@ def test_says_so_when_it_overshoots(tiny: TrainConfig, monkeypatch: pytest.Monke
     config = changed(tiny, max_corrections=0, course_steps=1)
     with_success(monkeypatch, 0.9)
     progress = Notes()
-    assert len(list(clone(load_or_build(config), config, progress))) == 1
+    assert len(list(cloned(load_or_build(config), config, progress))) == 1
     assert progress.notes == ["the warm start overshot its band: success 0.90 > 0.70"]
 
 
@@ -150,8 +162,9 @@ def test_a_correction_is_bounded(tiny: TrainConfig) -> None:
 
 
 def drawn(player: LanguageModel, config: TrainConfig, batches: int, rate: float = 0.0) -> list[Episode]:
-    rng = np.random.default_rng([config.run.seed])
-    return [episode for _ in range(batches) for episode in demonstrations(player, config, rng, rate)]
+    rng, rollouts = np.random.default_rng([config.run.seed]), Rollouts.of(config)
+    played = [scripted_play(player, rollouts, rng, config.warm_start.batch_size, rate) for _ in range(batches)]
+    return [episode for batch in played for episode in batch]
 
 
 def test_demonstrations_are_drawn_from_the_generator(player: LanguageModel, tiny: TrainConfig) -> None:
@@ -196,15 +209,17 @@ def test_muon_gets_exactly_the_hidden_matrices(player: LanguageModel, tiny: Trai
 
 
 def test_weight_decay_shrinks_all_weights(player: LanguageModel, tiny: TrainConfig) -> None:
-    stage = dataclasses.replace(tiny.warm_start, weight_decay=0.5, learning_rate=0.1, matrix_learning_rate=0.1)
+    """By their learning rate: that of the hidden matrices is four times as high."""
+    config = replace(tiny.warm_start, weight_decay=0.5, learning_rate=0.1)
     network = copy.deepcopy(player.model)
     before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
+    matrices, _ = names_by_optimizer(network, tiny)
     for parameter in network.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    for optimizer in cloning_optimizers(network, stage):
+    for optimizer in cloning_optimizers(network, config):
         optimizer.step()
     for name, weight in network.named_parameters():
-        torch.testing.assert_close(weight, 0.95 * before[name])
+        torch.testing.assert_close(weight, (0.8 if name in matrices else 0.95) * before[name])
 
 
 def test_tables_of_other_architectures_are_no_hidden_matrices(tiny: TrainConfig) -> None:
@@ -224,7 +239,7 @@ def test_a_step_lowers_the_likelihood_loss_it_reports(player: LanguageModel, tin
             places = [place for turn in episode.turns for place in range(*turn.span)]
             total -= sum(float(logp_TV[place - 1, episode.token_ids[place]]) for place in places)
             count += len(places)
-    small = changed(tiny, learning_rate=1e-4, matrix_learning_rate=1e-3).warm_start
+    small = changed(tiny, learning_rate=1e-4).warm_start
     optimizers = cloning_optimizers(player.model, small)
     assert cloning_step(player, optimizers, episodes) == pytest.approx(total / count, rel=1e-5)
     assert cloning_step(player, optimizers, episodes) < total / count
@@ -257,5 +272,70 @@ def test_a_loss_that_is_not_finite_changes_nothing(player: LanguageModel, tiny: 
 
 
 def test_validation_samples_at_the_temperature_of_the_run(player: LanguageModel, tiny: TrainConfig) -> None:
-    noise = replace(tiny, astarpo=replace(tiny.astarpo, temperature=50.0))
-    assert validate(player, noise, 40) == 0.0 < validate(player, tiny, 40)
+    rollouts = Rollouts.of(tiny)
+    noise = replace(rollouts, temperature=50.0)
+    assert validate(player, noise, 40) == 0.0 < validate(player, rollouts, 40)
+    assert validate(player, rollouts, 40, temperature=50.0) == 0.0
+
+
+# Demonstrations from a file ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def file(tiny: TrainConfig, tmp_path: Path) -> Path:
+    """Flawless play on eight lakes."""
+    played = Rollouts.of(tiny).play(DemonstrationAgent(0.0), instance_range("train", 8))
+    write_episodes(tmp_path / "shown.jsonl", played)
+    return tmp_path / "shown.jsonl"
+
+
+def test_a_file_is_cloned_in_place_of_scripted_play(
+    tiny: TrainConfig, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without corrections, since a file knows no mistake rate; the model comes to play as it shows."""
+    config = changed(tiny, demonstrations=str(file), success_low=0.0, success_high=0.01, max_corrections=4)
+    monkeypatch.setattr(warm_start, "DemonstrationAgent", None)  # to ask it to play would raise
+    model, progress = load_or_build(changed(tiny)), Notes()
+    (check,) = cloned(model, config, progress)
+    assert check["step"] == progress.steps == 60
+    assert check["success"] > 0.01 and check["loss"] < 1.0
+    assert progress.phases == [("warm start", 60)]
+    assert progress.notes == [f"the warm start overshot its band: success {check['success']:.2f} > 0.01"]
+
+
+def test_a_file_that_teaches_nothing_is_said_to(tiny: TrainConfig, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = changed(tiny, demonstrations=str(file), course_steps=2)
+    with_success(monkeypatch, 0.0)
+    with pytest.raises(WarmStartError, match="course of 2 cloning steps and 0 corrections"):
+        list(cloned(load_or_build(tiny), config, SilentProgress()))
+
+
+def test_a_batch_is_drawn_from_the_file_by_the_seed(player: LanguageModel, tiny: TrainConfig, file: Path) -> None:
+    config = changed(tiny, demonstrations=str(file), batch_size=20).warm_start
+
+    def batches(seed: int) -> list[list[int]]:
+        show = demonstrator(player, Rollouts.of(tiny), config, np.random.default_rng(seed))
+        return [[episode.index for episode in show(rate)] for rate in (0.0, 1.0)]
+
+    assert batches(0) == batches(0) != batches(1)
+    assert {index for batch in batches(0) for index in batch} == set(range(8))
+    assert [len(batch) for batch in batches(0)] == [20, 20]
+
+
+def test_a_file_that_does_not_fit_is_refused_before_a_step(
+    player: LanguageModel, tiny: TrainConfig, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    episodes = [player.chat.encode_episode(episode) for episode in read_demonstrations(file)]
+    longest = max(len(episode.token_ids) for episode in episodes)
+    player.context_length = longest - 1
+    monkeypatch.setattr(warm_start, "cloning_step", None)
+    with pytest.raises(ValueError, match=rf"context_length {longest - 1} is shorter .*raise it to at least {longest}$"):
+        next(cloned(player, changed(tiny, demonstrations=str(file)), SilentProgress()))
+
+
+def test_the_longest_demonstration_decides(player: LanguageModel, tiny: TrainConfig) -> None:
+    episodes = drawn(player, tiny, 1)
+    longest = max(len(episode.token_ids) for episode in episodes)
+    check_lengths(episodes, longest)
+    with pytest.raises(ValueError, match=f"the longest has {longest} tokens: raise it to at least {longest}"):
+        check_lengths(episodes, longest - 1)

@@ -1,8 +1,10 @@
 """The values of states that stage 2 weighs turns with: V* of stage 1, or what the soft returns since then say.
 
-A state is met rarely, its like often. So an estimate is shrunk from level to level: the turn, the bucket (all states of
-the same turn and potential, of whichever instance), the state itself; each within a level of a curriculum, of which the
-easier are shrunk towards the target. A fresh instance, of which no state was ever seen, has the values of its buckets.
+Most states are met once or twice. So an estimate is shrunk from level to level: the turn, the bucket (all states of the
+same turn and potential, of whichever instance), the state itself. A state met once, worth 1 then, in a bucket of 40
+visits worth .5 has (1 * 1 + 4 * .5) / (1 + 4) = .6: the level above counts for `SHRINKAGE` visits. Every level of a
+curriculum has turns and buckets of its own, and those of the easier ones are shrunk towards the target's. A fresh
+instance, of which no state was ever seen, has the values of its buckets.
 
     S_t = sum_{k >= t} (r_k - beta * l_k)        has the mean V^pi_beta(s_t) <= V*(s_t), with equality at the optimum
 
@@ -31,8 +33,9 @@ MEMORIES = (0.998, 0.99, 0.9)
 SHRINKAGE = 4.0
 """Visits that an average counts for in the estimate below it."""
 
-STATE_ESTIMATORS = ("measured", "soft_values", "log_mean_exp")
-"""What `values.state_estimator` may be."""
+STRENGTH = 1.0
+"""Pseudo-visits by which soft value iteration shrinks each action of a state towards the state's mean, and that towards
+the mean of all states of the same turn and potential."""
 
 
 @dataclass(slots=True)
@@ -153,18 +156,13 @@ def stage_one_states(transitions: Transitions, beta: float, config: ValueConfig)
         transitions: The stored turns.
         beta: Temperature, in the unit of the returns.
         config: Which estimator is to be used.
-
-    Raises:
-        ValueError: The estimator is unknown.
     """
     name = config.state_estimator
-    if name not in STATE_ESTIMATORS:
-        raise ValueError(f"values.state_estimator {name!r} is unknown; use one of {', '.join(STATE_ESTIMATORS)}")
     if name == "measured":
         fits = recommend(variance_split(transitions)).estimator
         name = "soft_values" if fits is StateEstimator.SOFT_VALUES else "log_mean_exp"
     if name == "soft_values":
-        value_S = soft_values(transitions, beta, config.state_strength)
+        value_S = soft_values(transitions, beta, STRENGTH)
     else:
         value_S = monte_carlo_values(transitions, beta)
     states = StateValues(transitions.keys, potentials=config.state_potentials)

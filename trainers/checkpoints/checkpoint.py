@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import re
 import shutil
 import warnings
@@ -28,6 +27,7 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import Tensor
 
+from turngym._durable import remove, remove_unfinished, replacement
 from turngym.trainers.checkpoints.tensor_tree import from_json, read_tensors, to_json, write_tensors
 
 SCHEMA = 1
@@ -94,10 +94,9 @@ def save_checkpoint(
     for name in files:
         _check_name(name)
     folder.mkdir(parents=True, exist_ok=True)
-    _remove_unfinished(folder)
+    remove_unfinished(folder, "step-*")
     target = folder / f"step-{step:06d}"
-    unfinished = folder / f".{target.name}.tmp"
-    try:
+    with replacement(target, aside=folder / f"{target.name}.old") as unfinished:
         unfinished.mkdir()
         save_policy(unfinished / POLICY)
         _write_states(unfinished, step, optimizer_state, extra)
@@ -105,12 +104,6 @@ def save_checkpoint(
             (unfinished / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, unfinished / name)
         _write_json(unfinished / MANIFEST, {"schema": SCHEMA, "files": _describe_files(unfinished)})
-        for path in (*unfinished.rglob("*"), unfinished):
-            _sync(path)
-        _put_in_place(unfinished, target)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
     return target
 
 
@@ -175,7 +168,7 @@ def prune(folder: Path, keep: int, good_steps: Iterable[int] = ()) -> list[Path]
     for path in list(_checkpoints(folder)):
         served = {step for step in wanted if _order(path)[0] <= step}
         if complete >= keep and not served:
-            _remove(path)
+            remove(path)
             removed.append(path)
         elif _is_good(path, contents=False):
             complete += 1
@@ -187,7 +180,7 @@ def remove_after(folder: Path, step: int) -> None:
     """Delete the checkpoints of later steps."""
     for path in list(_checkpoints(folder)):
         if _order(path)[0] > step:
-            _remove(path)
+            remove(path)
 
 
 def _check_name(name: str) -> None:
@@ -204,19 +197,6 @@ def _write_states(path: Path, step: int, optimizer_state: dict[str, Any], extra:
     write_tensors(path / OPTIMIZER_TENSORS, tensors)
     _write_json(path / OPTIMIZER, structure)
     _write_json(path / STATE, state)
-
-
-def _put_in_place(unfinished: Path, target: Path) -> None:
-    """Rename into place; an earlier version of the step stands aside meanwhile, so that one of them is always there."""
-    aside = target.with_name(f"{target.name}.old")
-    if target.exists():
-        if aside.exists():
-            _remove(aside)
-        target.rename(aside)
-    unfinished.rename(target)
-    _sync(target.parent)
-    if aside.exists():
-        _remove(aside)
 
 
 def _verify(path: Path, *, contents: bool = True) -> None:
@@ -294,28 +274,3 @@ def _read_json(path: Path) -> Any:
         raise CheckpointError(f"checkpoint {path.parent} is damaged: {path.name} is missing") from error
     except ValueError as error:  # not UTF-8 or not JSON
         raise CheckpointError(f"checkpoint {path.parent} is damaged: {path.name} is not readable ({error})") from error
-
-
-def _sync(path: Path) -> None:
-    """Make a file or folder survive a loss of power."""
-    if os.name == "nt":  # Windows syncs neither folders nor files open for reading
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _remove(path: Path) -> None:
-    """Delete a checkpoint, under a name that no reader takes for one."""
-    doomed = path.with_name(f".{path.name}.tmp")
-    shutil.rmtree(doomed, ignore_errors=True)
-    path.rename(doomed)
-    shutil.rmtree(doomed)
-
-
-def _remove_unfinished(folder: Path) -> None:
-    """Delete what a killed process left behind."""
-    for path in folder.glob(".step-*.tmp"):
-        shutil.rmtree(path, ignore_errors=True)

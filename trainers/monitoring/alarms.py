@@ -1,18 +1,16 @@
 """Alarms of stage 2: which figure rings, since when it has been bad, and what to try.
 
 An alarm rings when its figure has been beyond its threshold for so many readings running; it rings once, and again only
-after a reading that is fine. The thresholds are those of RAGEN-2 (arXiv:2604.06268) where it names any; they stand in
-`config.MonitorsConfig`.
+after a reading that is fine. The thresholds are those of RAGEN-2 (arXiv:2604.06268) where it names any.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from turngym.trainers.config import ON_ALARM, MonitorsConfig, TrainConfig
-from turngym.trainers.objectives import find_objective
+from turngym.trainers.objectives import Objective
 from turngym.trainers.objectives.groups import EPSILON
 
 REWARD_STD, GRAD_NORM, KL_TAX = "reward_std", "grad_norm", "kl_tax"
@@ -27,14 +25,14 @@ FIGURE = {
 }
 """What the figure of every alarm is."""
 ADVICE = {
-    REWARD_STD: "The policy does the same whatever it sees; try a lower astarpo.learning_rate or a higher "
-    "astarpo.beta_final; where it was so from the start, easier instances or a longer warm_start.course_steps",
-    GRAD_NORM: "The policy is running away; try a lower astarpo.learning_rate or a larger astarpo.batch_size",
-    KL_TAX: "The distance to the reference costs more than there is to earn; try a lower astarpo.learning_rate or "
-    "astarpo.beta",
+    REWARD_STD: "The policy does the same whatever it sees; try a lower learning.learning_rate or a higher "
+    "objective.beta_final; where it was so from the start, easier instances or a longer warm_start.course_steps",
+    GRAD_NORM: "The policy is running away; try a lower learning.learning_rate or a larger learning.batch_size",
+    KL_TAX: "The distance to the reference costs more than there is to earn; try a lower learning.learning_rate or "
+    "objective.beta",
     VALIDATION: "Nothing is solved, so nothing is learned; try easier instances or a longer warm_start.course_steps",
     EMPTY_STEPS: "Every prompt is always won or always lost; try instances of other difficulty, a larger "
-    "astarpo.group_size, or objectives.filter all",
+    "objective.group_size, or objective.filter all",
     DRIFT: "What is learned from is not quite what was played; try a model in float32, and see that it has no dropout",
 }
 """What to try when an alarm rings."""
@@ -44,21 +42,60 @@ class AlarmError(RuntimeError):
     """An alarm ended the run, which can be resumed."""
 
 
-def check_action(config: TrainConfig) -> None:
-    """Refuse an unknown action.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thresholds:
+    """Beyond what a figure is bad, and for how many readings running an alarm lets it be."""
 
-    Raises:
-        ValueError: `monitors.on_alarm` is none of `ON_ALARM`.
+    std_share: float = 0.1
+    """"reward_std": the standard deviation of a prompt's returns is at most this share of its mean over the first
+    steps, or 0 from the start. Of a prompt with one episode in a step, this return and that of the step that played it
+    last are compared, so the alarm cannot see a run that plays fewer than 8 prompts of the pool in a step, or each of
+    them once, and sees a collapse only when they come again."""
+    std_first_steps: int = 10
+    """Steps over which that mean is taken: the first that have the figure."""
+    std_steps: int = 10
+    """Steps running, among those that have the figure, after which "reward_std" rings."""
+    std_solved: float = 0.95
+    """Success from which on a small standard deviation means that the task is solved, and is no alarm."""
+    grad_norm_ratio: float = 10.0
+    """"grad_norm": the gradient norm before clipping exceeds its moving average by this factor."""
+    grad_norm_memory: float = 0.9
+    """Share of the moving average's weight that survives a step: about 10 steps count."""
+    kl_tax: float = 0.2
+    """"kl_tax": beta times the KL to the reference is above this share of the reward range; for objectives whose loss
+    charges beta."""
+    validation_success: float = 0.01
+    """"validation": the success in validation is below this."""
+    validations: int = 5
+    """Validations running after which "validation" rings."""
+    empty_steps: int = 5
+    """"empty_steps": so many steps running whose filter left nothing to learn from."""
+    drift: float = 0.01
+    """"drift": sampler and trainer, which go through the same weights in two ways, differ in the log-probability of
+    more than one sampled token in 100 by more than this, in nats. Float32 stays far below it, bfloat16 may not."""
+
+    @classmethod
+    def at(cls, sensitivity: float) -> Thresholds:
+        """Return the thresholds at a sensitivity; patience stays.
+
+        At 2 an alarm rings at half of what a figure may be at most, and at twice of what it must be at least.
+        """
+        plain = cls()
+        return replace(plain, std_share=plain.std_share * sensitivity,
+                       grad_norm_ratio=plain.grad_norm_ratio / sensitivity, kl_tax=plain.kl_tax / sensitivity,
+                       validation_success=plain.validation_success * sensitivity,
+                       drift=plain.drift / sensitivity)  # fmt: skip
+
+
+def kinds_read(objective: Objective, *, validates: bool) -> list[str]:
+    """Return the kinds of alarm whose figure a run may measure.
+
+    Args:
+        objective: What it learns by.
+        validates: Whether it validates.
     """
-    if config.monitors.on_alarm not in ON_ALARM:
-        raise ValueError(f"monitors.on_alarm must be {', '.join(ON_ALARM[:-1])} or {ON_ALARM[-1]}, "
-                         f"got {config.monitors.on_alarm!r}")  # fmt: skip
-
-
-def kinds_read(config: TrainConfig) -> list[str]:
-    """Return the kinds of alarm whose figure a run may measure."""
-    never = set() if config.evaluation.validate_every else {VALIDATION}
-    if not find_objective(config.astarpo.objective).reference:
+    never = set() if validates else {VALIDATION}
+    if not objective.needs_reference:
         never.add(KL_TAX)
     return [kind for kind in FIGURE if kind not in never]
 
@@ -118,16 +155,16 @@ class Alarms:
     last_good_steps: dict[str, int] = field(default_factory=dict)
     """The last step whose reading was fine, 0 for none, by kind; without the kinds that were never read."""
 
-    def judge(self, numbers: dict[str, Any], config: MonitorsConfig) -> list[Alarm]:
+    def judge(self, numbers: dict[str, Any], thresholds: Thresholds) -> list[Alarm]:
         """Read the numbers of a step and return the alarms that ring now and did not before.
 
         Args:
             numbers: What was measured; `grad_norm_ema`, the moving average before this step, is added from the second
                 step with a gradient on.
-            config: The thresholds.
+            thresholds: Beyond what a figure is bad.
         """
         rung = []
-        for kind, reading in self._readings(numbers, config):
+        for kind, reading in self._readings(numbers, thresholds):
             if not reading.bad:
                 self.bad_readings[kind], self.last_good_steps[kind] = 0, numbers["step"]
                 continue
@@ -138,46 +175,46 @@ class Alarms:
                                   readings=reading.patience, last_good_step=last_good_step))  # fmt: skip
         return rung
 
-    def good_steps(self, config: TrainConfig) -> list[int]:
+    def good_steps(self, kinds: Iterable[str]) -> list[int]:
         """Return for each kind the last step that an alarm of it would not put in doubt: 0 until its first reading."""
-        return [self.last_good_steps.get(kind, 0) for kind in kinds_read(config)]
+        return [self.last_good_steps.get(kind, 0) for kind in kinds]
 
-    def _readings(self, numbers: dict[str, Any], config: MonitorsConfig) -> Iterator[tuple[str, Reading]]:
+    def _readings(self, numbers: dict[str, Any], limits: Thresholds) -> Iterator[tuple[str, Reading]]:
         std = numbers.get("group_std", numbers.get("revisit_std"))
         if std is not None:
-            yield REWARD_STD, self._read_std(std, numbers, config)
+            yield REWARD_STD, self._read_std(std, numbers, limits)
         if numbers["grad_norm"] > 0:  # without a gradient there is nothing to compare
-            yield GRAD_NORM, self._read_grad_norm(numbers, config)
+            yield GRAD_NORM, self._read_grad_norm(numbers, limits)
         if "kl_tax" in numbers:
             tax = numbers["kl_tax"]
-            yield KL_TAX, Reading(figure=tax, threshold=config.kl_tax, bad=tax > config.kl_tax)
+            yield KL_TAX, Reading(figure=tax, threshold=limits.kl_tax, bad=tax > limits.kl_tax)
         if "validation" in numbers:
-            success, least = numbers["validation"], config.validation_success
-            yield VALIDATION, Reading(figure=success, threshold=least, bad=success < least, patience=config.validations)
+            success, least = numbers["validation"], limits.validation_success
+            yield VALIDATION, Reading(figure=success, threshold=least, bad=success < least, patience=limits.validations)
         if "logprob_drift_p99" in numbers:
             drift = numbers["logprob_drift_p99"]
-            yield DRIFT, Reading(figure=drift, threshold=config.drift, bad=drift > config.drift)
+            yield DRIFT, Reading(figure=drift, threshold=limits.drift, bad=drift > limits.drift)
         kept = numbers["kept"]
-        yield EMPTY_STEPS, Reading(figure=kept, threshold=0.0, bad=not kept, patience=config.empty_steps)
+        yield EMPTY_STEPS, Reading(figure=kept, threshold=0.0, bad=not kept, patience=limits.empty_steps)
 
-    def _read_std(self, std: float, numbers: Mapping[str, Any], config: MonitorsConfig) -> Reading:
+    def _read_std(self, std: float, numbers: Mapping[str, Any], limits: Thresholds) -> Reading:
         threshold = 0.0
-        if len(self.first_stds) < config.std_first_steps:
+        if len(self.first_stds) < limits.std_first_steps:
             self.first_stds.append(std)
         else:
-            threshold = config.std_share * sum(self.first_stds) / len(self.first_stds)
+            threshold = limits.std_share * sum(self.first_stds) / len(self.first_stds)
         # Where a curriculum played no episode of the environment itself, nothing says that it is solved.
         collapsed = std <= max(threshold, EPSILON)
-        bad = collapsed and numbers.get("success", 0.0) < config.std_solved
-        return Reading(figure=std, threshold=threshold, bad=bad, patience=config.std_steps)
+        bad = collapsed and numbers.get("success", 0.0) < limits.std_solved
+        return Reading(figure=std, threshold=threshold, bad=bad, patience=limits.std_steps)
 
-    def _read_grad_norm(self, numbers: dict[str, Any], config: MonitorsConfig) -> Reading:
+    def _read_grad_norm(self, numbers: dict[str, Any], limits: Thresholds) -> Reading:
         norm = numbers["grad_norm"]
-        threshold = config.grad_norm_ratio * self.grad_norm
+        threshold = limits.grad_norm_ratio * self.grad_norm
         bad = self.grad_norm_weight > 0 and norm > threshold
         if self.grad_norm_weight > 0:
             numbers["grad_norm_ema"] = self.grad_norm
-        self.grad_norm_weight = config.grad_norm_memory * self.grad_norm_weight + 1.0
+        self.grad_norm_weight = limits.grad_norm_memory * self.grad_norm_weight + 1.0
         self.grad_norm += (norm - self.grad_norm) / self.grad_norm_weight
         return Reading(figure=norm, threshold=threshold, bad=bad)
 

@@ -8,7 +8,7 @@ Shapes: B episodes, N sampled tokens, P prompts, M pairs of a value and what it 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from turngym.agents.episode import Episode
-from turngym.trainers.objectives import Objective, Samples, Settings
+from turngym.trainers.objectives import Objective, StepParams, TrainingBatch
 from turngym.trainers.objectives.groups import EPSILON
-from turngym.trainers.prompts.curriculum import Tracker
+from turngym.trainers.prompts.successes import SuccessTracker
 
 REVISITS = 8
 """Prompts played once in a step, and once or more before, below which their two last returns say too little."""
@@ -32,15 +32,18 @@ CALIBRATION_SAMPLES = 100
 # Before the update ----------------------------------------------------------------------------------------------
 
 
-def measure_rollouts(episodes: Sequence[Episode], tracker: Tracker) -> dict[str, float]:
+def measure_rollouts(
+    episodes: Sequence[Episode], successes: SuccessTracker, last_returns: Mapping[int, float]
+) -> dict[str, float]:
     """Return what the episodes of a step show before anything is learned from them.
 
     Args:
         episodes: At least one, each with a sampled token.
-        tracker: As it was when they were drawn.
+        successes: As they were when the episodes were drawn.
+        last_returns: The return of the last episode of each instance that was played in an earlier step.
 
     Returns:
-        predictive_std: Mean over the prompts of sqrt(p (1 - p)), p the success that the tracker predicts. It leans on
+        predictive_std: Mean over the prompts of sqrt(p (1 - p)), p the success that `successes` predicts. It leans on
             the level of the pool, so it cannot tell prompts that are settled, each in its way, from prompts that vary.
         group_std: Mean over the prompts with several episodes of the standard deviation of their returns; absent
             without such a prompt.
@@ -59,7 +62,7 @@ def measure_rollouts(episodes: Sequence[Episode], tracker: Tracker) -> dict[str,
     spoken = [reply for turns in replies for reply in turns if reply]
     logprobs = [logprob for episode in episodes for turn in episode.turns for logprob in turn.logprobs]
     return {
-        **reward_spread(episodes, tracker),
+        **reward_spread(episodes, successes, last_returns),
         "entropy": -float(np.mean(logprobs)),
         "reply_length": float(np.mean([len(reply) for reply in spoken])),
         **{f"distinct_{n}": share for n in NGRAMS if (share := distinct_share(spoken, n)) is not None},
@@ -67,17 +70,19 @@ def measure_rollouts(episodes: Sequence[Episode], tracker: Tracker) -> dict[str,
     }
 
 
-def reward_spread(episodes: Sequence[Episode], tracker: Tracker) -> dict[str, float]:
+def reward_spread(
+    episodes: Sequence[Episode], successes: SuccessTracker, last_returns: Mapping[int, float]
+) -> dict[str, float]:
     """Return `predictive_std`, `group_std`, `revisit_std` and `zero_std_share` of `measure_rollouts`."""
     returns: dict[int, list[float]] = {}
     for episode in episodes:
         returns.setdefault(episode.index, []).append(episode.total_reward)
     stds = [float(np.std(group, ddof=1)) for group in returns.values() if len(group) > 1]
     changes = [group[0] - last for index, group in returns.items()
-               if len(group) == 1 and (last := tracker.last_return(index)) is not None]  # fmt: skip
+               if len(group) == 1 and (last := last_returns.get(index)) is not None]  # fmt: skip
     if len(changes) < REVISITS:
         changes = []
-    numbers = {"predictive_std": float(np.mean(tracker.predictive_stds(returns)))}
+    numbers = {"predictive_std": float(np.mean(successes.predictive_stds(returns)))}
     if stds:
         numbers["group_std"] = float(np.mean(stds))
     if changes:
@@ -97,25 +102,29 @@ def distinct_share(replies: Sequence[Sequence[int]], n: int) -> float | None:
 
 
 def measure_update(
-    samples: Samples,
+    batch: TrainingBatch,
     logp_N: Tensor,
     unmoved_N: Tensor,
     log_ratio_B: Tensor,
     *,
-    tracker: Tracker,
+    return_B: Tensor,
+    value_B: Tensor,
+    first_value_B: Sequence[float | None],
     objective: Objective,
-    settings: Settings,
+    step: StepParams[Any],
 ) -> dict[str, Any]:
     """Return what the learning of a step shows, with the values that it used.
 
     Args:
-        samples: What was learned from, with its values and advantages.
+        batch: What was learned from, with its advantages.
         logp_N: What the trainer made of the sampled tokens in the first pass.
-        unmoved_N: The places of the tokens that it read before the first optimizer step.
+        unmoved_N: The positions of the tokens that it read before the first optimizer step.
         log_ratio_B: Log-ratio of policy to reference of each episode, nats; 0 without a reference.
-        tracker: Not yet told of these episodes.
+        return_B: The return of each episode as it was played, without automatic shaping.
+        value_B: The value of each start as the baseline said it; empty for an objective without values.
+        first_value_B: V* of each start as stage 1 said it; None where stage 1 is not read.
         objective: What was minimised.
-        settings: The numbers of the step.
+        step: The numbers of the step.
 
     Returns:
         logprob_drift, logprob_drift_p50, logprob_drift_p99: Largest |log pi of the trainer - log pi of the sampler|
@@ -131,32 +140,32 @@ def measure_update(
         negative_share: Share of sum |A| over tokens that comes from negative advantages; A is S - V where the objective
             has values and no advantages of its own, and absent where it has neither.
     """
-    soft_return_B = samples.reward_BK.sum(1) - settings.beta * log_ratio_B
-    advantage_N = samples.advantage_N
-    if objective.values and not advantage_N.numel():
-        advantage_N = (soft_return_B - samples.value_BK[:, 0])[samples.row_N]
+    soft_return_B = return_B - step.beta * log_ratio_B
+    advantage_N = batch.advantage_N
+    if objective.needs_values and not advantage_N.numel():
+        advantage_N = (soft_return_B - value_B)[batch.episode_N]
     numbers: dict[str, Any] = {}
     mass = float(advantage_N.double().abs().sum())
     if mass > 0:
         numbers["negative_share"] = float(advantage_N.double().clamp(max=0).abs().sum()) / mass
-    drift_N = (logp_N - samples.old_logp_N)[unmoved_N].abs().double().cpu().numpy()
+    drift_N = (logp_N - batch.old_logp_N)[unmoved_N].abs().double().cpu().numpy()
     numbers["logprob_drift"] = float(drift_N.max())
     numbers |= {f"logprob_drift_p{q}": float(np.percentile(drift_N, q)) for q in (50, 99)}
-    if objective.reads_reference(settings):
+    if objective.reads_reference(step.config):
         numbers["kl"] = float(np.mean(log_ratio_B.tolist()))
         numbers["kl_per_token"] = float(log_ratio_B.double().sum()) / len(logp_N)
-    if objective.reference:
-        numbers["kl_tax"] = settings.beta * numbers["kl"] / settings.reward_span
-    if objective.values:
-        residual_B = (samples.value_BK[:, 0] - soft_return_B).double()
+    if objective.needs_reference:
+        numbers["kl_tax"] = step.beta * numbers["kl"] / step.reward_span
+    if objective.needs_values:
+        residual_B = (value_B - soft_return_B).double()
         numbers["residual_mean"] = float(residual_B.mean())
         numbers["residual_var"] = float(residual_B.var(correction=0))
-        numbers |= value_quality(_array(samples.value_BK[:, 0]), _array(soft_return_B))
-    if objective.reads_stage_one(settings):
-        firsts = [tracker.first_value(index) for index in samples.group_B.tolist()]
+        numbers |= value_quality(_array(value_B), _array(soft_return_B))
+    firsts = [value for value in first_value_B if value is not None]
+    if firsts:
         numbers["value_gap"] = float(np.mean(firsts)) - float(soft_return_B.double().mean())
     if objective.returns is not None:
-        numbers |= value_quality(_array(samples.critic_N), _array(samples.return_N))
+        numbers |= value_quality(_array(batch.critic_N), _array(batch.return_N))
     return numbers
 
 

@@ -19,25 +19,32 @@ from torch import Tensor
 from turngym.agents.episode import Episode
 from turngym.agents.language_model import LanguageModel
 from turngym.agents.scoring import sampled_logprobs, token_batches
-from turngym.trainers.config import TrainConfig
+
+PROMPTS = 16
+"""Prompts in a measurement; it takes their number squared in sequences."""
 
 
 def measure_retrieval(
-    policy: LanguageModel, episodes: Sequence[Episode], config: TrainConfig, temperature: float
+    policy: LanguageModel,
+    episodes: Sequence[Episode],
+    *,
+    temperature: float,
+    max_reply_tokens: int,
+    tokens_per_microbatch: int,
 ) -> dict[str, float]:
     """Return the numbers of `retrieval` for the first turns of a step's episodes, none with fewer than two prompts.
 
-    It takes `monitors.retrieval_prompts` squared sequences through the model.
+    It takes `PROMPTS` squared sequences through the model.
 
     Args:
         policy: With the weights that sampled the episodes.
         episodes: Those of a step; the first of each different prompt counts.
-        config: The run.
         temperature: That sampled the episodes.
+        max_reply_tokens: Longest reply.
+        tokens_per_microbatch: Padded tokens per forward pass.
     """
-    longest = policy.context_length - config.model.max_reply_tokens
-    chosen = first_turns(episodes, config.monitors.retrieval_prompts, longest)
-    return retrieval(cross_scores(policy, chosen, config, temperature)) if len(chosen) > 1 else {}
+    chosen = first_turns(episodes, PROMPTS, policy.context_length - max_reply_tokens)
+    return retrieval(cross_scores(policy, chosen, temperature, tokens_per_microbatch)) if len(chosen) > 1 else {}
 
 
 def first_turns(episodes: Sequence[Episode], count: int, longest: int) -> list[Episode]:
@@ -59,20 +66,22 @@ def first_turns(episodes: Sequence[Episode], count: int, longest: int) -> list[E
 
 
 @torch.no_grad()
-def cross_scores(policy: LanguageModel, episodes: Sequence[Episode], config: TrainConfig, temperature: float) -> Tensor:
+def cross_scores(
+    policy: LanguageModel, episodes: Sequence[Episode], temperature: float, tokens_per_microbatch: int
+) -> Tensor:
     """Return log p(reply of row | prompt of column), summed over the tokens of the reply, nats, float64, `[P, P]`.
 
     Args:
         policy: The model.
         episodes: What `first_turns` returned.
-        config: The run; its micro-batches are used.
         temperature: That sampled the replies.
+        tokens_per_microbatch: Padded tokens per forward pass.
     """
     crossed = [give_to(reply, prompt) for reply in episodes for prompt in episodes]
     score = torch.zeros(len(crossed), dtype=torch.float64)
-    for batch in token_batches(crossed, config.astarpo.tokens_per_microbatch, policy.device):
+    for batch in token_batches(crossed, tokens_per_microbatch, policy.device):
         logp_N = sampled_logprobs(policy, batch, temperature).double()
-        of_rows = logp_N.new_zeros(len(batch.members)).index_add(0, batch.row_N, logp_N)
+        of_rows = logp_N.new_zeros(len(batch.members)).index_add(0, batch.episode_N, logp_N)
         score[batch.members] = of_rows.cpu()
     return score.view(len(episodes), len(episodes))
 

@@ -2,33 +2,29 @@
 
 from turngym.trainers.objectives import clipped, imitation, policy_gradient, ppo, regression
 from turngym.trainers.objectives.astarpo import astarpo, astarpo_turn
-from turngym.trainers.objectives.choice import (
-    STATE_BASELINES,
-    chosen_objective,
-    group_size,
-    needs_stage_one,
-    step_settings,
-)
 from turngym.trainers.objectives.filters import FILTERS
-from turngym.trainers.objectives.registry import OBJECTIVES, Objective, Samples, Settings, find_objective
+from turngym.trainers.objectives.registry import (
+    OBJECTIVES,
+    Objective,
+    StepParams,
+    TrainingBatch,
+    find_objective,
+    objective,
+)
 
 __all__ = [
     "FILTERS",
     "OBJECTIVES",
-    "STATE_BASELINES",
     "Objective",
-    "Samples",
-    "Settings",
+    "StepParams",
+    "TrainingBatch",
     "astarpo",
     "astarpo_turn",
-    "chosen_objective",
     "clipped",
     "find_objective",
-    "group_size",
     "imitation",
-    "needs_stage_one",
+    "objective",
     "policy_gradient",
     "ppo",
     "regression",
-    "step_settings",
 ]

@@ -13,8 +13,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from turngym.trainers.config import AstarpoConfig, AstarpoTurnConfig, KLRegularised
 from turngym.trainers.objectives.groups import sums_to_go
-from turngym.trainers.objectives.registry import Samples, Settings, objective
+from turngym.trainers.objectives.registry import StepParams, TrainingBatch, objective
 
 LEAST_WEIGHT = 1e-6
 """Where all others weigh less than this together, nothing is taken off."""
@@ -23,35 +24,34 @@ LEAST_WEIGHT = 1e-6
 @objective(
     "astarpo",
     source="A*-PO, arXiv:2505.20686, the stage-2 loss (beta * log(pi / pi_ref) - (R - V*))^2, over whole trajectories",
-    reference=True,
-    values=True,
+    needs_reference=True,
 )
-def astarpo(samples: Samples, settings: Settings) -> Tensor:
+def astarpo(batch: TrainingBatch, step: StepParams[AstarpoConfig]) -> Tensor:
     """Return (beta * l - (R - V))^2 / (2 * beta) for each episode, `[B]`.
 
     l is the log-ratio of policy to reference summed over every sampled token, R the undiscounted return, V the value of
     the start.
     """
-    log_ratio_B = samples.per_episode(samples.logp_N - samples.ref_logp_N)
-    advantage_B = samples.reward_BK.sum(1) - samples.value_BK[:, 0]
-    return (settings.beta * log_ratio_B - advantage_B) ** 2 / (2 * settings.beta)
+    log_ratio_B = batch.per_episode(batch.logp_N - batch.ref_logp_N)
+    advantage_B = batch.reward_BK.sum(1) - batch.value_BK[:, 0]
+    return (step.beta * log_ratio_B - advantage_B) ** 2 / (2 * step.beta)
 
 
-def soft_costs(samples: Samples, settings: Settings) -> Tensor:
+def soft_costs(batch: TrainingBatch, step: StepParams[KLRegularised]) -> Tensor:
     """Return beta * l_t of each turn, `[B, K]`."""
-    return settings.beta * samples.per_turn(samples.logp_N - samples.ref_logp_N)
+    return step.beta * batch.per_turn(batch.logp_N - batch.ref_logp_N)
 
 
-def residuals_to_go(samples: Samples, soft_cost_BK: Tensor, settings: Settings) -> Tensor:
+def residuals_to_go(batch: TrainingBatch, soft_cost_BK: Tensor, step: StepParams[AstarpoTurnConfig]) -> Tensor:
     """Return G_t of each turn, 0 where none was played, `[B, K]`; see `astarpo_turn`."""
-    played_BK = samples.played()
-    value_BK = samples.value_BK.where(played_BK, 0.0)
+    played_BK = batch.played()
+    value_BK = batch.value_BK.where(played_BK, 0.0)
     following_BK = torch.nn.functional.pad(value_BK[:, 1:], (0, 1))
-    residual_BK = soft_cost_BK - samples.reward_BK - following_BK + value_BK
-    return sums_to_go(residual_BK.where(played_BK, 0.0), settings.turn_lambda) * played_BK
+    residual_BK = soft_cost_BK - batch.reward_BK - following_BK + value_BK
+    return sums_to_go(residual_BK.where(played_BK, 0.0), step.config.turn_lambda) * played_BK
 
 
-def centres(samples: Samples, settings: Settings) -> Tensor:
+def optimal_baselines(batch: TrainingBatch, step: StepParams[AstarpoTurnConfig]) -> Tensor:
     """Return, for each episode, the mean of G_t over the turns of all others, weighted by w_t, `[B]`.
 
     w_t = sum over the tokens of a turn of (1 - pi(token))^2 stands for the squared length of grad log pi(a_t | s_t):
@@ -59,33 +59,32 @@ def centres(samples: Samples, settings: Settings) -> Tensor:
     variance (Greensmith, Bartlett and Baxter, JMLR 2004). It does not know the episode that it is taken off, so the
     gradient has no bias on policy; and where all G_t are 0 it is 0, so pi* stays a fixed point under every behavior.
     """
-    weight_BK = samples.per_turn((1.0 - samples.logp_N.double().exp()).square())
-    to_go_BK = residuals_to_go(samples, soft_costs(samples, settings), settings)
+    weight_BK = batch.per_turn((1.0 - batch.logp_N.double().exp()).square())
+    to_go_BK = residuals_to_go(batch, soft_costs(batch, step), step)
     weighted_B, weight_B = (weight_BK * to_go_BK).sum(1), weight_BK.sum(1)
     others_B = (weighted_B.sum() - weighted_B) / (weight_B.sum() - weight_B).clamp(min=LEAST_WEIGHT)
-    return others_B.to(samples.reward_BK.dtype)
+    return others_B.to(batch.reward_BK.dtype)
 
 
 @objective(
     "astarpo_turn",
     source="A*PO(lambda): the loss of arXiv:2505.20686 turn by turn, by its soft Bellman residuals beta * l_t - r_t "
     "- V(s_{t+1}) + V(s_t), which are summed with lambda^(k - t) as in GAE, arXiv:1506.02438",
-    centres=centres,
-    reference=True,
-    values=True,
+    optimal_baselines=optimal_baselines,
+    needs_reference=True,
 )
-def astarpo_turn(samples: Samples, settings: Settings) -> Tensor:
+def astarpo_turn(batch: TrainingBatch, step: StepParams[AstarpoTurnConfig]) -> Tensor:
     """Return, for each episode, a loss whose gradient is sum_t G_t * grad log pi(a_t | s_t), `[B]`.
 
     G_t = sum_{k >= t} lambda^(k - t) * delta_k with delta_t = beta * l_t - r_t - V(s_{t+1}) + V(s_t) and V = 0 at the
     end: only what comes after a turn is charged to it. With lambda = 1 the values after s_t cancel and V(s_t) is a mere
     baseline: on policy the gradient is unbiased for any V. Below 1 it has less variance and needs V to be V*. The loss
     is the least-squares form (beta * l_t - target_t)^2 / (2 * beta) with target_t = beta * l_t - G_t held fixed, so its
-    size is sum_t G_t^2 / (2 * beta). With `optimal_baseline` the G_t of an episode have their `centres` taken off.
+    size is sum_t G_t^2 / (2 * beta). With `optimal_baseline` the `optimal_baselines` are taken off the G_t.
     """
-    soft_cost_BK = soft_costs(samples, settings)
-    to_go_BK = residuals_to_go(samples, soft_cost_BK, settings)
-    if samples.centre_B.numel():
-        to_go_BK = to_go_BK - samples.centre_B[:, None]
+    soft_cost_BK = soft_costs(batch, step)
+    to_go_BK = residuals_to_go(batch, soft_cost_BK, step)
+    if batch.optimal_baseline_B.numel():
+        to_go_BK = to_go_BK - batch.optimal_baseline_B[:, None]
     target_BK = (soft_cost_BK - to_go_BK).detach()
-    return ((soft_cost_BK - target_BK) ** 2 * samples.played()).sum(1) / (2 * settings.beta)
+    return ((soft_cost_BK - target_BK) ** 2 * batch.played()).sum(1) / (2 * step.beta)

@@ -10,51 +10,52 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from turngym.trainers.config import ObjectiveConfig
 from turngym.trainers.objectives.groups import EPSILON, group_stds
-from turngym.trainers.objectives.registry import Samples, Settings
+from turngym.trainers.objectives.registry import StepParams, TrainingBatch
 
 SLACK = 0.01
 """By how much the sum of standard deviations that is kept may fall short of its share."""
 
-Filter = Callable[[Samples, Settings], Tensor]
+Filter = Callable[[TrainingBatch, StepParams[ObjectiveConfig]], Tensor]
 """From a whole batch to whether each episode is kept, `[B]`."""
 
 
-def keep_all(samples: Samples, _: Settings) -> Tensor:
+def keep_all(batch: TrainingBatch, _: StepParams[ObjectiveConfig]) -> Tensor:
     """Keep every episode."""
-    return torch.ones_like(samples.group_B, dtype=torch.bool)
+    return torch.ones_like(batch.group_B, dtype=torch.bool)
 
 
-def keep_success(samples: Samples, _: Settings) -> Tensor:
+def keep_success(batch: TrainingBatch, _: StepParams[ObjectiveConfig]) -> Tensor:
     """Keep the episodes that solved their task."""
-    return samples.success_B
+    return batch.success_B
 
 
-def keep_mixed(samples: Samples, _: Settings) -> Tensor:
+def keep_mixed(batch: TrainingBatch, _: StepParams[ObjectiveConfig]) -> Tensor:
     """Keep the groups whose returns differ (DAPO, arXiv:2503.14476, dynamic sampling; none replaces a dropped one)."""
-    return group_stds(samples.returns(), samples.group_B, samples.return_scales()) > EPSILON
+    return group_stds(batch.returns(), batch.group_B, batch.return_scales()) > EPSILON
 
 
-def keep_top_std(samples: Samples, settings: Settings) -> Tensor:
+def keep_top_std(batch: TrainingBatch, step: StepParams[ObjectiveConfig]) -> Tensor:
     """Keep the share `filter_share` of the groups, at least one, whose returns differ most.
 
     Reference: StarPO-S, arXiv:2504.20073.
     """
-    groups_G, _ = _stds_of_groups(samples)
-    count = max(1, int(settings.filter_share * len(groups_G)))
-    return torch.isin(samples.group_B, groups_G[:count])
+    groups_G, _ = _stds_of_groups(batch)
+    count = max(1, int(step.config.share_kept * len(groups_G)))
+    return torch.isin(batch.group_B, groups_G[:count])
 
 
-def keep_top_p(samples: Samples, settings: Settings) -> Tensor:
-    """Keep the fewest groups whose standard deviations sum to `filter_mass` of all, less 0.01; none without a spread.
+def keep_top_p(batch: TrainingBatch, step: StepParams[ObjectiveConfig]) -> Tensor:
+    """Keep the fewest groups whose standard deviations sum to `filter_share` of all, less 0.01; none without a spread.
 
-    From `filter_mass` 1 on every group whose returns differ is kept (RAGEN-2, arXiv:2604.06268, linear top-p).
+    From `filter_share` 1 on every group whose returns differ is kept (RAGEN-2, arXiv:2604.06268, linear top-p).
     """
-    groups_G, std_G = _stds_of_groups(samples)
-    if settings.filter_mass >= 1:
-        return torch.isin(samples.group_B, groups_G[std_G > EPSILON])
-    missing_G = settings.filter_mass * std_G.sum() - SLACK - (std_G.cumsum(0) - std_G)
-    return torch.isin(samples.group_B, groups_G[(missing_G > 0) & (std_G > EPSILON)])
+    groups_G, std_G = _stds_of_groups(batch)
+    if step.config.share_kept >= 1:
+        return torch.isin(batch.group_B, groups_G[std_G > EPSILON])
+    missing_G = step.config.share_kept * std_G.sum() - SLACK - (std_G.cumsum(0) - std_G)
+    return torch.isin(batch.group_B, groups_G[(missing_G > 0) & (std_G > EPSILON)])
 
 
 FILTERS: dict[str, Filter] = {
@@ -65,14 +66,12 @@ FILTERS: dict[str, Filter] = {
     "top_p": keep_top_p,
 }
 """The filters by the names a configuration gives them."""
-GROUP_FILTERS = ("mixed", "top_std", "top_p")
-"""Those that compare the episodes of a group."""
 
 
-def _stds_of_groups(samples: Samples) -> tuple[Tensor, Tensor]:
+def _stds_of_groups(batch: TrainingBatch) -> tuple[Tensor, Tensor]:
     """Return the groups and the standard deviations of their returns, the largest first, each `[G]`."""
-    std_B = group_stds(samples.returns(), samples.group_B, samples.return_scales())
-    groups_G, group_B = torch.unique(samples.group_B, return_inverse=True)
+    std_B = group_stds(batch.returns(), batch.group_B, batch.return_scales())
+    groups_G, group_B = torch.unique(batch.group_B, return_inverse=True)
     std_G = torch.zeros_like(groups_G, dtype=std_B.dtype).scatter(0, group_B, std_B)
     order_G = std_G.argsort(descending=True, stable=True)
     return groups_G[order_G], std_G[order_G]

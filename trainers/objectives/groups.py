@@ -69,7 +69,7 @@ def group_stds(x_M: Tensor, group_M: Tensor, scale_M: Tensor | None = None) -> T
     return (group_means(squares_M, group_M) * sizes_M / (sizes_M - 1).clamp(min=1)).sqrt()
 
 
-def lead_over_others(x_M: Tensor, group_M: Tensor) -> Tensor:
+def leave_one_out_advantage(x_M: Tensor, group_M: Tensor) -> Tensor:
     """Return x less the mean of the others of the group, 0 for a member on its own, `[M]`."""
     sizes_M = group_sizes(group_M)
     return (x_M - group_means(x_M, group_M)) * sizes_M / (sizes_M - 1).clamp(min=1)

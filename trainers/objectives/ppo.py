@@ -10,9 +10,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from turngym.trainers.config import PpoConfig
 from turngym.trainers.objectives.clipped import clipped_surrogate, kl_penalty
 from turngym.trainers.objectives.groups import whitened
-from turngym.trainers.objectives.registry import Samples, Settings, objective
+from turngym.trainers.objectives.registry import StepParams, TrainingBatch, objective
 
 Spread = tuple[list[float], list[float]]
 """Of every token of an episode: its advantage, and the value that this is over."""
@@ -33,37 +34,37 @@ def gae(rewards: Sequence[float], values: Sequence[float], discount: float, deca
 
 
 def token_gae(spans: Sequence[tuple[int, int]], rewards: Sequence[float], values: Sequence[float],
-              settings: Settings) -> Spread:  # fmt: skip
+              step: StepParams[PpoConfig]) -> Spread:  # fmt: skip
     """Spread over one chain of all tokens of an episode, a turn's reward on its last token; each has its own value."""
     of_tokens = [0.0] * len(values)
     for (_, stop), reward in zip(spans, rewards, strict=True):
         of_tokens[stop - 1] += reward
-    return gae(of_tokens, values, settings.gae_discount, settings.gae_lambda), list(values)
+    return gae(of_tokens, values, step.config.gamma, step.config.gae_lambda), list(values)
 
 
 def turn_gae(spans: Sequence[tuple[int, int]], rewards: Sequence[float], values: Sequence[float],
-             settings: Settings) -> Spread:  # fmt: skip
+             step: StepParams[PpoConfig]) -> Spread:  # fmt: skip
     """Give every token the advantage of its turn: a turn is one action, valued where its first token is due."""
     starts = [values[start] for start, _ in spans]
-    advantages = gae(rewards, starts, settings.turn_discount, settings.gae_lambda)
+    advantages = gae(rewards, starts, step.config.turn_gamma, step.config.gae_lambda)
     turns = [turn for turn, (start, stop) in enumerate(spans) for _ in range(start, stop)]
     return [advantages[turn] for turn in turns], [starts[turn] for turn in turns]
 
 
 def bilevel_gae(spans: Sequence[tuple[int, int]], rewards: Sequence[float], values: Sequence[float],
-                settings: Settings) -> Spread:  # fmt: skip
+                step: StepParams[PpoConfig]) -> Spread:  # fmt: skip
     """Spread first over turns, then over the tokens of each turn; each token has its own value.
 
-    The turns are valued at their last tokens and discounted by `turn_discount`; the return so found is the reward at
+    The turns are valued at their last tokens and discounted by `turn_gamma`; the return so found is the reward at
     the end of the turn's own chain of tokens (RAGEN, arXiv:2504.20073, and its code, in which a turn whose reward is 0
     is no turn of its own; here it is).
     """
     ends = [values[stop - 1] for _, stop in spans]
-    over_turns = gae(rewards, ends, settings.turn_discount, settings.gae_lambda)
+    over_turns = gae(rewards, ends, step.config.turn_gamma, step.config.gae_lambda)
     advantages: list[float] = []
     for (start, stop), end, advantage in zip(spans, ends, over_turns, strict=True):
         inner = [0.0] * (stop - start - 1) + [advantage + end]
-        advantages += gae(inner, values[start:stop], settings.gae_discount, settings.gae_lambda)
+        advantages += gae(inner, values[start:stop], step.config.gamma, step.config.gae_lambda)
     return advantages, list(values)
 
 
@@ -71,36 +72,36 @@ GAE_LEVELS = {"token": token_gae, "turn": turn_gae, "bilevel": bilevel_gae}
 """The ways to spread rewards over tokens, by the name a configuration gives them."""
 
 
-def gae_advantages(samples: Samples, settings: Settings) -> tuple[Tensor, Tensor]:
+def gae_advantages(batch: TrainingBatch, step: StepParams[PpoConfig]) -> tuple[Tensor, Tensor]:
     """Return the advantage of each token, not yet whitened, and the critic's value that it is over, each `[N]`.
 
     Turns without a sampled token (the context was full) hand their reward to the last turn that has one.
     """
-    spread = GAE_LEVELS[settings.gae_level]
-    advantage_N, base_N = torch.zeros_like(samples.critic_N), torch.zeros_like(samples.critic_N)
-    for row, reward_K in enumerate(samples.reward_BK.tolist()):
-        own_N = samples.row_N == row
-        lengths = torch.bincount(samples.turn_N[own_N])
+    spread = GAE_LEVELS[step.config.gae_level]
+    advantage_N, base_N = torch.zeros_like(batch.critic_N), torch.zeros_like(batch.critic_N)
+    for row, reward_K in enumerate(batch.reward_BK.tolist()):
+        own_N = batch.episode_N == row
+        lengths = torch.bincount(batch.turn_N[own_N])
         stops = lengths.cumsum(0).tolist()
         spans = list(zip([0, *stops[:-1]], stops, strict=True))
         rewards = [*reward_K[: len(spans) - 1], sum(reward_K[len(spans) - 1 :])]
-        advantages, bases = spread(spans, rewards, samples.critic_N[own_N].tolist(), settings)
+        advantages, bases = spread(spans, rewards, batch.critic_N[own_N].tolist(), step)
         advantage_N[own_N], base_N[own_N] = advantage_N.new_tensor(advantages), base_N.new_tensor(bases)
     return advantage_N, base_N
 
 
-def ppo_advantages(samples: Samples, settings: Settings) -> Tensor:
+def ppo_advantages(batch: TrainingBatch, step: StepParams[PpoConfig]) -> Tensor:
     """Return the advantage of each token, whitened over the batch, `[N]`."""
-    advantage_N, base_N = gae_advantages(samples, settings)
+    advantage_N, base_N = gae_advantages(batch, step)
     return whitened(advantage_N, advantage_N.abs() + base_N.abs())
 
 
-def ppo_returns(samples: Samples, settings: Settings) -> Tensor:
+def ppo_returns(batch: TrainingBatch, step: StepParams[PpoConfig]) -> Tensor:
     """Return what the critic should have said before each token, `[N]`: the return of the chain or turn it stands in.
 
     That is its advantage plus the value which the advantage is over, which need not be the token's own.
     """
-    advantage_N, base_N = gae_advantages(samples, settings)
+    advantage_N, base_N = gae_advantages(batch, step)
     return advantage_N + base_N
 
 
@@ -109,13 +110,12 @@ def ppo_returns(samples: Samples, settings: Settings) -> Tensor:
     source="PPO, arXiv:1707.06347, eq. 9 without entropy; bi-level GAE: RAGEN, arXiv:2504.20073",
     advantages=ppo_advantages,
     returns=ppo_returns,
-    kl_term=True,
 )
-def ppo(samples: Samples, settings: Settings) -> Tensor:
+def ppo(batch: TrainingBatch, step: StepParams[PpoConfig]) -> Tensor:
     """Return the clipped surrogate, the KL penalty and the critic's squared error summed over tokens, `[B]`.
 
     The step's mean is over tokens. The critic learns what it should have said before each of them.
     """
-    error_N = settings.value_weight * 0.5 * (samples.critic_N - samples.return_N) ** 2
-    cost_N = clipped_surrogate(samples, settings.clip_low, settings.clip_high) + kl_penalty(samples, settings) + error_N
-    return samples.per_episode(cost_N) / samples.tokens_per_episode
+    error_N = step.config.vf_coef * 0.5 * (batch.critic_N - batch.return_N) ** 2
+    cost_N = clipped_surrogate(batch, step.config.clip_low, step.config.clip_high) + kl_penalty(batch, step) + error_N
+    return batch.per_episode(cost_N) / batch.tokens_per_episode

@@ -9,15 +9,14 @@ Shapes: B episodes, N sampled tokens of these episodes, K turns (padded with zer
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from dataclasses import dataclass, field, fields, make_dataclass, replace
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
-from turngym.trainers.config import ObjectivesConfig
+from turngym.trainers.config import OBJECTIVE_CONFIGS, Grouped, ObjectiveConfig, Valued, find_objective_config
 
 
 def _not_asked_for() -> Tensor:
@@ -25,12 +24,12 @@ def _not_asked_for() -> Tensor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Samples:
+class TrainingBatch:
     """A batch or a micro-batch as an objective sees it; what the objective did not ask for is empty."""
 
     logp_N: Tensor
     """Log-probability of each sampled token under the policy, with gradient in a loss."""
-    row_N: Tensor
+    episode_N: Tensor
     """Which episode each token belongs to; the tokens of an episode stand in the order they were sampled."""
     turn_N: Tensor
     """Which turn of it, from 0."""
@@ -44,8 +43,8 @@ class Samples:
     """The same under the policy that sampled it, as the sampler recorded it."""
     advantage_N: Tensor = field(default_factory=_not_asked_for)
     """What the objective's `advantages` returned."""
-    centre_B: Tensor = field(default_factory=_not_asked_for)
-    """What the objective's `centres` returned: taken off the residuals of every turn of an episode."""
+    optimal_baseline_B: Tensor = field(default_factory=_not_asked_for)
+    """What the objective's `optimal_baselines` returned: taken off the residuals of every turn of an episode."""
     critic_N: Tensor = field(default_factory=_not_asked_for)
     """The critic's value of the stream before each token, with gradient in a loss."""
     return_N: Tensor = field(default_factory=_not_asked_for)
@@ -77,62 +76,64 @@ class Samples:
 
     def per_episode(self, x_N: Tensor) -> Tensor:
         """Sum token quantities over each episode, `[B]`."""
-        return x_N.new_zeros(len(self.reward_BK)).index_add(0, self.row_N, x_N)
+        return x_N.new_zeros(len(self.reward_BK)).index_add(0, self.episode_N, x_N)
 
     def per_turn(self, x_N: Tensor) -> Tensor:
         """Sum token quantities over each turn, `[B, K]`."""
         rows, turns = self.reward_BK.shape
-        flat = x_N.new_zeros(rows * turns).index_add(0, self.row_N * turns + self.turn_N, x_N)
+        flat = x_N.new_zeros(rows * turns).index_add(0, self.episode_N * turns + self.turn_N, x_N)
         return flat.view(rows, turns)
 
-    def of_turns(self, x_BK: Tensor) -> Tensor:
+    def gather_turns(self, x_BK: Tensor) -> Tensor:
         """Give every token the quantity of its turn, `[N]`."""
-        return x_BK[self.row_N, self.turn_N]
+        return x_BK[self.episode_N, self.turn_N]
 
-    def places(self, rows: Sequence[int]) -> Tensor:
+    def token_positions(self, rows: Sequence[int]) -> Tensor:
         """Return where the tokens of some episodes stand, episode by episode."""
-        counts = torch.bincount(self.row_N, minlength=len(self.reward_BK)).tolist()
-        by_row = torch.split(torch.argsort(self.row_N, stable=True), counts)
+        counts = torch.bincount(self.episode_N, minlength=len(self.reward_BK)).tolist()
+        by_row = torch.split(torch.argsort(self.episode_N, stable=True), counts)
         return torch.cat([by_row[row] for row in rows])
 
-    def select(self, rows: Sequence[int]) -> Samples:
+    def select(self, rows: Sequence[int]) -> TrainingBatch:
         """Return some of the episodes, in the order given."""
-        places_N, chosen_B = self.places(rows), torch.tensor(rows, device=self.row_N.device)
+        places_N, chosen_B = self.token_positions(rows), torch.tensor(rows, device=self.episode_N.device)
         parts: dict[str, Any] = {}
         for name in (part.name for part in fields(self) if part.name != "tokens_per_episode"):
             whole = getattr(self, name)
             if whole.numel():
                 parts[name] = whole[places_N] if name.endswith("_N") else whole[chosen_B]
-        rank_B = torch.empty(len(self.reward_BK), dtype=torch.long, device=self.row_N.device)
-        rank_B[chosen_B] = torch.arange(len(rows), device=self.row_N.device)
-        parts["row_N"] = rank_B[self.row_N[places_N]]
+        rank_B = torch.empty(len(self.reward_BK), dtype=torch.long, device=self.episode_N.device)
+        rank_B[chosen_B] = torch.arange(len(rows), device=self.episode_N.device)
+        parts["episode_N"] = rank_B[self.episode_N[places_N]]
         return replace(self, **parts)
 
 
+Config_co = TypeVar("Config_co", bound=ObjectiveConfig, covariant=True)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Settings(ObjectivesConfig):
-    """The numbers of a step: those of the configuration, and the temperatures in units of reward."""
+class StepParams(Generic[Config_co]):
+    """The numbers of a step: the objective's settings, and what follows the schedules and the environment."""
 
-    beta: float
-    """KL temperature, in units of reward per nat, above 0."""
-    beta_value: float = 0.5
-    """Temperature of V*, in units of reward, at least 0; above it in "awr"."""
+    config: Config_co
+    """The settings of the objective."""
+    beta: float = 0.0
+    """KL temperature of the step, in units of reward per nat; 0 for an objective without one."""
     reward_span: float = 1.0
-    """Width of the reward range."""
+    """Width of the reward range: the unit of the temperatures in `config`."""
 
 
-Loss = Callable[[Samples, Settings], Tensor]
-"""From samples to the loss of each episode, `[B]`."""
-PerToken = Callable[[Samples, Settings], Tensor]
+Loss = Callable[[TrainingBatch, StepParams[Any]], Tensor]
+"""From a batch to the loss of each episode, `[B]`."""
+PerToken = Callable[[TrainingBatch, StepParams[Any]], Tensor]
 """From a whole batch, whose `logp_N` is the sampler's, to a number for each token, `[N]`, without gradient."""
-
-PerEpisode = Callable[[Samples, Settings], Tensor]
+PerEpisode = Callable[[TrainingBatch, StepParams[Any]], Tensor]
 """The same, to a number for each episode, `[B]`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
-    """One way to learn from episodes."""
+    """One way to learn from episodes. Whether it compares groups or reads values, the type of its settings says."""
 
     name: str
     """How a configuration names it."""
@@ -140,32 +141,32 @@ class Objective:
     """The loss function."""
     source: str
     """Paper, and what of it."""
+    config: type[ObjectiveConfig]
+    """The settings that it reads."""
     advantages: PerToken | None = None
     """Fills `advantage_N`; None for a loss that needs the live log-ratios alone."""
-    centres: PerEpisode | None = None
-    """Fills `centre_B` where the configuration asks for `optimal_baseline`."""
+    optimal_baselines: PerEpisode | None = None
+    """Fills `optimal_baseline_B` where the configuration asks for `optimal_baseline`."""
     returns: PerToken | None = None
     """Fills `return_N`; an objective that has it gets a critic."""
-    groups: bool = False
-    """Whether it compares several episodes of one instance."""
-    paired: bool = False
+    needs_pairs: bool = False
     """Whether its loss joins the live log-ratios of a group, which therefore shares a micro-batch."""
-    reference: bool = False
+    needs_reference: bool = False
     """Whether it needs `ref_logp_N`."""
-    kl_term: bool = False
-    """Whether it adds `kl_weight` times a KL term, and needs `ref_logp_N` where that weight is above 0."""
-    values: bool = False
-    """Whether it needs `value_BK`."""
-    keep: str = "all"
-    """The name of the filter that it comes with."""
 
-    def reads_reference(self, config: ObjectivesConfig) -> bool:
-        """Whether the reference has to score the tokens."""
-        return self.reference or (self.kl_term and config.kl_weight > 0)
+    @property
+    def needs_groups(self) -> bool:
+        """Whether it compares several episodes of one instance."""
+        return issubclass(self.config, Grouped)
 
-    def reads_stage_one(self, config: ObjectivesConfig) -> bool:
-        """Whether the values of stage 1 are of any use to it."""
-        return self.values and config.baseline not in {"batch", "none"}
+    @property
+    def needs_values(self) -> bool:
+        """Whether it needs `value_BK`."""
+        return issubclass(self.config, Valued)
+
+    def reads_reference(self, config: ObjectiveConfig) -> bool:
+        """Whether the reference has to score the tokens: it is needed, or `kl_coef` is above 0."""
+        return self.needs_reference or getattr(config, "kl_coef", 0.0) > 0
 
 
 OBJECTIVES: dict[str, Objective] = {}
@@ -175,26 +176,63 @@ def objective(
     name: str,
     source: str,
     *,
+    config: type[ObjectiveConfig] | None = None,
     advantages: PerToken | None = None,
-    centres: PerEpisode | None = None,
+    optimal_baselines: PerEpisode | None = None,
     returns: PerToken | None = None,
-    groups: bool = False,
-    paired: bool = False,
-    reference: bool = False,
-    kl_term: bool = False,
-    values: bool = False,
-    keep: str = "all",
+    needs_pairs: bool = False,
+    needs_reference: bool = False,
 ) -> Callable[[Loss], Loss]:
-    """Register a loss function under `name`, with what it needs; the arguments are the fields of `Objective`."""
+    """Register a loss function under `name`, with what it needs; the arguments are the fields of `Objective`.
+
+    Example:
+        >>> @dataclass(frozen=True, kw_only=True)
+        ... class MineConfig(Grouped):
+        ...     name: ClassVar[str] = "mine"
+        ...     clip: Positive = 0.2
+        >>> @objective("mine", source="a paper", config=MineConfig)
+        ... def mine(batch, step):
+        ...     return -batch.per_episode(batch.logp_N) * step.config.clip
+
+    Args:
+        name: How a configuration names it; a name that is taken by another function is refused.
+        source: Paper, and what of it.
+        config: Its settings; those that every objective has if left out.
+        advantages: See `Objective`, as all that follow.
+        optimal_baselines: See there.
+        returns: See there.
+        needs_pairs: See there.
+        needs_reference: See there.
+
+    Raises:
+        ValueError: The name is taken, or the settings have another.
+    """
+    kind = config or OBJECTIVE_CONFIGS.get(name) or _plain_config(name)
+    if kind.name != name:
+        raise ValueError(f"the settings {kind.__name__} of objective {name!r} have the name {kind.name!r}: "
+                         f'give them name: ClassVar[str] = "{name}"')  # fmt: skip
 
     def register(loss: Loss) -> Loss:
+        known = OBJECTIVES.get(name)
+        if known and (known.loss.__module__, known.loss.__qualname__) != (loss.__module__, loss.__qualname__):
+            raise ValueError(f"the objective {name!r} is registered already, by {known.loss.__module__}: "
+                             "choose another name")  # fmt: skip
+        OBJECTIVE_CONFIGS[name] = kind
         OBJECTIVES[name] = Objective(
-            name=name, loss=loss, source=source, advantages=advantages, centres=centres, returns=returns, groups=groups,
-            paired=paired, reference=reference, kl_term=kl_term, values=values, keep=keep,
+            name=name, loss=loss, source=source, config=kind, advantages=advantages,
+            optimal_baselines=optimal_baselines, returns=returns, needs_pairs=needs_pairs,
+            needs_reference=needs_reference,
         )  # fmt: skip
         return loss
 
     return register
+
+
+def _plain_config(name: str) -> type[ObjectiveConfig]:
+    """Return settings that have nothing but what every objective has."""
+    return make_dataclass(
+        f"{name}_config", [], bases=(ObjectiveConfig,), namespace={"name": name}, frozen=True, kw_only=True
+    )
 
 
 def find_objective(name: str) -> Objective:
@@ -203,7 +241,5 @@ def find_objective(name: str) -> Objective:
     Raises:
         ValueError: There is none; the message names the nearest.
     """
-    if name in OBJECTIVES:
-        return OBJECTIVES[name]
-    near = difflib.get_close_matches(name, OBJECTIVES, n=1, cutoff=0.0)[0]
-    raise ValueError(f"unknown objective {name!r}; did you mean {near!r}? Known: {', '.join(sorted(OBJECTIVES))}")
+    find_objective_config(name)
+    return OBJECTIVES[name]

@@ -10,37 +10,99 @@ Source: SPO, arXiv:2509.13232, for the weight.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 
 from turngym.agents.rollout import Instance
-from turngym.trainers.config import TrainConfig
+from turngym.trainers.config import CurriculumConfig, TrainConfig
 from turngym.trainers.instances import FRESH_INSTANCES, level_instances
-from turngym.trainers.learner import Learner
-from turngym.trainers.objectives import group_size
-from turngym.trainers.prompts.curriculum import draw_levels
-
-STAGE_TWO_STREAM = 3
-"""Keeps the seeds of stage 2 apart from those of the others."""
+from turngym.trainers.prompts.curriculum import level_shares
+from turngym.trainers.prompts.successes import SuccessTracker
+from turngym.trainers.seeds import Stream, generator
 
 
-def choose_instances(learner: Learner, config: TrainConfig) -> list[Instance]:
-    """Draw the training instances of a step, each for one group: some fresh, the rest from the pool of stage 1.
+class PromptSampler:
+    """Draws the instances of a step.
 
-    Fresh ones have never been played and are never played again, so they cannot be memorised. With a curriculum the
-    level of each prompt is drawn first; those of an easier level are all fresh. After a rollback a step is repeated
-    with other instances and other chance: what led to the collapse is not drawn again.
+    Args:
+        pool: The training instances that are played again and again; those that stage 1 has sampled, if it ran.
+        batch_size: Episodes of a step.
+        group_size: Episodes of each prompt.
+        fresh_share: Share of the prompts that were never played before.
+        curriculum: The easier levels.
+        seed: The run's.
     """
-    stage = config.astarpo
-    rng = np.random.default_rng([config.run.seed, STAGE_TWO_STREAM, learner.step, *learner.repeats])
-    size = group_size(config)
-    *easier, num_prompts = draw_levels(learner.tracker, config.curriculum, stage.batch_size // size, rng)
-    num_fresh = round(stage.fresh_share * num_prompts)
-    pool = list(learner.pool)
-    weights = learner.tracker.prompt_weights(pool)
-    num_known = min(num_prompts - num_fresh, len(pool))
-    known = rng.choice(pool, size=num_known, replace=False, p=weights / weights.sum()).tolist() if pool else []
-    first = FRESH_INSTANCES + learner.fresh_instances
-    fresh = [*range(first, first + num_fresh), *level_instances(easier, learner.fresh_instances)]
-    chosen = [index for index in (*known, *fresh) for _ in range(size)]
-    seeds = rng.integers(2**31, size=len(chosen)).tolist()
-    return [Instance(split="train", index=i, seed=seed) for i, seed in zip(chosen, seeds, strict=True)]
+
+    def __init__(
+        self,
+        pool: Sequence[int],
+        *,
+        batch_size: int,
+        group_size: int,
+        fresh_share: float,
+        curriculum: CurriculumConfig,
+        seed: int,
+    ) -> None:
+        self.pool = pool
+        self._batch_size, self._group_size, self._fresh_share = batch_size, group_size, fresh_share
+        self._curriculum, self._seed = curriculum, seed
+        self._used = 0
+        """How many fresh instances may have been played so far, in each level of a curriculum."""
+
+    @classmethod
+    def of(cls, config: TrainConfig, pool: Sequence[int]) -> PromptSampler:
+        """Return that of a run."""
+        return cls(pool, batch_size=config.learning.batch_size, group_size=config.objective.group_size,
+                   fresh_share=config.learning.fresh_share, curriculum=config.curriculum,
+                   seed=config.run.seed)  # fmt: skip
+
+    def draw(self, step: int, rollbacks: int, successes: SuccessTracker) -> list[Instance]:
+        """Draw the instances of a step, those of each group one after the other.
+
+        Fresh ones have never been played and are never played again, so they cannot be memorised. With a curriculum the
+        level of each prompt is drawn first; those of an easier level are all fresh. After a rollback a step is repeated
+        with other instances and other chance: what led to the collapse is not drawn again.
+
+        Args:
+            step: Steps taken.
+            rollbacks: How often learning went back to an earlier step.
+            successes: What the prompts of the pool and the levels are chosen by.
+        """
+        rng = generator(self._seed, Stream.STEP, step, *([rollbacks] if rollbacks else []))
+        *easier, num_prompts = self._levels(successes, rng)
+        num_fresh = round(self._fresh_share * num_prompts)
+        pool = list(self.pool)
+        weights = successes.prompt_weights(pool)
+        num_known = min(num_prompts - num_fresh, len(pool))
+        known = rng.choice(pool, size=num_known, replace=False, p=weights / weights.sum()).tolist() if pool else []
+        first = FRESH_INSTANCES + self._used
+        fresh = [*range(first, first + num_fresh), *level_instances(easier, self._used)]
+        chosen = [index for index in (*known, *fresh) for _ in range(self._group_size)]
+        seeds = rng.integers(2**31, size=len(chosen)).tolist()
+        return [Instance(split="train", index=i, seed=seed) for i, seed in zip(chosen, seeds, strict=True)]
+
+    def _levels(self, successes: SuccessTracker, rng: np.random.Generator) -> list[int]:
+        """Draw the level of each prompt and return how many each level has, [L]; all without a curriculum."""
+        num_prompts = self._batch_size // self._group_size
+        if not self._curriculum.levels:
+            return [num_prompts]
+        shares_L = level_shares(successes.level_successes(), self._curriculum.min_share)
+        counts: list[int] = rng.multinomial(num_prompts, shares_L).tolist()
+        return counts
+
+    def count_step(self) -> None:
+        """Take note that a step was played: its fresh instances are fresh no more."""
+        self._used += self._batch_size
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as plain numbers."""
+        return {"used": self._used}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a state written by `state_dict`."""
+        self._used = int(state["used"])
+
+    def roll_back(self, state: Mapping[str, Any]) -> None:
+        """Stay: what was played before a rollback is not fresh again."""

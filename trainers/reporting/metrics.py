@@ -4,28 +4,41 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-STAGE_TWO = ("astarpo", "alarm", "reset")
+from turngym.trainers.reporting.trackers import Tracker
+
+STAGE_TWO = ("learning", "alarm", "reset")
 """The phases whose lines have a step."""
 
 
 class Metrics:
     """Appends to `metrics.jsonl` and reads it back.
 
-    A line names its phase: "warm_start", "values", "astarpo", "alarm" or "reset"; those of the last three have a step.
+    A line names its phase: "warm_start", "values", "branch" (of a run that goes on with other settings), "learning",
+    "alarm" or "reset"; those of the last three have a step.
     After a rollback the steps begin anew from an earlier one, and `rollbacks` counts one more; what was written before
     stays. A reset of the reference comes after its step.
 
     Args:
         path: The file; it need not exist.
+        trackers: Told every line: those that are there, since a crash may have come between a line and them, and those
+            that are added.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, trackers: Sequence[Tracker] = ()) -> None:
         self.path = path
+        self._trackers = tuple(trackers)
+        if self._trackers:
+            counts: Counter[str] = Counter()
+            for line in self.lines():
+                phase = line.pop("phase")
+                counts[phase] += 1
+                self._pass_on(phase, counts[phase], line)
 
     def clear(self) -> None:
         """Forget everything."""
@@ -44,6 +57,14 @@ class Metrics:
         """Append one line."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"phase": phase, **numbers}) + "\n")
+        if self._trackers:
+            counted = "step" not in numbers
+            self._pass_on(phase, sum(line["phase"] == phase for line in self.lines()) if counted else 0, numbers)
+
+    def _pass_on(self, phase: str, place: int, numbers: Mapping[str, Any]) -> None:
+        """Tell the trackers a line, by its step or, without one, as the `place`-th of its phase."""
+        for tracker in self._trackers:
+            tracker.scalars(phase, numbers.get("step", place), numbers)
 
     def rewind(self, step: float = math.inf, rollbacks: int = 0) -> None:
         """Drop the lines of stage 2 that come after a step, and a line cut off by a crash.

@@ -88,44 +88,6 @@ def leave_one_out_log_mean_exp(returns_N: ArrayLike, beta: float) -> Floats:
     return weighted_log_mean_exp(others, np.ones_like(others), check_temperature(beta))
 
 
-def jackknife_value(returns_N: ArrayLike, beta: float, low: float = 0.0, high: float = 1.0) -> float:
-    """Return the jackknife estimate of V*, free of the bias of order 1/N, cut off at the reward range.
-
-    It trades bias for noise; `shrunk_value` has the smaller error and is what stage 1 uses.
-
-    Args:
-        returns_N: At least two finite numbers.
-        beta: Temperature, as in `log_mean_exp`.
-        low: Least possible return.
-        high: Largest possible return.
-
-    Raises:
-        ValueError: As in `leave_one_out_log_mean_exp`.
-    """
-    others_N = leave_one_out_log_mean_exp(returns_N, beta)
-    count = len(others_N)
-    return float(np.clip(count * log_mean_exp(returns_N, beta) - (count - 1) * others_N.mean(), low, high))
-
-
-def binary_value(p: float, beta: float, low: float = 0.0, high: float = 1.0) -> float:
-    """Return V* of a task that pays `high` with reference probability `p` and `low` otherwise.
-
-    Args:
-        p: Success probability of the reference policy, in [0, 1].
-        beta: Temperature, as in `log_mean_exp`.
-        low: Return of a failure.
-        high: Return of a success, at least `low`.
-
-    Raises:
-        ValueError: An argument is out of range.
-    """
-    if not 0.0 <= p <= 1.0 or not -math.inf < low <= high < math.inf:
-        raise ValueError(f"need 0 <= p <= 1 and finite low <= high, got p={p}, low={low}, high={high}")
-    outcomes, odds = np.array([low, high]), np.array([1.0 - p, p])
-    possible = odds > 0
-    return float(weighted_log_mean_exp(outcomes[possible], odds[possible], check_temperature(beta)))
-
-
 def shrunk_value(returns_N: ArrayLike, beta: float, prior: float, strength: float) -> float:
     """Return V* with the mean of `exp(R / beta)` shrunk towards that of the pool.
 

@@ -19,18 +19,14 @@ from turngym.agents.language_model import CheckpointError, LanguageModel, Langua
 from turngym.agents.rollout import Instance
 from turngym.agents.scoring import sampled_logprobs, token_batches
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of
-from turngym.trainers.config import TrainConfig
 from turngym.trainers.reporting.progress import Progress, SuccessSoFar
-from turngym.trainers.rollouts import model_player, play
-from turngym.trainers.stage_one.sampling import BLOCK
+from turngym.trainers.seeds import Stream, episode_seed
+from turngym.trainers.stage_one.sampling import BLOCK, StageOneSetup
 from turngym.trainers.stage_one.store import ValueStore
-
-EXPLORER_STREAM = 6
-"""Keeps the seeds of explorers apart from others."""
 
 
 def explore(
-    reference: LanguageModel, store: ValueStore, config: TrainConfig, progress: Progress
+    reference: LanguageModel, store: ValueStore, setup: StageOneSetup, progress: Progress
 ) -> Iterator[dict[str, Any]]:
     """Let every explorer play the pool, until the store holds what the configuration asks for.
 
@@ -39,7 +35,7 @@ def explore(
     Args:
         reference: The frozen policy.
         store: Filled further.
-        config: The run.
+        setup: What is played.
         progress: Told about every episode.
 
     Yields:
@@ -48,41 +44,51 @@ def explore(
     Raises:
         CheckpointError: A model cannot be loaded, or has another tokenizer than the reference.
     """
-    stage = config.values
-    number = len(stage.explorer_temperatures) + len(stage.explorer_models)
+    values = setup.values
+    number = len(values.explorer_temperatures) + len(values.explorer_models)
     if not number:
         return
-    progress.phase("stage 1: explorers", number * stage.instances * stage.explorer_samples)
+    progress.phase("stage 1: explorers", number * values.instances * values.explorer_samples)
     count = SuccessSoFar(progress)
-    for behaviour, agent in explorers(reference, config):
+    for behaviour, agent in explorers(reference, setup):
         held = store.counts(behaviour=behaviour)
         progress.advance(sum(held.values()))
-        missing = [(i, k) for i in range(stage.instances) for k in range(held.get(i, 0), stage.explorer_samples)]
+        missing = [(i, k) for i in range(values.instances) for k in range(held.get(i, 0), values.explorer_samples)]
         for start in range(0, len(missing), BLOCK):
             started = time.perf_counter()
             instances = [
-                Instance(split="train", index=i, seed=explorer_seed(config.run.seed, behaviour, i, k))
+                Instance(split="train", index=i, seed=explorer_seed(setup.seed, behaviour, i, k))
                 for i, k in missing[start : start + BLOCK]
             ]
-            episodes = play(agent, instances, config, shaped=True, on_episode=count)
+            episodes = setup.rollouts.play(agent, instances, shaped=True, on_episode=count)
             usable = [episode for episode in episodes if not episode.status.is_error()]
-            store.add(usable, behaviour, reference_logprobs(reference, usable, config))
+            store.add(usable, behaviour, reference_logprobs(reference, usable, setup))
             yield {"explorer": behaviour, "seconds": time.perf_counter() - started,
                    "errors": len(episodes) - len(usable), "explorer_episodes": len(usable),
                    "explorer_success": sum(episode.success for episode in usable) / max(1, len(usable)),
                    "sampled_tokens": sum(episode.num_sampled for episode in usable)}  # fmt: skip
 
 
-def explorers(reference: LanguageModel, config: TrainConfig) -> Iterator[tuple[str, LanguageModelAgent]]:
+def explorers(reference: LanguageModel, setup: StageOneSetup) -> Iterator[tuple[str, LanguageModelAgent]]:
     """Yield who explores, one at a time, each with the name under which its episodes are stored."""
-    for temperature in config.values.explorer_temperatures:
-        yield f"temperature {temperature!r}", model_player(reference, config, temperature=temperature)
-    for path in config.values.explorer_models:
-        model = LanguageModel.from_pretrained(path, keep_thoughts=config.model.keep_thoughts)
-        if vocabulary(model) != vocabulary(reference):
-            raise CheckpointError(f"values.explorer_models: {path} has another tokenizer than the reference, which "
-                                  "could not read its replies; take one trained from the same model")  # fmt: skip
-        yield f"model {fingerprint_of(model.model.state_dict())[:16]}", model_player(model, config)
+    for temperature in setup.values.explorer_temperatures:
+        yield f"temperature {temperature!r}", setup.rollouts.agent(reference, temperature=temperature)
+    for path in setup.values.explorer_models:
+        model = load_explorer(path, reference, keep_thoughts=setup.keep_thoughts)
+        yield f"model {fingerprint_of(model.model.state_dict())[:16]}", setup.rollouts.agent(model)
+
+
+def load_explorer(path: str, reference: LanguageModel, *, keep_thoughts: bool) -> LanguageModel:
+    """Load a model that explores for a reference.
+
+    Raises:
+        CheckpointError: It cannot be loaded, or has another tokenizer than the reference.
+    """
+    model = LanguageModel.from_pretrained(path, keep_thoughts=keep_thoughts)
+    if vocabulary(model) != vocabulary(reference):
+        raise CheckpointError(f"values.explorer_models: {path} has another tokenizer than the reference, which could "
+                              "not read its replies; take one trained from the same model")  # fmt: skip
+    return model
 
 
 def vocabulary(model: LanguageModel) -> tuple[dict[str, int], Any]:
@@ -91,21 +97,22 @@ def vocabulary(model: LanguageModel) -> tuple[dict[str, int], Any]:
 
 
 @torch.no_grad()
-def reference_logprobs(reference: LanguageModel, episodes: Sequence[Episode], config: TrainConfig) -> list[list[float]]:
+def reference_logprobs(
+    reference: LanguageModel, episodes: Sequence[Episode], setup: StageOneSetup
+) -> list[list[float]]:
     """Return the reference's log-probability of every reply of every episode, nats, at its own temperature.
 
     One forward pass over finished episodes, far cheaper than sampling them was.
     """
     logprobs = [np.zeros(len(episode.turns)) for episode in episodes]
-    for batch in token_batches(episodes, config.astarpo.tokens_per_microbatch, reference.device):
-        logp_N = sampled_logprobs(reference, batch, config.astarpo.temperature).double().cpu().numpy()
-        row_N, turn_N = batch.row_N.cpu().numpy(), batch.turn_N.cpu().numpy()
+    for batch in token_batches(episodes, setup.tokens_per_microbatch, reference.device):
+        logp_N = sampled_logprobs(reference, batch, setup.rollouts.temperature).double().cpu().numpy()
+        episode_N, turn_N = batch.episode_N.cpu().numpy(), batch.turn_N.cpu().numpy()
         for row, member in enumerate(batch.members):
-            np.add.at(logprobs[member], turn_N[row_N == row], logp_N[row_N == row])
+            np.add.at(logprobs[member], turn_N[episode_N == row], logp_N[episode_N == row])
     return [logprobs_K.tolist() for logprobs_K in logprobs]
 
 
 def explorer_seed(run_seed: int, behaviour: str, index: int, sample: int) -> int:
     """Return the seed of one episode of an explorer."""
-    words = [run_seed, EXPLORER_STREAM, zlib.crc32(behaviour.encode()), index, sample]
-    return int(np.random.default_rng(words).integers(2**31))
+    return episode_seed(run_seed, Stream.EXPLORERS, zlib.crc32(behaviour.encode()), index, sample)

@@ -1,7 +1,7 @@
 """How much a reply of another behaviour says about the odds of the reference.
 
-An explorer b plays the states that the reference plays, so what its replies lead to is as good as what the
-reference's lead to: the environment does not care who acted. How often it gives them is not. For the action u of a
+What follows a reply in a state is the same whoever gave it, so turns of an explorer b tell as much about outcomes as
+those of the reference. How often the replies come is another matter, and is corrected by weights. For the action u of a
 reply y in a state s,
 
     ref(u | s) = E_{y ~ b}[w(y) 1{y plays u}],    1 = E_{y ~ b}[w(y)],    w(y) = ref(y | s) / b(y | s)
@@ -10,8 +10,12 @@ so the weighted share of the turns that played u, `sum w 1{u} / sum w`, tends to
 of the reference, whose w is 1 (self-normalised importance sampling). Turns of several behaviours may be put together,
 each behaviour's w times a constant of its own, since numerator and denominator keep their ratio. The constant here is
 its effective share, `mean(w)^2 / mean(w^2)`: the reciprocal of the variance that its turns bring along, as when means
-of unlike precision are averaged. So a behaviour with wild weights counts little wherever others have played, and alone
-decides where it alone has been. There the estimate is of the same V*, which is the reference's whoever led there.
+of unlike precision are averaged.
+
+Example: the reference goes up nine times in ten and down once, the explorer half the time each. Of 100 turns of the
+explorer, 50 go up with w = .9 / .5 = 1.8 and 50 down with w = .1 / .5 = .2, so the weighted share of "up" is
+90 / 100 = .9, as it should be. The effective share is 1 / ((1.8^2 + .2^2) / 2) = .61: a turn of the explorer counts as
+.61 turns of the reference where both have played. Where the explorer alone has been, it alone decides.
 
 All behaviours must give every reply that the reference gives, as every temperature above 0 does. Above the temperature
 of the reference weights are bounded. Below it they are not, and what is seldom played and weighs most may not have been

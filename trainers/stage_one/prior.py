@@ -6,6 +6,11 @@ beta-binomial, and the strength is the `kappa` under which those of the pool are
 instances that look alike by chance all get one value, `kappa / (kappa + 1)`, the weight of the pool beside one sample,
 is taken to be anything from 0 to 1 beforehand, which counts for little in a pool of hundreds.
 
+Example: forty instances with four samples each, half of which were won. If every instance won two, they are alike, and
+`fitted_strength` is 79: each has nearly the pool's value. If twenty won all four and twenty none, they are not, and it
+is 0.1: each has its own. With a strength of 1, an instance that won none of four in a pool at .5 has
+(0 + 1 * .5) / (4 + 1) = .1.
+
 Reference: Minka, Estimating a Dirichlet distribution (2000), section 3.
 Shapes: I instances, N samples of one instance, L classes of returns, K candidates.
 """

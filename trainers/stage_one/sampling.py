@@ -11,22 +11,21 @@ import hashlib
 import math
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from turngym.agents.language_model import LanguageModel
-from turngym.agents.rollout import Instance, make_env, text_env
+from turngym.agents.rollout import Instance
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of
-from turngym.trainers.config import TrainConfig
+from turngym.trainers.config import GROUP_FILTERS, STATE_BASELINES, TrainConfig, ValueConfig, Valued
 from turngym.trainers.reporting.progress import Progress, SuccessSoFar
-from turngym.trainers.rollouts import model_player, play
-from turngym.trainers.shaping import played_shaping, return_range
+from turngym.trainers.rollouts import Rollouts
+from turngym.trainers.seeds import Stream, episode_seed
+from turngym.trainers.shaping import played_shaping
 from turngym.trainers.stage_one.instance_values import ValueEstimates, estimate_values, next_instances
 from turngym.trainers.stage_one.store import ValueStore
-from turngym.trainers.units import value_temperature
 
-STAGE_ONE_STREAM = 4
-"""Keeps the seeds of this stage apart from those of the others."""
 REFERENCE_WEIGHTS = "reference weights"
 """What a store's fingerprint calls the weights of its reference."""
 BLOCK = 1024
@@ -35,20 +34,56 @@ ROUNDS = 4
 """Least number of rounds in which the extra samples are handed out; each is planned with what was found before."""
 
 
-def store_fingerprint(reference: LanguageModel, config: TrainConfig) -> dict[str, str]:
+@dataclass(frozen=True, kw_only=True)
+class StageOneSetup:
+    """All that stage 1 is told."""
+
+    values: ValueConfig
+    """Which episodes are played, and what is made of them."""
+    rollouts: Rollouts
+    """How they are played."""
+    seed: int = 0
+    """The run's."""
+    tokens_per_microbatch: int = 4096
+    """Padded tokens per forward pass."""
+    keep_thoughts: bool = False
+    """Whether explorers may have a chat template that removes earlier thoughts."""
+    reads_states: bool = False
+    """Whether anyone asks for the values of states."""
+    reads_spread: bool = False
+    """Whether episodes are filtered by the spread of the returns of a prompt."""
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> StageOneSetup:
+        """Return that of a run."""
+        objective = config.objective
+        valued = isinstance(objective, Valued) and objective.baseline in STATE_BASELINES
+        return cls(values=config.values, rollouts=Rollouts.of(config), seed=config.run.seed,
+                   tokens_per_microbatch=config.learning.tokens_per_microbatch,
+                   keep_thoughts=config.model.keep_thoughts,
+                   reads_states=valued or config.shaping.automatic_weight != 0.0,
+                   reads_spread=objective.filter in GROUP_FILTERS)  # fmt: skip
+
+    @property
+    def beta_value(self) -> float:
+        """The temperature of V*, in the unit of the returns."""
+        return self.values.beta_value * self.rollouts.reward_span
+
+
+def store_fingerprint(reference: LanguageModel, rollouts: Rollouts) -> dict[str, str]:
     """Name everything the law of the reference episodes depends on; which of them were drawn, their own seeds say."""
-    env = text_env(make_env(config.env.id, config.env.kwargs))
-    shaping = ", ".join(f"{name}={value!r}" for name, value in vars(played_shaping(config)).items() if value)
+    plain = vars(played_shaping(rollouts.shaping))
+    shaping = ", ".join(f"{name}={value!r}" for name, value in plain.items() if value)
     return {
         REFERENCE_WEIGHTS: fingerprint_of(reference.model.state_dict()),
         "tokenizer": fingerprint_text(reference.tokenizer.backend_tokenizer.to_str()),
         "chat template": fingerprint_text(str(reference.tokenizer.chat_template)),
-        "temperature": repr(config.astarpo.temperature),
-        "longest reply": str(config.model.max_reply_tokens),
+        "temperature": repr(rollouts.temperature),
+        "longest reply": str(rollouts.max_reply_tokens),
         "longest episode": str(reference.context_length),
-        "environment": config.env.id,
-        "environment arguments": repr(sorted(config.env.kwargs.items())),
-        "turn limit": str(env.turn_limit),
+        "environment": rollouts.env.id,
+        "environment arguments": repr(sorted(rollouts.env.kwargs.items())),
+        "turn limit": str(rollouts.turn_limit),
         **({"reward shaping": shaping} if shaping else {}),
     }
 
@@ -59,7 +94,7 @@ def fingerprint_text(text: str) -> str:
 
 
 def sample_reference(
-    reference: LanguageModel, store: ValueStore, config: TrainConfig, progress: Progress
+    reference: LanguageModel, store: ValueStore, setup: StageOneSetup, progress: Progress
 ) -> Iterator[dict[str, float]]:
     """Play the pool with the reference until the store holds what the configuration asks for.
 
@@ -69,7 +104,7 @@ def sample_reference(
     Args:
         reference: The frozen policy.
         store: Filled further; what it holds already is not played again.
-        config: The run.
+        setup: What is played.
         progress: Told about every episode.
 
     Yields:
@@ -79,70 +114,70 @@ def sample_reference(
     Raises:
         RuntimeError: No episode at all could be played.
     """
-    stage = config.values
-    asked = stage.instances * stage.samples
+    values = setup.values
+    asked = values.instances * values.samples
     held = store.counts()
-    progress.phase("stage 1: values", asked + stage.extra_samples)
+    progress.phase("stage 1: values", asked + values.extra_samples)
     progress.advance(sum(held.values()))
     count = SuccessSoFar(progress)
-    agent = model_player(reference, config)
+    agent = setup.rollouts.agent(reference)
 
     def sample(pairs: Sequence[tuple[int, int]]) -> dict[str, float]:
         started = time.perf_counter()
-        instances = [Instance(split="train", index=i, seed=sample_seed(config.run.seed, i, k)) for i, k in pairs]
-        episodes = play(agent, instances, config, shaped=True, on_episode=count)
+        instances = [Instance(split="train", index=i, seed=sample_seed(setup.seed, i, k)) for i, k in pairs]
+        episodes = setup.rollouts.play(agent, instances, shaped=True, on_episode=count)
         usable = [episode for episode in episodes if not episode.status.is_error()]
         store.add(usable)
         summary = store.summary()
         if not summary.episodes:
             raise RuntimeError(f"every reference episode ended in an error, the first with {episodes[0].error}")
-        estimates = estimate(store, config)
+        estimates = estimate(store, setup)
         return {"seconds": time.perf_counter() - started, "errors": len(episodes) - len(usable),
                 "episodes": summary.episodes, "success": summary.success_rate,
                 "value": float(np.mean(estimates.values)), "prior_strength": estimates.strength,
                 "sampled_tokens": sum(episode.num_sampled for episode in usable)}  # fmt: skip
 
-    missing = [(i, k) for i in range(stage.instances) for k in range(held.get(i, 0), stage.samples)]
+    missing = [(i, k) for i in range(values.instances) for k in range(held.get(i, 0), values.samples)]
     for start in range(0, len(missing), BLOCK):
         yield sample(missing[start : start + BLOCK])
     # A round is planned from all that is stored, so it must be stored as one block.
-    rounds = max(ROUNDS, math.ceil(stage.extra_samples / BLOCK))
+    rounds = max(ROUNDS, math.ceil(values.extra_samples / BLOCK))
     for number in range(1, rounds + 1):
-        wanted = asked + stage.extra_samples * number // rounds - sum(store.counts().values())
-        samples = plan_extra_samples(store, config, wanted) if wanted > 0 else []
+        wanted = asked + values.extra_samples * number // rounds - sum(store.counts().values())
+        samples = plan_extra_samples(store, setup, wanted) if wanted > 0 else []
         if samples:
             yield sample(samples)
 
 
 def estimate(
-    store: ValueStore, config: TrainConfig, *, beta: float | None = None, split: str = "train"
+    store: ValueStore, setup: StageOneSetup, *, beta: float | None = None, split: str = "train"
 ) -> ValueEstimates:
     """Estimate V* of every instance in the store, shaping included.
 
     Args:
         store: Of any round.
-        config: The run.
+        setup: How it was played.
         beta: Temperature, in the unit of the returns; None for that of the configuration.
         split: Which instances.
 
     Raises:
         ValueError: The store has no episode of the split, or its returns do not fit the environment.
     """
-    beta = value_temperature(config) if beta is None else beta
-    return estimate_values(store.returns(split), beta, config.values.prior_strength or None, return_range(config))
+    beta = setup.beta_value if beta is None else beta
+    return estimate_values(store.returns(split), beta, setup.values.prior_strength, setup.rollouts.return_range)
 
 
-def plan_extra_samples(store: ValueStore, config: TrainConfig, count: int) -> list[tuple[int, int]]:
+def plan_extra_samples(store: ValueStore, setup: StageOneSetup, count: int) -> list[tuple[int, int]]:
     """Return `count` pairs of instance and sample number, the widest posterior first.
 
     An instance that was always won, in its first `values.samples` episodes and in as many again, gets no more. One that
     was never won may go on to `values.max_samples`: a first win would change its value most. Where all are served,
     fewer are returned.
     """
-    stage = config.values
-    estimates = estimate(store, config)
+    values = setup.values
+    estimates = estimate(store, setup)
     won_I = np.array(list(store.success_rates().values())) == 1.0
-    most_I = np.where(won_I, min(2 * stage.samples, stage.max_samples), stage.max_samples)
+    most_I = np.where(won_I, min(2 * values.samples, values.max_samples), values.max_samples)
     positions = next_instances(estimates.counts, estimates.stds, count, most_I, estimates.strength)
     taken = dict(zip(estimates.instances.tolist(), estimates.counts.tolist(), strict=True))
     pairs = []
@@ -154,4 +189,4 @@ def plan_extra_samples(store: ValueStore, config: TrainConfig, count: int) -> li
 
 def sample_seed(run_seed: int, index: int, sample: int) -> int:
     """Return the seed of one reference episode."""
-    return int(np.random.default_rng([run_seed, STAGE_ONE_STREAM, index, sample]).integers(2**31))
+    return episode_seed(run_seed, Stream.STAGE_ONE, index, sample)

@@ -7,11 +7,12 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from turngym._errors import InputError
 from turngym._version import __version__
 from turngym.cli.errors import UsageError
-from turngym.envs import MissingCapability, UnfitEnv
+from turngym.envs import MissingCapability
 from turngym.names import nearest
-from turngym.plugins import PluginError, load_plugins
+from turngym.plugins import load_plugins
 
 COMMANDS = {
     "train": "teach a language model to play an environment",
@@ -54,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"turngym: {error}", file=sys.stderr)
         return error.exit_code
-    except (UnfitEnv, MissingCapability) as error:  # an environment of the user's own
+    except (InputError, MissingCapability) as error:
         print(f"turngym: {error}", file=sys.stderr)
         return UsageError.exit_code
     except KeyboardInterrupt:
@@ -104,11 +105,7 @@ def split_imports(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _load(modules: Sequence[str]) -> None:
     """Import other people's code; announced modules that are broken are told and left out."""
-    try:
-        problems = load_plugins(modules)
-    except PluginError as error:
-        raise UsageError(str(error)) from error
-    for problem in problems:
+    for problem in load_plugins(modules):
         print(f"turngym: warning: {problem}", file=sys.stderr)
 
 

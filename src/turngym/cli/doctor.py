@@ -10,23 +10,25 @@ from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
 
+import gymnasium as gym
 from rich.console import Console
 
 import turngym
+from turngym._errors import InputError
 from turngym.agents.evaluation import instance_range, score_episodes
 from turngym.agents.rollout import collect_episodes, make_env
 from turngym.agents.scripted import HostileAgent, OracleAgent
-from turngym.cli.config import load_preset, preset_names
-from turngym.cli.environments import short_name
-from turngym.cli.errors import UsageError
 from turngym.cli.options import parse
 from turngym.cli.terminal import make_console
 from turngym.envs import Oracle, env_ids
+from turngym.envs.finding import short_name
 from turngym.plugins import announced, requested
+from turngym.trainers.presets import load_preset, preset_names
 
 CORE = ("numpy", "gymnasium", "tyro", "rich")
 OPTIONAL = {"torch": "train", "transformers": "train", "safetensors": "train", "regex": "webshop",
-            "rapidfuzz": "webshop", "flask": "webshop", "waitress": "webshop", "matplotlib": "plot"}  # fmt: skip
+            "rapidfuzz": "webshop", "flask": "webshop", "waitress": "webshop", "matplotlib": "plot",
+            "tensorboard": "tensorboard", "wandb": "wandb"}  # fmt: skip
 PARTS = ("envs", "agents", "trainers", "cli")
 
 
@@ -131,9 +133,9 @@ def presets() -> str:
     for name in preset_names():
         try:
             config = load_preset(name)
-        except UsageError as error:
+        except InputError as error:
             raise Broken(str(error)) from error
-        if config.env.id not in env_ids():
+        if config.env.id not in gym.registry:
             raise Broken(f"preset {name} names {config.env.id}, which is not registered")
     return ", ".join(preset_names())
 

@@ -10,10 +10,9 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from turngym.agents.base import Agent
-from turngym.agents.evaluation import Score, instance_range, optimal_rate, score_episodes
+from turngym.agents.evaluation import Score, instance_range, no_random_floor, optimal_rate, score_episodes
 from turngym.agents.rollout import Instance, collect_episodes
 from turngym.agents.scripted import RandomAgent
-from turngym.cli.environments import short_name
 from turngym.cli.errors import UsageError
 from turngym.cli.options import JsonObject, parse
 from turngym.cli.players import Decoding, able_players, find_player
@@ -53,7 +52,7 @@ def run(words: Sequence[str]) -> int:
     options = parse(EvaluateOptions, words, command="evaluate")
     check_amounts(episodes=options.episodes, first=options.first, slots=options.slots, seed=options.seed,
                   temperature=options.temperature)  # fmt: skip
-    player = find_player(options.player)
+    player = find_player(options.player, options.env)
     env_id, env_kwargs = player.env(options.env, options.env_kwargs)
     decoding = Decoding(greedy=options.greedy, temperature=options.temperature, slots=options.slots)
     agent = player.make(decoding)
@@ -69,7 +68,7 @@ def run(words: Sequence[str]) -> int:
     rows["optimum"] = optimal_rate(env_id, instances, env_kwargs)
     console.print(score_table(rows, f"{env_id}, {options.split} split{f', {decoding}' if player.decodes else ''}"))
     if not floor:
-        console.print(f"No random floor: {short_name(env_id)} does not define sample_action.", soft_wrap=True)
+        console.print(no_random_floor(env_id), soft_wrap=True)
     return int(any(isinstance(row, Score) and row.errors for row in rows.values()))
 
 

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass, fields, is_dataclass
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, TypeGuard, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeGuard, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import tyro
 
+from turngym._errors import InputError
 from turngym.cli.errors import UsageError
 from turngym.names import nearest
 
@@ -121,7 +122,14 @@ def _boolean_rule(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructor
     )
 
 
-def parse(kind: type[Options], words: Sequence[str], *, command: str, default: Options | None = None) -> Options:
+def parse(
+    kind: type[Options],
+    words: Sequence[str],
+    *,
+    command: str,
+    default: Options | None = None,
+    explain: Callable[[str], str | None] | None = None,
+) -> Options:
     """Read the words of a command into its options.
 
     Args:
@@ -129,9 +137,10 @@ def parse(kind: type[Options], words: Sequence[str], *, command: str, default: O
         words: The words after the command's name.
         command: The command's name, for the help.
         default: Where the values come from that no word gives.
+        explain: From an unknown flag to why it is unknown, where that is known.
 
     Raises:
-        UsageError: A flag is unknown, or a value is missing or of the wrong type.
+        UsageError: A flag is unknown, a value is missing or of the wrong type, or values do not go together.
         SystemExit: After `--help`.
     """
     prog = f"turngym {command}"
@@ -143,7 +152,14 @@ def parse(kind: type[Options], words: Sequence[str], *, command: str, default: O
     except SystemExit as stop:
         if not stop.code:
             raise
-    raise UsageError(_diagnose(kind, list(words), command))
+        refusal: BaseException | None = stop
+        while refusal is not None and not isinstance(refusal, InputError):  # of a section that checks itself
+            refusal = refusal.__context__
+        if refusal is not None:
+            raise UsageError(str(refusal)) from stop
+    except InputError as error:
+        raise UsageError(str(error)) from error
+    raise UsageError(_diagnose(kind, list(words), command, default, explain))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +174,13 @@ class Flag:
     """Whether it stands alone, without a value."""
 
 
-def flags_of(kind: Any, prefix: str = "--", *, switches: bool = True) -> Iterator[Flag]:
+def flags_of(kind: Any, prefix: str = "--", *, default: Any = None, switches: bool = True) -> Iterator[Flag]:
     """Yield every flag of an options dataclass, nested sections included.
 
     Args:
         kind: The dataclass.
         prefix: What stands before the names.
+        default: An instance, whose sections may be of more special types than the dataclass says.
         switches: Whether booleans are switches (as in a command) or take True or False (as in a configuration).
     """
     hints = get_type_hints(kind, include_extras=True)
@@ -174,14 +191,18 @@ def flags_of(kind: Any, prefix: str = "--", *, switches: bool = True) -> Iterato
         name = f"{prefix}{field.name.replace('_', '-')}"
         if is_dataclass(hint):
             flat = any(getattr(note, "name", None) == "" for note in notes)
-            yield from flags_of(hint, prefix if flat else f"{name}.", switches=switches and not flat)
+            section = getattr(default, field.name, None)
+            yield from flags_of(hint if section is None else type(section), prefix if flat else f"{name}.",
+                                default=section, switches=switches and not flat)  # fmt: skip
         else:
             yield Flag(name, hint, switch=hint is bool and switches)
 
 
-def _diagnose(kind: Any, words: list[str], command: str) -> str:
+def _diagnose(
+    kind: Any, words: list[str], command: str, default: Any, explain: Callable[[str], str | None] | None
+) -> str:
     """Say what is wrong with words that did not parse."""
-    known = {flag.name: flag for flag in flags_of(kind)}
+    known = {flag.name: flag for flag in flags_of(kind, default=default)}
     loose = []
     waiting = iter(words)
     flag: Flag | None = None
@@ -195,7 +216,9 @@ def _diagnose(kind: Any, words: list[str], command: str) -> str:
         written, equals, value = word.partition("=")
         flag = known.get("--" + written.removeprefix("--").replace("_", "-"))
         if flag is None:
-            return f"{command} has no option {written}{nearest(written, known)}"
+            return (
+                explain(written) if explain else None
+            ) or f"{command} has no option {written}{nearest(written, known)}"
         if flag.switch:
             continue
         given = value if equals else next(waiting, "--")
@@ -229,13 +252,14 @@ def _is_positional(notes: tuple[Any, ...]) -> bool:
     return any(note in _POSITIONAL for note in notes)
 
 
-def _readable(kind: Any, value: str) -> bool:
+def _readable(hint: Any, value: str) -> bool:
     """Whether a value is of a type, for the types that options have."""
+    kind = _unwrapped(hint)[0]
     if get_origin(kind) is Literal:
         return value in map(str, get_args(kind))
     if get_origin(kind) is list and kind != JsonObjects:
         return _readable(get_args(kind)[0], value)
-    if get_origin(kind) is UnionType:
+    if get_origin(kind) in (Union, UnionType):
         return any(_readable(part, value) for part in get_args(kind))
     readers: dict[Any, Callable[[str], Any]] = {
         int: int, float: float, bool: read_boolean, JsonObject: read_json_object, JsonObjects: read_json_objects,
@@ -248,11 +272,12 @@ def _readable(kind: Any, value: str) -> bool:
     return True
 
 
-def _expected(kind: Any) -> str:
+def _expected(hint: Any) -> str:
+    kind = _unwrapped(hint)[0]
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(map(str, get_args(kind)))
     if get_origin(kind) is list and kind != JsonObjects:
         return _expected(get_args(kind)[0])
-    if get_origin(kind) is UnionType:
+    if get_origin(kind) in (Union, UnionType):
         return _expected(next(part for part in get_args(kind) if part is not NoneType))
     return _EXPECTED.get(kind, "a value")

@@ -14,11 +14,11 @@ from tyro.conf import Positional, arg
 from turngym.agents.base import Agent
 from turngym.agents.human import HumanAgent, PlayerLeft
 from turngym.agents.rollout import Instance, make_env, text_env
-from turngym.cli.environments import check_env, resolve_env
 from turngym.cli.evaluate import check_amounts
 from turngym.cli.options import JsonObject, parse
 from turngym.cli.players import Decoding, find_player
 from turngym.cli.terminal import make_console, printable
+from turngym.envs.finding import check_env, resolve_env
 
 LONGEST_SHOWN = 4_000
 """Characters of one text that are shown; players may write a million."""
@@ -58,7 +58,7 @@ def run(words: Sequence[str]) -> int:
     console = make_console()
     agent: Agent
     if options.agent:
-        player = find_player(options.agent)
+        player = find_player(options.agent, options.env)
         env_id, env_kwargs = player.env(options.env, options.env_kwargs)
         agent = player.make(Decoding(greedy=options.greedy, temperature=options.temperature, slots=1))
     else:

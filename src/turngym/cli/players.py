@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from turngym.agents.base import Agent
 from turngym.agents.registry import AGENTS, NotAnAgentError, make_agent
 from turngym.agents.scripted import ScriptedAgent
-from turngym.cli.config import CONFIG_FILE, read_config
-from turngym.cli.environments import check_env, resolve_env, short_name
 from turngym.cli.errors import UsageError
+from turngym.cli.models import import_trained
 from turngym.envs import MissingCapability, env_class, make_env, text_env
+from turngym.envs.finding import check_env, resolve_env, short_name
 from turngym.names import nearest
 from turngym.trainers.config import ModelConfig, TrainConfig
+from turngym.trainers.run_folder import player_config, policy_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,20 +88,26 @@ def able_players(env_id: str, env_kwargs: Mapping[str, Any]) -> list[str]:
     return able
 
 
-def find_player(name: str) -> Player:
+def find_player(name: str, env: str = "") -> Player:
     """Return the player that a name means: a registered agent, a run folder, or a checkpoint folder.
+
+    Args:
+        name: What the user wrote.
+        env: The environment that it shall play; the module of `module:Id` may register the agent, so it comes first.
 
     Raises:
         UsageError: It is none of them, or a run without a checkpoint.
     """
+    if ":" in env:
+        resolve_env(env)
     if name in AGENTS:
         return Player(name=name, make=lambda _: load_registered(name))
     folder = Path(name)
     if not folder.is_dir():
         raise UsageError(f"there is no player {name!r}: neither {', '.join(AGENTS)} nor a folder with a run or a "
                          f"checkpoint{nearest(name, AGENTS, most=0)}")  # fmt: skip
-    weights = model_folder(folder)
-    config = run_config(weights)
+    weights = policy_folder(folder)
+    config = player_config(weights)
     shape = config.model if config else ModelConfig()
 
     def make(decoding: Decoding) -> Agent:
@@ -123,35 +128,6 @@ def load_registered(name: str) -> Agent:
         raise UsageError(str(error)) from error
 
 
-def model_folder(folder: Path) -> Path:
-    """Return the folder with the weights: of a run its last checkpoint, of a checkpoint its policy.
-
-    Raises:
-        UsageError: There are none.
-    """
-    if not folder.is_dir():
-        raise UsageError(f"there is no folder {folder}")
-    if (folder / "config.json").is_file():
-        return folder
-    if (folder / "policy" / "config.json").is_file():
-        return folder / "policy"
-    steps = sorted((folder / "checkpoints").glob("step-*"))
-    for step in reversed(steps):
-        if (step / "policy" / "config.json").is_file():
-            return step / "policy"
-    if (folder / CONFIG_FILE).is_file():
-        raise UsageError(f"the run {folder} has no checkpoint yet; continue it with: turngym train --resume {folder}")
-    raise UsageError(f"{folder} is neither a run nor a checkpoint: it has no {CONFIG_FILE} and no config.json")
-
-
-def run_config(folder: Path) -> TrainConfig | None:
-    """Return the configuration of the run that a folder of weights lies in, None outside of runs."""
-    for parent in [folder, *folder.absolute().parents][:4]:
-        if (parent / CONFIG_FILE).is_file():
-            return read_config(parent / CONFIG_FILE)
-    return None
-
-
 def load_agent(weights: Path, shape: ModelConfig, decoding: Decoding) -> Agent:
     """Load a language model as a player.
 
@@ -168,18 +144,3 @@ def load_agent(weights: Path, shape: ModelConfig, decoding: Decoding) -> Agent:
         max_reply_tokens=shape.max_reply_tokens, context_length=shape.context_length,
     )  # fmt: skip
     return agent
-
-
-def import_trained(module: str) -> ModuleType:
-    """Import a module that needs the `train` extra.
-
-    Raises:
-        UsageError: The extra is not installed.
-    """
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name and error.name.startswith("turngym"):
-            raise
-        raise UsageError(f"language models need the package {error.name}; install it with: "
-                         "pip install 'turngym[train]'") from error  # fmt: skip

@@ -14,53 +14,14 @@ from rich import box
 from rich.table import Table
 
 from turngym.agents.evaluation import Score
-from turngym.cli.errors import UsageError
+from turngym.trainers.reporting.tables import COLUMNS, ROWS, Rows, result_rows, table_cells
+from turngym.trainers.run_folder import METRICS_FILE
 
-RESULT_FILE, METRICS_FILE, CURVE_FILE, REPORT_FILE = "result.json", "metrics.jsonl", "learning_curve.png", "report.html"
-COLUMNS = ("player", "success", "95% interval", "return", "turns", "tokens", "seconds", "n")
-ROWS = {
-    "random": "random",
-    "base_sampled": "base, sampled",
-    "base_greedy": "base, greedy",
-    "trained_sampled": "trained, sampled",
-    "trained_greedy": "trained, greedy",
-    "optimum": "optimum",
-}
-"""The rows of a result, in order, with their names."""
+CURVE_FILE, REPORT_FILE = "learning_curve.png", "report.html"
 SMOOTHING = 10
-
-Rows = Mapping[str, Score | float | None]
 
 
 # The table ----------------------------------------------------------------------------------------------------------
-
-
-def result_rows(result: Mapping[str, Any]) -> dict[str, Score | float | None]:
-    """Return the rows of the closing table from a run's result.
-
-    Raises:
-        UsageError: The result was not written by a run.
-    """
-    try:
-        present = {key: name for key, name in ROWS.items() if key != "optimum" and result.get(key)}
-        scores = {name: Score.from_dict(result[key]) for key, name in present.items()}
-    except (ValueError, AttributeError) as error:
-        raise UsageError(f"this result cannot be shown: {error}") from error
-    return {**scores, ROWS["optimum"]: result.get("optimum")}
-
-
-def table_cells(rows: Rows) -> list[list[str]]:
-    """Return the cells of every row as text: a score fills all columns, a bare rate only its own."""
-    cells = []
-    for name, row in rows.items():
-        if isinstance(row, Score):
-            low, high = row.interval
-            count = f"{row.episodes}" + (f" (+{row.errors} errors)" if row.errors else "")
-            cells.append([name, f"{row.rate:.3f}", f"[{low:.3f}, {high:.3f}]", f"{row.mean_return:.3f}",
-                          f"{row.mean_turns:.1f}", f"{row.mean_tokens:.1f}", f"{row.seconds:.1f}", count])  # fmt: skip
-        else:
-            cells.append([name, "unknown" if row is None else f"{row:.3f}", *[""] * (len(COLUMNS) - 2)])
-    return cells
 
 
 def score_table(rows: Rows, title: str) -> Table:
@@ -98,7 +59,7 @@ class Curve:
         return [sum(window) / len(window) for window in windows]
 
 
-def read_curve(lines: Iterable[str], phase: str = "astarpo") -> Curve:
+def read_curve(lines: Iterable[str], phase: str = "learning") -> Curve:
     """Return the training curve in a run's metrics.
 
     A torn last line, left by a killed run, is passed over, and so are steps that a rollback undid.

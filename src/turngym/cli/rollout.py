@@ -57,7 +57,7 @@ def run(words: Sequence[str]) -> int:
                   temperature=options.temperature)  # fmt: skip
     if options.out.exists():
         raise UsageError(f"{options.out} exists already; name another file with --out")
-    player = find_player(options.player)
+    player = find_player(options.player, options.env)
     env_id, env_kwargs = player.env(options.env, options.env_kwargs)
     agent = player.make(Decoding(greedy=options.greedy, temperature=options.temperature, slots=options.slots))
     instances = instance_range(options.split, options.episodes, options.first, seed=options.seed)

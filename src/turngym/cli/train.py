@@ -1,4 +1,4 @@
-"""`turngym train`: from an environment's name to a trained player, a table and a run folder."""
+"""`turngym train`: from an environment's name to a trained model, a table and a run folder."""
 
 from __future__ import annotations
 
@@ -6,31 +6,32 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 from rich.console import Console
 from tyro.conf import FlagConversionOff, Positional, arg
 
-from turngym.cli.config import (
-    CONFIG_FILE,
-    changed_settings,
-    check_values,
-    load_preset,
-    preset_for,
-    preset_names,
-    read_config,
+from turngym.cli.errors import Failure, UsageError
+from turngym.cli.models import import_trained
+from turngym.cli.options import flags_of, parse
+from turngym.cli.report import CURVE_FILE, REPORT_FILE, alarm_line, score_table, write_report
+from turngym.cli.resuming import resumed_config
+from turngym.cli.terminal import TerminalProgress, make_console
+from turngym.cli.train_help import short_help
+from turngym.envs.finding import short_name
+from turngym.trainers.config import (
+    TrainConfig,
+    readers_of,
+    with_algorithm,
     write_toml,
 )
-from turngym.cli.environments import check_curriculum, check_env, resolve_env, short_name
-from turngym.cli.errors import Failure, UsageError
-from turngym.cli.options import parse
-from turngym.cli.players import import_trained, model_folder
-from turngym.cli.report import REPORT_FILE, RESULT_FILE, alarm_line, result_rows, score_table, write_report
-from turngym.cli.terminal import TerminalProgress, make_console
-from turngym.trainers.algorithms import with_algorithm
-from turngym.trainers.config import TrainConfig
+from turngym.trainers.configure import configure, starting_point
+from turngym.trainers.presets import load_preset, preset_names
+from turngym.trainers.reporting.tables import COLUMNS, result_rows, table_cells
+from turngym.trainers.reporting.trackers import Tracker, make_trackers
+from turngym.trainers.run_folder import CONFIG_FILE, RESULT_FILE, begin_branch, run_config
 
 UNREADABLE = (
     "turngym.agents.chat:ChatTemplateError",
@@ -49,14 +50,15 @@ FAILED = (
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Teach a language model to play an environment: warm start, stage 1 (values), stage 2 (A*PO), measurement."""
+    """Teach a language model to play an environment: warm start, stage 1 (values), stage 2, measurement."""
 
     game: Annotated[Positional[str], arg(metavar="ENV")] = ""
-    """The environment, such as FrozenLake; its preset gives the settings that no option names."""
+    """The environment, such as FrozenLake or my_games:me/Guess-v0; its preset gives the settings that no option
+    names."""
     algorithm: str = ""
-    """What to learn by: an objective, such as grpo, or astarpo_lambda, which is one with settings of its own."""
+    """What to learn by; its own settings stand in the section `objective`."""
     preset: str = ""
-    """A preset of the package, or a configuration file."""
+    """A preset of the package or of a plugin, or a configuration file."""
     list_presets: bool = False
     """List the presets and stop."""
     dry_run: bool = False
@@ -67,73 +69,114 @@ class TrainOptions:
     """The settings."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """What the words of a command name, before its settings can be read."""
+
+    game: str = ""
+    algorithm: str = ""
+    preset: str = ""
+    resume: str = ""
+    help: str = ""
+
+
 def run(words: Sequence[str]) -> int:
     """Run the command and return its exit code."""
-    # The first reading finds the environment and the preset; the second starts from the preset's values.
-    options = parse(TrainOptions, words, command="train")
+    named = names(words)
     console = make_console()
-    if options.list_presets:
+    if named.help:
+        show_help(named, console)
+    if "--list-presets" in words or "--list_presets" in words:
         return list_presets(console)
-    if options.resume:
-        return resume(options, words, console)
-    config = resolve_config(options, words)
+    if named.resume:
+        return resume(named, words, console)
+    if not named.game and not named.preset:
+        raise UsageError("train needs ENV, such as FrozenLake; see turngym train --help")
+    options = TrainOptions()
+
+    def settings(chosen: TrainConfig) -> TrainConfig:
+        nonlocal options
+        options = read(words, chosen)
+        return options.config
+
+    config = configure(named.game or None, preset=named.preset or None, algorithm=named.algorithm or None,
+                       overrides=settings)  # fmt: skip
     folder = Path(config.run.root) / config.run.name
+    training = import_trained("turngym.trainers.training")
+    training.check_run(config)
     if options.dry_run:
         return dry_run(config, folder, console)
-    check_learner(config)
-    claim(folder, config)
+    training.claim(folder, config)
     return execute(config, folder, console)
 
 
 # What to run --------------------------------------------------------------------------------------------------------
 
 
-def resolve_config(options: TrainOptions, words: Sequence[str]) -> TrainConfig:
-    """Return the full configuration: defaults, preset, command line, in this order.
+def names(words: Sequence[str]) -> Named:
+    """Return what the words name: environment, algorithm, preset or run.
 
     Raises:
-        UsageError: The environment, a preset or a value cannot be used.
+        UsageError: One of them is named twice.
     """
-    named_by_flag = options.config.env.id != TrainConfig().env.id
-    named = options.game or (options.config.env.id if named_by_flag else "")
-    if options.game and named_by_flag:
-        raise UsageError(f"the environment is named twice: {options.game} and --env.id {options.config.env.id}")
-    if not named and not options.preset:
-        raise UsageError("train needs ENV, such as FrozenLake; see turngym train --help")
-    env_id = resolve_env(named) if named else ""
-    preset = options.preset or preset_for(env_id)
-    base = load_preset(preset) if preset else TrainConfig()
-    env_id = env_id or resolve_env(base.env.id)
-    if base.env.id != env_id:  # arguments of another environment would not fit
-        base = replace(base, env=replace(base.env, kwargs={}), curriculum=replace(base.curriculum, levels=[]))
-    base = replace(base, env=replace(base.env, id=env_id))
-    config = read_settings(options, words, base)
-    learner = options.algorithm or config.astarpo.objective
-    own = "" if with_algorithm(base, learner) == base else f"-{learner}"
-    name = config.run.name or f"{Path(preset).stem if preset else short_name(env_id)}{own}-seed{config.run.seed}"
-    config = replace(config, env=replace(config.env, id=env_id), run=replace(config.run, name=name))
-    if config.model.path:
-        config = replace(config, model=replace(config.model, path=str(model_folder(Path(config.model.path)))))
-    models = [str(model_folder(Path(path))) for path in config.values.explorer_models]
-    config = replace(config, values=replace(config.values, explorer_models=models))
-    check_values(config)
-    check_env(env_id, config.env.kwargs)
-    check_curriculum(config)
-    return config
+    lists = {flag.name for flag in flags_of(TrainOptions, default=TrainOptions()) if "list[" in str(flag.type)}
+    switches = {flag.name for flag in flags_of(TrainOptions) if flag.switch}
+    found: dict[str, str] = {}
+    waiting = list(words)
+    while waiting:
+        word = waiting.pop(0)
+        if word in ("-h", "--help", "--help-all"):
+            found["help"] = word
+            continue
+        if not word.startswith("--"):
+            _enter(found, "game", word)
+            continue
+        written, equals, value = word.partition("=")
+        flag = "--" + written.removeprefix("--").replace("_", "-")
+        if flag in switches:
+            continue
+        values = [value] if equals else []
+        while waiting and not waiting[0].startswith("--") and (flag in lists or not values):
+            values.append(waiting.pop(0))
+        if flag in ("--algorithm", "--preset", "--resume", "--env.id") and values:
+            _enter(found, "game" if flag == "--env.id" else flag.removeprefix("--"), values[0])
+    return Named(**found)
 
 
-def read_settings(options: TrainOptions, words: Sequence[str], base: TrainConfig) -> TrainConfig:
-    """Return `base` with what the command line sets: the algorithm first, then single settings.
+def _enter(found: dict[str, str], what: str, value: str) -> None:
+    if what in found:
+        called = {"game": "the environment", "resume": "the run"}.get(what, f"--{what}")
+        raise UsageError(f"{called} is named twice: {found[what]} and {value}")
+    found[what] = value
+
+
+def read(words: Sequence[str], chosen: TrainConfig) -> TrainOptions:
+    """Return the options, with settings that no word names as they are in `chosen`."""
+
+    def explain(flag: str) -> str | None:
+        section, _, setting = flag.removeprefix("--").replace("-", "_").partition(".")
+        readers = readers_of(setting) if section == "objective" else []
+        if not readers:
+            return None
+        return (f"{chosen.objective.name} does not read {flag}; {', '.join(readers)} "
+                f"{'do' if readers[1:] else 'does'}: choose one with --algorithm, or leave it out")  # fmt: skip
+
+    return parse(TrainOptions, words, command="train", default=TrainOptions(config=chosen), explain=explain)
+
+
+def show_help(named: Named, console: Console) -> NoReturn:
+    """Print the help for an environment and an algorithm, if they are named: in short, or all of it.
 
     Raises:
-        UsageError: The command line names two objectives.
+        SystemExit: Always, as the option parser ends after its help.
     """
-    chosen = with_algorithm(base, options.algorithm) if options.algorithm else base
-    config = parse(TrainOptions, words, command="train", default=TrainOptions(config=chosen)).config
-    if options.algorithm and config.astarpo.objective != chosen.astarpo.objective:
-        raise UsageError(f"the objective is named twice: --algorithm {options.algorithm} and --astarpo.objective "
-                         f"{config.astarpo.objective}")  # fmt: skip
-    return config
+    base = starting_point(named.game or None, named.preset or None) if named.game or named.preset else TrainConfig()
+    if named.algorithm:
+        base = with_algorithm(base, named.algorithm)
+    if named.help == "--help-all":
+        parse(TrainOptions, ["--help"], command="train", default=TrainOptions(config=base))
+    console.print(short_help(TrainOptions, base), soft_wrap=True)
+    raise SystemExit(0)
 
 
 def list_presets(console: Console) -> int:
@@ -146,18 +189,13 @@ def list_presets(console: Console) -> int:
 
 
 def dry_run(config: TrainConfig, folder: Path, console: Console) -> int:
-    """Print what would run.
-
-    Raises:
-        UsageError: The objective is not there, or its packages.
-    """
-    find_objective(config)
-    values, stage, easier = config.values, config.astarpo, len(config.curriculum.levels)
+    """Print what would run."""
+    values, learning, easier = config.values, config.learning, len(config.curriculum.levels)
     stages = []
     if config.warm_start.enabled:
         stages.append(f"warm start until sampled success is between {config.warm_start.success_low:g} and "
                       f"{config.warm_start.success_high:g}")  # fmt: skip
-    if import_trained("turngym.trainers.objectives").needs_stage_one(config):
+    if config.needs_stage_one:
         explorers = [f"temperature {temperature:g}" for temperature in values.explorer_temperatures]
         explorers += values.explorer_models
         stages.append(
@@ -165,10 +203,10 @@ def dry_run(config: TrainConfig, folder: Path, console: Console) -> int:
             f"{values.extra_samples} more" + (f", explorers: {', '.join(explorers)}" if explorers else "")
         )
     stages.append(
-        f"stage 2: {stage.steps} steps of {stage.batch_size} episodes, objective {stage.objective}"
-        + (f", at most {stage.max_tokens} generated tokens" if stage.max_tokens else "")
+        f"stage 2: {learning.steps} steps of {learning.batch_size} episodes, objective {config.objective.name}"
+        + (f", at most {learning.max_tokens} generated tokens" if learning.max_tokens else "")
         + (f", easier levels: {easier}" if easier else "")
-        + (f", a new reference and its stage 1 every {stage.reset_every} steps" if stage.reset_every else "")
+        + (f", a new reference and its stage 1 every {learning.reset_every} steps" if learning.reset_every else "")
     )
     stages.append(f"measurement on {config.evaluation.episodes} test instances")
     console.print(write_toml(config), soft_wrap=True)
@@ -178,80 +216,32 @@ def dry_run(config: TrainConfig, folder: Path, console: Console) -> int:
     return 0
 
 
-def check_learner(config: TrainConfig) -> None:
-    """Refuse what could be refused only after minutes, or only once the run folder exists.
-
-    Raises:
-        UsageError: The model, the objective or the packages they need are not there, the batch does not fit them, or
-            an alarm is to do what it cannot.
-    """
-    shape = config.model
-    if not shape.path and shape.hidden_size % (2 * shape.heads):
-        raise UsageError(f"--model.hidden-size must be a multiple of {2 * shape.heads}, twice the heads, "
-                         f"got {shape.hidden_size}")  # fmt: skip
-    find_objective(config)
-    try:
-        import_trained("turngym.trainers.monitoring.alarms").check_action(config)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-
-
-def find_objective(config: TrainConfig) -> Any:
-    """Return the objective of a run.
-
-    Raises:
-        UsageError: There is none of this name, or the batch does not fit it.
-    """
-    try:
-        return import_trained("turngym.trainers.objectives").chosen_objective(config)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-
-
-def claim(folder: Path, config: TrainConfig) -> None:
-    """Create the folder of a new run with its configuration.
-
-    Raises:
-        UsageError: The folder exists or cannot be created.
-    """
-    text = write_toml(config)
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError as error:
-        raise UsageError(
-            f"{folder} exists already; continue it with --resume {shlex.quote(str(folder))}, or start another with "
-            f"--run.name {shlex.quote(folder.name + '-b')}"
-        ) from error
-    except OSError as error:
-        raise UsageError(f"{folder} cannot be created: {error.strerror}") from error
-    (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
-
-
 # Running ------------------------------------------------------------------------------------------------------------
 
 
-def resume(options: TrainOptions, words: Sequence[str], console: Console) -> int:
-    """Continue a run with the configuration it was started with, or show the result of one that is done.
+def resume(named: Named, words: Sequence[str], console: Console) -> int:
+    """Continue a run, or show the result of one that is done.
 
     Raises:
-        UsageError: It is no run, or the command line asks for another configuration.
+        UsageError: It is no run of this version, or the command line asks for what cannot change.
     """
-    folder = Path(options.resume)
-    if not folder.is_dir():
-        raise UsageError(f"there is no run folder {folder}")
-    if options.game or options.preset:
-        raise UsageError("--resume continues a run as it was started: leave out ENV and --preset")
-    config = read_config(folder / CONFIG_FILE)
-    wanted = read_settings(options, words, config)
-    changed = changed_settings(config, wanted)
-    if changed:
-        raise UsageError(f"--resume continues a run as it was started: {changed[0]} cannot change")
+    folder = Path(named.resume)
+    if named.game or named.preset or named.algorithm:
+        raise UsageError("--resume continues a run as it was started: leave out ENV, --preset and --algorithm")
+    config = run_config(folder)
+    options = read(words, config)
+    wanted, branched = resumed_config(config, options.config, folder)
     if options.dry_run:
-        return dry_run(config, folder, console)
-    if (folder / RESULT_FILE).is_file():
+        return dry_run(wanted, folder, console)
+    if (folder / RESULT_FILE).is_file() and not branched:
         console.print(f"{folder} is complete.")
-        return finish(config, folder, read_result(folder), console)
-    return execute(config, folder, console, resumed=True)
+        return finish(wanted, folder, import_trained("turngym.trainers.training").read_result(folder), console)
+    if branched:
+        begin_branch(folder, branched)
+        console.print(f"A new branch of the run: {', '.join(branched)}.")
+    if wanted != config:
+        (folder / CONFIG_FILE).write_text(write_toml(wanted), encoding="utf-8")
+    return execute(wanted, folder, console, resumed=True)
 
 
 def execute(config: TrainConfig, folder: Path, console: Console, *, resumed: bool = False) -> int:
@@ -263,9 +253,11 @@ def execute(config: TrainConfig, folder: Path, console: Console, *, resumed: boo
     """
     trainer = import_trained("turngym.trainers.run")
     again = f"turngym train --resume {shlex.quote(str(folder))}"
+    trackers = make_trackers(config.run.trackers, folder, asdict(config))
     try:
         with TerminalProgress(console) as progress:
-            result = trainer.train(config, folder, progress, resume=resumed)
+            result = trainer.train(config, folder, progress, resume=resumed, trackers=trackers)
+        return finish(config, folder, result, console, trackers)
     except KeyboardInterrupt:
         print(f"Stopped. Continue with: {again}", file=sys.stderr)
         return 130
@@ -273,7 +265,9 @@ def execute(config: TrainConfig, folder: Path, console: Console, *, resumed: boo
         raise UsageError(str(error)) from error
     except _error_types(FAILED) as error:
         raise Failure(f"{error} (the run is in {folder})") from error
-    return finish(config, folder, result, console)
+    finally:
+        for tracker in trackers:
+            tracker.close()
 
 
 def _error_types(names: Sequence[str]) -> tuple[type[Exception], ...]:
@@ -282,27 +276,19 @@ def _error_types(names: Sequence[str]) -> tuple[type[Exception], ...]:
     return tuple(getattr(import_trained(module), kind) for module, _, kind in parts)
 
 
-def finish(config: TrainConfig, folder: Path, result: dict[str, Any], console: Console) -> int:
-    """Write the report and print the closing table."""
+def finish(
+    config: TrainConfig, folder: Path, result: dict[str, Any], console: Console, trackers: Sequence[Tracker] = ()
+) -> int:
+    """Write the report and print the closing table; trackers get the table and the picture too."""
     notes = write_report(folder, result, write_toml(config))
-    console.print(score_table(result_rows(result), f"{config.env.id}, test split"))
+    rows = result_rows(result)
+    console.print(score_table(rows, f"{config.env.id}, test split"))
+    for tracker in trackers:
+        tracker.table("result", COLUMNS, table_cells(rows))
+        if (folder / CURVE_FILE).is_file():
+            tracker.picture("learning_curve", folder / CURVE_FILE)
     for note in filter(None, [alarm_line(result), *notes]):
         console.print(note)
     console.print(f"Report: {folder / REPORT_FILE}")
-    console.print(f"Watch it play: turngym play {short_name(config.env.id)} --agent {shlex.quote(str(folder))}")
+    console.print(f"Watch it play: turngym play {config.env.id} --agent {shlex.quote(str(folder))}")
     return 0
-
-
-def read_result(folder: Path) -> dict[str, Any]:
-    """Read the result of a complete run.
-
-    Raises:
-        UsageError: The file is damaged.
-    """
-    try:
-        result = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{folder / RESULT_FILE} cannot be read: {error}") from error
-    if not isinstance(result, dict):
-        raise UsageError(f"{folder / RESULT_FILE} holds no result")
-    return result

@@ -14,20 +14,19 @@ from rich import box
 from rich.table import Table
 from tyro.conf import Positional, arg
 
-from turngym.agents.rollout import make_env, text_env
-from turngym.cli.config import CONFIG_FILE, read_config
-from turngym.cli.environments import check_env
 from turngym.cli.errors import UsageError
 from turngym.cli.options import parse
-from turngym.cli.report import METRICS_FILE
 from turngym.cli.terminal import make_console, printable
+from turngym.envs.finding import check_env
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.references import round_betas, round_estimates, rounds_begun, store_name
 from turngym.trainers.reporting.metrics import Metrics
+from turngym.trainers.rollouts import Rollouts
+from turngym.trainers.run_folder import CONFIG_FILE, METRICS_FILE, run_config
 from turngym.trainers.shaping import is_shaped
 from turngym.trainers.stage_one.importance import effective_share
 from turngym.trainers.stage_one.instance_values import ValueEstimates, composed_beta, composed_values
-from turngym.trainers.stage_one.sampling import estimate
+from turngym.trainers.stage_one.sampling import StageOneSetup, estimate
 from turngym.trainers.stage_one.soft_values import monte_carlo_values, read_transitions, soft_values
 from turngym.trainers.stage_one.store import ValueStore, ValueStoreError
 from turngym.trainers.stage_one.store_rows import REFERENCE, StoredTurn, StoreSummary
@@ -106,7 +105,7 @@ def find_store(folder: Path) -> tuple[TrainConfig, Path]:
     if not (folder / STORE_FILE).is_file():
         raise UsageError(f"the run {folder} has no {STORE_FILE}: its stage 1 has not begun; continue it with: "
                          f"turngym train --resume {folder}")  # fmt: skip
-    return read_config(folder / CONFIG_FILE), folder / STORE_FILE
+    return run_config(folder), folder / STORE_FILE
 
 
 def merge_stores(store: ValueStore, folder: Path, others: Sequence[str]) -> Iterator[str]:
@@ -136,9 +135,8 @@ def describe_store(store: ValueStore, config: TrainConfig, options: ValuesOption
     if not summary.episodes:
         raise UsageError(f"{store.path} holds no episode of the {options.split} split")
     check_env(config.env.id, config.env.kwargs)
-    env = text_env(make_env(config.env.id, config.env.kwargs))
-    low, high = env.reward_range
-    beta = temperature(config, options, high - low)
+    rollouts = Rollouts.of(config)
+    beta = temperature(config, options, rollouts.reward_span)
     estimates = estimated(store, config, options, beta)
     kind = kind_of_return(config)
     lower_I, upper_I = bracket(store.returns(options.split), beta)
@@ -151,7 +149,7 @@ def describe_store(store: ValueStore, config: TrainConfig, options: ValuesOption
         "samples": estimates.counts.astype(np.float64),
     }
     returns = f"mean {kind} {summary.mean_return:.3f}"
-    if is_shaped(config):
+    if is_shaped(config.shaping):
         returns = f"mean task return {summary.mean_task_return:.3f}, {returns}"
     held = (
         f"{summary.episodes} episodes of {summary.instances} instances ({options.split} split), {summary.turns} turns, "
@@ -161,17 +159,17 @@ def describe_store(store: ValueStore, config: TrainConfig, options: ValuesOption
     return [
         fingerprint_table(store.fingerprint),
         held,
-        *([SHAPED] if is_shaped(config) else []),
+        *([SHAPED] if is_shaped(config.shaping) else []),
         quantile_table(rows, f"Over instances, at temperature {beta:g}"),
         BRACKET,
-        *describe_luck(store.turns(split=options.split), beta, kind, reasoning=env.reasoning),
-        *describe_behaviours(store, options.split, beta, reasoning=env.reasoning),
+        *describe_luck(store.turns(split=options.split), beta, kind, reasoning=rollouts.reasoning),
+        *describe_behaviours(store, options.split, beta, reasoning=rollouts.reasoning),
     ]
 
 
 def kind_of_return(config: TrainConfig) -> str:
     """Return what the returns in a run's value stores are called."""
-    return "shaped return" if is_shaped(config) else "return"
+    return "shaped return" if is_shaped(config.shaping) else "return"
 
 
 def temperature(config: TrainConfig, options: ValuesOptions, reward_span: float) -> float:
@@ -186,7 +184,7 @@ def estimated(store: ValueStore, config: TrainConfig, options: ValuesOptions, be
         UsageError: The returns do not fit the environment.
     """
     try:
-        return estimate(store, config, beta=beta, split=options.split)
+        return estimate(store, StageOneSetup.of(config), beta=beta, split=options.split)
     except ValueError as error:
         raise UsageError(f"the values cannot be estimated: {error}") from error
 
@@ -198,23 +196,24 @@ def describe_rounds(folder: Path, config: TrainConfig, options: ValuesOptions) -
         UsageError: The returns do not fit the environment.
     """
     held: list[StoreSummary] = []
-    begun = rounds_begun(folder, config)
+    every = config.learning.reset_every
+    begun = rounds_begun(folder, every)
     while len(held) < begun and (path := folder / store_name(len(held) + 1)).is_file():
         with ValueStore(path, None) as store:
             summary = store.summary(options.split)
         if not summary.episodes:  # its stage 1 has only begun
             break
         held.append(summary)
-    if len(held) < 2:
+    if len(held) < 2 or every is None:
         return []
-    betas = round_betas(Metrics(folder / METRICS_FILE), len(held), config)
+    betas = round_betas(Metrics(folder / METRICS_FILE), len(held), every)
     if betas is None:
         return [NO_BETAS]
     try:
-        rounds = round_estimates(folder, betas, config, options.split)
+        rounds = round_estimates(folder, betas, StageOneSetup.of(config), options.split)
     except ValueError as error:
         raise UsageError(f"the values of the rounds cannot be estimated: {error}") from error
-    shaped = is_shaped(config)
+    shaped = is_shaped(config.shaping)
     returns = ("task return", "shaped") if shaped else ("return",)
     table = number_table("Rounds, V* of shaped returns" if shaped else "Rounds",
                          ("n", "success", *returns, "beta", "V*", "to beta", "composed"))  # fmt: skip

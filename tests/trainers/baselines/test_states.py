@@ -12,6 +12,7 @@ import pytest
 from turngym.agents.episode import Episode, Turn
 from turngym.trainers.baselines.states import SHRINKAGE, State, StateValues, stage_one_states
 from turngym.trainers.config import ValueConfig
+from turngym.trainers.config.values import StateEstimatorName
 from turngym.trainers.stage_one.soft_values import monte_carlo_values, read_transitions, soft_values
 from turngym.trainers.stage_one.store_rows import StoredTurn
 
@@ -135,9 +136,9 @@ SKILLED = [*stored(0, [("s", "x", 1.0)]), *stored(1, [("s", "x", 1.0)]), *stored
 
 
 @pytest.mark.parametrize(("turns", "estimator"), [(LUCKY, "soft_values"), (SKILLED, "log_mean_exp")])
-def test_the_estimator_follows_what_was_measured(turns: list[StoredTurn], estimator: str) -> None:
+def test_the_estimator_follows_what_was_measured(turns: list[StoredTurn], estimator: StateEstimatorName) -> None:
     transitions = read_transitions(turns)
-    config = ValueConfig(state_strength=0.5)
+    config = ValueConfig()
     measured = stage_one_states(transitions, 0.1, config)
     asked_for = stage_one_states(transitions, 0.1, replace(config, state_estimator=estimator))
     assert measured.state_dict() == asked_for.state_dict()
@@ -145,10 +146,11 @@ def test_the_estimator_follows_what_was_measured(turns: list[StoredTurn], estima
 
 def test_stage_one_says_what_its_estimator_says() -> None:
     transitions = read_transitions(LUCKY)
-    for name, value in {
+    expected: dict[StateEstimatorName, float] = {
         "soft_values": soft_values(transitions, 0.1, 1.0)[0],
         "log_mean_exp": monte_carlo_values(transitions, 0.1)[0],
-    }.items():
+    }
+    for name, value in expected.items():
         states = stage_one_states(transitions, 0.1, ValueConfig(state_estimator=name))
         assert states.value(State(transitions.keys[0], 0, 0.25)) == pytest.approx(value)
     assert monte_carlo_values(transitions, 0.1)[0] == pytest.approx(0.1 * math.log(np.mean([math.exp(10), 1, 1, 1])))
@@ -163,5 +165,5 @@ def test_nothing_of_stage_one_is_forgotten() -> None:
 
 
 def test_an_unknown_estimator_is_named() -> None:
-    with pytest.raises(ValueError, match="state_estimator 'magic' is unknown; use one of measured"):
-        stage_one_states(read_transitions(LUCKY), 0.1, ValueConfig(state_estimator="magic"))
+    with pytest.raises(ValueError, match=r"values\.state_estimator must be one of 'measured', .*got 'magic'"):
+        ValueConfig(state_estimator="magic")  # type: ignore[arg-type]

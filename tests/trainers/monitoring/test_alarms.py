@@ -9,18 +9,19 @@ from typing import Any
 
 import pytest
 
-from turngym.trainers.config import AstarpoConfig, EvaluationConfig, MonitorsConfig, TrainConfig
-from turngym.trainers.monitoring.alarms import ADVICE, FIGURE, Alarm, Alarms, check_action, kinds_read
+from turngym.trainers.config import MonitorsConfig
+from turngym.trainers.monitoring.alarms import ADVICE, FIGURE, Alarm, Alarms, Thresholds, kinds_read
+from turngym.trainers.objectives import find_objective
 
-CONFIG = MonitorsConfig()
+PLAIN = Thresholds()
 FINE = {"kept": 1.0, "grad_norm": 1.0, "revisit_std": 0.4, "success": 0.5, "kl_tax": 0.0}
 
 
-def ring(*steps: dict[str, Any], config: MonitorsConfig = CONFIG, alarms: Alarms | None = None) -> list[str]:
+def ring(*steps: dict[str, Any], thresholds: Thresholds = PLAIN, alarms: Alarms | None = None) -> list[str]:
     """Return what rang, as "kind@step", when the steps differ so from one that is fine."""
     alarms = alarms or Alarms()
     return [f"{alarm.alarm}@{alarm.step}" for number, step in enumerate(steps, start=1)
-            for alarm in alarms.judge({**FINE, **step, "step": number}, config)]  # fmt: skip
+            for alarm in alarms.judge({**FINE, **step, "step": number}, thresholds)]  # fmt: skip
 
 
 def series(name: str, values: Sequence[float]) -> list[dict[str, Any]]:
@@ -55,7 +56,7 @@ def test_a_step_without_a_spread_is_no_reading() -> None:
     unread = {key: value for key, value in FINE.items() if key != "revisit_std"}
     alarms = Alarms()
     for step in range(1, 30):
-        alarms.judge({**unread, "predictive_std": 0.0, "step": step}, CONFIG)
+        alarms.judge({**unread, "predictive_std": 0.0, "step": step}, PLAIN)
     assert "reward_std" not in alarms.last_good_steps and alarms.first_stds == []
 
 
@@ -65,9 +66,9 @@ def test_a_solved_task_is_no_collapse() -> None:
     assert ring(*start, *[{"revisit_std": 0.0, "success": 0.94}] * 20) == ["reward_std@20"]
 
 
-def test_first_steps_and_patience_are_settings() -> None:
-    config = MonitorsConfig(std_first_steps=2, std_steps=3, std_share=0.5)
-    assert ring(*series("revisit_std", [0.4, 0.4, 0.1, 0.1, 0.1]), config=config) == ["reward_std@5"]
+def test_first_steps_and_patience_are_thresholds() -> None:
+    thresholds = Thresholds(std_first_steps=2, std_steps=3, std_share=0.5)
+    assert ring(*series("revisit_std", [0.4, 0.4, 0.1, 0.1, 0.1]), thresholds=thresholds) == ["reward_std@5"]
 
 
 def test_the_gradient_norm_leaves_its_average() -> None:
@@ -87,14 +88,14 @@ def test_steps_without_a_gradient_do_not_lower_its_average() -> None:
 def test_the_average_before_the_step_is_added_to_its_numbers() -> None:
     alarms, steps = Alarms(), [{**FINE, "step": step, "grad_norm": float(step)} for step in (1, 2, 3)]
     for numbers in steps:
-        alarms.judge(numbers, CONFIG)
+        alarms.judge(numbers, PLAIN)
     assert "grad_norm_ema" not in steps[0]
     assert [step["grad_norm_ema"] for step in steps[1:]] == [1.0, pytest.approx((0.9 + 2.0) / 1.9)]
 
 
 def test_the_tax() -> None:
     assert ring(*series("kl_tax", [0.2, 0.201, 0.3, 0.19, 0.21])) == ["kl_tax@2", "kl_tax@5"]
-    assert ring(*series("kl_tax", [0.3]), config=MonitorsConfig(kl_tax=0.4)) == []
+    assert ring(*series("kl_tax", [0.3]), thresholds=Thresholds(kl_tax=0.4)) == []
 
 
 def test_validation_fails_for_long() -> None:
@@ -108,13 +109,13 @@ def test_the_filter_leaves_nothing() -> None:
     empty = {"kept": 0.0, "grad_norm": 0.0}
     assert ring(*[empty] * 7) == ["empty_steps@5"]
     assert ring(*[empty] * 4, {"kept": 0.01}, *[empty] * 4) == []
-    assert ring(*[empty] * 2, config=MonitorsConfig(empty_steps=2)) == ["empty_steps@2"]
+    assert ring(*[empty] * 2, thresholds=Thresholds(empty_steps=2)) == ["empty_steps@2"]
 
 
 def test_sampler_and_trainer_differ() -> None:
     assert ring(*series("logprob_drift_p99", [0.01, 0.011, 0.011, 0.009, 0.5])) == ["drift@2", "drift@5"]
     assert ring({"logprob_drift": 1.0}) == []  # a single token may
-    assert ring(*series("logprob_drift_p99", [0.05]), config=MonitorsConfig(drift=0.1)) == []
+    assert ring(*series("logprob_drift_p99", [0.05]), thresholds=Thresholds(drift=0.1)) == []
 
 
 def test_a_step_that_is_fine_rings_nothing_and_several_may_ring_at_once() -> None:
@@ -126,7 +127,7 @@ def test_a_step_that_is_fine_rings_nothing_and_several_may_ring_at_once() -> Non
 
 
 def test_an_alarm_says_what_happened_and_what_to_try() -> None:
-    (tax,) = Alarms().judge({**FINE, "step": 12, "kl_tax": 0.3125}, CONFIG)
+    (tax,) = Alarms().judge({**FINE, "step": 12, "kl_tax": 0.3125}, PLAIN)
     assert tax == Alarm(alarm="kl_tax", step=12, figure=0.3125, threshold=0.2, readings=1, last_good_step=0)
     assert str(tax) == f"alarm kl_tax at step 12: beta * KL / reward range is 0.312, above 0.2. {ADVICE['kl_tax']}"
     low = replace(tax, alarm="validation", figure=0.005, threshold=0.01, readings=5)
@@ -140,22 +141,21 @@ def test_an_alarm_knows_the_last_step_that_was_fine() -> None:
     alarms = Alarms()
     for step in range(1, 40):
         fine = step <= 17
-        for alarm in alarms.judge({**FINE, "step": step, "revisit_std": 0.4 if fine else 0.0}, CONFIG):
+        for alarm in alarms.judge({**FINE, "step": step, "revisit_std": 0.4 if fine else 0.0}, PLAIN):
             assert (alarm.step, alarm.last_good_step) == (27, 17)
     assert alarms.last_good_steps == {"reward_std": 17, "grad_norm": 39, "kl_tax": 39, "empty_steps": 39}
     assert alarms.bad_readings["reward_std"] == 22
 
 
 def test_a_kind_that_was_never_read_puts_every_step_in_doubt() -> None:
-    config = replace(TrainConfig(), evaluation=EvaluationConfig(validate_every=100))
-    assert kinds_read(config) == ["reward_std", "grad_norm", "kl_tax", "validation", "empty_steps", "drift"]
+    kinds = kinds_read(find_objective("astarpo"), validates=True)
+    assert kinds == ["reward_std", "grad_norm", "kl_tax", "validation", "empty_steps", "drift"]
     alarms = Alarms()
     ring(*[{}] * 7, alarms=alarms)
-    assert alarms.good_steps(config) == [7, 7, 7, 0, 7, 0]
+    assert alarms.good_steps(kinds) == [7, 7, 7, 0, 7, 0]
     ring({"validation": 0.5, "logprob_drift_p99": 0.0}, alarms=alarms)
-    assert alarms.good_steps(config) == [1] * 6
-    plain = replace(TrainConfig(), astarpo=AstarpoConfig(objective="grpo"))
-    assert kinds_read(plain) == ["reward_std", "grad_norm", "empty_steps", "drift"]
+    assert alarms.good_steps(kinds) == [1] * 6
+    assert kinds_read(find_objective("grpo"), validates=False) == ["reward_std", "grad_norm", "empty_steps", "drift"]
 
 
 def test_a_state_that_went_through_json_rings_as_if_nothing_had_happened() -> None:
@@ -167,13 +167,28 @@ def test_a_state_that_went_through_json_rings_as_if_nothing_had_happened() -> No
             if number == cut:
                 first = Alarms.from_state_dict(json.loads(json.dumps(first.state_dict())))
             numbers = [{**FINE, **step, "step": number} for _ in range(2)]
-            assert whole.judge(numbers[0], CONFIG) == first.judge(numbers[1], CONFIG)
+            assert whole.judge(numbers[0], PLAIN) == first.judge(numbers[1], PLAIN)
         assert whole == first
 
 
+def test_sensitivity_moves_every_distance_and_no_patience() -> None:
+    twice, half = Thresholds.at(2.0), Thresholds.at(0.5)
+    assert Thresholds.at(1.0) == PLAIN
+    assert (twice.std_share, twice.grad_norm_ratio, twice.kl_tax, twice.validation_success, twice.drift) == (
+        0.2, 5.0, 0.1, 0.02, 0.005,
+    )  # fmt: skip
+    assert (half.std_share, half.grad_norm_ratio, half.kl_tax, half.validation_success, half.drift) == (
+        0.05, 20.0, 0.4, 0.005, 0.02,
+    )  # fmt: skip
+    for other in (twice, half):
+        assert (other.std_steps, other.std_first_steps, other.validations, other.empty_steps) == (10, 10, 5, 5)
+        assert other.std_solved == PLAIN.std_solved
+    between = series("kl_tax", [0.15])
+    assert ring(*between, thresholds=twice) == ["kl_tax@1"] and ring(*between) == []
+
+
 def test_actions_are_known_by_name() -> None:
-    config = TrainConfig()
     for action in ("warn", "stop", "rollback"):
-        check_action(replace(config, monitors=MonitorsConfig(on_alarm=action)))
-    with pytest.raises(ValueError, match=r"monitors\.on_alarm must be warn, stop or rollback, got 'halt'"):
-        check_action(replace(config, monitors=MonitorsConfig(on_alarm="halt")))
+        assert MonitorsConfig(on_alarm=action).on_alarm == action  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"monitors\.on_alarm must be one of 'warn', 'stop', 'rollback', got 'halt'"):
+        MonitorsConfig(on_alarm="halt")  # type: ignore[arg-type]

@@ -11,27 +11,26 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.trainers.harness import make_learner, run, stage
+from tests.trainers.harness import make_loop, run, stage
+from tests.trainers.objectives.steps import step_params
 
 from turngym.agents.episode import Episode, Turn
 from turngym.agents.language_model import LanguageModel
-from turngym.trainers.baselines.instances import ValueTracker
-from turngym.trainers.config import MonitorsConfig, TrainConfig
+from turngym.trainers.config import TrainConfig
 from turngym.trainers.instances import FRESH_INSTANCES
-from turngym.trainers.monitoring.alarms import Alarms
+from turngym.trainers.monitoring.alarms import Alarms, Thresholds
 from turngym.trainers.monitoring.measures import distinct_share, measure_rollouts, measure_update, value_quality
-from turngym.trainers.objectives import Samples, Settings, find_objective
-from turngym.trainers.stage_one.instance_values import ValueEstimates, estimate_values
+from turngym.trainers.objectives import TrainingBatch, find_objective
+from turngym.trainers.prompts.successes import SuccessTracker
+from turngym.trainers.stage_one.instance_values import estimate_values
+from turngym.trainers.stage_one.stage import StageOneResult
 
 BETA = 0.5
 
 
-def tracker() -> ValueTracker:
+def successes() -> SuccessTracker:
     """Return a tracker that knows nothing of any prompt: success 0.5 for all of them."""
-    return ValueTracker(
-        ValueEstimates(instances=np.empty(0, dtype=np.int64), values=np.empty(0), stds=np.empty(0),
-                       counts=np.empty(0, dtype=np.int64), prior=0.25), {},
-    )  # fmt: skip
+    return SuccessTracker(StageOneResult(pool=[]))
 
 
 def episode(index: int, reward: float, *replies: list[int], logprob: float = -0.5) -> Episode:
@@ -58,7 +57,7 @@ def test_rollouts_by_hand() -> None:
         episode(2, 1.0, [1, 3, 1], logprob=-1.0),
         episode(2, 1.0, [4], logprob=-2.0),
     ]
-    assert measure_rollouts(episodes, tracker()) == pytest.approx(
+    assert measure_rollouts(episodes, successes(), {}) == pytest.approx(
         {
             "predictive_std": 0.5,
             "group_std": (math.sqrt(0.5) + 0.0) / 2,
@@ -75,52 +74,57 @@ def test_rollouts_by_hand() -> None:
 POOL = range(16)
 
 
-def pool_tracker() -> ValueTracker:
-    """Return a tracker of a pool of which stage 1 won every other episode, at its default settings."""
-    returns = {index: [1.0, 0.0] for index in POOL}
-    return ValueTracker(estimate_values(returns, 0.5, 1.0, (0.0, 1.0)), dict.fromkeys(POOL, 0.5))
+class Pool:
+    """Prompts of which stage 1 won every other episode, and what stage 2 remembers of them."""
 
+    def __init__(self) -> None:
+        estimates = estimate_values({index: [1.0, 0.0] for index in POOL}, 0.5, 1.0, (0.0, 1.0))
+        result = StageOneResult(pool=POOL, estimates=estimates, success_rates=dict.fromkeys(POOL, 0.5))
+        self.successes = SuccessTracker(result)
+        self.last_returns: dict[int, float] = {}
 
-def played(known: ValueTracker, rewards: Sequence[float]) -> dict[str, float]:
-    """Return what is measured of one episode of each prompt of the pool, and let the tracker follow as stage 2 does."""
-    episodes = [episode(index, reward, [1]) for index, reward in zip(POOL, rewards, strict=True)]
-    numbers = measure_rollouts(episodes, known)
-    for each in episodes:
-        known.update(each.index, each.total_reward, success=each.total_reward == 1.0)
-        known.remember(each.index, each.total_reward)
-    return numbers
+    def measure(self, episodes: Sequence[Episode]) -> dict[str, float]:
+        return measure_rollouts(episodes, self.successes, self.last_returns)
+
+    def play(self, rewards: Sequence[float]) -> dict[str, float]:
+        """Return what is measured of one episode of each prompt, and remember them as stage 2 does."""
+        episodes = [episode(index, reward, [1]) for index, reward in zip(POOL, rewards, strict=True)]
+        for each in episodes:
+            each.success = each.total_reward == 1.0
+        numbers = self.measure(episodes)
+        self.successes.update(episodes)
+        self.last_returns |= {each.index: each.total_reward for each in episodes}
+        return numbers
 
 
 def test_a_prompt_with_one_episode_is_compared_with_its_last_visit() -> None:
-    known = pool_tracker()
-    assert not {"revisit_std", "zero_std_share", "group_std"} & set(played(known, [0.25] * 16))
-    numbers = played(known, [0.75] * 4 + [0.25] * 12)
+    known = Pool()
+    assert not {"revisit_std", "zero_std_share", "group_std"} & set(known.play([0.25] * 16))
+    numbers = known.play([0.75] * 4 + [0.25] * 12)
     assert numbers["revisit_std"] == pytest.approx(math.sqrt(4 * 0.5**2 / 16 / 2))
     assert numbers["zero_std_share"] == 12 / 16
     fewer = [episode(index, 1.0, [1]) for index in POOL[:7]]
     fresh = [episode(FRESH_INSTANCES + index, 1.0, [1]) for index in POOL]
-    for each in fresh:
-        known.remember(each.index, 1.0)
-    assert "revisit_std" not in measure_rollouts(fewer + fresh, known)
-    eight = measure_rollouts([*fewer, episode(7, 1.0, [1]), *fresh], known)
+    assert "revisit_std" not in known.measure(fewer + fresh)
+    eight = known.measure([*fewer, episode(7, 1.0, [1]), *fresh])
     assert eight["revisit_std"] == pytest.approx(math.sqrt((4 * 0.25**2 + 4 * 0.75**2) / 8 / 2))
 
 
 def test_the_last_visit_to_a_prompt_is_no_part_of_a_group() -> None:
-    known = pool_tracker()
-    played(known, [0.0] * 16)
+    known = Pool()
+    known.play([0.0] * 16)
     groups = [episode(index, 1.0, [1]) for index in POOL for _ in range(2)]
-    numbers = measure_rollouts(groups, known)
+    numbers = known.measure(groups)
     assert (numbers["group_std"], numbers["zero_std_share"]) == (0.0, 1.0) and "revisit_std" not in numbers
 
 
 def rung(rewards: Iterable[Sequence[float]]) -> list[int]:
     """Return the steps after which "reward_std" rings."""
-    known, alarms, config = pool_tracker(), Alarms(), MonitorsConfig()
+    known, alarms, thresholds = Pool(), Alarms(), Thresholds()
     found = []
     for step, row in enumerate(rewards, start=1):
-        numbers = played(known, row) | {"step": step, "kept": 1.0, "grad_norm": 1.0, "success": float(np.mean(row))}
-        found += [alarm.step for alarm in alarms.judge(numbers, config) if alarm.alarm == "reward_std"]
+        numbers = known.play(row) | {"step": step, "kept": 1.0, "grad_norm": 1.0, "success": float(np.mean(row))}
+        found += [alarm.step for alarm in alarms.judge(numbers, thresholds) if alarm.alarm == "reward_std"]
     return found
 
 
@@ -130,8 +134,8 @@ def test_prompts_that_are_settled_ring_although_their_mean_success_is_as_before(
     settled = [1.0, 0.0] * 8
     assert rung(alive) == []
     assert rung([*alive[:20], *[settled] * 30]) == [31]  # the first settled step still differs from the last alive one
-    known = pool_tracker()
-    numbers = [played(known, row) for row in [*alive[:20], *[settled] * 30]][-1]
+    known = Pool()
+    numbers = [known.play(row) for row in [*alive[:20], *[settled] * 30]][-1]
     assert (numbers["revisit_std"], numbers["zero_std_share"]) == (0.0, 1.0) and numbers["predictive_std"] > 0.2
 
 
@@ -149,18 +153,18 @@ def test_distinct_n() -> None:
     assert distinct_share([[7, 7, 7]], 1) == pytest.approx(1 / 3)
     assert distinct_share([[1, 2, 3], [1, 2]], 2) == pytest.approx(2 / 3)  # 12 23 12, and none across replies
     assert distinct_share([[1], [2]], 2) is None
-    assert "distinct_2" not in measure_rollouts([episode(1, 0.0, [5])], tracker())
+    assert "distinct_2" not in measure_rollouts([episode(1, 0.0, [5])], successes(), {})
 
 
 def test_replies_that_are_cut_differently_are_no_duplicates() -> None:
-    numbers = measure_rollouts([episode(1, 0.0, [1, 2], [3]), episode(2, 0.0, [1], [2, 3])], tracker())
+    numbers = measure_rollouts([episode(1, 0.0, [1, 2], [3]), episode(2, 0.0, [1], [2, 3])], successes(), {})
     assert numbers["duplicate_share"] == 0.0
 
 
 def test_stage_two_remembers_what_it_played(player: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
     config = stage(tiny, fresh_share=0.0, batch_size=10, steps=3)
-    learner = make_learner(player, config)
-    numbers, steps = run(learner, config, tmp_path)
+    loop = make_loop(player, config)
+    numbers, steps = run(loop, tmp_path)
     last: dict[int, float] = {}
     for step, episodes in zip(numbers, steps, strict=True):
         changes = [each.total_reward - last[each.index] for each in episodes if each.index in last]
@@ -168,19 +172,19 @@ def test_stage_two_remembers_what_it_played(player: LanguageModel, tiny: TrainCo
         assert len(changes) >= 8 or step["step"] == 1
         assert step.get("revisit_std") == pytest.approx(expected)
         last |= {each.index: each.total_reward for each in episodes}
-    assert {index: learner.tracker.last_return(index) for index in last} == last
+    assert dict(loop.monitors.state_dict()["last_returns"]) == last
 
 
 # After the update -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def batch() -> Samples:
+def batch() -> TrainingBatch:
     """Three episodes of 2, 1 and 1 tokens with returns 1, 0 and 1."""
-    return Samples(
+    return TrainingBatch(
         logp_N=torch.zeros(4),
         old_logp_N=torch.tensor([-1.0, -1.0, -1.0, -1.0]),
-        row_N=torch.tensor([0, 0, 1, 2]),
+        episode_N=torch.tensor([0, 0, 1, 2]),
         turn_N=torch.tensor([0, 1, 0, 0]),
         reward_BK=torch.tensor([[0.5, 0.5], [0.0, 0.0], [1.0, 0.0]]),
         value_BK=torch.tensor([[0.5, 0.0], [0.25, 0.0], [0.25, 0.0]]),
@@ -188,20 +192,22 @@ def batch() -> Samples:
     )
 
 
-def measured(batch: Samples, name: str, **changes: Any) -> dict[str, Any]:
+def measured(batch: TrainingBatch, name: str, **changes: Any) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         "logp_N": torch.tensor([-1.0, -1.25, -1.5, -2.0]),
         "unmoved_N": torch.arange(4),
         "log_ratio_B": torch.tensor([0.5, 1.0, 0.0]),
-        "tracker": tracker(),
+        "return_B": batch.reward_BK.sum(1),
+        "value_B": batch.value_BK[:, 0],
+        "first_value_B": [0.25] * 3 if find_objective(name).needs_values else [None] * 3,
         "objective": find_objective(name),
-        "settings": Settings(beta=BETA, reward_span=2.0),
+        "step": step_params(name, beta=BETA, reward_span=2.0),
     } | changes
     return measure_update(batch, arguments.pop("logp_N"), arguments.pop("unmoved_N"), arguments.pop("log_ratio_B"),
                           **arguments)  # fmt: skip
 
 
-def test_an_update_of_astarpo_by_hand(batch: Samples) -> None:
+def test_an_update_of_astarpo_by_hand(batch: TrainingBatch) -> None:
     # S = R - 0.5 * l = .75, -.5, 1; V = .5, .25, .25; V - S = -.25, .75, -.75, with mean -1/12.
     soft, residual = np.array([0.75, -0.5, 1.0]), np.array([-0.25, 0.75, -0.75])
     assert measured(batch, "astarpo") == pytest.approx(
@@ -222,25 +228,25 @@ def test_an_update_of_astarpo_by_hand(batch: Samples) -> None:
     )
 
 
-def test_drift_is_read_before_the_policy_moves(batch: Samples) -> None:
+def test_drift_is_read_before_the_policy_moves(batch: TrainingBatch) -> None:
     assert measured(batch, "astarpo", unmoved_N=torch.tensor([0, 1]))["logprob_drift"] == 0.25
 
 
-def test_what_an_objective_does_without_is_not_there(batch: Samples) -> None:
+def test_what_an_objective_does_without_is_not_there(batch: TrainingBatch) -> None:
     batch = replace(batch, advantage_N=torch.tensor([1.0, -3.0, 0.5, -0.5]))
-    grpo = measured(batch, "grpo", settings=Settings(beta=BETA, kl_weight=0.1))
+    grpo = measured(batch, "grpo", step=step_params("grpo", beta=BETA, kl_coef=0.1))
     assert grpo["negative_share"] == pytest.approx(3.5 / 5)
     assert {"kl", "kl_per_token"} <= set(grpo)
     assert not {"kl_tax", "residual_mean", "value_gap", "explained_variance"} & set(grpo)
-    without = measured(batch, "grpo", settings=Settings(beta=BETA, kl_weight=0.0))
+    without = measured(batch, "grpo", step=step_params("grpo", beta=BETA, kl_coef=0.0))
     assert not {"kl", "kl_per_token"} & set(without)
     assert "kl_tax" in measured(batch, "rloo") and "value_gap" not in measured(batch, "rloo")
-    own = measured(batch, "astarpo", settings=Settings(beta=BETA, baseline="batch"))
+    own = measured(batch, "astarpo", first_value_B=[None] * 3)
     assert "residual_mean" in own and "value_gap" not in own
     assert "negative_share" not in measured(replace(batch, advantage_N=torch.empty(0)), "gvpo")
 
 
-def test_a_critic_is_measured_by_token(batch: Samples) -> None:
+def test_a_critic_is_measured_by_token(batch: TrainingBatch) -> None:
     critic_N, return_N = torch.tensor([0.0, 1.0, 0.0, 1.0]), torch.tensor([0.0, 2.0, 0.0, 2.0])
     numbers = measured(replace(batch, critic_N=critic_N, return_N=return_N), "ppo")
     assert numbers["explained_variance"] == pytest.approx(1 - 0.25 / 1.0)

@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 import torch
-from tests.trainers.harness import make_learner, run, stage
+from tests.trainers.harness import make_loop, run, stage
 from torch import Tensor
 
 from turngym.agents.episode import Episode, Turn
 from turngym.agents.evaluation import instance_range
 from turngym.agents.language_model import LanguageModel
-from turngym.trainers.config import AstarpoConfig, ModelConfig, MonitorsConfig, TrainConfig
+from turngym.trainers.config import MonitorsConfig, TrainConfig
 from turngym.trainers.monitoring import retrieval as retrieval_module
 from turngym.trainers.monitoring.retrieval import cross_scores, first_turns, measure_retrieval, retrieval
-from turngym.trainers.rollouts import model_player, play
+from turngym.trainers.rollouts import Rollouts
 
 PROMPTS = [[1, 2, 3], [2, 1, 3], [3, 2, 1], [1, 3, 2]]
-CONFIG = TrainConfig(model=ModelConfig(max_reply_tokens=3))
+TOKENS = 4096
 
 
 def policy(look: Any) -> Any:
@@ -52,14 +52,18 @@ def answered(prompt: list[int], reply: list[int]) -> Episode:
 EPISODES = [answered(prompt, prompt) for prompt in PROMPTS]
 
 
+def measured(player: Any, episodes: list[Episode]) -> dict[str, float]:
+    return measure_retrieval(player, episodes, temperature=1.0, max_reply_tokens=3, tokens_per_microbatch=TOKENS)
+
+
 def test_a_policy_that_repeats_its_prompt_is_always_found_out() -> None:
-    numbers = measure_retrieval(policy(copy_prompt), EPISODES, CONFIG, 1.0)
+    numbers = measured(policy(copy_prompt), EPISODES)
     assert numbers["retrieval_accuracy"] == 1.0
     assert 0.99 * math.log(4) < numbers["mi_proxy"] <= math.log(4)
 
 
 def test_a_policy_that_ignores_its_prompt_is_found_by_chance() -> None:
-    numbers = measure_retrieval(policy(ignore), EPISODES, CONFIG, 1.0)
+    numbers = measured(policy(ignore), EPISODES)
     assert numbers["retrieval_accuracy"] == 0.25
     assert numbers["mi_proxy"] == pytest.approx(0.0, abs=1e-6)
 
@@ -67,12 +71,11 @@ def test_a_policy_that_ignores_its_prompt_is_found_by_chance() -> None:
 def test_cross_scores_by_hand() -> None:
     # Tempered by 2, a copied token has the logit 2.5 among four zeros.
     hit, miss = 2.5 - math.log(math.exp(2.5) + 4), -math.log(math.exp(2.5) + 4)
-    for tokens in (1, 4096):
-        config = replace(CONFIG, astarpo=AstarpoConfig(tokens_per_microbatch=tokens))
+    for tokens in (1, TOKENS):
         chosen = first_turns([EPISODES[0], answered(PROMPTS[1], [2, 2, 3])], 2, 9)
         # The prompts are 1 2 3 and 2 1 3, the replies 1 2 3 and 2 2 3.
         expected = torch.tensor([[3 * hit, hit + 2 * miss], [2 * hit + miss, 2 * hit + miss]], dtype=torch.float64)
-        scores = cross_scores(policy(copy_prompt), chosen, config, 2.0)
+        scores = cross_scores(policy(copy_prompt), chosen, 2.0, tokens)
         torch.testing.assert_close(scores, expected, rtol=1e-6, atol=1e-6)
 
 
@@ -84,19 +87,20 @@ def test_golden_matrix() -> None:
     assert numbers["mi_proxy"] == pytest.approx(logs / 3)
 
 
-def test_only_different_prompts_that_fit_and_were_answered_count() -> None:
+def test_only_different_prompts_that_fit_and_were_answered_count(monkeypatch: pytest.MonkeyPatch) -> None:
     silent, long = answered([4, 4, 4], []), answered([1] * 9, [2])
     chosen = first_turns([silent, long, EPISODES[0], answered(PROMPTS[0], [4]), *EPISODES[1:]], 3, 8)
     assert [episode.token_ids for episode in chosen] == [[*prompt, *prompt] for prompt in PROMPTS[:3]]
     assert all(len(episode.turns) == 1 for episode in chosen)
-    assert measure_retrieval(policy(copy_prompt), EPISODES[:1] * 4, CONFIG, 1.0) == {}
-    few = replace(CONFIG, monitors=MonitorsConfig(retrieval_prompts=2))
-    assert measure_retrieval(policy(ignore), EPISODES, few, 1.0)["retrieval_accuracy"] == 0.5
+    assert measured(policy(copy_prompt), EPISODES[:1] * 4) == {}
+    monkeypatch.setattr(retrieval_module, "PROMPTS", 2)
+    assert measured(policy(ignore), EPISODES)["retrieval_accuracy"] == 0.5
 
 
 def test_own_scores_are_what_the_sampler_recorded(player: LanguageModel, tiny: TrainConfig) -> None:
-    episodes = first_turns(play(model_player(player, tiny), instance_range("train", 6), tiny), 6, 400)
-    own = cross_scores(player, episodes, tiny, 1.0).diagonal()
+    rollouts = Rollouts.of(tiny)
+    episodes = first_turns(rollouts.play(rollouts.agent(player), instance_range("train", 6)), 6, 400)
+    own = cross_scores(player, episodes, 1.0, TOKENS).diagonal()
     recorded = [sum(episode.turns[0].logprobs) for episode in episodes]
     assert len(recorded) > 2
     assert own.tolist() == pytest.approx(recorded, abs=1e-4)
@@ -115,7 +119,7 @@ def test_a_step_is_scored_at_the_temperature_that_played_it(
         return scores
 
     monkeypatch.setattr(retrieval_module, "cross_scores", spy)
-    run(make_learner(player, config), config, tmp_path)
+    run(make_loop(player, config), tmp_path)
     assert len(scored) == 3
     for own, recorded in scored:
         assert own.tolist() == pytest.approx(recorded, abs=1e-4)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from turngym.trainers.objectives import Samples
+from turngym.trainers.objectives import TrainingBatch
 
 TOKENS = [[2, 1], [1], [3, 1, 2], [1, 2], [2, 2, 1], [1, 1]]
 """Sampled tokens of every turn of every episode."""
 
 
 @pytest.fixture
-def samples() -> Samples:
+def samples() -> TrainingBatch:
     """Six episodes of up to three turns in float64; the policy has moved from both the sampler and the reference."""
     generator = torch.Generator().manual_seed(5)
 
@@ -20,15 +20,15 @@ def samples() -> Samples:
         return torch.randn(shape, generator=generator, dtype=torch.float64)
 
     pairs = [(row, turn) for row, turns in enumerate(TOKENS) for turn, count in enumerate(turns) for _ in range(count)]
-    row_N, turn_N = torch.tensor(pairs).T
+    episode_N, turn_N = torch.tensor(pairs).T
     played_BK = torch.tensor([[turn < len(turns) for turn in range(3)] for turns in TOKENS])
     old_logp_N = -1 - draw(len(pairs)).abs()
-    return Samples(
+    return TrainingBatch(
         logp_N=(old_logp_N + 0.3 * draw(len(pairs))).requires_grad_(),
         old_logp_N=old_logp_N,
         ref_logp_N=old_logp_N + 0.5 * draw(len(pairs)),
         critic_N=draw(len(pairs)).requires_grad_(),
-        row_N=row_N,
+        episode_N=episode_N,
         turn_N=turn_N,
         reward_BK=draw(6, 3).where(played_BK, 0.0),
         value_BK=draw(6, 3),
@@ -41,7 +41,7 @@ def samples() -> Samples:
 
 
 @pytest.fixture
-def alike_but_for_rounding() -> Samples:
+def alike_but_for_rounding() -> TrainingBatch:
     """One return in every group of four, 0.6 or 0: its turns in four orders, or shaped by potentials of any size.
 
     In single precision, as in a run.
@@ -56,7 +56,7 @@ def alike_but_for_rounding() -> Samples:
             phi_BK[:, 0], phi_BK[:, -1] = 0.6 if weight else 0.0, 0.0
             groups.append(plain_BK + phi_BK.diff(dim=1))
     count = 4 * len(groups)
-    return Samples(
-        logp_N=torch.zeros(count), row_N=torch.arange(count), turn_N=torch.zeros(count, dtype=torch.long),
+    return TrainingBatch(
+        logp_N=torch.zeros(count), episode_N=torch.arange(count), turn_N=torch.zeros(count, dtype=torch.long),
         reward_BK=torch.cat(groups).float(), group_B=torch.arange(count) // 4,
     )  # fmt: skip

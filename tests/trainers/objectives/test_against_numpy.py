@@ -5,30 +5,37 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from tests.trainers.objectives.steps import step_params, with_advantages
 
-from turngym.trainers.loop import weigh
-from turngym.trainers.objectives import OBJECTIVES, Samples, Settings
+from turngym.trainers.objectives import OBJECTIVES, StepParams, TrainingBatch
 
 Floats = NDArray[np.float64]
-SETTINGS = Settings(beta=0.3, beta_value=0.7, turn_lambda=0.6, gae_discount=0.9, gae_lambda=0.8, kl_weight=0.2,
-                    weight_limit=0.9, clip_low=0.1, clip_high=0.15, clip_higher=0.25, state_weight=0.7)  # fmt: skip
+BETA, KL_COEF = 0.3, 0.2
+NUMBERS = {"turn_lambda": 0.6, "gae_lambda": 0.8, "kl_coef": KL_COEF, "clip_low": 0.1, "clip_high": 0.15,
+           "state_weight": 0.7, "beta_value": 0.7}  # fmt: skip
+"""For every objective that has them."""
+OWN: dict[str, dict[str, float]] = {
+    "dapo": {"clip_high": 0.25}, "starpo_s": {"clip_high": 0.25}, "ppo": {"gamma": 0.9}, "awr": {"beta_value": 0.3},
+}  # fmt: skip
+STEPS = {name: step_params(name, beta=BETA, **{**NUMBERS, **OWN.get(name, {})}) for name in OBJECTIVES}
 LEVELS = ["token", "turn", "bilevel"]
 
 
 class Batch:
     """The samples as NumPy sees them: episode `i` has tokens `at[i]`."""
 
-    def __init__(self, samples: Samples) -> None:
+    def __init__(self, samples: TrainingBatch) -> None:
         self.logp, self.old, self.ref, self.critic = (
             x.detach().numpy() for x in (samples.logp_N, samples.old_logp_N, samples.ref_logp_N, samples.critic_N)
         )
         self.turn: list[int] = samples.turn_N.tolist()
-        self.at: list[list[int]] = [(samples.row_N == i).nonzero()[:, 0].tolist() for i in range(6)]
+        self.at: list[list[int]] = [(samples.episode_N == i).nonzero()[:, 0].tolist() for i in range(6)]
         self.turns = [self.turn[at[-1]] + 1 for at in self.at]
         self.reward, self.value = samples.reward_BK.numpy(), samples.value_BK.numpy()
         self.total = self.reward.sum(1)
@@ -54,10 +61,10 @@ class Batch:
 
     def k3(self, n: int) -> float:
         gap = float(self.logp[n] - self.ref[n])
-        return SETTINGS.kl_weight * (math.exp(-gap) - 1 + gap)
+        return KL_COEF * (math.exp(-gap) - 1 + gap)
 
     def k2(self, n: int) -> float:
-        return SETTINGS.kl_weight * float(self.logp[n] - self.ref[n]) ** 2 / 2
+        return KL_COEF * float(self.logp[n] - self.ref[n]) ** 2 / 2
 
     def score(self, x: float, peers: list[float]) -> float:
         return 0.0 if len(peers) < 2 else float((x - np.mean(peers)) / (np.std(peers, ddof=1) + 1e-6))
@@ -67,38 +74,38 @@ class Batch:
 
 
 def astarpo(b: Batch, i: int) -> float:
-    return (SETTINGS.beta * b.log_ratio(i, b.ref) - (b.total[i] - b.value[i, 0])) ** 2 / (2 * SETTINGS.beta)
+    return (BETA * b.log_ratio(i, b.ref) - (b.total[i] - b.value[i, 0])) ** 2 / (2 * BETA)
 
 
 def astarpo_turn(b: Batch, i: int) -> float:
     last = b.turns[i] - 1
-    delta = [SETTINGS.beta * b.log_ratio(i, b.ref, t) - b.reward[i, t] - (b.value[i, t + 1] if t < last else 0.0)
+    delta = [BETA * b.log_ratio(i, b.ref, t) - b.reward[i, t] - (b.value[i, t + 1] if t < last else 0.0)
              + b.value[i, t] for t in range(last + 1)]  # fmt: skip
     g = [sum(0.6 ** (k - t) * delta[k] for k in range(t, last + 1)) for t in range(last + 1)]
-    return sum(x * x for x in g) / (2 * SETTINGS.beta)
+    return sum(x * x for x in g) / (2 * BETA)
 
 
 def oapl(b: Batch, i: int) -> float:
     others = [b.total[j] for j in b.others(i)]
     value = 0.7 * np.log(np.mean(np.exp(np.array(others) / 0.7))) if others else b.total[i]
-    return float((SETTINGS.beta * b.log_ratio(i, b.old) - (b.total[i] - value)) ** 2 / (2 * SETTINGS.beta))
+    return float((BETA * b.log_ratio(i, b.old) - (b.total[i] - value)) ** 2 / (2 * BETA))
 
 
 def gvpo(b: Batch, i: int) -> float:
-    cost = {j: SETTINGS.beta * b.log_ratio(j, b.ref) - b.total[j] for j in b.mates(i)}
+    cost = {j: BETA * b.log_ratio(j, b.ref) - b.total[j] for j in b.mates(i)}
     n = len(cost)
-    return float((cost[i] - np.mean(list(cost.values()))) ** 2 / (2 * SETTINGS.beta)) * (n / (n - 1) if n > 1 else 0.0)
+    return float((cost[i] - np.mean(list(cost.values()))) ** 2 / (2 * BETA)) * (n / (n - 1) if n > 1 else 0.0)
 
 
 def rebel(b: Batch, i: int) -> float:
-    pairs = [(SETTINGS.beta * (b.log_ratio(i, b.old) - b.log_ratio(j, b.old)) - (b.total[i] - b.total[j])) ** 2
+    pairs = [(BETA * (b.log_ratio(i, b.old) - b.log_ratio(j, b.old)) - (b.total[i] - b.total[j])) ** 2
              for j in b.others(i)]  # fmt: skip
-    return float(np.mean(pairs)) / (4 * SETTINGS.beta) if pairs else 0.0
+    return float(np.mean(pairs)) / (4 * BETA) if pairs else 0.0
 
 
 def soft_rewards(b: Batch, i: int) -> list[float]:
     kl = [float((b.old - b.ref)[[n for n in b.at[i] if b.turn[n] == t]].sum()) for t in range(b.turns[i])]
-    return [b.reward[i, t] - SETTINGS.beta * kl[t] for t in range(b.turns[i])]
+    return [b.reward[i, t] - BETA * kl[t] for t in range(b.turns[i])]
 
 
 def reinforce(b: Batch, i: int) -> float:
@@ -200,7 +207,7 @@ def ppo(b: Batch, i: int, level: str = "token") -> float:
 
 
 def awr(b: Batch, i: int) -> float:
-    weight = np.exp(min((b.total[i] - b.value[i, 0]) / 0.7, 0.9))
+    weight = np.exp(min((b.total[i] - b.value[i, 0]) / 0.3, 3.0))
     return float(sum(b.k2(n) - weight * b.logp[n] for n in b.at[i]))
 
 
@@ -222,33 +229,34 @@ DEFINITIONS: dict[str, Callable[[Batch, int], float]] = {
 }  # fmt: skip
 
 
-def losses(samples: Samples, name: str, settings: Settings) -> torch.Tensor:
-    objective = OBJECTIVES[name]
-    return objective.loss(weigh(samples, objective, settings), settings)
+def losses(samples: TrainingBatch, name: str, step: StepParams[Any] | None = None) -> torch.Tensor:
+    step = step or STEPS[name]
+    return OBJECTIVES[name].loss(with_advantages(samples, name, step), step)
 
 
 @pytest.mark.parametrize("name", list(OBJECTIVES))
-def test_losses_equal_their_definition(samples: Samples, name: str) -> None:
+def test_losses_equal_their_definition(samples: TrainingBatch, name: str) -> None:
     batch = Batch(samples)
     expected = [DEFINITIONS[name](batch, i) for i in range(6)]
-    np.testing.assert_allclose(losses(samples, name, SETTINGS).detach(), expected, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(losses(samples, name).detach(), expected, rtol=1e-12, atol=1e-13)
     assert np.ptp(expected) > 0.01
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_ppo_on_every_level(samples: Samples, level: str) -> None:
-    loss_B = losses(samples, "ppo", replace(SETTINGS, gae_level=level))
+def test_ppo_on_every_level(samples: TrainingBatch, level: str) -> None:
+    settings: dict[str, Any] = {**NUMBERS, "gae_level": level, **({} if level == "turn" else {"gamma": 0.9})}
+    loss_B = losses(samples, "ppo", step_params("ppo", beta=BETA, **settings))
     batch = Batch(samples)
     np.testing.assert_allclose(loss_B.detach(), [ppo(batch, i, level) for i in range(6)], rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", [name for name in OBJECTIVES if name != "astarpo_turn"])
-def test_gradients_equal_finite_differences(samples: Samples, name: str) -> None:
+def test_gradients_equal_finite_differences(samples: TrainingBatch, name: str) -> None:
     """With the advantages of the batch held fixed. The per-turn form of A*PO holds more than that fixed."""
-    objective = OBJECTIVES[name]
-    weighed = weigh(samples, objective, SETTINGS)
+    objective, step = OBJECTIVES[name], STEPS[name]
+    weighed = with_advantages(samples, name, step)
     live = [samples.logp_N, *([samples.critic_N] if objective.returns else [])]
-    gradients = torch.autograd.grad(objective.loss(weighed, SETTINGS).sum(), live)
+    gradients = torch.autograd.grad(objective.loss(weighed, step).sum(), live)
     for field, at, gradient in zip(("logp_N", "critic_N"), live, gradients, strict=False):
         numeric = []
         for n in range(len(at)):
@@ -256,28 +264,28 @@ def test_gradients_equal_finite_differences(samples: Samples, name: str) -> None
             for distance in (1e-6, -1e-6):
                 moved = at.detach().clone()
                 moved[n] += distance
-                loss_B = objective.loss(replace(weighed, **{field: moved}), SETTINGS)  # type: ignore[arg-type]
+                loss_B = objective.loss(replace(weighed, **{field: moved}), step)  # type: ignore[arg-type]
                 sides.append(float(loss_B.detach().sum()))
             numeric.append((sides[0] - sides[1]) / 2e-6)
         np.testing.assert_allclose(gradient, numeric, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", list(OBJECTIVES))
-def test_losses_do_not_depend_on_who_shares_the_micro_batch(samples: Samples, name: str) -> None:
-    objective = OBJECTIVES[name]
-    weighed = weigh(samples, objective, SETTINGS)
-    together_B = objective.loss(weighed, SETTINGS)
-    parts = [[0, 1, 3], [4, 2], [5]] if objective.paired else [[5, 0], [1], [4, 3, 2]]
+def test_losses_do_not_depend_on_who_shares_the_micro_batch(samples: TrainingBatch, name: str) -> None:
+    objective, step = OBJECTIVES[name], STEPS[name]
+    weighed = with_advantages(samples, name, step)
+    together_B = objective.loss(weighed, step)
+    parts = [[0, 1, 3], [4, 2], [5]] if objective.needs_pairs else [[5, 0], [1], [4, 3, 2]]
     for part in parts:
-        torch.testing.assert_close(objective.loss(weighed.select(part), SETTINGS), together_B[part], rtol=0, atol=1e-14)
+        torch.testing.assert_close(objective.loss(weighed.select(part), step), together_B[part], rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize("name", list(OBJECTIVES))
-def test_wider_padding_changes_nothing(samples: Samples, name: str) -> None:
+def test_wider_padding_changes_nothing(samples: TrainingBatch, name: str) -> None:
     wide = replace(
         samples,
         reward_BK=torch.nn.functional.pad(samples.reward_BK, (0, 2)),
         value_BK=torch.nn.functional.pad(samples.value_BK, (0, 2), value=3.0),
         state_BK=torch.nn.functional.pad(samples.state_BK, (0, 2), value=-1),
     )
-    assert torch.equal(losses(wide, name, SETTINGS), losses(samples, name, SETTINGS))
+    assert torch.equal(losses(wide, name), losses(samples, name))

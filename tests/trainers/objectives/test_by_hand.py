@@ -6,30 +6,29 @@ The second episode stands a factor 2 above the reference; the first moved from i
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import log
 
 import pytest
 import torch
+from tests.trainers.objectives.steps import step_params, with_advantages
 
-from turngym.trainers.loop import weigh
-from turngym.trainers.objectives import OBJECTIVES, Samples, Settings
+from turngym.trainers.objectives import OBJECTIVES, TrainingBatch
 from turngym.trainers.objectives.ppo import gae_advantages
 
-SETTINGS = Settings(beta=0.1, kl_weight=0.5)
+KL_COEF = 0.5
 """The KL penalty of the token above the reference is 0.5 * (1/2 - 1 + ln 2) = 0.096574."""
 
 
-def three_episodes() -> Samples:
+def three_episodes() -> TrainingBatch:
     """Return turns of 2 and 1 tokens, of 1, and of 1 and 1; the critic says 1/4 everywhere."""
     moved_N = torch.tensor([log(1.5), 0.0, log(0.5), 0.0, 0.0, 0.0], dtype=torch.float64)
     logp_N = moved_N - 1
-    return Samples(
+    return TrainingBatch(
         logp_N=logp_N,
         old_logp_N=torch.full((6,), -1.0, dtype=torch.float64),
         ref_logp_N=logp_N - torch.tensor([0.0, 0.0, 0.0, log(2.0), 0.0, 0.0], dtype=torch.float64),
         critic_N=torch.full((6,), 0.25, dtype=torch.float64),
-        row_N=torch.tensor([0, 0, 0, 1, 2, 2]),
+        episode_N=torch.tensor([0, 0, 0, 1, 2, 2]),
         turn_N=torch.tensor([0, 0, 1, 0, 0, 1]),
         reward_BK=torch.tensor([[0.0, 1.0], [0.0, 0.0], [0.0, 0.0]], dtype=torch.float64),
         group_B=torch.tensor([7, 7, 7]),
@@ -60,14 +59,14 @@ def three_episodes() -> Samples:
     ],
 )  # fmt: skip
 def test_losses_by_hand(name: str, expected: list[float]) -> None:
-    objective = OBJECTIVES[name]
-    loss_B = objective.loss(weigh(three_episodes(), objective, SETTINGS), SETTINGS)
+    step = step_params(name, beta=0.1, kl_coef=KL_COEF)
+    loss_B = OBJECTIVES[name].loss(with_advantages(three_episodes(), name, step), step)
     assert loss_B.tolist() == pytest.approx(expected, abs=1e-5)
 
 
 def test_bilevel_advantages_by_hand() -> None:
     """Turns from the end: 0.75, then 0.95 * 0.25 - 0.25 + 0.95 * 0.5 * 0.75 = 0.34375, which its first token halves."""
-    settings = replace(SETTINGS, gae_level="bilevel", turn_discount=0.95, gae_lambda=0.5)
-    found_N, _ = gae_advantages(three_episodes(), settings)
+    step = step_params("ppo", gae_level="bilevel", turn_gamma=0.95, gae_lambda=0.5)
+    found_N, _ = gae_advantages(three_episodes(), step)
     # The third episode: -0.25, then -0.0125 - 0.95 * 0.5 * 0.25.
     assert found_N.tolist() == pytest.approx([0.171875, 0.34375, 0.75, -0.25, -0.13125, -0.25], abs=1e-12)

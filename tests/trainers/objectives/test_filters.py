@@ -6,35 +6,40 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tests.trainers.objectives.steps import step_params
 
-from turngym.trainers.objectives import FILTERS, OBJECTIVES, Samples, Settings
+from turngym.trainers.config import OBJECTIVE_CONFIGS
+from turngym.trainers.objectives import FILTERS, OBJECTIVES, TrainingBatch
 
-SETTINGS = Settings(beta=0.1)
 
-
-def batch(*returns: tuple[float, ...], interleaved: bool = True) -> Samples:
+def batch(*returns: tuple[float, ...], interleaved: bool = True) -> TrainingBatch:
     """Return groups of episodes with these returns; their episodes stand mixed."""
     pairs = [(10 - group, value) for group, values in enumerate(returns) for value in values]
     pairs = pairs[::2] + pairs[1::2] if interleaved else pairs
     count = len(pairs)
-    return Samples(
-        logp_N=torch.zeros(count), row_N=torch.arange(count), turn_N=torch.zeros(count, dtype=torch.long),
+    return TrainingBatch(
+        logp_N=torch.zeros(count), episode_N=torch.arange(count), turn_N=torch.zeros(count, dtype=torch.long),
         reward_BK=torch.tensor([[value] for _, value in pairs], dtype=torch.float64),
         group_B=torch.tensor([group for group, _ in pairs]),
         success_B=torch.tensor([value > 0.5 for _, value in pairs]),
     )  # fmt: skip
 
 
-def kept(name: str, samples: Samples, settings: Settings = SETTINGS) -> list[int]:
+def keep(name: str, samples: TrainingBatch, share: float | None = None) -> torch.Tensor:
+    """Return whether each episode passes a filter."""
+    return FILTERS[name](samples, step_params("grpo", filter=name, filter_share=share))
+
+
+def kept(name: str, samples: TrainingBatch, share: float | None = None) -> list[int]:
     """Return the groups that are kept, by their places; checks that they are kept whole."""
-    keep_B = FILTERS[name](samples, settings)
+    keep_B = keep(name, samples, share)
     groups = set((10 - samples.group_B[keep_B]).tolist())
     whole_B = torch.tensor([10 - group in groups for group in samples.group_B.tolist()])
     assert torch.equal(keep_B, whole_B)
     return sorted(groups)
 
 
-def spread(*stds: float) -> Samples:
+def spread(*stds: float) -> TrainingBatch:
     """Return pairs of episodes with these sample standard deviations."""
     return batch(*[(0.0, std * 2**0.5) for std in stds])
 
@@ -42,8 +47,8 @@ def spread(*stds: float) -> Samples:
 def test_the_share_of_largest_deviation() -> None:
     samples = spread(0.1, 0.9, 0.0, 0.5, 0.3, 0.2, 0.7, 0.0)
     assert kept("top_std", samples) == [1, 6]
-    assert kept("top_std", samples, Settings(beta=0.1, filter_share=0.5)) == [1, 3, 4, 6]
-    assert kept("top_std", samples, Settings(beta=0.1, filter_share=0.124)) == [1]  # at least one
+    assert kept("top_std", samples, 0.5) == [1, 3, 4, 6]
+    assert kept("top_std", samples, 0.124) == [1]  # at least one
     assert kept("top_std", spread(0.0, 0.0)) == [0] or kept("top_std", spread(0.0, 0.0)) == [1]
 
 
@@ -55,7 +60,7 @@ def test_groups_that_differ() -> None:
 
 def test_episodes_that_succeeded() -> None:
     samples = batch((1, 0), (0, 0), (1, 1), interleaved=False)
-    assert FILTERS["success"](samples, SETTINGS).tolist() == [True, False, False, False, True, True]
+    assert keep("success", samples).tolist() == [True, False, False, False, True, True]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +77,7 @@ def test_episodes_that_succeeded() -> None:
     ],
 )
 def test_linear_top_p(stds: tuple[float, ...], mass: float, groups: list[int]) -> None:
-    assert kept("top_p", spread(*stds), Settings(beta=0.1, filter_mass=mass)) == groups
+    assert kept("top_p", spread(*stds), mass) == groups
 
 
 def ragen_top_p(stds: list[float], mass: float) -> list[int]:
@@ -91,38 +96,38 @@ def test_linear_top_p_follows_the_rule_step_by_step() -> None:
     for _ in range(200):
         stds = (torch.rand(7, generator=generator, dtype=torch.float64) - 0.2).clamp(min=0).tolist()
         mass = float(torch.rand(1, generator=generator))
-        assert kept("top_p", spread(*stds), Settings(beta=0.1, filter_mass=mass)) == ragen_top_p(stds, mass)
+        assert kept("top_p", spread(*stds), mass) == ragen_top_p(stds, mass)
 
 
-def test_groups_that_differ_by_rounding_alone_do_not_differ(alike_but_for_rounding: Samples) -> None:
+def test_groups_that_differ_by_rounding_alone_do_not_differ(alike_but_for_rounding: TrainingBatch) -> None:
     samples = alike_but_for_rounding
     assert len(set(samples.reward_BK.sum(1).tolist())) > 20  # rounding there is
     for mass in (0.9, 1.0):
-        assert not FILTERS["top_p"](samples, Settings(beta=0.1, filter_mass=mass)).any()
-    assert not FILTERS["mixed"](samples, SETTINGS).any()
+        assert not keep("top_p", samples, mass).any()
+    assert not keep("mixed", samples).any()
     for name in ("grpo", "dr_grpo"):
         advantages = OBJECTIVES[name].advantages
-        assert advantages is not None and not advantages(samples, SETTINGS).any()
+        assert advantages is not None and not advantages(samples, step_params(name)).any()
 
 
-def test_a_small_difference_is_one(alike_but_for_rounding: Samples) -> None:
+def test_a_small_difference_is_one(alike_but_for_rounding: TrainingBatch) -> None:
     reward_BK = alike_but_for_rounding.reward_BK.clone()
     reward_BK[::4, 0] += 0.01
     samples = replace(alike_but_for_rounding, reward_BK=reward_BK)
-    assert FILTERS["mixed"](samples, SETTINGS).all()
+    assert keep("mixed", samples).all()
 
 
 def test_equal_states_that_differ_by_rounding_alone_do_not_differ() -> None:
     """GiGPO: rewards to go of 0, which discounted ones cancel to."""
     reward_BK = torch.tensor([[0.0, 0.0], [-0.95 * 0.3, 0.3], [-0.95 * 7.1, 7.1]])
-    samples = Samples(
-        logp_N=torch.zeros(3), row_N=torch.arange(3), turn_N=torch.zeros(3, dtype=torch.long), reward_BK=reward_BK,
+    samples = TrainingBatch(
+        logp_N=torch.zeros(3), episode_N=torch.arange(3), turn_N=torch.zeros(3, dtype=torch.long), reward_BK=reward_BK,
         group_B=torch.tensor([0, 1, 2]), state_BK=torch.tensor([[4, -1], [4, -1], [4, -1]]),
     )  # fmt: skip
     advantages = OBJECTIVES["gigpo"].advantages
-    assert advantages is not None and not advantages(samples, SETTINGS).any()
+    assert advantages is not None and not advantages(samples, step_params("gigpo")).any()
 
 
 def test_the_filters_that_objectives_come_with() -> None:
-    own = {name: one.keep for name, one in OBJECTIVES.items() if one.keep != "all"}
+    own = {name: kind().filter for name, kind in OBJECTIVE_CONFIGS.items() if kind().filter != "all"}
     assert own == {"dapo": "mixed", "starpo_s": "top_std", "raft": "success"}

@@ -11,7 +11,7 @@ from turngym.trainers.objectives.groups import (
     group_scores,
     group_sizes,
     group_stds,
-    lead_over_others,
+    leave_one_out_advantage,
     sums_to_go,
     turn_values,
     whitened,
@@ -32,7 +32,7 @@ def test_means_and_deviations_by_hand() -> None:
 
 def test_the_lead_leaves_the_member_itself_out() -> None:
     # Group 7: 1 - 5.5, 3 - 4.5, 8 - 2. Group 3: 2 - 6 and 6 - 2. Nobody to compare the fourth with.
-    assert lead_over_others(X_M, GROUP_M).tolist() == pytest.approx([-4.5, -4.0, -1.5, 0.0, 6.0, 4.0])
+    assert leave_one_out_advantage(X_M, GROUP_M).tolist() == pytest.approx([-4.5, -4.0, -1.5, 0.0, 6.0, 4.0])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -43,7 +43,7 @@ def test_equal_members_have_no_advantage(value: float, count: int, dtype: torch.
     assert not group_stds(equal_M, group_M).any()
     assert not group_scores(equal_M, group_M).any()
     assert not whitened(equal_M).any()
-    assert lead_over_others(equal_M, group_M).abs().max() < 1e-4
+    assert leave_one_out_advantage(equal_M, group_M).abs().max() < 1e-4
 
 
 def test_rounding_is_relative_to_what_was_added_up() -> None:

@@ -10,31 +10,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.trainers.harness import ESTIMATES, SUCCESS_RATES, alone_and_halted, make_learner, run, stage
+from tests.trainers.harness import STAGE_ONE, alone_and_halted, make_loop, run, stage
 
 from turngym.agents.episode import Episode, read_episodes
 from turngym.agents.language_model import LanguageModel
 from turngym.agents.rollout import Instance
-from turngym.trainers.baselines.instances import ValueTracker
-from turngym.trainers.batches import as_samples, values_before_turns
 from turngym.trainers.config import CurriculumConfig, EnvConfig, TrainConfig
 from turngym.trainers.instances import FRESH_INSTANCES, LEVEL_BLOCK, LEVEL_INSTANCES, TARGET, level_instances, level_of
 from turngym.trainers.objectives import OBJECTIVES
-from turngym.trainers.prompts.curriculum import (
-    LevelTracker,
-    at_level,
-    by_level,
-    check_levels,
-    draw_levels,
-    level_shares,
-    make_tracker,
-    outcomes,
-)
-from turngym.trainers.prompts.sampler import choose_instances
+from turngym.trainers.prompts.curriculum import level_shares, outcomes
+from turngym.trainers.prompts.levels import check_levels
+from turngym.trainers.prompts.sampler import PromptSampler
+from turngym.trainers.prompts.successes import SuccessTracker
 from turngym.trainers.reporting.progress import SilentProgress
-from turngym.trainers.rollouts import model_player, play
+from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.run import train
-from turngym.trainers.stage_one.instance_values import NO_ESTIMATES
+from turngym.trainers.seeds import Stream
 
 EASIER = [{"size": 2, "frozen_probability": 1.0}, {"frozen_probability": 1.0}]
 FIRST, SECOND = LEVEL_INSTANCES, LEVEL_INSTANCES + LEVEL_BLOCK
@@ -43,24 +34,26 @@ FIRST, SECOND = LEVEL_INSTANCES, LEVEL_INSTANCES + LEVEL_BLOCK
 @pytest.fixture
 def graded(tiny: TrainConfig) -> TrainConfig:
     """The tiny run with two easier levels: lakes of 2x2, and lakes without holes."""
-    return replace(tiny, curriculum=CurriculumConfig(levels=EASIER, memory=0.9))
+    return replace(tiny, curriculum=CurriculumConfig(levels=EASIER))
 
 
 def levels(config: TrainConfig, **settings: Any) -> TrainConfig:
     return replace(config, curriculum=replace(config.curriculum, **settings))
 
 
-def tracker(config: TrainConfig) -> LevelTracker:
-    made = make_tracker(ESTIMATES, SUCCESS_RATES, config)
-    assert isinstance(made, LevelTracker)
-    return made
+def successes(easier: int = 2) -> SuccessTracker:
+    return SuccessTracker(STAGE_ONE, easier=easier)
+
+
+def ended(index: int, success: bool) -> Episode:
+    return Episode(env_id="any", split="train", index=index, seed=0, success=success)
 
 
 # The rule -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("success", "floor", "shares"),
+    ("success", "min_share", "shares"),
     [
         ([0.5, 0.0], 0.0, [0.55 / 0.6, 0.05 / 0.6]),
         ([0.5, 0.0], 0.1, [0.1 + 0.8 * 0.55 / 0.6, 0.1 + 0.8 * 0.05 / 0.6]),
@@ -70,21 +63,20 @@ def tracker(config: TrainConfig) -> LevelTracker:
         ([0.7], 0.3, [1.0]),
     ],
 )
-def test_shares(success: list[float], floor: float, shares: list[float]) -> None:
-    assert level_shares(success, floor) == pytest.approx(shares, rel=1e-12)
+def test_shares(success: list[float], min_share: float, shares: list[float]) -> None:
+    assert level_shares(success, min_share) == pytest.approx(shares, rel=1e-12)
 
 
-def test_the_share_moves_on_as_levels_are_mastered(graded: TrainConfig) -> None:
+def test_the_share_moves_on_as_levels_are_mastered() -> None:
     """Level k is won with the probability that k + 1 has been mastered so far, as when skills build on each other."""
-    learning = tracker(levels(graded, memory=0.95))
+    learning = successes()
     first = [FIRST, SECOND, FRESH_INSTANCES]
     rng = np.random.default_rng(0)
 
     def play_for(success: Sequence[float]) -> list[float]:
-        for _ in range(300):
+        for _ in range(1000):
             for index, rate in zip(first, success, strict=True):
-                solved = bool(rng.random() < rate)
-                learning.update(index, float(solved), success=solved)
+                learning.update([ended(index, bool(rng.random() < rate))])
         return level_shares(learning.level_successes(), 0.1).tolist()
 
     shares = [play_for(rates) for rates in [(0.5, 0.0, 0.0), (1.0, 0.5, 0.0), (1.0, 1.0, 0.5), (1.0, 1.0, 1.0)]]
@@ -95,35 +87,38 @@ def test_the_share_moves_on_as_levels_are_mastered(graded: TrainConfig) -> None:
 
 
 def test_no_level_starves(graded: TrainConfig) -> None:
-    learning = tracker(graded)
-    for _ in range(500):  # one level is a toss-up for ever, the others are hopeless
+    learning, prompts = successes(), PromptSampler.of(stage(graded, batch_size=20), STAGE_ONE.pool)
+    for _ in range(1000):  # one level is a toss-up for ever, the others are hopeless
         for index, solved in [(FIRST, True), (FIRST, False), (SECOND, False), (FRESH_INSTANCES, False)]:
-            learning.update(index, float(solved), success=solved)
-    rng = np.random.default_rng(0)
-    drawn = np.sum([draw_levels(learning, graded.curriculum, 20, rng) for _ in range(500)], axis=0) / 10_000
+            learning.update([ended(index, solved)])
+    drawn = np.zeros(3)
+    for step in range(500):
+        for instance in prompts.draw(step, 0, learning):
+            drawn[level_of(instance.index)] += 1 / 10_000
     assert drawn == pytest.approx(level_shares(learning.level_successes(), 0.1), abs=0.02)
     assert drawn.min() > 0.1 and level_shares(learning.level_successes(), 0.0).min() < 0.09
 
 
-def test_a_success_estimate_is_a_beta_distribution_that_fades(graded: TrainConfig) -> None:
-    learning = tracker(graded)
+def test_a_success_estimate_is_a_beta_distribution_that_fades() -> None:
+    learning = successes()
     wins, losses = 5.0, 5.0
     assert learning.level_successes()[:2] == [0.5, 0.5]
     for number in range(40):
         solved = number % 3 == 0
-        learning.update(SECOND + number, 0.25, success=solved)
-        wins, losses = 0.9 * wins + solved, 0.9 * losses + (not solved)
+        learning.update([ended(SECOND + number, solved)])
+        wins, losses = 0.99 * wins + solved, 0.99 * losses + (not solved)
         assert learning.level_successes()[1] == pytest.approx(wins / (wins + losses), rel=1e-12)
     assert learning.level_successes()[0] == 0.5
 
 
-def test_without_levels_nothing_is_drawn(tiny: TrainConfig) -> None:
-    rng, untouched = np.random.default_rng(0), np.random.default_rng(0)
-    alone = make_tracker(ESTIMATES, {}, tiny)
-    assert type(alone) is ValueTracker
-    assert draw_levels(alone, tiny.curriculum, 32, rng) == [32]
-    assert rng.random() == untouched.random()
-    assert alone.state_dict() == ValueTracker(ESTIMATES, {}, memory=tiny.astarpo.tracker_memory).state_dict()
+def test_without_levels_nothing_is_drawn(tiny: TrainConfig, graded: TrainConfig) -> None:
+    """No random number goes into the levels then, so that the prompts are those of a run that knows of none."""
+    alone, with_levels = (PromptSampler.of(config, STAGE_ONE.pool).draw(0, 0, successes()) for config in (tiny, graded))
+    assert alone != with_levels and {level_of(instance.index) for instance in alone} == {TARGET}
+    rng = np.random.default_rng([tiny.run.seed, Stream.STEP, 0])
+    weights = successes().prompt_weights(STAGE_ONE.pool)
+    known = rng.choice(list(STAGE_ONE.pool), size=4, replace=False, p=weights / weights.sum()).tolist()
+    assert [instance.index for instance in alone[:4]] == known
 
 
 # Instances ------------------------------------------------------------------------------------------------------
@@ -136,22 +131,20 @@ def test_an_index_tells_its_level() -> None:
     assert FRESH_INSTANCES + LEVEL_BLOCK == LEVEL_INSTANCES
 
 
-def test_every_prompt_of_an_easier_level_is_fresh_and_has_a_group(player: LanguageModel, graded: TrainConfig) -> None:
-    config = stage(graded, batch_size=24, group_size=4)
-    learner = make_learner(player, config)
-    assert isinstance(learner.tracker, LevelTracker)
-    for _ in range(100):  # the easiest level is mastered, and the target out of reach
-        learner.tracker.update(FIRST, 1.0, success=True)
-        learner.tracker.update(FRESH_INSTANCES, 0.0, success=False)
-    shares = level_shares(learner.tracker.level_successes(), 0.1)
+def test_every_prompt_of_an_easier_level_is_fresh_and_has_a_group(graded: TrainConfig) -> None:
+    prompts = PromptSampler.of(stage(graded, batch_size=24, group_size=4), STAGE_ONE.pool)
+    learning = successes()
+    for _ in range(1000):  # the easiest level is mastered, and the target out of reach
+        learning.update([ended(FIRST, True), ended(FRESH_INSTANCES, False)])
+    shares = level_shares(learning.level_successes(), 0.1)
     assert shares == pytest.approx([0.16, 0.68, 0.16], abs=0.02)
     seen: set[int] = set()
     counts = np.zeros(3, dtype=int)
     for step in range(60):
-        learner.step, learner.fresh_instances = step, 24 * step
-        instances = choose_instances(learner, config)
+        instances = prompts.draw(step, 0, learning)
         assert len(instances) == 24
-        assert choose_instances(learner, config) == instances
+        assert prompts.draw(step, 0, learning) == instances
+        prompts.count_step()
         indices = [instance.index for instance in instances]
         assert all(indices.count(index) == 4 for index in indices)
         fresh = {index for index in indices if index >= FRESH_INSTANCES}
@@ -165,72 +158,35 @@ def test_every_prompt_of_an_easier_level_is_fresh_and_has_a_group(player: Langua
 
 def test_each_level_is_played_in_its_own_environment(player: LanguageModel, graded: TrainConfig) -> None:
     instances = [Instance(split="train", index=i, seed=i) for i in (3, FRESH_INSTANCES, FIRST, SECOND, SECOND + 1)]
-    parts = list(by_level(instances, graded))
-    assert [instance for part, _ in parts for instance in part] == instances
-    assert [config.env.kwargs for _, config in parts] == [
-        {"size": 3}, {"size": 2, "frozen_probability": 1.0}, {"size": 3, "frozen_probability": 1.0},
-    ]  # fmt: skip
-    assert at_level(graded, TARGET) is graded
-
-
-# Values ---------------------------------------------------------------------------------------------------------
-
-
-def test_levels_do_not_share_values(graded: TrainConfig) -> None:
-    learning, alone = tracker(graded), ValueTracker(ESTIMATES, {i: i / 11 for i in range(12)}, pool_memory=0.9)
-    known = [*range(13), FRESH_INSTANCES]
-    for index, outcome in [(3, 0.2), (FIRST + 3, 0.8), (FRESH_INSTANCES, 0.1), (SECOND + 3, -0.4)]:
-        learning.update(index, outcome, success=outcome > 0.5)
-        if level_of(index) == TARGET:
-            alone.update(index, outcome, success=False)
-    assert [learning.value(i) for i in known] == [alone.value(i) for i in known]
-    assert [learning.success(i) for i in known] == [alone.success(i) for i in known]
-    assert [learning.first_value(i) for i in known] == [alone.first_value(i) for i in known]
-    assert learning.prompt_weights(range(12)).tolist() == alone.prompt_weights(range(12)).tolist()
-    # Ten prior visits at the middle of the reward range, faded once.
-    assert learning.value(FIRST) == learning.first_value(FIRST + 3) == pytest.approx((9 * 0.5 + 0.8) / 10)
-    assert learning.value(SECOND) == pytest.approx((9 * 0.5 - 0.4) / 10)
-    assert learning.success(FIRST + 9) == pytest.approx(0.55) and learning.success(SECOND) == pytest.approx(0.45)
-
-
-def test_the_mean_of_the_batch_is_that_of_the_level(player: LanguageModel, graded: TrainConfig) -> None:
-    indices = [3, 4, FRESH_INSTANCES, FIRST, FIRST + 1, SECOND]
-    instances = [Instance(split="train", index=index, seed=index) for index in indices]
-    agent = model_player(player, graded)
-    episodes = [episode for part, level in by_level(instances, graded) for episode in play(agent, part, level)]
-    for number, episode in enumerate(episodes):
-        episode.turns[0].reward = float(number)
-        for turn in episode.turns[1:]:
-            turn.reward = 0.0
-    samples = as_samples(episodes, player)
-    start_B = values_before_turns(samples, tracker(graded), "batch")[:, 0]
-    assert start_B.tolist() == pytest.approx([1.5, 1.0, 0.5, 4.0, 3.0, 5.0])
+    rollouts = Rollouts.of(graded)
+    played = rollouts.play(rollouts.agent(player), instances)
+    assert [episode.index for episode in played] == [instance.index for instance in instances]
+    easy, easier = {"size": 3, "frozen_probability": 1.0}, {"size": 2, "frozen_probability": 1.0}
+    assert [episode.env_kwargs for episode in played] == [{"size": 3}, {"size": 3}, easier, easy, easy]
+    assert rollouts.env_kwargs() == graded.env.kwargs
 
 
 # A step and a run -----------------------------------------------------------------------------------------------
 
 
-def test_a_step_reports_its_levels(player: LanguageModel, graded: TrainConfig) -> None:
-    def episode(index: int, success: bool) -> Episode:
-        return Episode(env_id="any", split="train", index=index, seed=0, success=success)
-
-    mixed = [episode(3, True), episode(4, False), episode(FIRST, True), episode(FIRST + 1, True)]
-    assert outcomes(mixed, graded) == {
+def test_a_step_reports_its_levels() -> None:
+    mixed = [ended(3, True), ended(4, False), ended(FIRST, True), ended(FIRST + 1, True)]
+    assert outcomes(mixed, 2) == {
         "success": 0.5, "task_return": 0.0,
         "levels": [{"share": 0.5, "success": 1.0}, {"share": 0.0}, {"share": 0.5, "success": 0.5}],
     }  # fmt: skip
-    assert outcomes(mixed[2:], graded) == {"levels": [{"share": 1.0, "success": 1.0}, {"share": 0.0}, {"share": 0.0}]}
-    assert outcomes(mixed[:2], replace(graded, curriculum=CurriculumConfig())) == {"success": 0.5, "task_return": 0.0}
+    assert outcomes(mixed[2:], 2) == {"levels": [{"share": 1.0, "success": 1.0}, {"share": 0.0}, {"share": 0.0}]}
+    assert outcomes(mixed[:2], 0) == {"success": 0.5, "task_return": 0.0}
 
 
 def test_a_batch_mixes_levels_and_every_level_learns_its_own(
     player: LanguageModel, graded: TrainConfig, tmp_path: Path
 ) -> None:
     config = stage(graded, batch_size=16, steps=3)
-    learner = make_learner(player, config)
-    numbers, played = run(learner, config, tmp_path)
-    kwargs = {level: at_level(config, level).env.kwargs for level in (0, 1, TARGET)}
-    expected = tracker(config)
+    loop = make_loop(player, config)
+    numbers, played = run(loop, tmp_path)
+    kwargs = {level: loop.rollouts.env_kwargs(level) for level in (0, 1, TARGET)}
+    expected = successes()
     for step, episodes in zip(numbers, played, strict=True):
         assert json.loads(json.dumps(step, allow_nan=False)) == step
         assert all(episode.env_kwargs == kwargs[level_of(episode.index)] for episode in episodes)
@@ -238,32 +194,29 @@ def test_a_batch_mixes_levels_and_every_level_learns_its_own(
         target = [episode.success for episode in episodes if level_of(episode.index) == TARGET]
         assert step.get("success") == (np.mean(target) if target else None)
         assert sum(level["share"] for level in step["levels"]) == pytest.approx(1.0)
-        for episode in episodes:
-            expected.update(episode.index, 0.0, success=episode.success)
-    assert isinstance(learner.tracker, LevelTracker)
-    assert learner.tracker.level_successes() == expected.level_successes()
+        expected.update(episodes)
+    assert loop.successes.level_successes() == expected.level_successes()
 
 
 @pytest.mark.parametrize("name", list(OBJECTIVES))
 def test_every_objective_learns_with_levels(
     player: LanguageModel, graded: TrainConfig, tmp_path: Path, name: str
 ) -> None:
-    config = stage(graded, objective=name, steps=2, batch_size=16)
-    numbers, _ = run(make_learner(player, config), config, tmp_path)
+    config = stage(graded, name, steps=2, batch_size=16)
+    numbers, _ = run(make_loop(player, config), tmp_path)
     assert all(np.isfinite(step["loss"]) and len(step["levels"]) == 3 for step in numbers)
     assert any(step["grad_norm"] > 0 for step in numbers)
 
 
 @pytest.mark.parametrize("name", ["astarpo", "grpo"])
 def test_a_run_resumes_bit_for_bit(player: LanguageModel, graded: TrainConfig, tmp_path: Path, name: str) -> None:
-    config = stage(graded, objective=name, batch_size=16, steps=4)
+    config = stage(graded, name, batch_size=16, steps=4)
 
     alone, halted = alone_and_halted(player, config, tmp_path)
     assert (alone.files, alone.lines) == (halted.files, halted.lines)
-    for ended in (alone, halted):
-        assert len(json.loads(ended.files["state.json"])["extra"]["tracker"]["levels"]) == 3
-        assert isinstance(ended.learner.tracker, LevelTracker)
-        assert ended.learner.tracker.level_successes()[0] != 0.5
+    for left in (alone, halted):
+        assert len(json.loads(left.files["state.json"])["extra"]["successes"]["levels"]) == 3
+        assert left.loop.successes.level_successes()[0] != 0.5
 
 
 def test_a_whole_run_measures_the_target_alone(graded: TrainConfig, tmp_path: Path) -> None:
@@ -289,7 +242,6 @@ def test_a_whole_run_measures_the_target_alone(graded: TrainConfig, tmp_path: Pa
         ({"levels": [{"size": 5}, {"size": 5}]}, r"levels\[1\] .* is the same as another level"),
         ({"levels": [{"split": "test"}]}, "split makes no level, since training sets it; leave it out"),
         ({"levels": [{"reasoning": True}]}, "must not change reasoning: it has True, the environment itself False"),
-        ({"levels": EASIER, "floor": 0.4}, "least share of each of 3 levels: lower it to 0.333 or less, got 0.4"),
     ],
 )
 def test_levels_that_cannot_be_played_are_refused_before_anything_is(
@@ -300,11 +252,16 @@ def test_levels_that_cannot_be_played_are_refused_before_anything_is(
     assert not list(tmp_path.iterdir())
 
 
+def test_least_shares_that_add_up_to_more_than_everything_are_refused() -> None:
+    assert CurriculumConfig(levels=EASIER, min_share=1 / 3).min_share == 1 / 3
+    assert CurriculumConfig(min_share=1.0).min_share == 1.0  # nothing to share out without levels
+    with pytest.raises(ValueError, match=r"least share of each of 3 levels: lower it to 0.333 or less, got 0.4"):
+        CurriculumConfig(levels=EASIER, min_share=0.4)
+
+
 def test_levels_that_fit_pass(graded: TrainConfig) -> None:
-    check_levels(graded)
-    check_levels(levels(graded, floor=1 / 3))
-    nowhere = EnvConfig(id="test/Nowhere-v0")  # without a curriculum no environment is made
-    check_levels(replace(graded, env=nowhere, curriculum=CurriculumConfig(floor=1.0)))
+    check_levels(graded.env, graded.curriculum.levels)
+    check_levels(EnvConfig(id="test/Nowhere-v0"), [])  # without a curriculum no environment is made
 
 
 def test_the_range_of_the_return_must_be_the_same(monkeypatch: pytest.MonkeyPatch, tiny: TrainConfig) -> None:
@@ -312,6 +269,4 @@ def test_the_range_of_the_return_must_be_the_same(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(FrozenLakeEnv, "reward_range", property(lambda lake: (0.0, float(lake.size))))
     with pytest.raises(ValueError, match=r"must not change reward_range: it has \(0.0, 2.0\), .* \(0.0, 3.0\)"):
-        check_levels(levels(tiny, levels=[{"size": 2}]))
-    made = make_tracker(NO_ESTIMATES, {}, levels(tiny, levels=[{"size": 2}]))
-    assert made.value(FIRST) == 1.5
+        check_levels(tiny.env, [{"size": 2}])

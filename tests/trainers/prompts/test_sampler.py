@@ -2,64 +2,87 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
 
 import pytest
-from tests.trainers.harness import make_learner, stage
+from tests.trainers.harness import STAGE_ONE, stage
 
-from turngym.agents.language_model import LanguageModel
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.instances import FRESH_INSTANCES
-from turngym.trainers.prompts.sampler import (
-    choose_instances,
-)
+from turngym.trainers.prompts.sampler import PromptSampler
+from turngym.trainers.prompts.successes import SuccessTracker
 
-EASIER = [{"size": 2, "frozen_probability": 1.0}]
+SUCCESSES = SuccessTracker(STAGE_ONE)
 
 
-def test_half_of_the_prompts_are_fresh_and_none_comes_twice(player: LanguageModel, tiny: TrainConfig) -> None:
-    learner = make_learner(player, tiny)
+def sampler(config: TrainConfig) -> PromptSampler:
+    return PromptSampler.of(config, STAGE_ONE.pool)
+
+
+def test_half_of_the_prompts_are_fresh_and_none_comes_twice(tiny: TrainConfig) -> None:
+    prompts = sampler(tiny)
     fresh: list[int] = []
     for step in range(20):
-        learner.step, learner.fresh_instances = step, 8 * step
-        instances = choose_instances(learner, tiny)
+        instances = prompts.draw(step, 0, SUCCESSES)
         indices = [instance.index for instance in instances]
         assert len(set(indices)) == 8
         assert {instance.split for instance in instances} == {"train"}
         known = [index for index in indices if index < FRESH_INSTANCES]
-        assert len(known) == 4 and set(known) <= set(learner.pool)
+        assert len(known) == 4 and set(known) <= set(prompts.pool)
         fresh += [index for index in indices if index >= FRESH_INSTANCES]
+        prompts.count_step()
     assert len(set(fresh)) == len(fresh) == 80
 
 
 @pytest.mark.parametrize(("share", "known"), [(0.0, 8), (1.0, 0), (0.25, 6)])
-def test_the_share_of_fresh_prompts(player: LanguageModel, tiny: TrainConfig, share: float, known: int) -> None:
-    instances = choose_instances(make_learner(player, tiny), stage(tiny, fresh_share=share))
+def test_the_share_of_fresh_prompts(tiny: TrainConfig, share: float, known: int) -> None:
+    instances = sampler(stage(tiny, fresh_share=share)).draw(0, 0, SUCCESSES)
     assert sum(instance.index < FRESH_INSTANCES for instance in instances) == known
     assert len(instances) == 8
 
 
-def test_a_small_pool_is_played_whole(player: LanguageModel, tiny: TrainConfig) -> None:
-    instances = choose_instances(make_learner(player, tiny), stage(tiny, batch_size=64, fresh_share=0.5))
+def test_a_small_pool_is_played_whole(tiny: TrainConfig) -> None:
+    instances = sampler(stage(tiny, batch_size=64, fresh_share=0.5)).draw(0, 0, SUCCESSES)
     assert sorted(instance.index for instance in instances)[:12] == list(range(12))
     assert len(instances) == 12 + 32
 
 
-def test_prompts_that_are_a_toss_up_come_more_often(player: LanguageModel, tiny: TrainConfig) -> None:
-    learner = make_learner(player, tiny)
+def test_prompts_that_are_a_toss_up_come_more_often(tiny: TrainConfig) -> None:
+    prompts = sampler(stage(tiny, fresh_share=0.5))
     counts: Counter[int] = Counter()
     for step in range(400):
-        learner.step = step
-        counts.update(instance.index for instance in choose_instances(learner, stage(tiny, fresh_share=0.5)))
+        counts.update(instance.index for instance in prompts.draw(step, 0, SUCCESSES))
     middle, ends = counts[5] + counts[6], counts[0] + counts[11]
     assert middle > 2 * ends > 0
 
 
-def test_the_choice_is_a_function_of_seed_and_step(player: LanguageModel, tiny: TrainConfig) -> None:
-    learner = make_learner(player, tiny)
-    first = choose_instances(learner, tiny)
-    assert choose_instances(learner, tiny) == first
-    assert choose_instances(learner, replace(tiny, run=replace(tiny.run, seed=1))) != first
-    learner.step = 1
-    assert choose_instances(learner, tiny) != first
+def test_the_choice_is_a_function_of_seed_step_and_rollbacks(tiny: TrainConfig) -> None:
+    prompts = sampler(tiny)
+    first = prompts.draw(0, 0, SUCCESSES)
+    assert prompts.draw(0, 0, SUCCESSES) == first
+    assert sampler(replace(tiny, run=replace(tiny.run, seed=1))).draw(0, 0, SUCCESSES) != first
+    assert prompts.draw(1, 0, SUCCESSES) != first
+    assert prompts.draw(0, 1, SUCCESSES) != first
+
+
+def test_the_episodes_of_a_group_share_a_prompt_and_no_seed(tiny: TrainConfig) -> None:
+    instances = sampler(stage(tiny, "grpo", batch_size=16, group_size=4)).draw(0, 0, SUCCESSES)
+    indices = [instance.index for instance in instances]
+    assert len(indices) == 16 and indices == [index for index in dict.fromkeys(indices) for _ in range(4)]
+    assert len({instance.seed for instance in instances}) == 16
+
+
+def test_what_was_played_stays_used_after_a_resume_and_a_rollback(tiny: TrainConfig) -> None:
+    prompts = sampler(stage(tiny, fresh_share=1.0))
+    saved = json.loads(json.dumps(prompts.state_dict()))
+    seen: set[int] = set()
+    for step in range(3):
+        seen |= {instance.index for instance in prompts.draw(step, 0, SUCCESSES)}
+        prompts.count_step()
+    resumed = sampler(stage(tiny, fresh_share=1.0))
+    resumed.load_state_dict(json.loads(json.dumps(prompts.state_dict())))
+    assert resumed.draw(3, 0, SUCCESSES) == prompts.draw(3, 0, SUCCESSES)
+    prompts.roll_back(saved)
+    assert not seen & {instance.index for instance in prompts.draw(0, 1, SUCCESSES)}

@@ -16,22 +16,22 @@ def metrics(tmp_path: Path) -> Metrics:
     written.add("values", {"seconds": 1.5})
     written.add("values", {"seconds": 0.5})
     for step in (1, 2, 3):
-        written.add("astarpo", {"step": step, "seconds": float(step)})
+        written.add("learning", {"step": step, "seconds": float(step)})
     return written
 
 
 def steps(metrics: Metrics) -> list[int]:
-    return [line["step"] for line in metrics.lines() if line["phase"] == "astarpo"]
+    return [line["step"] for line in metrics.lines() if line["phase"] == "learning"]
 
 
 def test_lines_come_back_in_order(metrics: Metrics) -> None:
-    assert [line["phase"] for line in metrics.lines()] == ["warm_start", "values", "values"] + ["astarpo"] * 3
+    assert [line["phase"] for line in metrics.lines()] == ["warm_start", "values", "values"] + ["learning"] * 3
     assert metrics.lines()[0] == {"phase": "warm_start", "step": 20, "seconds": 2.0}
     assert Metrics(metrics.path).lines() == metrics.lines()
 
 
 def test_seconds_are_summed_by_phase(metrics: Metrics) -> None:
-    assert [metrics.seconds(phase) for phase in ("warm_start", "values", "astarpo", "test")] == [2.0, 2.0, 6.0, 0.0]
+    assert [metrics.seconds(phase) for phase in ("warm_start", "values", "learning", "test")] == [2.0, 2.0, 6.0, 0.0]
 
 
 def test_rewinding_drops_later_steps_of_stage_two_alone(metrics: Metrics) -> None:
@@ -44,7 +44,7 @@ def test_rewinding_drops_later_steps_of_stage_two_alone(metrics: Metrics) -> Non
 def test_what_a_rollback_undid_stays_and_what_came_after_is_rewound(metrics: Metrics) -> None:
     metrics.add("alarm", {"step": 3, "alarm": "kl_tax", "rollbacks": 0})
     for step in (2, 3):  # back to step 1
-        metrics.add("astarpo", {"step": step, "seconds": 1.0, "rollbacks": 1})
+        metrics.add("learning", {"step": step, "seconds": 1.0, "rollbacks": 1})
     metrics.add("alarm", {"step": 3, "alarm": "kl_tax", "rollbacks": 1})
     metrics.rewind()
     assert steps(metrics) == [1, 2, 3, 2, 3]
@@ -55,23 +55,23 @@ def test_what_a_rollback_undid_stays_and_what_came_after_is_rewound(metrics: Met
     assert steps(metrics) == [1, 2, 3]
     metrics.rewind(2, 0)  # the rollback itself is undone
     assert steps(metrics) == [1, 2]
-    assert {line["phase"] for line in metrics.lines()} == {"warm_start", "values", "astarpo"}
+    assert {line["phase"] for line in metrics.lines()} == {"warm_start", "values", "learning"}
 
 
 def test_a_line_cut_off_by_a_crash_is_left_out_and_spoils_no_other(metrics: Metrics) -> None:
     whole = metrics.lines()
     with metrics.path.open("a") as file:
-        file.write('{"phase": "astarpo", "st')
+        file.write('{"phase": "learning", "st')
     assert metrics.lines() == whole
     metrics.rewind()
-    metrics.add("astarpo", {"step": 4, "seconds": 1.0})
+    metrics.add("learning", {"step": 4, "seconds": 1.0})
     assert steps(metrics) == [1, 2, 3, 4]
 
 
 def test_counts_are_added_up_where_they_stand(metrics: Metrics) -> None:
     metrics.add("values", {"sampled_tokens": 30, "seconds": 1.0})
     metrics.add("values", {"sampled_tokens": 12, "seconds": 1.0})
-    metrics.add("astarpo", {"step": 4, "sampled_tokens": 5, "seconds": 1.0})
+    metrics.add("learning", {"step": 4, "sampled_tokens": 5, "seconds": 1.0})
     assert metrics.total("values", "sampled_tokens") == 42
     assert metrics.total("warm_start", "sampled_tokens") == 0
 

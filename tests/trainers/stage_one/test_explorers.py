@@ -14,15 +14,15 @@ from tests.trainers.harness import copied
 
 from turngym.agents.evaluation import instance_range
 from turngym.agents.language_model import CheckpointError, LanguageModel
+from turngym.trainers.base_model import load_or_build
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import TrainConfig, ValueConfig
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import SilentProgress
-from turngym.trainers.rollouts import model_player, play
-from turngym.trainers.run import load_or_build
+from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.stage_one import explorers
 from turngym.trainers.stage_one.explorers import explore, explorer_seed, reference_logprobs
-from turngym.trainers.stage_one.sampling import sample_reference, store_fingerprint
+from turngym.trainers.stage_one.sampling import StageOneSetup, sample_reference, store_fingerprint
 from turngym.trainers.stage_one.soft_values import read_transitions
 from turngym.trainers.stage_one.stage import run_stage_one
 from turngym.trainers.stage_one.store import ValueStore
@@ -63,8 +63,8 @@ def rows_of(path: Path) -> list[Any]:
 
 
 def fill(path: Path, player: LanguageModel, config: TrainConfig, stop_after: float = np.inf) -> list[dict[str, Any]]:
-    with ValueStore(path, store_fingerprint(player, config)) as store:
-        return list(explore(player, store, config, StopAfter(stop_after)))
+    with ValueStore(path, store_fingerprint(player, Rollouts.of(config))) as store:
+        return list(explore(player, store, StageOneSetup.of(config), StopAfter(stop_after)))
 
 
 def test_every_explorer_plays_every_instance(player: LanguageModel, config: TrainConfig, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_every_explorer_plays_every_instance(player: LanguageModel, config: Trai
         (HOT, 20), (HOT, 16), (COLD, 20), (COLD, 16),
     ]  # fmt: skip
     assert all(block["seconds"] > 0 and block["sampled_tokens"] > 0 and block["errors"] == 0 for block in blocks)
-    with ValueStore(tmp_path / "v", store_fingerprint(player, config)) as store:
+    with ValueStore(tmp_path / "v", store_fingerprint(player, Rollouts.of(config))) as store:
         assert store.counts(behaviour=HOT) == store.counts(behaviour=COLD) == dict.fromkeys(range(12), 3)
         assert store.counts() == {}
     assert fill(tmp_path / "v", player, config, stop_after=72) == []  # nothing is played again
@@ -82,9 +82,9 @@ def test_every_explorer_plays_every_instance(player: LanguageModel, config: Trai
 def test_explorers_are_paid_what_the_reference_is(player: LanguageModel, config: TrainConfig, tmp_path: Path) -> None:
     """Soft value iteration averages over both."""
     config = replace(config, shaping=replace(config.shaping, step_cost=0.125))
-    with ValueStore(tmp_path / "v", store_fingerprint(player, config)) as store:
-        assert list(sample_reference(player, store, config, SilentProgress()))
-        assert list(explore(player, store, config, SilentProgress()))
+    with ValueStore(tmp_path / "v", store_fingerprint(player, Rollouts.of(config))) as store:
+        assert list(sample_reference(player, store, StageOneSetup.of(config), SilentProgress()))
+        assert list(explore(player, store, StageOneSetup.of(config), SilentProgress()))
         paid = {behaviour: [turn.reward - turn.task_reward for turn in store.turns(behaviour=behaviour)]
                 for behaviour in (REFERENCE, HOT, COLD)}  # fmt: skip
     assert all(costs and set(costs) == {-0.125} for costs in paid.values())
@@ -99,13 +99,13 @@ def test_another_model_explores_under_its_own_name(player: LanguageModel, config
         model.save_pretrained(tmp_path / name)
     models = [str(tmp_path / name) for name in ("other", "same")]
     config = replace(config, values=replace(config.values, explorer_temperatures=[], explorer_models=models))
-    with ValueStore(tmp_path / "v", store_fingerprint(player, config)) as store:
-        blocks = list(explore(player, store, config, SilentProgress()))
+    with ValueStore(tmp_path / "v", store_fingerprint(player, Rollouts.of(config))) as store:
+        blocks = list(explore(player, store, StageOneSetup.of(config), SilentProgress()))
         assert sum(block["explorer_episodes"] for block in blocks) == 2 * 12 * 3
         names = dict.fromkeys(block["explorer"] for block in blocks)
         assert list(names) == [f"model {fingerprint_of(model.model.state_dict())[:16]}" for model in (other, player)]
         ratios = {name: [turn.log_ratio for turn in store.turns(behaviour=name)] for name in names}
-        assert list(explore(player, store, config, SilentProgress())) == []
+        assert list(explore(player, store, StageOneSetup.of(config), SilentProgress())) == []
     apart, alike = ratios.values()
     assert max(map(abs, alike)) < 1e-4 and max(map(abs, apart)) > 0.01
 
@@ -113,20 +113,21 @@ def test_another_model_explores_under_its_own_name(player: LanguageModel, config
 def test_a_model_that_speaks_otherwise_is_refused(player: LanguageModel, config: TrainConfig, tmp_path: Path) -> None:
     stranger = load_or_build(replace(config, model=replace(config.model, vocabulary_size=300)))
     stranger.save_pretrained(tmp_path / "stranger")
-    config = replace(config, values=replace(config.values, explorer_models=[str(tmp_path / "stranger")]))
+    config = replace(
+        config, values=replace(config.values, explorer_models=[str(tmp_path / "stranger")], explorer_temperatures=[])
+    )
     with (
-        ValueStore(tmp_path / "v", store_fingerprint(player, config)) as store,
+        ValueStore(tmp_path / "v", store_fingerprint(player, Rollouts.of(config))) as store,
         pytest.raises(CheckpointError, match="stranger has another tokenizer than the reference"),
     ):
-        list(explore(player, store, replace(config, values=replace(config.values, explorer_temperatures=[])),
-                     SilentProgress()))  # fmt: skip
+        list(explore(player, store, StageOneSetup.of(config), SilentProgress()))
 
 
 def test_a_ratio_is_one_on_average(player: LanguageModel, config: TrainConfig, tmp_path: Path) -> None:
     """E_b[ref / b] = 1 in every state, for the replies of a hotter and of a cooler explorer."""
     many = replace(config, values=replace(config.values, explorer_samples=10))
     with ValueStore(tmp_path / "v", {}) as store:
-        list(explore(player, store, many, SilentProgress()))
+        list(explore(player, store, StageOneSetup.of(many), SilentProgress()))
         turns = list(store.turns(behaviour=None))
     for name in (HOT, COLD):
         ratios = np.exp([turn.log_ratio for turn in turns if turn.behaviour == name])
@@ -135,9 +136,9 @@ def test_a_ratio_is_one_on_average(player: LanguageModel, config: TrainConfig, t
 
 
 def test_what_the_reference_says_of_its_own_replies(player: LanguageModel, config: TrainConfig) -> None:
-    warm = replace(config, astarpo=replace(config.astarpo, temperature=1.3))
-    episodes = play(model_player(player, warm), instance_range("train", 10), warm)
-    scored = reference_logprobs(player, episodes, warm)
+    setup = StageOneSetup.of(replace(config, learning=replace(config.learning, temperature=1.3)))
+    episodes = setup.rollouts.play(setup.rollouts.agent(player), instance_range("train", 10))
+    scored = reference_logprobs(player, episodes, setup)
     for episode, logprobs in zip(episodes, scored, strict=True):
         assert logprobs == pytest.approx([sum(turn.logprobs) for turn in episode.turns], abs=1e-4)
 
@@ -161,10 +162,10 @@ def test_the_reference_does_not_notice(player: LanguageModel, config: TrainConfi
         folder = tmp_path / name
         folder.mkdir()
         metrics = Metrics(folder / "metrics.jsonl")
-        known = run_stage_one(player, folder / "v", chosen, metrics, SilentProgress())
+        known = run_stage_one(player, folder / "v", StageOneSetup.of(chosen), metrics, SilentProgress())
         with ValueStore(folder / "v", None) as store:
             held = store.fingerprint, store.returns(), list(store.turns())
-        found[name] = [known.tracker.value(index) for index in known.pool], known.pool, held
+        found[name] = known.estimates.values.tolist(), known.estimates.prior, known.success_rates, known.pool, held
         played = [line.get("explorer") for line in metrics.lines()]
         assert (HOT in played) == (name == "with")
         assert metrics.total("values", "explorer_episodes") == (72 if name == "with" else 0)

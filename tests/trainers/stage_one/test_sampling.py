@@ -18,9 +18,11 @@ from turngym.agents.language_model import LanguageModel
 from turngym.envs.frozen_lake import FrozenLakeEnv
 from turngym.trainers.config import TrainConfig, ValueConfig
 from turngym.trainers.reporting.progress import SilentProgress
+from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.stage_one import sampling
 from turngym.trainers.stage_one.instance_values import estimate_values, next_instances
 from turngym.trainers.stage_one.sampling import (
+    StageOneSetup,
     estimate,
     plan_extra_samples,
     sample_reference,
@@ -62,8 +64,8 @@ def fill(
 ) -> tuple[list[dict[str, float]], dict[str, list[dict[str, Any]]]]:
     """Run stage 1; return the numbers of its blocks and everything the store holds."""
     progress = StopAfter(stop_after)
-    with ValueStore(path, store_fingerprint(player, config)) as store:
-        blocks = list(sample_reference(player, store, config, progress))
+    with ValueStore(path, store_fingerprint(player, Rollouts.of(config))) as store:
+        blocks = list(sample_reference(player, store, StageOneSetup.of(config), progress))
     assert progress.total == 48 + EXTRA
     with closing(sqlite3.connect(path)) as database:
         database.row_factory = sqlite3.Row
@@ -85,8 +87,8 @@ def test_every_instance_is_played_and_doubt_buys_more(
     assert min(counts.values()) == 2 and max(counts.values()) <= 5
     assert {row["split"] for row in rows["episodes"]} == {"train"}
     assert len({(row["instance"], row["seed"]) for row in rows["episodes"]}) == 64
-    with ValueStore(tmp_path / "values.sqlite", store_fingerprint(player, config)) as store:
-        estimates = estimate(store, config)
+    with ValueStore(tmp_path / "values.sqlite", store_fingerprint(player, Rollouts.of(config))) as store:
+        estimates = estimate(store, StageOneSetup.of(config))
         assert blocks[-1]["value"] == pytest.approx(np.mean(estimates.values))
         assert blocks[-1]["success"] == pytest.approx(store.summary().success_rate)
         expected = estimate_values(store.returns(), 0.5, None, (0.0, 1.0))
@@ -121,8 +123,8 @@ def test_interrupted_and_continued_equals_uninterrupted(
 def test_what_is_complete_is_not_played_again(player: LanguageModel, config: TrainConfig, tmp_path: Path) -> None:
     _, first = fill(tmp_path / "values.sqlite", player, config)
     progress = StopAfter(64)
-    with ValueStore(tmp_path / "values.sqlite", store_fingerprint(player, config)) as store:
-        assert list(sample_reference(player, store, config, progress)) == []
+    with ValueStore(tmp_path / "values.sqlite", store_fingerprint(player, Rollouts.of(config))) as store:
+        assert list(sample_reference(player, store, StageOneSetup.of(config), progress)) == []
     assert progress.left == 0  # told about all 64 at once
     assert fill(tmp_path / "values.sqlite", player, config) == ([], first)
 
@@ -143,16 +145,16 @@ def test_extra_samples_go_where_the_value_is_uncertain(config: TrainConfig, tmp_
     outcomes = {0: [True] * 4, 1: [True, False] * 2, 2: [True, False]}
     with ValueStore(tmp_path / "values.sqlite", {}) as store:
         store.add(stored(i, k, success=win) for i, wins in outcomes.items() for k, win in enumerate(wins))
-        stds = estimate(store, config).stds
+        stds = estimate(store, StageOneSetup.of(config)).stds
         assert stds[2] > stds[1] > stds[0]  # fewer samples, then unlike ones
-        planned = plan_extra_samples(store, config, 4)
+        planned = plan_extra_samples(store, StageOneSetup.of(config), 4)
         assert planned[0] == (2, 2)
         assert sorted(planned) == [(1, 4), (2, 2), (2, 3), (2, 4)]  # at most five of one instance, none of the sure one
         # A sample narrows what is shrunk by far but little, so the widest goes on longer before it is another's turn.
         strong = replace(config, values=replace(config.values, prior_strength=20.0, max_samples=32))
-        known = estimate(store, strong)
+        known = estimate(store, StageOneSetup.of(strong))
         expected = next_instances(known.counts, known.stds, 10, [4, 32, 32], 20.0)
-        assert [index for index, _ in plan_extra_samples(store, strong, 10)] == expected.tolist()
+        assert [index for index, _ in plan_extra_samples(store, StageOneSetup.of(strong), 10)] == expected.tolist()
         assert expected.tolist() != next_instances(known.counts, known.stds, 10, [4, 32, 32]).tolist()
 
 
@@ -160,14 +162,14 @@ def test_only_instances_that_were_always_won_are_done_before_the_most(config: Tr
     outcomes = {0: [True] * 4, 1: [True] * 3, 2: [False] * 4, 3: [True] * 3 + [False]}
     with ValueStore(tmp_path / "values.sqlite", {}) as store:
         store.add(stored(i, k, success=win) for i, wins in outcomes.items() for k, win in enumerate(wins))
-        assert sorted(plan_extra_samples(store, config, 99)) == [(1, 3), (2, 4), (3, 4)]
+        assert sorted(plan_extra_samples(store, StageOneSetup.of(config), 99)) == [(1, 3), (2, 4), (3, 4)]
         # What was never won comes first, and goes on to the most.
         patient = replace(config, values=replace(config.values, max_samples=32))
-        assert plan_extra_samples(store, patient, 20)[:8] == [(2, k) for k in range(4, 12)]
-        taken = Counter(index for index, _ in plan_extra_samples(store, patient, 99))
+        assert plan_extra_samples(store, StageOneSetup.of(patient), 20)[:8] == [(2, k) for k in range(4, 12)]
+        taken = Counter(index for index, _ in plan_extra_samples(store, StageOneSetup.of(patient), 99))
         assert taken == {1: 1, 2: 28, 3: 28}
         impatient = replace(config, values=replace(config.values, max_samples=3))
-        assert plan_extra_samples(store, impatient, 99) == []
+        assert plan_extra_samples(store, StageOneSetup.of(impatient), 99) == []
 
 
 def with_env(config: TrainConfig, **kwargs: Any) -> TrainConfig:
@@ -175,7 +177,7 @@ def with_env(config: TrainConfig, **kwargs: Any) -> TrainConfig:
 
 
 OTHER_RUNS: dict[str, Callable[[TrainConfig], TrainConfig]] = {
-    "temperature": lambda c: replace(c, astarpo=replace(c.astarpo, temperature=0.9)),
+    "temperature": lambda c: replace(c, learning=replace(c.learning, temperature=0.9)),
     "longest reply": lambda c: replace(c, model=replace(c.model, max_reply_tokens=5)),
     "environment": lambda c: replace(c, env=replace(c.env, id="turngym/FrozenLakeWindy-v0")),
     "environment arguments": lambda c: with_env(c, view="coordinates"),
@@ -194,14 +196,14 @@ def test_samples_of_another_set_up_are_refused(
     player: LanguageModel, config: TrainConfig, tmp_path: Path, what: str
 ) -> None:
     player = LanguageModel(player.model, type(player.tokenizer).from_pretrained(saved_tokenizer(player, tmp_path)))
-    ValueStore(tmp_path / "values.sqlite", store_fingerprint(player, config)).close()
-    ValueStore(tmp_path / "values.sqlite", store_fingerprint(player, config)).close()
+    ValueStore(tmp_path / "values.sqlite", store_fingerprint(player, Rollouts.of(config))).close()
+    ValueStore(tmp_path / "values.sqlite", store_fingerprint(player, Rollouts.of(config))).close()
     if what in OTHER_RUNS:
         config = OTHER_RUNS[what](config)
     else:
         OTHER_PLAYERS[what](player)
     with pytest.raises(ValueStoreMismatch, match=f"{what} is "):
-        ValueStore(tmp_path / "values.sqlite", store_fingerprint(player, config))
+        ValueStore(tmp_path / "values.sqlite", store_fingerprint(player, Rollouts.of(config)))
 
 
 def test_runs_of_other_seeds_play_other_episodes_that_can_be_merged(
@@ -212,11 +214,11 @@ def test_runs_of_other_seeds_play_other_episodes_that_can_be_merged(
     rows = [fill(path, player, of_seed)[1] for path, of_seed in zip(paths, configs, strict=True)]
     played = [{(row["instance"], row["seed"]) for row in held["episodes"]} for held in rows]
     assert rows[0]["fingerprint"] == rows[1]["fingerprint"] and not played[0] & played[1]
-    with ValueStore(paths[0], store_fingerprint(player, configs[0])) as store:
+    with ValueStore(paths[0], store_fingerprint(player, Rollouts.of(configs[0]))) as store:
         assert (store.merge(paths[1]), store.merge(paths[1])) == (64, 0)
         assert store.summary().episodes == sum(store.counts().values()) == 128
-        assert (estimate(store, config).counts > 3).all()
-        assert list(sample_reference(player, store, config, SilentProgress())) == []
+        assert (estimate(store, StageOneSetup.of(config)).counts > 3).all()
+        assert list(sample_reference(player, store, StageOneSetup.of(config), SilentProgress())) == []
 
 
 @pytest.mark.parametrize("stop_after", [21, 51])
@@ -228,7 +230,7 @@ def test_what_was_merged_into_an_unfinished_stage_one_is_not_asked_for_again(
     for path, of_run, stop in zip(paths, (config, other), (stop_after, 20), strict=True):
         with pytest.raises(KeyboardInterrupt):
             fill(path, player, of_run, stop)
-    with ValueStore(paths[0], store_fingerprint(player, config)) as store:
+    with ValueStore(paths[0], store_fingerprint(player, Rollouts.of(config))) as store:
         assert store.merge(paths[1]) == 20
     _, rows = fill(paths[0], player, config)
     counts = Counter(row["instance"] for row in rows["episodes"])
@@ -246,9 +248,11 @@ def test_the_estimator_may_change_without_new_samples(
 ) -> None:
     fill(tmp_path / "values.sqlite", player, config)
     warmer = replace(config, values=replace(config.values, beta_value=0.1, prior_strength=3.0))
-    with ValueStore(tmp_path / "values.sqlite", store_fingerprint(player, warmer)) as store:
-        assert list(sample_reference(player, store, warmer, SilentProgress())) == []
-        assert (estimate(store, warmer).values != estimate(store, config).values).any()
+    with ValueStore(tmp_path / "values.sqlite", store_fingerprint(player, Rollouts.of(warmer))) as store:
+        assert list(sample_reference(player, store, StageOneSetup.of(warmer), SilentProgress())) == []
+        assert (
+            estimate(store, StageOneSetup.of(warmer)).values != estimate(store, StageOneSetup.of(config)).values
+        ).any()
 
 
 def test_seeds_are_a_function_of_run_instance_and_sample() -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.exactness.estimators import binary_value
 
-from turngym.trainers.stage_one.estimators import binary_value, log_mean_exp
+from turngym.trainers.stage_one.estimators import log_mean_exp
 from turngym.trainers.stage_one.soft_values import (
     END,
     Transitions,

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from tests.exactness.estimators import binary_value
 
-from turngym.trainers.stage_one.estimators import binary_value
 from turngym.trainers.stage_one.soft_values import read_transitions
 from turngym.trainers.stage_one.store_rows import StoredTurn
 from turngym.trainers.stage_one.variance import StateEstimator, VarianceSplit, bracket, recommend, variance_split

@@ -1,0 +1,112 @@
+"""The result files of the comparison of objectives, one line per run, and the statistics of their rows."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from statistics import fmean, stdev
+
+RESULTS = Path("benchmarks/results")
+COMPARISON, TUNING = RESULTS / "algorithms.csv", RESULTS / "algorithms_tuning.csv"
+STUDENT_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+"""The 97.5% quantile of Student's t for 1 to 10 degrees of freedom."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of a result file: an agent measured on held-out instances."""
+
+    task: str
+    """Name in `TASKS`."""
+    algorithm: str
+    """Name in `COMPARED`, `ABLATIONS` or `SHAPED`, or "random", "base" or "optimum"."""
+    seed: int
+    """Of the base and the run."""
+    learning_rate: float
+    """At the peak; 0 for agents that did not learn."""
+    episodes: int
+    """Held-out instances, each played once, sampled at temperature 1."""
+    success: float
+    """Share of them that was solved."""
+    tokens: int
+    """Generated tokens, stage 1 included."""
+    stage_one_tokens: int
+    """Those of stage 1."""
+    steps: int
+    """Optimizer steps."""
+    seconds: float
+    """Processor seconds of both stages."""
+    curve: str = ""
+    """Success on training episodes over the budget of tokens, means of equal parts, separated by spaces."""
+
+    @property
+    def key(self) -> tuple[str, str, int, float]:
+        """What a run is known by."""
+        return self.task, self.algorithm, self.seed, self.learning_rate
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Return the rows of a result file; none where it does not exist."""
+    if not path.exists():
+        return []
+    casts = {"int": int, "float": float, "str": str}
+    with path.open(encoding="utf-8", newline="") as file:
+        return [Row(**{part.name: casts[str(part.type)](line[part.name]) for part in fields(Row)})
+                for line in csv.DictReader(file)]  # fmt: skip
+
+
+def append_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Add rows to a result file, with a header where it is new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = not path.exists()
+    with path.open("a", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, [part.name for part in fields(Row)], lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerows(
+            {**asdict(row), "success": round(row.success, 6), "seconds": round(row.seconds, 1)} for row in rows
+        )
+
+
+# Statistics --------------------------------------------------------------------------------------------------------
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return the mean of one value per seed, and half the width of its 95% interval by Student's t (nan for one)."""
+    if len(values) < 2:
+        return fmean(values), math.nan
+    spread = STUDENT_975[min(len(values) - 1, len(STUDENT_975)) - 1] * stdev(values) / math.sqrt(len(values))
+    return fmean(values), spread
+
+
+def by_seed(rows: Sequence[Row], task: str, algorithm: str) -> dict[int, Row]:
+    """Return the runs of an algorithm on a task by seed."""
+    return {row.seed: row for row in rows if (row.task, row.algorithm) == (task, algorithm)}
+
+
+def paired(first: dict[int, Row], second: dict[int, Row]) -> list[float]:
+    """Return how much more the first solved than the second, on every seed that both have."""
+    return [first[seed].success - second[seed].success for seed in sorted(first.keys() & second.keys())]
+
+
+def shown(mean: float, half: float, *, sign: bool = False) -> str:
+    """Return a mean with the half width of its interval."""
+    number = f"{mean:+.3f}" if sign else f"{mean:.3f}"
+    return number if math.isnan(half) else f"{number} ± {half:.3f}"
+
+
+def present(rows: Sequence[Row], task: str, names: Sequence[str]) -> list[str]:
+    """Return which of some algorithms have runs on a task, best first."""
+    means = {name: fmean(row.success for row in runs.values())
+             for name in names if (runs := by_seed(rows, task, name))}  # fmt: skip
+    return sorted(means, key=lambda name: -means[name])
+
+
+def share_of_optimum(rows: Sequence[Row], task: str, name: str) -> list[float]:
+    """Return, for every seed, how far an algorithm came from the base (0) to the optimum (1)."""
+    runs, base, best = (by_seed(rows, task, agent) for agent in (name, "base", "optimum"))
+    return [(runs[seed].success - base[seed].success) / (best[seed].success - base[seed].success)
+            for seed in sorted(runs.keys() & base.keys() & best.keys())]  # fmt: skip

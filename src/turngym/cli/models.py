@@ -1,0 +1,23 @@
+"""Modules that need torch, which are loaded when a command asks for them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+from turngym.cli.errors import UsageError
+
+
+def import_trained(module: str) -> ModuleType:
+    """Import a module that needs the `train` extra.
+
+    Raises:
+        UsageError: The extra is not installed.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("turngym"):
+            raise
+        raise UsageError(f"language models need the package {error.name}; install it with: "
+                         "pip install 'turngym[train]'") from error  # fmt: skip

@@ -1,0 +1,161 @@
+"""The model before reinforcement learning: how it is built, whom it may clone, and what is refused at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import gymnasium as gym
+import pytest
+
+from turngym.agents.episode import write_episodes
+from turngym.agents.evaluation import instance_range
+from turngym.agents.language_model import LanguageModel
+from turngym.agents.scripted import OracleAgent
+from turngym.envs.frozen_lake import FrozenLakeEnv
+from turngym.trainers import base_model
+from turngym.trainers.base_model import check_context, load_or_build, prepare_base
+from turngym.trainers.checkpoints.fingerprint import fingerprint_of
+from turngym.trainers.config import TrainConfig
+from turngym.trainers.reporting.metrics import Metrics
+from turngym.trainers.reporting.progress import SilentProgress
+from turngym.trainers.rollouts import Rollouts
+from turngym.trainers.run import train
+
+
+class UnknownLake(FrozenLakeEnv):
+    """A lake that nobody has solved."""
+
+    oracle_action = None  # type: ignore[assignment]
+    mistaken_action = None  # type: ignore[assignment]
+
+
+class SilentLake(UnknownLake):
+    """A lake that does not tell its actions either."""
+
+    sample_action = None  # type: ignore[assignment]
+
+
+UNKNOWN, SILENT = "test/UnknownLake-v0", "test/SilentLake-v0"
+
+
+@pytest.fixture(autouse=True)
+def _lakes() -> Iterator[None]:
+    for env_id, kind in ((UNKNOWN, UnknownLake), (SILENT, SilentLake)):
+        gym.register(env_id, entry_point=cast("Any", kind), max_episode_steps=10)
+    yield
+    for env_id in (UNKNOWN, SILENT):
+        del gym.registry[env_id]
+
+
+@pytest.fixture
+def file(tiny: TrainConfig, tmp_path: Path) -> Path:
+    """Flawless play on sixteen lakes."""
+    write_episodes(tmp_path / "shown.jsonl", Rollouts.of(tiny).play(OracleAgent(), instance_range("train", 16)))
+    return tmp_path / "shown.jsonl"
+
+
+def on(tiny: TrainConfig, env_id: str, **warm_start: Any) -> TrainConfig:
+    return replace(
+        tiny, env=replace(tiny.env, id=env_id), warm_start=replace(tiny.warm_start, success_low=0.0, **warm_start)
+    )
+
+
+def prepared(config: TrainConfig, folder: Path) -> LanguageModel:
+    return prepare_base(config, folder, Metrics(folder / "metrics.jsonl"), SilentProgress())
+
+
+def test_the_built_in_model_is_a_function_of_the_configuration(tiny: TrainConfig) -> None:
+    first, second, other = (load_or_build(replace(tiny, run=replace(tiny.run, seed=seed))) for seed in (0, 0, 1))
+    assert fingerprint_of(first.model.state_dict()) == fingerprint_of(second.model.state_dict())
+    assert fingerprint_of(first.model.state_dict()) != fingerprint_of(other.model.state_dict())
+    assert first.tokenizer.get_vocab() == other.tokenizer.get_vocab()
+    assert (first.context_length, first.num_layers) == (512, 2)
+    assert first.model.config.intermediate_size == 3 * 32
+
+
+# Whom it may clone ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("env_id", [UNKNOWN, SILENT])
+def test_a_game_without_an_oracle_is_refused_before_anything_is_built(
+    tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, env_id: str
+) -> None:
+    monkeypatch.setattr(base_model, "load_or_build", None)  # to call it would raise
+    sentence = (f"{env_id} has no oracle_action, so there is no scripted play to clone: set warm_start.demonstrations "
+                "to a file, or warm_start.enabled to false")  # fmt: skip
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+        train(on(tiny, env_id), tmp_path, SilentProgress())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_game_without_an_oracle_is_learned_without_a_warm_start(tiny: TrainConfig, tmp_path: Path) -> None:
+    model = prepared(on(tiny, UNKNOWN, enabled=False), tmp_path)
+    assert (tmp_path / "base").is_dir() and model.num_layers == 2
+    assert Metrics(tmp_path / "metrics.jsonl").lines() == []
+
+
+def test_there_must_be_text_for_a_tokenizer(
+    tiny: TrainConfig, file: Path, tmp_path: Path, player: LanguageModel
+) -> None:
+    config = on(tiny, SILENT, enabled=False)
+    with pytest.raises(ValueError, match=r"no sample_action, .* train a tokenizer on: .* or set model\.path"):
+        prepared(config, tmp_path)
+    assert load_or_build(on(tiny, SILENT, enabled=False, demonstrations=str(file))).num_layers == 2
+    player.save_pretrained(tmp_path / "model")
+    given = load_or_build(replace(config, model=replace(config.model, path=str(tmp_path / "model"))))
+    assert fingerprint_of(given.model.state_dict()) == fingerprint_of(player.model.state_dict())
+
+
+def test_the_tokenizer_knows_the_words_of_the_file(tiny: TrainConfig, tmp_path: Path) -> None:
+    (tmp_path / "words.jsonl").write_text('{"prompt": "zyzzyva zyzzyva zyzzyva", "completion": "zyzzyva"}\n' * 50)
+    plain, taught = (
+        load_or_build(on(tiny, tiny.env.id, demonstrations=demonstrations))
+        for demonstrations in ("", str(tmp_path / "words.jsonl"))
+    )
+    assert len(taught.chat.content("zyzzyva")) < len(plain.chat.content("zyzzyva"))
+
+
+@pytest.mark.parametrize("env_id", [UNKNOWN, SILENT])
+def test_a_run_may_begin_with_a_file_alone(tiny: TrainConfig, file: Path, tmp_path: Path, env_id: str) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    result = train(on(tiny, env_id, demonstrations=str(file)), folder, SilentProgress())
+    (check,) = [line for line in Metrics(folder / "metrics.jsonl").lines() if line["phase"] == "warm_start"]
+    assert check["success"] > 0.1 and check["loss"] < 1.0
+    assert result["trained_greedy"]["episodes"] == 20
+    assert ("random" in result) == (env_id == UNKNOWN)
+
+
+# What does not fit ------------------------------------------------------------------------------------------------
+
+
+def test_a_context_that_flawless_play_does_not_fit_into_is_refused_before_a_step(
+    tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base_model, "clone", None)  # to call it would raise
+    short = replace(tiny, model=replace(tiny.model, context_length=24))
+    with pytest.raises(ValueError, match=r"model\.context_length 24 is shorter than the demonstrations") as refused:
+        prepared(short, tmp_path)
+    assert not (tmp_path / "base").exists()
+    words = re.search(r"longest has (\d+) tokens: raise it to at least (\d+)$", str(refused.value))
+    assert words is not None and words[1] == words[2]
+    enough = replace(tiny, model=replace(tiny.model, context_length=int(words[1])))
+    check_context(load_or_build(enough), enough)
+
+
+def test_without_a_warm_start_nothing_has_to_fit(tiny: TrainConfig, tmp_path: Path) -> None:
+    config = on(replace(tiny, model=replace(tiny.model, context_length=24)), tiny.env.id, enabled=False)
+    assert prepared(config, tmp_path).context_length == 24
+
+
+def test_the_context_of_a_checkpoint_is_its_own(tiny: TrainConfig, player: LanguageModel) -> None:
+    """Whatever `model.context_length`, which builds the small model."""
+    player.context_length = 24
+    with pytest.raises(ValueError, match="context_length 24 is shorter"):
+        check_context(player, tiny)
+    player.context_length = 512
+    check_context(player, replace(tiny, model=replace(tiny.model, context_length=24)))

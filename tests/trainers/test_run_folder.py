@@ -1,0 +1,96 @@
+"""What stands in a run folder: weights, the configuration of this version and of others, and branches."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from turngym._errors import InputError
+from turngym._version import __version__
+from turngym.plugins import requested
+from turngym.trainers.config import EnvConfig, LearningConfig, ModelConfig, RunConfig, TrainConfig, write_toml
+from turngym.trainers.run_folder import begin_branch, player_config, policy_folder, run_config
+
+CONFIG = TrainConfig(env=EnvConfig(id="turngym/FrozenLakeWindy-v0", kwargs={"size": 5}),
+                     model=ModelConfig(max_reply_tokens=3), learning=LearningConfig(steps=7))  # fmt: skip
+
+
+def with_weights(folder: Path) -> Path:
+    """Return a folder that looks as if it held a model."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    return folder
+
+
+def test_the_policy_of_a_run_is_that_of_its_last_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(write_toml(CONFIG))
+    with pytest.raises(InputError, match=f"has no checkpoint yet; continue it with: turngym train --resume {tmp_path}"):
+        policy_folder(tmp_path)
+    for step in (9, 25, 100):
+        with_weights(tmp_path / "checkpoints" / f"step-{step:06d}" / "policy")
+    (tmp_path / "checkpoints" / "step-000125").mkdir()  # without a policy
+    last = tmp_path / "checkpoints" / "step-000100"
+    assert policy_folder(tmp_path) == policy_folder(last) == policy_folder(last / "policy") == last / "policy"
+
+
+def test_a_folder_must_exist_and_hold_weights(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"there is no folder .*absent"):
+        policy_folder(tmp_path / "absent")
+    with pytest.raises(InputError, match=r"is neither a run nor a checkpoint: it has no config\.toml"):
+        policy_folder(tmp_path)
+
+
+def test_weights_know_the_run_around_them(tmp_path: Path) -> None:
+    weights = with_weights(tmp_path / "run" / "checkpoints" / "step-000009" / "policy")
+    assert player_config(weights) is None
+    (tmp_path / "run" / "config.toml").write_text(write_toml(CONFIG))
+    assert player_config(weights) == CONFIG
+    assert player_config(weights.parents[2]) == CONFIG
+
+
+@pytest.mark.parametrize(("line", "writer"), [('version = "9.1"\n', "9.1"), ("", "an earlier version")])
+def test_another_version_is_played_but_not_continued(line: str, writer: str, tmp_path: Path) -> None:
+    text = write_toml(CONFIG).replace(f'version = "{__version__}"\n', line)
+    text = text.replace("[env]", "[env]\nunheard_of = 3").replace("step_timeout", "old_timeout")
+    (tmp_path / "config.toml").write_text(text + "[astarpo]\nobjective = 'x'\n")
+    with pytest.raises(InputError, match=f"was written by turngym {writer}, and this is {__version__}.*--model.path"):
+        run_config(tmp_path)
+    config = player_config(tmp_path)
+    assert config is not None
+    assert (config.env, config.model, config.learning) == (CONFIG.env, CONFIG.model, LearningConfig())
+
+
+def test_a_run_of_this_version_is_continued_with_what_it_imports(own_code: Path) -> None:
+    (own_code / "my_tools.py").write_text("")
+    config = TrainConfig(run=RunConfig(imports=["my_tools"]))
+    (own_code / "config.toml").write_text(write_toml(config))
+    assert run_config(own_code) == config and requested() == ["my_tools"]
+    (own_code / "config.toml").write_text(write_toml(TrainConfig(run=RunConfig(imports=["no_tools"]))))
+    with pytest.raises(InputError, match=r"there is no module 'no_tools'"):
+        run_config(own_code)
+
+
+def test_what_is_no_run_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"there is no run folder .*absent"):
+        run_config(tmp_path / "absent")
+    with pytest.raises(InputError, match=r"the configuration .*config\.toml cannot be read: No such file"):
+        run_config(tmp_path)
+    (tmp_path / "config.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="cannot be read: it is not UTF-8 text"):
+        run_config(tmp_path)
+
+
+def test_a_branch_is_noted_and_the_result_put_aside(tmp_path: Path) -> None:
+    metrics, result = tmp_path / "metrics.jsonl", tmp_path / "result.json"
+    metrics.write_text('{"phase": "learning", "step": 2}\n{"phase": "learn')  # a crash cut the last line off
+    begin_branch(tmp_path, ["learning.steps 2 -> 3"])
+    assert [json.loads(line) for line in metrics.read_text().splitlines()] == [
+        {"phase": "learning", "step": 2},
+        {"phase": "branch", "changed": ["learning.steps 2 -> 3"], "version": __version__},
+    ]
+    for number in (1, 2):
+        result.write_text(str(number))
+        begin_branch(tmp_path, ["learning.steps 3 -> 4"])
+        assert not result.exists() and (tmp_path / f"result-before-branch-{number}.json").read_text() == str(number)

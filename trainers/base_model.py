@@ -1,0 +1,148 @@
+"""The model before reinforcement learning: a checkpoint, or a small decoder with a tokenizer of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from turngym.agents.episode import Episode
+from turngym.agents.evaluation import instance_range
+from turngym.agents.language_model import LanguageModel
+from turngym.agents.scripted import DemonstrationAgent, RandomAgent
+from turngym.agents.small_model import build_decoder, train_tokenizer
+from turngym.envs import Oracle, Sampling, env_class, make_env, text_env
+from turngym.trainers.config import TrainConfig
+from turngym.trainers.demonstrations import read_demonstrations
+from turngym.trainers.references import reference_folder, save_reference
+from turngym.trainers.reporting.metrics import Metrics
+from turngym.trainers.reporting.progress import Progress
+from turngym.trainers.rollouts import Rollouts
+from turngym.trainers.stage_one.explorers import load_explorer
+from turngym.trainers.warm_start import check_lengths, clone, given_demonstrations
+
+TOKENIZER_EPISODES = 500
+"""Episodes whose text the built-in tokenizer is trained on."""
+FEEDFORWARD_FACTOR = 3
+"""By what the feed-forward layers of the small model are wider than the others."""
+CHECKED_DEMONSTRATIONS = 64
+"""Flawless demonstrations that must fit into the context."""
+
+
+def prepare_base(config: TrainConfig, folder: Path, metrics: Metrics, progress: Progress) -> LanguageModel:
+    """Return the first reference policy: loaded if the run has it, else loaded or built, and cloned into its band.
+
+    Raises:
+        WarmStartError: The base never reached its success band.
+        ValueError: The context is shorter than the demonstrations, or the environment has none.
+    """
+    base = reference_folder(folder, 1)
+    if base.is_dir():
+        return LanguageModel.from_pretrained(base, keep_thoughts=config.model.keep_thoughts)
+    metrics.clear()
+    check_teacher(config)
+    model = load_or_build(config)
+    check_context(model, config)
+    if config.warm_start.enabled:
+        rollouts = Rollouts.of(config)
+        for check in clone(model, rollouts, config.warm_start, progress, seed=config.run.seed):
+            metrics.add("warm_start", check)
+    save_reference(model, base)
+    return model
+
+
+def check_base(config: TrainConfig) -> None:
+    """Refuse what no base could be made of, and explorers that do not suit it, before a run folder exists.
+
+    Raises:
+        ValueError: There is nobody to clone, or the context is shorter than the demonstrations.
+        CheckpointError: A checkpoint cannot be loaded, or an explorer has another tokenizer than the base.
+    """
+    check_teacher(config)
+    base = load_or_build(config)
+    check_context(base, config)
+    for path in config.values.explorer_models if config.needs_stage_one else ():
+        load_explorer(path, base, keep_thoughts=config.model.keep_thoughts)
+
+
+def load_or_build(config: TrainConfig) -> LanguageModel:
+    """Load the configured checkpoint, or build the small model with a tokenizer trained on the environment's text."""
+    shape = config.model
+    if shape.path:
+        return LanguageModel.from_pretrained(shape.path, keep_thoughts=shape.keep_thoughts)
+    texts = [message["content"] for episode in example_episodes(config) for message in episode.messages()]
+    tokenizer = train_tokenizer(
+        texts, vocabulary_size=shape.vocabulary_size, digits_per_token=shape.digits_per_token,
+        show_instructions=shape.show_instructions,
+    )  # fmt: skip
+    decoder = build_decoder(
+        tokenizer, hidden_size=shape.hidden_size, layers=shape.layers, heads=shape.heads,
+        feedforward_size=FEEDFORWARD_FACTOR * shape.hidden_size, context_length=shape.context_length,
+        seed=config.run.seed,
+    )  # fmt: skip
+    return LanguageModel(decoder, tokenizer)
+
+
+def example_episodes(config: TrainConfig) -> list[Episode]:
+    """Return episodes that show how the environment speaks and is spoken to, and the demonstrations of a file.
+
+    Raises:
+        ValueError: Nobody can play the environment without a model, and there is no file.
+    """
+    given = read_demonstrations(Path(config.warm_start.demonstrations)) if config.warm_start.demonstrations else []
+    kind = _text_class(config)
+    if issubclass(kind, Oracle) and issubclass(kind, Sampling):
+        agent: DemonstrationAgent | RandomAgent = DemonstrationAgent(0.5)
+    elif issubclass(kind, Sampling):
+        agent = RandomAgent()
+    elif given:
+        return given
+    else:
+        raise ValueError(f"{config.env.id} has no sample_action, so there is no text to train a tokenizer on: give the "
+                         "environment one, set warm_start.demonstrations, or set model.path")  # fmt: skip
+    instances = instance_range("train", TOKENIZER_EPISODES)
+    return given + Rollouts.of(config).play(agent, instances, slots=1)
+
+
+def check_teacher(config: TrainConfig) -> None:
+    """Refuse a warm start that has nobody to clone.
+
+    Raises:
+        ValueError: The environment has no oracle, and there is no file of demonstrations.
+    """
+    if not config.warm_start.enabled or config.warm_start.demonstrations:
+        return
+    if not issubclass(_text_class(config), Oracle):
+        raise ValueError(f"{config.env.id} has no oracle_action, so there is no scripted play to clone: set "
+                         "warm_start.demonstrations to a file, or warm_start.enabled to false")  # fmt: skip
+
+
+def check_context(model: LanguageModel, config: TrainConfig) -> None:
+    """Refuse a context that flawless play, or the demonstrations of a file, do not fit into.
+
+    Raises:
+        ValueError: A demonstration is longer; the message says which length would do. Or the file cannot be read.
+    """
+    if config.warm_start.enabled and config.warm_start.demonstrations:
+        given_demonstrations(model, config.warm_start.demonstrations)
+    episodes = list(_flawless(config))
+    if episodes:
+        check_lengths([model.chat.encode_episode(episode) for episode in episodes], model.context_length)
+
+
+def _flawless(config: TrainConfig) -> Iterator[Episode]:
+    if not config.warm_start.enabled or config.warm_start.demonstrations or not issubclass(_text_class(config), Oracle):
+        return
+    instances = instance_range("train", CHECKED_DEMONSTRATIONS)
+    for episode in Rollouts.of(config).play(DemonstrationAgent(0.0), instances, slots=1):
+        if not episode.status.is_error():
+            yield episode
+
+
+def _text_class(config: TrainConfig) -> type:
+    """Return the class of the environment."""
+    kind = env_class(config.env.id)
+    if kind is None:
+        env = make_env(config.env.id, config.env.kwargs)
+        kind = type(text_env(env))
+        env.close()
+    return kind

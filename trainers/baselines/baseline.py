@@ -1,0 +1,246 @@
+"""What an episode is compared with: one protocol, and the baselines of `objective.baseline` behind it.
+
+The soft return of an episode, `S = R - beta * log(pi / ref)(episode)`, has the mean `V^pi_beta(x) <= V*(x)` under the
+policy itself, in stochastic environments too, with equality at the optimum. Averaging it costs no extra episode. So
+"tracker" and "state_tracker" begin with V* of stage 1 and follow the soft returns; "vstar" and "state_vstar" stay.
+
+A value is read before its episode is used, and told of it after: then the baseline of a sample never depends on that
+sample, and the gradient stays unbiased whatever the value.
+
+Shapes: B episodes, K turns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from turngym.agents.episode import Episode
+from turngym.trainers.baselines.means import level_means
+from turngym.trainers.baselines.states import StateValues, stage_one_states
+from turngym.trainers.config import STATE_BASELINES, ValueConfig, Valued
+from turngym.trainers.instances import TARGET, level_of
+from turngym.trainers.objectives.groups import leave_one_out_advantage, turn_values
+from turngym.trainers.objectives.registry import TrainingBatch
+from turngym.trainers.stage_one.stage import StageOneResult
+
+
+class Baseline(Protocol):
+    """Where values come from."""
+
+    def begin_step(self, beta: float, step_of_round: int) -> None:
+        """Get ready for a step.
+
+        Args:
+            beta: KL temperature of the step, in units of reward.
+            step_of_round: Steps taken since the reference was last reset.
+        """
+
+    def values(self, batch: TrainingBatch, episodes: Sequence[Episode]) -> Tensor:
+        """Return the value before each turn, `[B, K]`; what stands after the last turn is not read."""
+
+    def update(self, episodes: Sequence[Episode], log_ratio_BK: Sequence[Sequence[float]], beta: float) -> None:
+        """Follow episodes whose values have been used.
+
+        Args:
+            episodes: What was played.
+            log_ratio_BK: `log pi - log ref` of each turn of each of them, nats.
+            beta: KL temperature of the step, in units of reward.
+        """
+
+    def first_value(self, index: int) -> float | None:
+        """Return V* of an instance as stage 1 estimated it; None where stage 1 is not read."""
+
+    def follow_on(self, earlier: Baseline) -> None:
+        """Take over from the baseline of an earlier reference what stage 1 of a later one cannot know."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as plain numbers and lists; JSON keeps it to the last bit."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a state written by `state_dict`, replacing everything."""
+
+
+class NoBaseline:
+    """Values everything at 0."""
+
+    def begin_step(self, beta: float, step_of_round: int) -> None:
+        """Do nothing."""
+
+    def values(self, batch: TrainingBatch, episodes: Sequence[Episode]) -> Tensor:
+        """Return 0 before each turn."""
+        return torch.zeros_like(batch.reward_BK)
+
+    def update(self, episodes: Sequence[Episode], log_ratio_BK: Sequence[Sequence[float]], beta: float) -> None:
+        """Do nothing."""
+
+    def first_value(self, index: int) -> float | None:
+        """Return None: stage 1 is not read."""
+        return None
+
+    def follow_on(self, earlier: Baseline) -> None:
+        """Do nothing."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: there is no state."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Do nothing."""
+
+
+class BatchBaseline(NoBaseline):
+    """Values a start by the mean return of the other episodes of its level in the step."""
+
+    def values(self, batch: TrainingBatch, episodes: Sequence[Episode]) -> Tensor:
+        """Return the mean of the others before the first turn, then less what was earned since."""
+        return_B = batch.reward_BK.sum(1)
+        level_B = batch.group_B.new_tensor([level_of(index) for index in batch.group_B.tolist()])
+        return turn_values(return_B - leave_one_out_advantage(return_B, level_B), batch.reward_BK)
+
+
+class InstanceBaseline(NoBaseline):
+    """Values a start by what is known of its instance; a later turn is worth that less what was earned since.
+
+    Args:
+        result: Stage 1.
+        easier: How many easier levels there are.
+        middle: The middle of the reward range, where these begin.
+        follows: Whether it follows the soft returns, or stays with V*.
+    """
+
+    def __init__(self, result: StageOneResult, *, easier: int, middle: float, follows: bool) -> None:
+        known = result.estimates
+        first = dict(zip(known.instances.tolist(), known.values.tolist(), strict=True))
+        counts = dict(zip(known.instances.tolist(), map(float, known.counts.tolist()), strict=True))
+        self._first: dict[int, float] = first
+        self._first_of_pool = known.prior
+        self.means = level_means(first, counts, known.prior, easier=easier, easier_pool=middle)
+        self._follows = follows
+
+    def value(self, index: int) -> float:
+        """Return the running value of an instance, in units of reward."""
+        return self.means.value(index)
+
+    def first_value(self, index: int) -> float:
+        """Return V* of an instance as stage 1 estimated it; of an easier level, the running value of the level."""
+        if level_of(index) != TARGET:
+            return self.value(index)
+        return self._first.get(index, self._first_of_pool)
+
+    def values(self, batch: TrainingBatch, episodes: Sequence[Episode]) -> Tensor:
+        """Return the value of the instance before the first turn, then less what was earned since."""
+        value = self.value if self._follows else self.first_value
+        return turn_values(batch.reward_BK.new_tensor([value(index) for index in batch.group_B.tolist()]),
+                           batch.reward_BK)  # fmt: skip
+
+    def update(self, episodes: Sequence[Episode], log_ratio_BK: Sequence[Sequence[float]], beta: float) -> None:
+        """Follow the soft returns of instances and levels.
+
+        Raises:
+            ValueError: A soft return is not finite.
+        """
+        for episode, log_ratio_K in zip(episodes, log_ratio_BK, strict=True):
+            soft_return = episode.total_reward - beta * sum(log_ratio_K)
+            if not math.isfinite(soft_return):
+                raise ValueError(f"need a finite soft return, got {soft_return}")
+            self.means.update(episode.index, soft_return)
+
+    def follow_on(self, earlier: Baseline) -> None:
+        """Take over the easier levels of a curriculum."""
+        if isinstance(earlier, InstanceBaseline):
+            self.means.follow_on(earlier.means)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as plain numbers and lists."""
+        return self.means.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a state written by `state_dict`."""
+        self.means.load_state_dict(state)
+
+
+class StateBaseline(InstanceBaseline):
+    """Values every state: by V* of stage 1 at the temperature of a step, and then by the soft returns seen.
+
+    Args:
+        result: Stage 1, with its transitions.
+        config: How states are valued.
+        easier: How many easier levels there are.
+        middle: The middle of the reward range.
+        follows: Whether it follows the soft returns from the first step of a round on, or takes V* anew in every step.
+    """
+
+    def __init__(
+        self, result: StageOneResult, config: ValueConfig, *, easier: int, middle: float, follows: bool
+    ) -> None:
+        super().__init__(result, easier=easier, middle=middle, follows=follows)
+        assert result.transitions is not None
+        self._transitions, self._config = result.transitions, config
+        self._states = StateValues()
+
+    @property
+    def states(self) -> StateValues:
+        """The values of states, in units of reward."""
+        return self._states
+
+    def begin_step(self, beta: float, step_of_round: int) -> None:
+        """Take V* of stage 1 at the temperature of the step, in every step or in the first of a round."""
+        if step_of_round == 0 or not self._follows:
+            self._states = stage_one_states(self._transitions, beta, self._config)
+
+    def values(self, batch: TrainingBatch, episodes: Sequence[Episode]) -> Tensor:
+        """Return the value of the state before each turn."""
+        return values_of_states(batch, episodes, self._states)
+
+    def update(self, episodes: Sequence[Episode], log_ratio_BK: Sequence[Sequence[float]], beta: float) -> None:
+        """Follow the soft returns of instances, levels and states."""
+        super().update(episodes, log_ratio_BK, beta)
+        for episode, log_ratio_K in zip(episodes, log_ratio_BK, strict=True):
+            self._states.follow(episode, [beta * log_ratio for log_ratio in log_ratio_K])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as plain numbers and lists."""
+        return {**super().state_dict(), "states": self._states.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a state written by `state_dict`."""
+        super().load_state_dict(state)
+        self._states.load_state_dict(state["states"])
+
+
+def values_of_states(batch: TrainingBatch, episodes: Sequence[Episode], states: StateValues) -> Tensor:
+    """Return the value of the state before each turn, `[B, K]`.
+
+    Args:
+        batch: The whole batch.
+        episodes: The same as they were played.
+        states: The values of states, read and not updated.
+    """
+    rows = [batch.reward_BK.new_tensor(states.before_turns(episode)) for episode in episodes]
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+
+
+def make_baseline(
+    objective: Valued, result: StageOneResult, values: ValueConfig, *, easier: int, middle: float
+) -> Baseline:
+    """Return the baseline that an objective asks for, at its start.
+
+    Args:
+        objective: The settings of the objective.
+        result: Stage 1, where the baseline reads it.
+        values: How states are valued.
+        easier: How many easier levels there are.
+        middle: The middle of the reward range, where the easier levels begin.
+    """
+    name = objective.baseline
+    follows = name.endswith("tracker")
+    if name in STATE_BASELINES:
+        return StateBaseline(result, values, easier=easier, middle=middle, follows=follows)
+    if objective.reads_stage_one:
+        return InstanceBaseline(result, easier=easier, middle=middle, follows=follows)
+    return BatchBaseline() if name == "batch" else NoBaseline()

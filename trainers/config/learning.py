@@ -1,0 +1,117 @@
+"""How stage 2 learns, is watched and measured, and where the run runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from turngym.trainers.config.section import Count, Index, NonNegative, Positive, PositiveShare, Section, Share
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningConfig(Section):
+    """Stage 2: play a batch, learn from it, and again, by whatever objective."""
+
+    section: ClassVar[str] = "learning"
+
+    steps: Count = 150
+    """Steps, each on a batch of its own."""
+    max_tokens: Count | None = None
+    """Most tokens to generate, those of stage 1 included. Learning ends when they are spent or after `steps`, whichever
+    comes first, and the schedules move along; None counts steps alone."""
+    batch_size: Count = 128
+    """Episodes per step, a multiple of `objective.group_size`."""
+    minibatches: Count = 1
+    """Parts of a batch, each with an optimizer step of its own; groups stay together."""
+    updates_per_batch: Count = 1
+    """How often a batch is gone through; more than once is for objectives that clip the ratio to the sampler."""
+    reset_every: Count | None = None
+    """Steps of a round, after which the policy as it is becomes the reference and stage 1 is run anew for it; None
+    never. With chance as without, rounds that each end at their optimum, at temperatures b, lead to the optimum of the
+    first reference at 1 / sum(1 / b), and V* there is the mean of V* over the rounds, each at its b, weighted by
+    1 / b."""
+    fresh_share: Share = 0.75
+    """Share of the prompts that were never played before; the rest comes from the pool of stage 1."""
+    learning_rate: NonNegative = 5e-4
+    """Peak learning rate of AdamW. At 1e-3 the small model now and then runs away from its reference."""
+    final_learning_rate: NonNegative = 1e-4
+    """Learning rate of the last step; it falls linearly from the peak."""
+    warmup_steps: Index = 10
+    """Steps of linear warm-up."""
+    max_grad_norm: Positive = 1.0
+    """Gradients are scaled down to this norm."""
+    temperature: Positive = 1.0
+    """Sampling temperature, the same in every log-probability; that of stage 1 and of the first step."""
+    temperature_final: Positive | None = None
+    """Sampling temperature of the last step and of the test; it moves linearly from `temperature`. None keeps that
+    one. V* is of the reference at `temperature`, so with another one it is only a baseline, which any number may be."""
+    tokens_per_microbatch: Count = 4096
+    """Padded tokens per forward pass."""
+
+    @property
+    def final_temperature(self) -> float:
+        """The sampling temperature of the last step, at which the result is measured."""
+        return self.temperature if self.temperature_final is None else self.temperature_final
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonitorsConfig(Section):
+    """When stage 2 counts as collapsing, and what happens then; the thresholds stand in `monitoring.alarms`."""
+
+    section: ClassVar[str] = "monitors"
+
+    on_alarm: Literal["warn", "stop", "rollback"] = "warn"
+    """What an alarm does: "warn" (a line in the terminal and in metrics.jsonl), "stop" (the run ends with a checkpoint
+    and can be resumed) or "rollback" (back to the last checkpoint from before the trouble, with other draws and a lower
+    learning rate). An alarm acts once, and again only after it has cleared."""
+    sensitivity: Positive = 1.0
+    """How easily the alarms ring: 2 halves every distance that a figure must be beyond, 0.5 doubles it. Sparse rewards
+    ring "grad_norm" now and then in runs that end well; lower it where that stops the run or rolls it back."""
+    rollback_learning_rate: PositiveShare = 0.5
+    """What the learning rate is multiplied by at every rollback."""
+    max_rollbacks: Index = 2
+    """Rollbacks after which a further alarm stops the run."""
+    retrieval_every: Count | None = None
+    """Steps between measurements of retrieval accuracy and the mutual information of first reply and prompt, which go
+    through the model once more; None never measures them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig(Section):
+    """How the result is measured."""
+
+    section: ClassVar[str] = "evaluation"
+
+    episodes: Count = 512
+    """Held-out test instances, each played once sampled and once greedily."""
+    first: Index = 0
+    """Number of the first test instance. Settings that were chosen by their result on the instances 0 to 511 are
+    measured fairly on those from 512 on."""
+    validate_every: Count | None = None
+    """Optimizer steps between validations on `validation_episodes`; None never validates."""
+    validation_episodes: Count = 200
+    """Validation instances per validation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(Section):
+    """Where and how the run runs."""
+
+    section: ClassVar[str] = "run"
+
+    name: str = ""
+    """Folder of the run under `root`; empty derives it from environment and seed."""
+    root: str = "runs"
+    """Folder of all runs."""
+    seed: Index = 0
+    """Seeds weights, demonstrations, instances and sampling."""
+    threads: Count = 1
+    """Torch threads; equal threads give equal bits."""
+    checkpoint_every: Count = 25
+    """Optimizer steps between checkpoints."""
+    rollout_slots: Count = 128
+    """Episodes played at once."""
+    trackers: list[Literal["tensorboard", "wandb"]] = field(default_factory=list)
+    """Where else the metrics go, the table and the picture too: "tensorboard", "wandb" or both."""
+    imports: list[str] = field(default_factory=list)
+    """Modules to import first, which register environments, objectives, potentials or agents."""

@@ -1,0 +1,95 @@
+"""Who plays: the model, and how it is cloned before it learns by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from turngym.trainers.config.section import Count, NonNegative, Positive, Section, Share
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(Section):
+    """A checkpoint folder, or a small decoder built on the spot."""
+
+    section: ClassVar[str] = "model"
+
+    path: str = ""
+    """A folder written by `save_pretrained`; empty builds the small model and its tokenizer."""
+    hidden_size: Count = 64
+    """Width of the small model, a multiple of twice the heads. Its feed-forward layers are three times as wide."""
+    layers: Count = 4
+    """Depth of the small model."""
+    heads: Count = 4
+    """Attention heads of the small model."""
+    vocabulary_size: Count = 512
+    """Largest vocabulary of the small model's tokenizer, of which 256 are bytes."""
+    digits_per_token: Count = 1
+    """Most digits in a token of the small model: 1 to compute digit by digit, 3 to know numbers as wholes."""
+    context_length: Count = 1024
+    """Longest token stream of an episode."""
+    max_reply_tokens: Count = 16
+    """Longest reply, in tokens, the end-of-turn token included."""
+    keep_thoughts: bool = False
+    """Accept a chat template that removes earlier thoughts from the history; the stream keeps them as sampled."""
+    show_instructions: bool = False
+    """Whether the small model's system prompt holds the rules; it learns them by playing, without."""
+
+    def check(self) -> None:
+        """Check that the small model can be built.
+
+        Raises:
+            ValueError: The width does not suit the heads, the vocabulary has no room, or a reply does not fit.
+        """
+        if not self.path and self.hidden_size % (2 * self.heads):
+            raise self.refuse("hidden_size", f"must be a multiple of {2 * self.heads}, twice the heads")
+        if not self.path and self.vocabulary_size < 300:
+            raise self.refuse("vocabulary_size", "must be at least 300: 256 bytes, the control tokens and some words")
+        if self.max_reply_tokens >= self.context_length:
+            raise self.refuse("max_reply_tokens", f"must be less than model.context_length, {self.context_length}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmStartConfig(Section):
+    """Behaviour cloning on scripted play of mixed quality, until the model is mediocre and exploratory."""
+
+    section: ClassVar[str] = "warm_start"
+
+    enabled: bool = True
+    """Whether to clone before learning; switch off for a checkpoint that already plays."""
+    demonstrations: str = ""
+    """A file of episodes or chat messages, one JSON object a line, to clone instead of scripted play; empty for
+    scripted play."""
+    success_low: Share = 0.3
+    """Lower end of the band in which the sampled validation success must lie after cloning."""
+    success_high: Share = 0.6
+    """Upper end of the band; a success that corrections leave above it is only reported."""
+    mistake_rate: Share = 0.5
+    """Probability of a slip per turn once demonstrations slip; corrections change it."""
+    flawless_share: Share = 0.7
+    """Share of the course whose demonstrations are flawless; those of the rest slip."""
+    batch_size: Count = 32
+    """Demonstrations per step."""
+    learning_rate: Positive = 5e-3
+    """Peak learning rate of AdamW on embeddings and norms; that of Muon on the hidden matrices is four times as
+    high."""
+    weight_decay: NonNegative = 0.0
+    """Decay per step of all weights, in units of the learning rate. Keeps a clone from learning by heart the instances
+    of a small family, of which a long course shows each several times."""
+    course_steps: Count = 1500
+    """Steps of the course, over which the learning rates fall to 0."""
+    max_corrections: int = 4
+    """How often the part with slips is done over, at another mistake rate, while the success is outside the band."""
+    check_episodes: Count = 300
+    """Validation episodes that measure the success after the course and after each correction."""
+
+    def check(self) -> None:
+        """Check the band.
+
+        Raises:
+            ValueError: Its lower end is above its upper end, or there are fewer than no corrections.
+        """
+        if self.success_low > self.success_high:
+            raise self.refuse("success_low", f"must be at most warm_start.success_high, {self.success_high:g}")
+        if self.max_corrections < 0:
+            raise self.refuse("max_corrections", "must be at least 0")

@@ -1,0 +1,152 @@
+"""A configuration as TOML: a table per section, read strictly, written with every setting named."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from turngym._errors import InputError
+from turngym._version import __version__
+from turngym.trainers.config.objectives import ObjectiveConfig, find_objective_config
+from turngym.trainers.config.section import suggestion
+from turngym.trainers.config.train import TrainConfig, sections, with_settings
+
+VERSION, NAME = "version", "name"
+
+
+class ConfigError(InputError):
+    """A configuration that cannot be used; the message is one sentence."""
+
+
+def parse_toml(text: str, *, source: str) -> TrainConfig:
+    """Read a configuration; settings that it does not name keep their defaults.
+
+    Args:
+        text: TOML with a table per section; `name` in the table of the objective says which one it is.
+        source: What to call it in messages.
+
+    Raises:
+        ConfigError: It is not TOML, a section or a key is unknown, or a value cannot be used.
+    """
+    tables = _tables(text, source)
+    tables.pop(VERSION, None)
+    return _filled(tables, source)
+
+
+def written_by(text: str, *, source: str) -> str:
+    """Return the version that wrote a configuration, "an earlier version" where it does not say.
+
+    Raises:
+        ConfigError: It is not TOML.
+    """
+    return str(_tables(text, source).get(VERSION, "an earlier version"))
+
+
+def imported_by(text: str, *, source: str) -> list[str]:
+    """Return the modules that a configuration imports, which may register the objective that it names.
+
+    Raises:
+        ConfigError: It is not TOML, or `run.imports` is no list of texts.
+    """
+    run = _tables(text, source).get("run", {})
+    imports = run.get("imports", []) if isinstance(run, dict) else []
+    if not isinstance(imports, list) or not all(isinstance(name, str) for name in imports):
+        raise ConfigError(f"{source}: run.imports must be a list of texts, got {imports!r}")
+    return imports
+
+
+def parse_player(text: str, *, source: str) -> TrainConfig:
+    """Read what a configuration of any version says about the environment and the model; the rest are defaults.
+
+    Raises:
+        ConfigError: It is not TOML, or a value cannot be used.
+    """
+    tables = _tables(text, source)
+    if tables.get(VERSION) == __version__:
+        return parse_toml(text, source=source)
+    default = TrainConfig()
+    kept = {}
+    for name in ("env", "model"):
+        known = {part.name for part in fields(getattr(default, name))}
+        table = tables.get(name, {})
+        if not isinstance(table, dict):
+            return _filled({name: table}, source)  # which refuses it
+        kept[name] = {key: value for key, value in table.items() if key in known}
+    if not kept["env"].get("step_timeout", True):  # once, 0 waited for ever
+        del kept["env"]["step_timeout"]
+    return _filled(kept, source)
+
+
+def _tables(text: str, source: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except ValueError as error:  # a number of thousands of digits is no TOMLDecodeError
+        raise ConfigError(f"{source} is not valid TOML: {error}") from error
+
+
+def _filled(tables: Mapping[str, Any], source: str) -> TrainConfig:
+    default = TrainConfig()
+    known = sections(default)
+    filled: dict[str, Any] = {}
+    try:
+        for name, table in tables.items():
+            if name not in known:
+                raise ValueError(f"there is no section {name!r}{suggestion(name, known)}")
+            if not isinstance(table, dict):
+                raise ValueError(f"{name} is a section, not the value {table!r}")
+            values = dict(table)
+            section = _objective(values) if name == "objective" else known[name]
+            filled[name] = with_settings(section, values)
+        return replace(default, **filled)
+    except ValueError as error:
+        raise ConfigError(f"{source}: {error}") from error
+
+
+def _objective(values: dict[str, Any]) -> ObjectiveConfig:
+    """Return the objective that a table names, at its defaults; the name is taken out of the table."""
+    name = values.pop(NAME, TrainConfig().objective.name)
+    if not isinstance(name, str):
+        raise ValueError(f"objective.name must be a text, got {name!r}")
+    return find_objective_config(name)()
+
+
+def write_toml(config: TrainConfig) -> str:
+    """Return a configuration as TOML with every setting named, which `parse_toml` reads back as it was.
+
+    What is None has no form in TOML and is left out, which means the same.
+
+    Raises:
+        ConfigError: An argument of the environment has no TOML form (a null).
+    """
+    parts = [f"{VERSION} = {_text(__version__)}"]
+    for name, section in sections(config).items():
+        lines = [f"[{name}]"]
+        if isinstance(section, ObjectiveConfig):
+            lines.append(f"{NAME} = {_text(section.name)}")
+        values = {part.name: getattr(section, part.name) for part in fields(section)}
+        lines += [f"{key} = {_value(value, f'{name}.{key}')}" for key, value in values.items() if value is not None]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _value(value: Any, place: str) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_value(item, place) for item in value) + "]"
+    if isinstance(value, dict):
+        pairs = [f"{_text(key)} = {_value(item, place)}" for key, item in value.items()]
+        return "{" + ", ".join(pairs) + "}"
+    raise ConfigError(f"{place} holds {value!r}, which a configuration cannot hold; leave it out for its default")
+
+
+def _text(text: str) -> str:
+    # A JSON string is a TOML basic string but for one character, which TOML wants escaped.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,176 @@
+"""A whole training run, and what its sections must agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from turngym._errors import InputError
+from turngym.names import nearest
+from turngym.trainers.config.game import CurriculumConfig, EnvConfig, ShapingConfig
+from turngym.trainers.config.learning import EvaluationConfig, LearningConfig, MonitorsConfig, RunConfig
+from turngym.trainers.config.objectives import (
+    OBJECTIVE_CONFIGS,
+    STATE_BASELINES,
+    AstarpoConfig,
+    AstarpoTurnConfig,
+    ObjectiveConfig,
+    Valued,
+    find_objective_config,
+    readers_of,
+)
+from turngym.trainers.config.player import ModelConfig, WarmStartConfig
+from turngym.trainers.config.section import Section, suggestion
+from turngym.trainers.config.values import ValueConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """A whole training run.
+
+    Raises:
+        ValueError: Sections do not go together, or a setting is not read by the chosen objective; the message names it.
+    """
+
+    env: EnvConfig = field(default_factory=EnvConfig)
+    shaping: ShapingConfig = field(default_factory=ShapingConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    warm_start: WarmStartConfig = field(default_factory=WarmStartConfig)
+    values: ValueConfig = field(default_factory=ValueConfig)
+    objective: ObjectiveConfig = field(default_factory=AstarpoConfig)
+    learning: LearningConfig = field(default_factory=LearningConfig)
+    monitors: MonitorsConfig = field(default_factory=MonitorsConfig)
+    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        """Check what no section can tell by itself."""
+        if self.learning.batch_size % self.objective.group_size:
+            raise self.learning.refuse("batch_size", "must be a multiple of objective.group_size, "
+                                                     f"{self.objective.group_size}")  # fmt: skip
+        if not self.needs_stage_one and (unread := changed(self.values, without_stage_one(self.values))):
+            raise InputError(f"values.{unread[0]} is not read: {self.objective.name} "
+                             f"{'with this baseline ' if isinstance(self.objective, Valued) else ''}does without "
+                             "stage 1; leave it out, or take another --algorithm")  # fmt: skip
+        if isinstance(self.objective, Valued):
+            self._check_baseline(self.objective)
+        if isinstance(self.objective, AstarpoTurnConfig):
+            self._check_lambda(self.objective)
+
+    @property
+    def needs_stage_one(self) -> bool:
+        """Whether a run has any use for stage 1: its objective reads values, or its shaping does."""
+        reads = isinstance(self.objective, Valued) and self.objective.reads_stage_one
+        return reads or self.shaping.automatic_weight != 0.0
+
+    def _check_baseline(self, objective: Valued) -> None:
+        if objective.baseline == "state_vstar" and self.curriculum.levels:
+            raise objective.refuse("baseline", "takes all values from stage 1, which plays no easier level: set it to "
+                                               "state_tracker, which follows them, or leave curriculum.levels "
+                                               "empty")  # fmt: skip
+
+    def _check_lambda(self, objective: AstarpoTurnConfig) -> None:
+        if objective.turn_lambda == 1.0:
+            return
+        shaped = objective.baseline == "none" and self.shaping.automatic_weight != 0.0
+        if objective.baseline not in STATE_BASELINES and not shaped:
+            raise objective.refuse("turn_lambda", "below 1 trusts the value of every state, and baseline "
+                                                  f"{objective.baseline!r} knows those of the starts alone: set "
+                                                  f"objective.baseline to {' or '.join(STATE_BASELINES)}, or leave it "
+                                                  "at 1")  # fmt: skip
+        moves = self.learning.final_temperature != self.learning.temperature
+        if objective.baseline == "state_vstar" and moves:
+            raise objective.refuse("turn_lambda", "below 1 needs V* of the policy's own temperature, and stage 1 plays "
+                                                  "at learning.temperature alone: leave learning.temperature_final "
+                                                  "out, or set objective.baseline to state_tracker, which "
+                                                  "follows")  # fmt: skip
+
+
+def without_stage_one(values: ValueConfig) -> ValueConfig:
+    """Return what is read of the section where there is no stage 1: how many instances are played again and again."""
+    return ValueConfig(instances=values.instances)
+
+
+def sections(config: TrainConfig) -> dict[str, Section]:
+    """Return the sections of a configuration by name."""
+    return {part.name: getattr(config, part.name) for part in fields(config)}
+
+
+def changed(section: Section, default: Section) -> list[str]:
+    """Return the names of the settings in which two sections of one kind differ."""
+    return [part.name for part in fields(section) if getattr(section, part.name) != getattr(default, part.name)]
+
+
+# Algorithms -----------------------------------------------------------------------------------------------------
+
+Overrides = Mapping[str, Mapping[str, Any]]
+"""Settings by section, as on the command line."""
+ALGORITHMS: dict[str, tuple[str, Mapping[str, Any]]] = {
+    "astarpo_lambda": ("astarpo_turn", {"baseline": "state_tracker", "turn_lambda": 0.5, "optimal_baseline": True}),
+}
+"""Names beyond those of the objectives: an objective, and settings of it. `astarpo_lambda` is A*PO turn by turn with
+everything that belongs to it: soft returns tracked per state, bootstrapping and centred advantages."""
+
+
+def with_overrides(config: TrainConfig, overrides: Overrides) -> TrainConfig:
+    """Return a configuration with some settings of some sections replaced.
+
+    Raises:
+        ValueError: There is no such section or setting, or a value cannot be used.
+    """
+    known = sections(config)
+    replaced: dict[str, Any] = {}
+    for name, values in overrides.items():
+        if name not in known:
+            raise InputError(f"there is no section {name!r}{suggestion(name, known)}")
+        replaced[name] = with_settings(known[name], values)
+    return replace(config, **replaced)
+
+
+def with_settings(section: Section, values: Mapping[str, Any]) -> Section:
+    """Return a section with some settings replaced.
+
+    Raises:
+        ValueError: There is no such setting, or a value cannot be used.
+    """
+    known = [part.name for part in fields(section)]
+    for name in values:
+        if name not in known:
+            raise InputError(unknown_setting(section, name))
+    return replace(section, **values)
+
+
+def unknown_setting(section: Section, key: str) -> str:
+    """Return what to say about a key that a section does not have."""
+    if isinstance(section, ObjectiveConfig) and (readers := readers_of(key)):
+        return f"{section.name} does not read objective.{key}; {', '.join(readers)} {'do' if readers[1:] else 'does'}"
+    known = [part.name for part in fields(section)]
+    return f"there is no setting '{section.section}.{key}'{suggestion(key, known)}"
+
+
+def with_algorithm(config: TrainConfig, name: str) -> TrainConfig:
+    """Return a configuration that learns by a name of `ALGORITHMS` or, any other name, by that objective.
+
+    What the two objectives both have keeps its value where that is not the default; so does stage 1 where the new one
+    has any use for it.
+
+    Raises:
+        ValueError: There is no such algorithm, or its settings do not suit the others.
+    """
+    if name not in algorithm_names():
+        raise InputError(f"there is no algorithm {name!r}{nearest(name, algorithm_names(), most=40)}")
+    objective_name, values = ALGORITHMS.get(name, (name, {}))
+    kind = find_objective_config(objective_name)
+    own = {part.name for part in fields(kind)}
+    kept = {setting: getattr(config.objective, setting)
+            for setting in changed(config.objective, type(config.objective)()) if setting in own}  # fmt: skip
+    objective = kind(**{**kept, **values})
+    reads = (isinstance(objective, Valued) and objective.reads_stage_one) or config.shaping.automatic_weight != 0.0
+    return replace(config, objective=objective, values=config.values if reads else without_stage_one(config.values))
+
+
+def algorithm_names() -> list[str]:
+    """Return everything that `with_algorithm` takes."""
+    return [*OBJECTIVE_CONFIGS, *ALGORITHMS]

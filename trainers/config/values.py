@@ -1,0 +1,53 @@
+"""Stage 1: the optimal value V* from the frozen reference policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from turngym.trainers.config.section import Count, Index, NonNegative, Positive, Section, Temperature
+
+StateEstimatorName = Literal["measured", "soft_values", "log_mean_exp"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueConfig(Section):
+    """Which episodes of the reference are played, and what is made of them."""
+
+    section: ClassVar[str] = "values"
+
+    instances: Count = 512
+    """Training instances in the pool, which is played again and again, with a stage 1 and without."""
+    samples: Count = 4
+    """Reference episodes of every instance."""
+    extra_samples: Index = 512
+    """Further reference episodes, given one by one to the instances whose value is least certain; fewer where all have
+    their most, which for an instance that was always won is twice `samples`."""
+    max_samples: Count = 32
+    """Most reference episodes of one instance."""
+    explorer_temperatures: list[Positive] = field(default_factory=list)
+    """Temperatures at which the reference plays the pool once more, to see what its rarer replies lead to; above
+    `learning.temperature` is of use. The values of states learn from these episodes, those of instances do not."""
+    explorer_models: list[str] = field(default_factory=list)
+    """Folders of other models, with the reference's tokenizer, that play the pool too; for the same."""
+    explorer_samples: Count = 2
+    """Episodes of every instance at each of these temperatures and by each of these models."""
+    beta_value: Temperature = 0.5
+    """Temperature of V*, in units of the reward range; infinite for the mean return."""
+    prior_strength: NonNegative | None = None
+    """Pseudo-samples by which an instance's mean of exp(R/beta) is shrunk towards the pool's; 0 for none; None fits
+    them to how far the returns of the instances differ."""
+    state_estimator: StateEstimatorName = "measured"
+    """How states are valued: "soft_values" (soft value iteration, right with chance), "log_mean_exp" (of the returns
+    that followed, right without), or "measured" for the one that fits how far chance decides the returns."""
+    state_potentials: bool = True
+    """Whether the value of a state never met is that of states of the same turn and potential, or of the same turn."""
+
+    def check(self) -> None:
+        """Check that the most samples of an instance are no fewer than its first.
+
+        Raises:
+            ValueError: They are.
+        """
+        if self.max_samples < self.samples:
+            raise self.refuse("max_samples", f"must be at least values.samples, {self.samples}")

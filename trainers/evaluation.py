@@ -1,0 +1,72 @@
+"""What a run is worth: random, base and trained model on the same held-out instances, beside the optimum."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from turngym._durable import replacement
+from turngym.agents.base import Agent
+from turngym.agents.episode import Episode, write_episodes
+from turngym.agents.evaluation import instance_range, no_random_floor, optimal_rate, score_episodes
+from turngym.agents.language_model import LanguageModel
+from turngym.agents.scripted import RandomAgent
+from turngym.envs import MissingCapability
+from turngym.trainers.config import EvaluationConfig
+from turngym.trainers.loop import Loop
+from turngym.trainers.reporting.metrics import Metrics
+from turngym.trainers.reporting.progress import Progress, SuccessSoFar
+from turngym.trainers.rollouts import Rollouts
+
+
+def measure_run(
+    loop: Loop, config: EvaluationConfig, folder: Path, metrics: Metrics, progress: Progress, *, base: LanguageModel
+) -> dict[str, Any]:
+    """Score random, base and trained model on the test split, beside the optimum, and write `result.json`."""
+    rollouts, schedule = loop.rollouts, loop.schedule
+    instances = instance_range("test", config.episodes, config.first)
+    started = time.perf_counter()
+    result: dict[str, Any] = {"env_id": rollouts.env.id, "objective": loop.learner.objective.name}
+    result["optimum"] = optimal_rate(rollouts.env.id, instances, rollouts.env.kwargs)
+    temperature = schedule.learning.final_temperature
+    for name, agent in measured_agents(base, loop.learner.policy, rollouts, temperature):
+        progress.phase(f"test: {name.replace('_', ', ')}", config.episodes)
+        began = time.perf_counter()
+        try:
+            episodes = rollouts.play(agent, instances, on_episode=SuccessSoFar(progress))
+        except MissingCapability:
+            progress.note(no_random_floor(rollouts.env.id))
+            continue
+        result[name] = score_episodes(episodes, time.perf_counter() - began).to_dict()
+        if name.startswith("trained"):
+            record_episodes(folder / "episodes" / f"test_{name}.jsonl", episodes)
+    stage_one = schedule.stage_one_tokens
+    result["generated_tokens"] = {"values": stage_one, "learning": schedule.generated_tokens - stage_one}
+    result["alarms"] = dict(Counter(line["alarm"] for line in metrics.lines() if line["phase"] == "alarm"))
+    result["rollbacks"] = schedule.rollbacks
+    result["seconds"] = {phase: metrics.seconds(phase) for phase in ("warm_start", "values", "learning")}
+    result["seconds"]["test"] = time.perf_counter() - started
+    with replacement(folder / "result.json") as unfinished:
+        unfinished.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return result
+
+
+def measured_agents(
+    base: LanguageModel, policy: LanguageModel, rollouts: Rollouts, temperature: float
+) -> Iterator[tuple[str, Agent]]:
+    """Yield the agents to measure by their names in the result; one at a time, since each holds a cache."""
+    yield "random", RandomAgent()
+    yield "base_sampled", rollouts.agent(base, temperature=temperature)
+    yield "base_greedy", rollouts.agent(base, greedy=True)
+    yield "trained_sampled", rollouts.agent(policy, temperature=temperature)
+    yield "trained_greedy", rollouts.agent(policy, greedy=True)
+
+
+def record_episodes(path: Path, episodes: list[Episode]) -> None:
+    """Write episodes in place of what an interrupted attempt may have left."""
+    path.unlink(missing_ok=True)
+    write_episodes(path, episodes)

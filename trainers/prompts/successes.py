@@ -1,0 +1,79 @@
+"""How likely the current policy solves each instance: what prompts are chosen by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from turngym.agents.episode import Episode
+from turngym.trainers.baselines.means import LevelMeans, level_means
+from turngym.trainers.stage_one.stage import StageOneResult
+
+WEIGHT_FLOOR = 0.05
+"""Least sampling weight of a prompt, so that none is given up for good."""
+UNKNOWN = 0.5
+"""The success of what was never played."""
+
+
+def predictive_stds(success_I: ArrayLike) -> NDArray[np.float64]:
+    """Return the predicted standard deviation of a success, `sqrt(p (1 - p))`, [I]; p is cut off to [0, 1]."""
+    success = np.clip(np.asarray(success_I, dtype=np.float64), 0.0, 1.0)
+    return np.asarray(np.sqrt(success * (1.0 - success)))
+
+
+def sampling_weights(success_I: ArrayLike) -> NDArray[np.float64]:
+    """Return `sqrt(p (1 - p)) + 0.05`, largest where success is a toss-up, shape [I]; p is cut off to [0, 1]."""
+    return predictive_stds(success_I) + WEIGHT_FLOOR
+
+
+class SuccessTracker:
+    """Running success rates of instances and levels.
+
+    Args:
+        result: Stage 1, whose success rates are the starting point, each worth as many visits as it had samples.
+        easier: How many easier levels of a curriculum there are.
+    """
+
+    def __init__(self, result: StageOneResult, *, easier: int = 0) -> None:
+        rates = result.success_rates
+        pool = float(np.mean(list(rates.values()))) if rates else UNKNOWN
+        known = result.estimates
+        first = {int(index): rates.get(int(index), pool) for index in known.instances}
+        counts = dict(zip(first, map(float, known.counts.tolist()), strict=True))
+        self.means: LevelMeans = level_means(first, counts, pool, easier=easier, easier_pool=UNKNOWN)
+
+    def success(self, index: int) -> float:
+        """Return the estimated probability that the current policy solves an instance."""
+        return self.means.value(index)
+
+    def predictive_stds(self, indices_I: Iterable[int]) -> NDArray[np.float64]:
+        """Return the predicted standard deviation of the success of instances, in [0, 0.5], shape [I]."""
+        return predictive_stds([self.success(index) for index in indices_I])
+
+    def prompt_weights(self, indices_I: Iterable[int]) -> NDArray[np.float64]:
+        """Return the `sampling_weights` of instances by their success, shape [I]."""
+        return sampling_weights([self.success(index) for index in indices_I])
+
+    def level_successes(self) -> list[float]:
+        """Return the running success of every level, the easiest first and the target last, [L]."""
+        return self.means.pools
+
+    def update(self, episodes: Sequence[Episode]) -> None:
+        """Learn how episodes ended."""
+        for episode in episodes:
+            self.means.update(episode.index, float(episode.success))
+
+    def follow_on(self, earlier: SuccessTracker) -> None:
+        """Take over the easier levels, which a new stage 1 does not play."""
+        self.means.follow_on(earlier.means)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as plain numbers and lists; JSON keeps it to the last bit."""
+        return self.means.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a state written by `state_dict`, replacing everything."""
+        self.means.load_state_dict(state)

@@ -1,0 +1,62 @@
+"""The closing table of a run: who was measured, and what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from turngym._errors import InputError
+from turngym.agents.evaluation import Score
+
+COLUMNS = ("player", "success", "95% interval", "return", "turns", "tokens", "seconds", "n")
+ROWS = {
+    "random": "random",
+    "base_sampled": "base, sampled",
+    "base_greedy": "base, greedy",
+    "trained_sampled": "trained, sampled",
+    "trained_greedy": "trained, greedy",
+    "optimum": "optimum",
+}
+"""The rows of a result, in order, with their names."""
+
+Rows = Mapping[str, Score | float | None]
+"""Scores by the name of the agent; a bare rate, or None where it is unknown, for the optimum."""
+
+
+def result_rows(result: Mapping[str, Any]) -> dict[str, Score | float | None]:
+    """Return the rows of the closing table from a run's result.
+
+    Raises:
+        InputError: The result was not written by a run.
+    """
+    try:
+        present = {key: name for key, name in ROWS.items() if key != "optimum" and result.get(key)}
+        scores = {name: Score.from_dict(result[key]) for key, name in present.items()}
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"this result cannot be shown: {error}") from error
+    return {**scores, ROWS["optimum"]: result.get("optimum")}
+
+
+def table_cells(rows: Rows) -> list[list[str]]:
+    """Return the cells of every row as text: a score fills all columns, a bare rate only its own."""
+    cells = []
+    for name, row in rows.items():
+        if isinstance(row, Score):
+            low, high = row.interval
+            count = f"{row.episodes}" + (f" (+{row.errors} errors)" if row.errors else "")
+            cells.append([name, f"{row.rate:.3f}", f"[{low:.3f}, {high:.3f}]", f"{row.mean_return:.3f}",
+                          f"{row.mean_turns:.1f}", f"{row.mean_tokens:.1f}", f"{row.seconds:.1f}", count])  # fmt: skip
+        else:
+            cells.append([name, "unknown" if row is None else f"{row:.3f}", *[""] * (len(COLUMNS) - 2)])
+    return cells
+
+
+def text_table(rows: Rows) -> str:
+    """Return the table as plain text, one line for each row."""
+    lines = [list(COLUMNS), *table_cells(rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) if column == 0 else cell.rjust(width)
+                  for column, (cell, width) in enumerate(zip(line, widths, strict=True))).rstrip()
+        for line in lines
+    )  # fmt: skip

@@ -1,0 +1,85 @@
+"""What stands in a run folder, for whoever continues a run, measures it or plays with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from turngym._errors import InputError
+from turngym._version import __version__
+from turngym.plugins import require_plugins
+from turngym.trainers.config import TrainConfig, imported_by, parse_player, parse_toml, written_by
+from turngym.trainers.presets import read_config_text
+from turngym.trainers.reporting.metrics import Metrics
+
+CONFIG_FILE, RESULT_FILE, METRICS_FILE = "config.toml", "result.json", "metrics.jsonl"
+
+
+def policy_folder(folder: Path) -> Path:
+    """Return the folder with the weights: of a run its last checkpoint, of a checkpoint its policy.
+
+    Raises:
+        InputError: There are none.
+    """
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}")
+    if (folder / "config.json").is_file():
+        return folder
+    if (folder / "policy" / "config.json").is_file():
+        return folder / "policy"
+    for step in sorted((folder / "checkpoints").glob("step-*"), reverse=True):
+        if (step / "policy" / "config.json").is_file():
+            return step / "policy"
+    if (folder / CONFIG_FILE).is_file():
+        raise InputError(f"the run {folder} has no checkpoint yet; continue it with: turngym train --resume {folder}")
+    raise InputError(f"{folder} is neither a run nor a checkpoint: it has no {CONFIG_FILE} and no config.json")
+
+
+def player_config(weights: Path) -> TrainConfig | None:
+    """Return what the run that a folder of weights lies in says about environment and model, None outside of runs.
+
+    A run of another version is read too. What it imports is imported.
+
+    Raises:
+        InputError: The configuration cannot be read, or names a module that cannot be imported.
+    """
+    for parent in [weights, *weights.absolute().parents][:4]:
+        if (parent / CONFIG_FILE).is_file():
+            text, source = read_config_text(parent / CONFIG_FILE), str(parent / CONFIG_FILE)
+            require_plugins(imported_by(text, source=source))
+            return parse_player(text, source=source)
+    return None
+
+
+def run_config(folder: Path) -> TrainConfig:
+    """Return the configuration of a run of this version, and import what it imports.
+
+    Raises:
+        InputError: It is no run, it cannot be read, or another version wrote it.
+    """
+    if not folder.is_dir():
+        raise InputError(f"there is no run folder {folder}")
+    text, source = read_config_text(folder / CONFIG_FILE), str(folder / CONFIG_FILE)
+    version = written_by(text, source=source)
+    if version != __version__:
+        raise InputError(f"{folder} was written by turngym {version}, and this is {__version__}, which may learn "
+                         "differently: finish it with that version, or start another run from its policy with "
+                         "--model.path; turngym evaluate and turngym play read it as it is")  # fmt: skip
+    require_plugins(imported_by(text, source=source))
+    return parse_toml(text, source=source)
+
+
+def begin_branch(folder: Path, changes: Sequence[str]) -> None:
+    """Take note in a run folder that learning goes another way from here on, and put its old result aside.
+
+    Args:
+        folder: The run's.
+        changes: What changed, such as "learning.steps 60 -> 90".
+    """
+    metrics = Metrics(folder / METRICS_FILE)
+    metrics.rewind()  # a line that a crash cut off must not swallow the next one
+    metrics.add("branch", {"changed": list(changes), "version": __version__})
+    result = folder / RESULT_FILE
+    if result.exists():
+        number = 1 + len(list(folder.glob("result-before-branch-*.json")))
+        result.rename(folder / f"result-before-branch-{number}.json")

@@ -1,0 +1,182 @@
+"""Training from Python: from an environment's name to a run folder, and from a run folder to an agent.
+
+>>> import turngym
+>>> result = turngym.train("FrozenLake", learning={"steps": 60}, run={"name": "mine"})
+>>> print(result)
+>>> agent = turngym.load_agent(result.folder)
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from turngym._errors import InputError
+from turngym.agents.evaluation import Score
+from turngym.agents.language_model import LanguageModel, LanguageModelAgent
+from turngym.plugins import require_plugins
+from turngym.trainers.base_model import check_base
+from turngym.trainers.config import ModelConfig, TrainConfig, with_algorithm, with_overrides, write_toml
+from turngym.trainers.configure import check_game, configure, named, with_folders
+from turngym.trainers.objectives import find_objective
+from turngym.trainers.reporting.progress import Progress, SilentProgress
+from turngym.trainers.reporting.tables import COLUMNS, result_rows, table_cells, text_table
+from turngym.trainers.reporting.trackers import check_packages, make_trackers
+from turngym.trainers.run import train as train_in_folder
+from turngym.trainers.run_folder import CONFIG_FILE, RESULT_FILE, player_config, policy_folder, run_config
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """What a run came to; printed, it is a table."""
+
+    folder: Path
+    """The run folder."""
+    config: TrainConfig
+    """The resolved configuration."""
+    record: Mapping[str, Any]
+    """What `result.json` holds."""
+
+    @property
+    def scores(self) -> dict[str, Score]:
+        """The scores of "random", "base_sampled", "base_greedy", "trained_sampled" and "trained_greedy"."""
+        return {name: Score.from_dict(row) for name, row in self.record.items() if isinstance(row, dict)
+                and "interval" in row}  # fmt: skip
+
+    @property
+    def optimum(self) -> float | None:
+        """The success of the best possible agent, None where it is unknown."""
+        value = self.record.get("optimum")
+        return None if value is None else float(value)
+
+    def __str__(self) -> str:
+        """Return the table of the scores."""
+        return text_table(result_rows(self.record))
+
+
+def train(
+    env: str | TrainConfig,
+    /,  # so that `env` may name a section too
+    *,
+    preset: str | None = None,
+    algorithm: str | None = None,
+    progress: Progress | None = None,
+    resume: bool = False,
+    **overrides: Mapping[str, Any],
+) -> TrainingResult:
+    """Train a language model to play an environment, in a new run folder, and measure it.
+
+    Args:
+        env: The environment, such as "FrozenLake" or "my_games:me/Guess-v0", which begins from its preset if it has
+            one; or a whole configuration.
+        preset: Another preset, or a configuration file.
+        algorithm: What to learn by; one of `turngym.trainers.algorithm_names()`.
+        progress: Told where the run stands; nobody if left out.
+        resume: Go on with the run in the folder `run={"name": ...}`, as it was configured.
+        **overrides: Settings by section, such as `learning={"steps": 60}` or `run={"name": "mine", "seed": 1}`.
+
+    Raises:
+        InputError: A name or a setting cannot be used, or the folder exists.
+    """
+    if isinstance(env, TrainConfig):
+        require_plugins(env.run.imports)
+        config = with_overrides(env if algorithm is None else with_algorithm(env, algorithm), overrides)
+        config = named(with_folders(config))
+    else:
+        config = configure(env, preset=preset, algorithm=algorithm, overrides=overrides)
+    folder = Path(config.run.root) / config.run.name
+    if resume:
+        config = run_config(folder)
+    else:
+        check_run(config)
+        claim(folder, config)
+    trackers = make_trackers(config.run.trackers, folder, asdict(config))
+    try:
+        record = train_in_folder(config, folder, progress or SilentProgress(), resume=resume, trackers=trackers)
+        for tracker in trackers:
+            tracker.table("result", COLUMNS, table_cells(result_rows(record)))
+    finally:
+        for tracker in trackers:
+            tracker.close()
+    return TrainingResult(folder=folder, config=config, record=record)
+
+
+def check_run(config: TrainConfig) -> None:
+    """Refuse what could otherwise be refused only after minutes, or only once the run folder exists.
+
+    Raises:
+        InputError: The environment, a level, the potential or a model cannot be had, a tracker's package is not
+            installed, nobody can be cloned, or the context is shorter than the demonstrations.
+    """
+    check_packages(config.run.trackers)
+    try:
+        find_objective(config.objective.name)
+        check_game(config)
+        check_base(config)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def claim(folder: Path, config: TrainConfig) -> None:
+    """Create the folder of a new run with its configuration.
+
+    Raises:
+        InputError: The folder exists or cannot be created.
+    """
+    text = write_toml(config)
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError as error:
+        this, another = shlex.quote(str(folder)), shlex.quote(f"{folder.name}-b")
+        raise InputError(f"{folder} exists already; continue that run (--resume {this}, or resume=True), or name "
+                         f"another: --run.name {another}") from error  # fmt: skip
+    except OSError as error:
+        raise InputError(f"{folder} cannot be created: {error.strerror}") from error
+    (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """Read the result of a complete run.
+
+    Raises:
+        InputError: The file is absent or damaged.
+    """
+    try:
+        result = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder / RESULT_FILE} cannot be read: {error}") from error
+    if not isinstance(result, dict):
+        raise InputError(f"{folder / RESULT_FILE} holds no result")
+    return result
+
+
+def load_agent(
+    folder: str | Path, *, greedy: bool = False, temperature: float = 1.0, slots: int = 128
+) -> LanguageModelAgent:
+    """Return the agent of a run or checkpoint folder, for `turngym.agents.collect_episodes`.
+
+    Args:
+        folder: A run, of which the last checkpoint plays, a checkpoint, or any folder that `save_pretrained` wrote.
+        greedy: Take the likeliest token instead of sampling.
+        temperature: Divides the logits when sampling.
+        slots: Episodes played at once.
+
+    Raises:
+        InputError: There are no weights.
+        CheckpointError: The model cannot be loaded.
+    """
+    require_plugins()
+    weights = policy_folder(Path(folder))
+    config = player_config(weights)
+    shape = config.model if config else ModelConfig()
+    model = LanguageModel.from_pretrained(weights, keep_thoughts=shape.keep_thoughts)
+    return LanguageModelAgent(
+        model, temperature=temperature, greedy=greedy, slots=slots, max_reply_tokens=shape.max_reply_tokens,
+        context_length=shape.context_length,
+    )  # fmt: skip
