@@ -11,12 +11,12 @@ from turngym.envs.core import TextEnv
 
 @dataclass(slots=True, kw_only=True)
 class Reply:
-    """What a player answered in one turn."""
+    """What an agent answered in one turn."""
 
     text: str
     """The action as the environment will read it."""
     span: tuple[int, int] = (0, 0)
-    """Where the sampled ids lie in the player's token stream of this episode."""
+    """Where the sampled ids lie in the agent's token stream of this episode."""
     logprobs: list[float] = field(default_factory=list)  # [num_sampled]
     """The log-probability of each sampled id, nats."""
     out_of_room: bool = False
@@ -24,7 +24,7 @@ class Reply:
 
 
 class Agent(Protocol):
-    """A player of many episodes at once, each in a numbered slot.
+    """An agent of many episodes at once, each in a numbered slot.
 
     A rollout calls `start` when an episode enters a slot, then alternates `act` over all waiting slots and `observe`,
     and calls `finish` when the episode is over; the slot is then free for another episode.
@@ -33,7 +33,7 @@ class Agent(Protocol):
     policy_version: int
 
     def start(self, slot: int, env: TextEnv, observation: str, seed: int) -> None:
-        """Enter an episode: `env` stands after its reset, `seed` determines every random choice of the player."""
+        """Enter an episode: `env` stands after its reset, `seed` determines every random choice of the agent."""
 
     def act(self, slots: Sequence[int]) -> list[Reply]:
         """Reply in each of `slots`, in that order."""
@@ -42,4 +42,4 @@ class Agent(Protocol):
         """Read the environment's answer to the last reply; only called while the episode goes on."""
 
     def finish(self, slot: int) -> list[int]:
-        """Leave the slot and return the episode's token stream, empty for players without tokens."""
+        """Leave the slot and return the episode's token stream, empty for agents without tokens."""

@@ -99,7 +99,7 @@ class ChatFormat:
         return [*stop, *frame.before_observation, *self.content(observation), *frame.after_observation]
 
     def reply(self, text: str) -> list[int]:
-        """Return the ids a player would sample to say `text`, the stop token included."""
+        """Return the ids an agent would sample to say `text`, the stop token included."""
         return [*_encode(self._reply_encoder, text), self.stop_ids[0]]
 
     def content(self, text: str) -> list[int]:

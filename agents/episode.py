@@ -26,11 +26,11 @@ class Status(StrEnum):
     TRUNCATED_TURNS = "truncated_turns"
     """The turn limit cut it off."""
     TRUNCATED_LENGTH = "truncated_length"
-    """The token stream reached the longest length the player can hold."""
+    """The token stream reached the longest length the agent can hold."""
     ERROR_ENVIRONMENT = "error_environment"
     """The environment raised."""
     ERROR_TIMEOUT = "error_timeout"
-    """The environment or the player did not answer in time."""
+    """The environment or the agent did not answer in time."""
 
     def is_error(self) -> bool:
         """Whether the episode says nothing about the policy and must not be learned from."""
@@ -42,7 +42,7 @@ class Turn:
     """One exchange: an observation and the reply to it."""
 
     observation: str
-    """What the player saw before it replied."""
+    """What the agent saw before it replied."""
     action: str
     """The reply as text."""
     reward: float
@@ -58,7 +58,7 @@ class Turn:
     well_formed: bool = True
     """Whether the reply held one action, usable or not; lines written before this was recorded are read as true."""
     span: tuple[int, int] = (0, 0)
-    """Start and end of the sampled ids in the episode's stream; empty for players without tokens."""
+    """Start and end of the sampled ids in the episode's stream; empty for agents without tokens."""
     logprobs: list[float] = field(default_factory=list)  # [num_sampled]
     """The sampler's log-probability of each sampled id, nats, at the sampling temperature."""
     policy_version: int = 0
@@ -78,7 +78,7 @@ class Episode:
     index: int
     """The instance within its split."""
     seed: int
-    """Seeds the environment's chance and the player's sampling."""
+    """Seeds the environment's chance and the agent's sampling."""
     instructions: str = ""
     """The rules, as the system prompt gave them."""
     turns: list[Turn] = field(default_factory=list)
@@ -86,7 +86,7 @@ class Episode:
     final_observation: str = ""
     """What the environment said to the last reply."""
     token_ids: list[int] = field(default_factory=list)  # [num_tokens]
-    """The whole stream of a token player; empty otherwise."""
+    """The whole stream of a token agent; empty otherwise."""
     status: Status = Status.COMPLETED
     """How it ended."""
     success: bool = False
@@ -106,7 +106,7 @@ class Episode:
 
     @property
     def num_sampled(self) -> int:
-        """How many ids the player sampled."""
+        """How many ids the agent sampled."""
         return sum(stop - start for start, stop in (turn.span for turn in self.turns))
 
     def messages(self) -> list[dict[str, str]]:
@@ -121,7 +121,7 @@ class Episode:
 
     def to_json(self) -> str:
         """Return the episode as one line of JSON with its schema number and chat messages."""
-        # ASCII escapes: an unpaired surrogate, which a player may write, has no UTF-8 form.
+        # ASCII escapes: an unpaired surrogate, which an agent may write, has no UTF-8 form.
         return json.dumps({"schema": SCHEMA, **asdict(self), "messages": self.messages()}, default=np.generic.item)
 
     @classmethod

@@ -57,7 +57,7 @@ class Score:
     mean_turns: float
     """Mean number of turns."""
     mean_tokens: float
-    """Mean number of sampled tokens; 0 for players without tokens."""
+    """Mean number of sampled tokens; 0 for agents without tokens."""
     seconds: float
     """Wall-clock time of the whole set."""
     errors: int
@@ -85,7 +85,7 @@ def score_episodes(episodes: Sequence[Episode], seconds: float) -> Score:
     """Summarize episodes.
 
     Args:
-        episodes: Finished episodes of one player; those with an error status are counted apart.
+        episodes: Finished episodes of one agent; those with an error status are counted apart.
         seconds: How long it took to play them.
     """
     usable = [episode for episode in episodes if not episode.status.is_error()]
@@ -110,13 +110,13 @@ def no_random_floor(env_id: str) -> str:
 
 
 def instance_range(split: str, count: int, first: int = 0, *, seed: int = 0) -> list[Instance]:
-    """Return `count` instances of a split from number `first` on, the same for every player measured on them.
+    """Return `count` instances of a split from number `first` on, the same for every agent measured on them.
 
     Args:
         split: "train", "validation" or "test".
         count: How many.
         first: Number of the first one.
-        seed: Shifts the chance of every episode (slips of the environment, sampling of the player), not the instances.
+        seed: Shifts the chance of every episode (slips of the environment, sampling of the agent), not the instances.
     """
     return [Instance(split=split, index=index, seed=seed * count + index) for index in range(first, first + count)]
 
@@ -124,7 +124,7 @@ def instance_range(split: str, count: int, first: int = 0, *, seed: int = 0) -> 
 def optimal_rate(
     env_id: str, instances: Iterable[Instance], env_kwargs: Mapping[str, Any] | None = None
 ) -> float | None:
-    """Return the mean probability that the best possible player solves these instances; None where it is unknown."""
+    """Return the mean probability that the best possible agent solves these instances; None where it is unknown."""
     env = make_env(env_id, env_kwargs)
     inside = text_env(env)
     optima: list[float | None] = []

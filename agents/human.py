@@ -1,4 +1,4 @@
-"""A person at the terminal, as a player like any other."""
+"""A person at the terminal, as an agent like any other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from turngym.agents.base import Reply
 from turngym.envs.core import TextEnv
 
 
-class PlayerLeft(Exception):
+class HumanLeft(Exception):
     """The person closed the input (Ctrl-D) or interrupted it (Ctrl-C): the game is over, nothing is broken."""
 
 
@@ -35,7 +35,7 @@ class HumanAgent:
         """Ask for one line per slot.
 
         Raises:
-            PlayerLeft: The input was closed or interrupted.
+            HumanLeft: The input was closed or interrupted.
         """
         return [Reply(text=self._read()) for _ in slots]
 
@@ -51,4 +51,4 @@ class HumanAgent:
         try:
             return self._ask("> ")
         except (EOFError, KeyboardInterrupt) as closed:
-            raise PlayerLeft from closed
+            raise HumanLeft from closed

@@ -1,4 +1,4 @@
-"""A Hugging Face causal language model as a player: token in, token out, one key-value cache for the whole episode.
+"""A Hugging Face causal language model as an agent: token in, token out, one key-value cache for the whole episode.
 
 Shapes: B rows, T tokens, V vocabulary, N sampled tokens.
 """
@@ -148,7 +148,7 @@ class LanguageModelAgent:
     trained.
 
     Args:
-        model: The player.
+        model: The agent.
         temperature: Divides the logits; above 0.
         greedy: Take the likeliest token instead of sampling. For evaluation only.
         slots: Episodes held at once.

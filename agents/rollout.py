@@ -27,7 +27,7 @@ class Instance:
     index: int
     """The instance within its split."""
     seed: int
-    """Seeds the environment's chance and the player's sampling."""
+    """Seeds the environment's chance and the agent's sampling."""
 
 
 def collect_episodes(
@@ -48,7 +48,7 @@ def collect_episodes(
     closed in the end.
 
     Args:
-        agent: The player.
+        agent: The agent.
         env_id: A registered text environment, as `turngym.envs.make_env` takes it.
         instances: What to play; drawn lazily.
         env_kwargs: Arguments for `turngym.envs.make_env`.

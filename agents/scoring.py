@@ -28,7 +28,7 @@ class TokenBatch:
     ids_BT: Tensor
     """Token streams; what stands in the padding does not matter."""
     sampled_BT: Tensor
-    """True where the player sampled the token: the loss mask, written when the stream was."""
+    """True where the agent sampled the token: the loss mask, written when the stream was."""
     episode_N: Tensor
     """The row of each sampled token."""
     turn_N: Tensor

@@ -1,4 +1,4 @@
-"""Players without a model: random, rule, oracle, demonstrator and hostile.
+"""Agents without a model: random, rule, oracle, demonstrator and hostile.
 
 They set the floor and the ceiling of every score, write the demonstrations of the warm start, and put the
 environments under load. Each is a rule from the environment and a generator to an action; slots and seeds are the
@@ -26,9 +26,9 @@ from turngym.envs.capabilities import (
 from turngym.envs.core import MAX_ACTION_CHARS, TextEnv
 from turngym.envs.parsing import CLOSE, OPEN
 
-# An episode's seed also seeds its environment. A second word keeps the player's stream apart from the environment's:
-# with the same stream a player's choices would be correlated with the luck that answers them.
-PLAYER_STREAM = 0x9_1A7E4
+# An episode's seed also seeds its environment. A second word keeps the agent's stream apart from the environment's:
+# with the same stream an agent's choices would be correlated with the luck that answers them.
+AGENT_STREAM = 0x9_1A7E4
 
 
 @dataclass(slots=True)
@@ -36,16 +36,16 @@ class Seat:
     """One episode being played."""
 
     env: TextEnv
-    """The environment, which a scripted player may look into."""
+    """The environment, which a scripted agent may look into."""
     rng: np.random.Generator
-    """The player's own chance in this episode."""
+    """The agent's own chance in this episode."""
 
 
 class ScriptedAgent(ABC):
-    """A player that chooses each action by a rule, in as many slots as asked; implements `Agent`.
+    """An agent that chooses each action by a rule, in as many slots as asked; implements `Agent`.
 
     Args:
-        seed: Mixed with the episode's seed, so that two players of one kind can play the same episodes differently.
+        seed: Mixed with the episode's seed, so that two agents of one kind can play the same episodes differently.
     """
 
     policy_version = 0
@@ -72,20 +72,20 @@ class ScriptedAgent(ABC):
             raise MissingCapability(env, self.needs, needed_by=type(self).__name__, otherwise=self.otherwise)
 
     def start(self, slot: int, env: TextEnv, observation: str, seed: int) -> None:
-        """Enter an episode; every choice in it is determined by `seed` (at least 0) and the player's own seed.
+        """Enter an episode; every choice in it is determined by `seed` (at least 0) and the agent's own seed.
 
         Raises:
-            MissingCapability: The environment offers too little for this player.
+            MissingCapability: The environment offers too little for this agent.
         """
         self.check(env)
-        self._seats[slot] = Seat(env, np.random.default_rng([seed, self._seed, PLAYER_STREAM]))
+        self._seats[slot] = Seat(env, np.random.default_rng([seed, self._seed, AGENT_STREAM]))
 
     def act(self, slots: Sequence[int]) -> list[Reply]:
         """Reply in each of `slots`, in that order; the replies hold no token ids."""
         return [Reply(text=self._framed(self._seats[slot])) for slot in slots]
 
     def observe(self, slot: int, observation: str) -> None:
-        """Do nothing: a scripted player reads the environment itself."""
+        """Do nothing: a scripted agent reads the environment itself."""
 
     def finish(self, slot: int) -> list[int]:
         """Leave the slot; there is no token stream."""
@@ -113,7 +113,7 @@ class RuleAgent(ScriptedAgent):
     """Follows the simple rule that some environments come with: what can be had without learning."""
 
     needs: Capability | None = "rule"
-    otherwise = "choose another player"
+    otherwise = "choose another agent"
 
     def choose(self, seat: Seat) -> str:
         """Return the action of the rule."""
@@ -125,7 +125,7 @@ class OracleAgent(ScriptedAgent):
     """Plays optimally with knowledge of the hidden state: the ceiling of every score."""
 
     needs: Capability | None = "oracle"
-    otherwise = "choose another player"
+    otherwise = "choose another agent"
 
     def choose(self, seat: Seat) -> str:
         """Return an optimal action."""

@@ -1,4 +1,4 @@
-"""The built-in player: a small modern decoder and a tokenizer trained on the games' own text. Nothing is downloaded."""
+"""The built-in agent: a small modern decoder and a tokenizer trained on the games' own text. Nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def train_tokenizer(
     Any text whatever encodes and decodes to itself, since every byte is in the vocabulary.
 
     Args:
-        texts: What the environments and scripted players say.
+        texts: What the environments and scripted agents say.
         vocabulary_size: Largest vocabulary, bytes and control tokens included.
-        digits_per_token: Most digits in a token: with 1 a player computes digit by digit, with more it can copy and
+        digits_per_token: Most digits in a token: with 1 an agent computes digit by digit, with more it can copy and
             know a number as a whole.
         show_instructions: Whether the chat template shows the system prompt.
     """

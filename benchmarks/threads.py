@@ -57,7 +57,7 @@ class Options:
     repeats: int = 5
     """Steps of each kind, by each variant, on each machine."""
     cloning_steps: int = 30
-    """Steps of cloning before anything is timed, after which replies are those of a player."""
+    """Steps of cloning before anything is timed, after which replies are those of an agent."""
     size: int = 4
     """Side of the lakes that are played."""
     batch_size: int = 0

@@ -42,26 +42,26 @@ class Sampling(Protocol):
 
 @runtime_checkable
 class Slips(Protocol):
-    """Knows the mistakes of good players."""
+    """Knows the mistakes of good agents."""
 
     def mistaken_action(self, rng: np.random.Generator) -> str:
-        """Draw a plausible slip of a good player, for demonstrations of mixed quality."""
+        """Draw a plausible slip of a good agent, for demonstrations of mixed quality."""
 
 
 @runtime_checkable
 class Rule(Protocol):
-    """Comes with a simple player."""
+    """Comes with a simple agent."""
 
     def rule_action(self) -> str:
-        """Return what a player with a fixed rule does, who sees no hidden state."""
+        """Return what an agent with a fixed rule does, who sees no hidden state."""
 
 
 @runtime_checkable
 class Optimum(Protocol):
-    """Knows what the best player achieves."""
+    """Knows what the best agent achieves."""
 
     def optimal_success(self) -> float | None:
-        """Probability that the best player solves this instance from its start, in [0, 1]; None where unknown."""
+        """Probability that the best agent solves this instance from its start, in [0, 1]; None where unknown."""
 
 
 @runtime_checkable
@@ -85,10 +85,10 @@ METHODS: dict[Capability, str] = {
 """Where each capability is defined. `TextEnv` itself has a default of the last two, which do not count."""
 
 COSTS: dict[Capability, str] = {
-    "oracle": "no warm start by cloning scripted play, no player `oracle` or `demonstration`",
+    "oracle": "no warm start by cloning scripted play, no agent `oracle` or `demonstration`",
     "sampling": "no random agent as the floor of tables",
     "slips": "demonstrations with mistakes take random usable actions for them, if there are any",
-    "rule": "no player `rule`",
+    "rule": "no agent `rule`",
     "optimum": "no optimum in tables",
     "random_floor": "the success of the random agent is measured by play alone",
     "potential": "no shaping by a potential, and no choice of instances by that of their start",
@@ -134,7 +134,7 @@ def slip(env: TextEnv, rng: np.random.Generator) -> str:
         return env.mistaken_action(rng)
     if isinstance(env, Sampling):
         return env.sample_action(rng)
-    raise MissingCapability(env, "slips", needed_by="a player that makes mistakes", otherwise="define sample_action")
+    raise MissingCapability(env, "slips", needed_by="an agent that makes mistakes", otherwise="define sample_action")
 
 
 def _class_of(env: gym.Env[Any, Any] | type[Any]) -> type[Any]:

@@ -159,7 +159,7 @@ class CountdownEnv(TextEnv):
     def _shown(self) -> str:
         return " ".join(map(str, self.puzzle.numbers))
 
-    # What the player reads --------------------------------------------------------------------------------------
+    # What the agent reads --------------------------------------------------------------------------------------
 
     @property
     def _rules(self) -> str:
@@ -199,7 +199,7 @@ class CountdownEnv(TextEnv):
     def _potential(self) -> float:
         return 0.0 if self._best_distance is None else 1.0 / (1.0 + float(self._best_distance))
 
-    # Players ----------------------------------------------------------------------------------------------------
+    # Agents ----------------------------------------------------------------------------------------------------
 
     def sample_action(self, rng: np.random.Generator) -> str:
         """Draw an expression that uses each number exactly once, made by uniformly random legal steps."""

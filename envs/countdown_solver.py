@@ -45,7 +45,7 @@ class Step:
         return self.left * self.right if self.operator == "*" else self.left / self.right
 
     def __str__(self) -> str:
-        """Write the step as a player does, such as `7/2 - -3`."""
+        """Write the step as an agent does, such as `7/2 - -3`."""
         return f"{self.left} {self.operator} {self.right}"
 
 

@@ -26,7 +26,7 @@ from turngym.envs.splits import Split
 MAX_SURVEYED = 3
 """The most numbers of which all that they can make is looked through, in 0.5 ms."""
 GUESSES = 4
-"""How many steps a mistaken player has in mind."""
+"""How many steps a mistaken agent has in mind."""
 
 
 class CountdownStepsEnv(TextEnv):
@@ -141,7 +141,7 @@ class CountdownStepsEnv(TextEnv):
     def _shown(self) -> str:
         return " ".join(map(str, self.numbers))
 
-    # What the player reads --------------------------------------------------------------------------------------
+    # What the agent reads --------------------------------------------------------------------------------------
 
     @property
     def _rules(self) -> str:
@@ -180,7 +180,7 @@ class CountdownStepsEnv(TextEnv):
         total = self.family.num_numbers
         return (total - len(self.numbers)) / (total - 1)
 
-    # Players ----------------------------------------------------------------------------------------------------
+    # Agents ----------------------------------------------------------------------------------------------------
 
     def sample_action(self, rng: np.random.Generator) -> str:
         """Draw a uniformly random legal step: an ordered pair of the numbers and an operator."""

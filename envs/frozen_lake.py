@@ -208,7 +208,7 @@ class FrozenLakeEnv(TextEnv):
         """Moves left of the action budget; None without one."""
         return None if self.action_budget is None else self.action_budget - self._moves_made
 
-    # What the player reads --------------------------------------------------------------------------------------
+    # What the agent reads --------------------------------------------------------------------------------------
 
     @property
     def _rules(self) -> str:
@@ -286,7 +286,7 @@ class FrozenLakeEnv(TextEnv):
     def _potential(self) -> float:
         return float(self._potential_S[self._cell])
 
-    # Players ----------------------------------------------------------------------------------------------------
+    # Agents ----------------------------------------------------------------------------------------------------
 
     def sample_action(self, rng: np.random.Generator) -> str:
         """Draw a full reply of uniformly random moves."""
@@ -312,7 +312,7 @@ class FrozenLakeEnv(TextEnv):
         return " ".join(MOVES[move] for move in plan or [0])
 
     def optimal_success(self) -> float | None:
-        """Probability that the best player reaches the goal from the start, None where it cannot be computed."""
+        """Probability that the best agent reaches the goal from the start, None where it cannot be computed."""
         unseen = not self.deterministic and self._hurried(self.turn_limit, self.action_budget)
         if unseen or self._horizon(self.turn_limit, self.action_budget) is None:
             return None

@@ -1,7 +1,7 @@
-"""What is possible on a frozen lake: the best player and the random walker, by finite-horizon value iteration.
+"""What is possible on a frozen lake: the best agent and the random walker, by finite-horizon value iteration.
 
 A success probability means little without these two beside it: on a slippery 4x4 lake with ten moves the best possible
-player succeeds half the time, and a random walker one time in five.
+agent succeeds half the time, and a random walker one time in five.
 
 Array names end in their axes: H moves left (0 to the horizon), S cells in row order, A moves, N cells moved to.
 """

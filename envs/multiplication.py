@@ -80,7 +80,7 @@ class MultiplicationEnv(TextEnv):
     """Multiply two numbers; every attempt is told whether it was too low or too high.
 
     ## Description
-    Mental arithmetic with a few attempts. Between attempts the player learns the direction of its error, and nothing
+    Mental arithmetic with a few attempts. Between attempts the agent learns the direction of its error, and nothing
     of its size.
 
     ## Action Space
@@ -158,7 +158,7 @@ class MultiplicationEnv(TextEnv):
         self._below = attempt if self._below is None else min(self._below, attempt)
         return 0.0, False, f"{attempt} is too high."
 
-    # What the player reads --------------------------------------------------------------------------------------
+    # What the agent reads --------------------------------------------------------------------------------------
 
     @property
     def _rules(self) -> str:
@@ -194,7 +194,7 @@ class MultiplicationEnv(TextEnv):
         high = 0.0 if self._below is None else self.product / self._below
         return max(low, high)
 
-    # Players ----------------------------------------------------------------------------------------------------
+    # Agents ----------------------------------------------------------------------------------------------------
 
     def sample_action(self, rng: np.random.Generator) -> str:
         """Draw a uniformly random number with as many digits as the product."""

@@ -141,7 +141,7 @@ class MultiplicationStepsEnv(TextEnv):
     def _written(self, number: int) -> str:
         return self._ordered(str(number))
 
-    # What the player reads --------------------------------------------------------------------------------------
+    # What the agent reads --------------------------------------------------------------------------------------
 
     @property
     def _rules(self) -> str:
@@ -186,7 +186,7 @@ class MultiplicationStepsEnv(TextEnv):
     def _potential(self) -> float:
         return self.steps_done / len(self.steps)
 
-    # Players ----------------------------------------------------------------------------------------------------
+    # Agents ----------------------------------------------------------------------------------------------------
 
     def sample_action(self, rng: np.random.Generator) -> str:
         """Draw a uniformly random number with as many digits as the right answer."""

@@ -10,15 +10,15 @@ OPEN, CLOSE = "<answer>", "</answer>"
 
 
 class InvalidAction(ValueError):
-    """The reply cannot be played; the message says why, in words the player can use."""
+    """The reply cannot be played; the message says why, in words the agent can use."""
 
 
 def extract_action(reply: str, *, reasoning: bool = False) -> str:
     """Return the action in a reply, without surrounding white space.
 
     Args:
-        reply: What the player wrote.
-        reasoning: Whether the player may think first and must put its action in `<answer>...</answer>`.
+        reply: What the agent wrote.
+        reasoning: Whether the agent may think first and must put its action in `<answer>...</answer>`.
 
     Raises:
         InvalidAction: There is no action, or more than one reading of the reply.

@@ -111,7 +111,7 @@ class PotentialShaping(_Shaping):
 
     The last turn must be seen to be paid back, so this wrapper belongs outside of `TimeLimit`: around what
     `gymnasium.make` returns. An environment without `TimeLimit` is refused. A second limit that is put around this
-    wrapper later, or a player that stops early, cannot be seen from here and leaves the last potential paid out; the
+    wrapper later, or an agent that stops early, cannot be seen from here and leaves the last potential paid out; the
     trainer's own `[shaping]` accounts for episodes that outgrow a model's context.
 
     Reference: Ng, Harada and Russell, "Policy invariance under reward transformations", 1999.
@@ -181,7 +181,7 @@ class PlainShaping(_Shaping):
     """Takes a fixed amount for every turn, and for every unusable reply. This changes the optimum.
 
     These terms are part of what is optimised: with a step cost a short failure may beat a long success, and with a
-    penalty a player that is unsure of the form avoids the states in which forms are hard. Judge a player by
+    penalty an agent that is unsure of the form avoids the states in which forms are hard. Judge an agent by
     `info["success"]` and `info["task_reward"]`, which do not contain them.
 
     An unusable reply costs one of the two penalties, never both: which one, `info["well_formed"]` says.

@@ -4,7 +4,7 @@ Example:
     >>> import gymnasium, turngym
     >>> from turngym.envs.testing import check_text_env
     >>> check_text_env(gymnasium.make("turngym/FrozenLake-v0"))
-    ['no rule: no player `rule`']
+    ['no rule: no agent `rule`']
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ FRAGMENTS = (
 )
 BLANKS = ("", " ", "  ", "\t", "\n", "\u00a0", "\u2003", ",", ", ", ";", "\x00", "\u200b", "_")
 
-Player = Callable[[TextEnv], str]
+Policy = Callable[[TextEnv], str]
 """Chooses a reply from the state of the environment."""
 
 
@@ -67,43 +67,43 @@ class Moment:
     """The information of `TurnInfo`."""
 
 
-def random_player(seed: int) -> Player:
+def random_policy(seed: int) -> Policy:
     """Return the random agent of any environment that has `sample_action`."""
     rng = np.random.default_rng(seed)
 
-    def player(env: TextEnv) -> str:
+    def policy(env: TextEnv) -> str:
         if not isinstance(env, Sampling):
-            raise MissingCapability(env, "sampling", needed_by="random_player", otherwise="take noise_player")
+            raise MissingCapability(env, "sampling", needed_by="random_policy", otherwise="take noise_policy")
         return env.sample_action(rng)
 
-    return player
+    return policy
 
 
-def oracle_player(env: TextEnv) -> str:
+def oracle_policy(env: TextEnv) -> str:
     """Reply as the environment's oracle does.
 
     Raises:
         MissingCapability: It has none.
     """
     if not isinstance(env, Oracle):
-        raise MissingCapability(env, "oracle", needed_by="oracle_player", otherwise="take another player")
+        raise MissingCapability(env, "oracle", needed_by="oracle_policy", otherwise="take another agent")
     return env.oracle_action()
 
 
-def noise_player(seed: int) -> Player:
-    """Return a player for any environment at all, whose replies are those of `hostile_replies`."""
+def noise_policy(seed: int) -> Policy:
+    """Return an agent for any environment at all, whose replies are those of `hostile_replies`."""
     rng = np.random.default_rng(seed)
     return lambda env: next(hostile_replies(env, rng))
 
 
 def play(
-    env: gym.Env[str, str], player: Player, *, seed: int = 0, split: Split = "train", index: int = 0
+    env: gym.Env[str, str], policy: Policy, *, seed: int = 0, split: Split = "train", index: int = 0
 ) -> list[Moment]:
     """Play one episode of instance `(split, index)` and return it, the reset first.
 
     Args:
         env: An environment, wrapped or not, with a `TextEnv` inside.
-        player: Chooses every reply; put in an `<answer>` block where the environment wants one.
+        policy: Chooses every reply; put in an `<answer>` block where the environment wants one.
         seed: Seeds the chances of the episode.
         split: The split of the instance.
         index: The instance within its split.
@@ -112,7 +112,7 @@ def play(
     observation, info = env.reset(seed=seed, options={"split": split, "index": index})
     episode = [Moment("", observation, 0.0, False, False, info)]
     while not (episode[-1].terminated or episode[-1].truncated) and len(episode) <= MAX_TURNS:
-        action = player(inside)
+        action = policy(inside)
         episode.append(say(env, f"{OPEN}{action}{CLOSE}" if inside.reasoning else action))
     return episode
 
@@ -180,9 +180,9 @@ def check_text_env(env: gym.Env[str, str], *, instances: int = 10, seed: int = 0
     check_declared_range(env)
     for split in SPLITS:
         for index in range(instances):
-            for player in usable_players(inside, seed + index):
-                check_episode(env, play(env, player, seed=seed, split=split, index=index), usable=True)
-            check_episode(env, play(env, noise_player(seed + index), seed=seed, split=split, index=index))
+            for policy in usable_policies(inside, seed + index):
+                check_episode(env, play(env, policy, seed=seed, split=split, index=index), usable=True)
+            check_episode(env, play(env, noise_policy(seed + index), seed=seed, split=split, index=index))
     check_chances(inside)
     check_splits(inside, instances)
     check_hostile(env, replies=100 * instances, seed=seed)
@@ -192,10 +192,10 @@ def check_text_env(env: gym.Env[str, str], *, instances: int = 10, seed: int = 0
     return [f"no {name}: {cost}" for name, cost in COSTS.items() if name not in capabilities_of(inside)]
 
 
-def usable_players(env: TextEnv, seed: int) -> list[Player]:
-    """Return the players of an environment that should say nothing unusable: its oracle and its random agent."""
-    players = [oracle_player] if isinstance(env, Oracle) else []
-    return [*players, random_player(seed)] if isinstance(env, Sampling) else [*players]
+def usable_policies(env: TextEnv, seed: int) -> list[Policy]:
+    """Return the agents of an environment that should say nothing unusable: its oracle and its random agent."""
+    agents = [oracle_policy] if isinstance(env, Oracle) else []
+    return [*agents, random_policy(seed)] if isinstance(env, Sampling) else [*agents]
 
 
 def _global_generators() -> tuple[Any, ...]:
@@ -257,7 +257,7 @@ def check_declared_range(env: gym.Env[str, str]) -> None:
 
 
 def check_chances(env: TextEnv) -> None:
-    """Check that what is said of the chances of players are probabilities; the environment stands after a reset."""
+    """Check that what is said of the chances of agents are probabilities; the environment stands after a reset."""
     chances = {"optimal_success": env.optimal_success() if isinstance(env, Optimum) else None,
                "random_success": env.random_success() if isinstance(env, RandomFloor) else None}  # fmt: skip
     for name, chance in chances.items():

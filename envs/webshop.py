@@ -52,7 +52,7 @@ class WebShopEnv(TextEnv):
     """Buy what is asked for in a shop.
 
     ## Description
-    An instruction asks for a product with certain attributes and options below a price. The player searches, looks at
+    An instruction asks for a product with certain attributes and options below a price. The agent searches, looks at
     results, products and their details, chooses options and buys. The shop runs in this process and needs neither Java
     nor a download; its default catalogue is generated. With `url=` the shop is one that `turngym webshop serve` runs.
 
@@ -80,7 +80,7 @@ class WebShopEnv(TextEnv):
 
     ## Information
     The keys of `turngym.envs.core.TurnInfo`. `success` is a share of 1. `potential` is how much of the goal what is
-    looked at and chosen fulfills; it is hidden from the player.
+    looked at and chosen fulfills; it is hidden from the agent.
 
     ## Arguments
     Those of `TextEnv`, and:
@@ -192,7 +192,7 @@ class WebShopEnv(TextEnv):
         share = self._here.page.reward or 0.0
         return share if self.reward_scheme == "graded" else self.reward_range[1] * (share == 1.0)
 
-    # What the player reads --------------------------------------------------------------------------------------
+    # What the agent reads --------------------------------------------------------------------------------------
 
     @property
     def _rules(self) -> str:
@@ -255,7 +255,7 @@ class WebShopEnv(TextEnv):
     def _potential(self) -> float:
         return self._here.potential
 
-    # Players ----------------------------------------------------------------------------------------------------
+    # Agents ----------------------------------------------------------------------------------------------------
 
     def sample_action(self, rng: np.random.Generator) -> str:
         """Draw one of the usable actions; a search is for some successive words of the instruction."""

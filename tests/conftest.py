@@ -18,7 +18,7 @@ from hypothesis import settings
 from turngym import plugins
 from turngym.agents.registry import AGENTS
 from turngym.envs.potentials import POTENTIALS
-from turngym.trainers.presets import PRESETS
+from turngym.trainers.launch.presets import PRESETS
 
 # Set before torch or transformers is loaded, here and in the processes that tests start: pytest-xdist already fills the
 # cores, and more threads would add up sums in another order.

@@ -18,12 +18,12 @@ from turngym.trainers.config import (
     with_algorithm,
     with_overrides,
 )
-from turngym.trainers.configure import configure
-from turngym.trainers.presets import load_preset, preset_names, register_preset
+from turngym.trainers.launch.configure import configure
+from turngym.trainers.launch.presets import load_preset, preset_names, register_preset
 
 if TYPE_CHECKING:
+    from turngym.trainers.launch.training import TrainingResult, load_agent, train
     from turngym.trainers.objectives import OBJECTIVES, Objective, StepParams, TrainingBatch, objective
-    from turngym.trainers.training import TrainingResult, load_agent, train
 
 __all__ = [
     "OBJECTIVES",
@@ -52,7 +52,7 @@ __all__ = [
 
 _LATER = {
     **dict.fromkeys(("OBJECTIVES", "Objective", "StepParams", "TrainingBatch", "objective"), "objectives"),
-    **dict.fromkeys(("TrainingResult", "load_agent", "train"), "training"),
+    **dict.fromkeys(("TrainingResult", "load_agent", "train"), "launch.training"),
 }
 """The module of everything that needs torch."""
 

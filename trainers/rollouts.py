@@ -76,7 +76,7 @@ class Rollouts:
         """Play one episode per instance and return them in that order.
 
         Args:
-            agent: The player.
+            agent: The agent.
             instances: What is played; those of one level of a curriculum stand together.
             shaped: Whether to shape the rewards: for what is learned from, not for what is measured.
             slots: Episodes at once; None for those of the run.

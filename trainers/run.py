@@ -42,6 +42,7 @@ from turngym.trainers.config import TrainConfig, Valued
 from turngym.trainers.critic import load_critic, save_critic
 from turngym.trainers.evaluation import measure_run, record_episodes
 from turngym.trainers.interrupt import DeferredInterrupt
+from turngym.trainers.launch.run_folder import METRICS_FILE
 from turngym.trainers.learner import Learner
 from turngym.trainers.loop import Loop
 from turngym.trainers.monitoring.alarms import Alarm, AlarmError, kinds_read
@@ -54,7 +55,6 @@ from turngym.trainers.references import References, round_betas, round_estimates
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import Progress
 from turngym.trainers.reporting.trackers import Tracker
-from turngym.trainers.run_folder import METRICS_FILE
 from turngym.trainers.schedules import Schedule
 from turngym.trainers.stage_one.instance_values import composed_beta, composed_values
 from turngym.trainers.stage_one.sampling import StageOneSetup

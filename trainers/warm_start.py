@@ -1,6 +1,6 @@
 """Warm start: behaviour cloning on scripted play of mixed quality, until a measured success band is reached.
 
-Reinforcement learning sharpens and extends skills but creates none from a player that never succeeds, and learns
+Reinforcement learning sharpens and extends skills but creates none from an agent that never succeeds, and learns
 nothing from one that always does. So a course of cloning first shows flawless play, from which the game is learned
 fastest, and then play with mistakes and recoveries, until the clone explores. What a course achieves depends on the
 seed; the success is measured after it, and outside the band its second part is done over with more or fewer mistakes.
@@ -175,7 +175,7 @@ def cloning_optimizers(network: torch.nn.Module, config: WarmStartConfig) -> lis
 
 
 def cloning_step(model: LanguageModel, optimizers: list[torch.optim.Optimizer], episodes: list[Episode]) -> float:
-    """Take one step on the mean negative log-likelihood of the players' tokens; return it, nats per token.
+    """Take one step on the mean negative log-likelihood of the agents' tokens; return it, nats per token.
 
     Raises:
         NonFiniteError: The loss or a gradient is not finite; the weights are untouched.

@@ -17,7 +17,7 @@ from turngym._version import __version__
 from turngym.envs import register_all
 
 if TYPE_CHECKING:
-    from turngym.trainers.training import TrainingResult, load_agent, train
+    from turngym.trainers.launch.training import TrainingResult, load_agent, train
 
 register_all()
 
@@ -27,5 +27,5 @@ __all__ = ["TrainingResult", "__version__", "load_agent", "train"]
 def __getattr__(name: str) -> Any:
     """Load what needs torch when it is first asked for."""
     if name in ("TrainingResult", "load_agent", "train"):
-        return getattr(import_module("turngym.trainers.training"), name)
+        return getattr(import_module("turngym.trainers.launch.training"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

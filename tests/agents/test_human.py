@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from turngym.agents.human import HumanAgent, PlayerLeft
+from turngym.agents.human import HumanAgent, HumanLeft
 
 
 class Rules:
@@ -43,7 +43,7 @@ def test_the_person_sees_rules_and_observations_and_is_heard() -> None:
 @pytest.mark.parametrize("closing", [EOFError, KeyboardInterrupt])
 def test_closing_the_input_ends_the_game_cleanly(closing: type[BaseException]) -> None:
     agent = HumanAgent(show=lambda text: None, ask=typing(closing))
-    with pytest.raises(PlayerLeft):
+    with pytest.raises(HumanLeft):
         agent.act([0])
 
 

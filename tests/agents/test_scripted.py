@@ -180,8 +180,8 @@ def test_hostile_texts_never_make_an_environment_raise() -> None:
     ("agent", "sentence"),
     [
         (RandomAgent(), "sample_action, which RandomAgent needs: define it, or play with HostileAgent or with a model"),
-        (OracleAgent(), "oracle_action, which OracleAgent needs: define it, or choose another player"),
-        (RuleAgent(), "rule_action, which RuleAgent needs: define it, or choose another player"),
+        (OracleAgent(), "oracle_action, which OracleAgent needs: define it, or choose another agent"),
+        (RuleAgent(), "rule_action, which RuleAgent needs: define it, or choose another agent"),
         (DemonstrationAgent(0.1), "oracle_action, which DemonstrationAgent needs: define it, or train without a warm"),
     ],
 )

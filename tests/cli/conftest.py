@@ -29,7 +29,8 @@ def trainer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> InstallTrainer:
 
     What is checked before a run begins is left out, but for the tests of that very thing.
     """
-    from turngym.trainers import run, training
+    from turngym.trainers import run
+    from turngym.trainers.launch import training
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(training, "check_base", lambda config: None)

@@ -108,7 +108,7 @@ def test_players_that_an_environment_has_not(
     for words in (["evaluate", player, "--env", "FiveHooks"], ["rollout", player, "FiveHooks"],
                   ["play", "FiveHooks", "--agent", player]):  # fmt: skip
         assert main(words) == 2
-        assert capsys.readouterr().err == f"turngym: FiveHooks has no player '{player}'; choose from hostile\n"
+        assert capsys.readouterr().err == f"turngym: FiveHooks has no agent '{player}'; choose from hostile\n"
 
 
 def test_a_rollout_of_an_environment_with_nothing_but_its_hooks(five_hooks_id: str, tmp_path: Path) -> None:

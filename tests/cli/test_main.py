@@ -95,7 +95,7 @@ def test_a_reader_that_leaves_causes_no_traceback() -> None:
     "error",
     [
         UnfitEnv("OddEnv says nothing of success"),
-        MissingCapability(TextEnv, "oracle", needed_by="OracleAgent", otherwise="choose another player"),
+        MissingCapability(TextEnv, "oracle", needed_by="OracleAgent", otherwise="choose another agent"),
     ],
 )
 def test_what_an_environment_lacks_is_one_sentence(

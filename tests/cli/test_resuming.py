@@ -15,7 +15,7 @@ from turngym._version import __version__
 from turngym.cli import main
 from turngym.cli.resuming import BRANCHING, FREE, REASONS
 from turngym.trainers.config import OBJECTIVE_CONFIGS, AstarpoConfig, TrainConfig, sections
-from turngym.trainers.run_folder import run_config
+from turngym.trainers.launch.run_folder import run_config
 
 RUN = "runs/frozen_lake-seed0"
 Resume = Callable[..., list[bool]]

@@ -13,8 +13,8 @@ from tests.cli.pretended import InstallTrainer, pretend, pretended_result
 from turngym._version import __version__
 from turngym.cli import main
 from turngym.trainers.config import TrainConfig, parse_toml
+from turngym.trainers.launch.run_folder import run_config
 from turngym.trainers.reporting.progress import Progress
-from turngym.trainers.run_folder import run_config
 
 RUN = "runs/frozen_lake-seed0"
 

@@ -213,7 +213,7 @@ def test_what_only_the_folder_shows(
     words: list[str], part: str, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (here.parent / "file").write_text("")
-    monkeypatch.setattr("turngym.trainers.training.check_base", lambda config: None)
+    monkeypatch.setattr("turngym.trainers.launch.training.check_base", lambda config: None)
     assert part in refusal(["FrozenLake", *words], capsys) and not any(here.iterdir())
 
 

@@ -53,5 +53,5 @@ def test_a_slip_is_the_environments_own_or_any_usable_action(guess_env: Any, fiv
     assert slip(env, draws[0]) == env.sample_action(draws[1])
     clumsy = type("ClumsyEnv", (guess_env,), {"mistaken_action": lambda env, rng: "oops"})
     assert slip(clumsy(), draws[0]) == "oops"
-    with pytest.raises(MissingCapability, match="FiveHooksEnv defines no mistaken_action, which a player that makes"):
+    with pytest.raises(MissingCapability, match="FiveHooksEnv defines no mistaken_action, which an agent that makes"):
         slip(five_hooks(), draws[0])

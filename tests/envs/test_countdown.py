@@ -14,7 +14,7 @@ from turngym.envs.arithmetic import evaluate
 from turngym.envs.countdown import CountdownEnv
 from turngym.envs.countdown_puzzles import Puzzle
 from turngym.envs.countdown_solver import multiset
-from turngym.envs.testing import check_text_env, play, random_player
+from turngym.envs.testing import check_text_env, play, random_policy
 
 
 def countdown(numbers: tuple[int, ...] = (3, 7, 9), target: int = 30, **kwargs: Any) -> CountdownEnv:
@@ -122,7 +122,7 @@ def test_random_success_is_that_of_the_random_agent() -> None:
     env = gym.make("turngym/Countdown-v0")
     env.reset(options={"index": 3})
     predicted = env.unwrapped.random_success()  # type: ignore[attr-defined]
-    played = [play(env, random_player(seed), seed=seed, index=3)[-1].info["success"] for seed in range(600)]
+    played = [play(env, random_policy(seed), seed=seed, index=3)[-1].info["success"] for seed in range(600)]
     assert abs(np.mean(played) - predicted) < 4 * np.sqrt(predicted * (1 - predicted) / 600)
 
 

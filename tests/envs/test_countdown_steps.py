@@ -13,7 +13,7 @@ from turngym.envs.countdown import CountdownEnv
 from turngym.envs.countdown_puzzles import Puzzle
 from turngym.envs.countdown_solver import legal_steps, multiset, random_play_success
 from turngym.envs.countdown_steps import CountdownStepsEnv
-from turngym.envs.testing import check_text_env, oracle_player, play, random_player
+from turngym.envs.testing import check_text_env, oracle_policy, play, random_policy
 
 
 def steps_env(numbers: tuple[int, ...] = (3, 7, 9), target: int = 30, **kwargs: Any) -> CountdownStepsEnv:
@@ -171,7 +171,7 @@ def test_random_success_is_that_of_the_random_agent() -> None:
     predicted = inside.random_success()
     once = random_play_success(inside.puzzle.numbers, inside.puzzle.target)
     assert predicted == pytest.approx(1 - (1 - once) ** 3)
-    played = [play(env, random_player(seed), seed=seed, index=5)[-1].info["success"] for seed in range(1000)]
+    played = [play(env, random_policy(seed), seed=seed, index=5)[-1].info["success"] for seed in range(1000)]
     assert abs(np.mean(played) - predicted) < 4 * np.sqrt(predicted * (1 - predicted) / 1000)
 
 
@@ -197,7 +197,7 @@ def test_harder_puzzles_keep_the_contract(num_numbers: int) -> None:
     limit = 2 * (num_numbers - 1)
     env = gym.make("turngym/CountdownSteps-v0", num_numbers=num_numbers, attempts=2, max_episode_steps=limit)
     check_text_env(env, instances=2)
-    assert play(env, oracle_player, split="test", index=9)[-1].info["success"]
+    assert play(env, oracle_policy, split="test", index=9)[-1].info["success"]
 
 
 def test_rules_state_the_configuration() -> None:

@@ -21,7 +21,7 @@ from turngym.envs.multiplication import (
 )
 from turngym.envs.parsing import InvalidAction
 from turngym.envs.splits import SPLITS, split_of
-from turngym.envs.testing import check_text_env, play, random_player
+from turngym.envs.testing import check_text_env, play, random_policy
 
 
 def multiplication(a: int = 23, b: int = 47) -> MultiplicationEnv:
@@ -115,7 +115,7 @@ def test_random_success_counts_the_attempts() -> None:
     env: Any = gym.make("turngym/Multiplication-v0", digits=(1, 1), max_episode_steps=3)
     env.reset(options={"index": 0})
     predicted = env.unwrapped.random_success()
-    wins = [play(env, random_player(seed), seed=seed, index=0)[-1].info["success"] for seed in range(500)]
+    wins = [play(env, random_policy(seed), seed=seed, index=0)[-1].info["success"] for seed in range(500)]
     assert abs(np.mean(wins) - predicted) < 4 * np.sqrt(predicted * (1 - predicted) / 500)
     assert multiplication().random_success() == 1.0, "without a limit it hits some day"
 

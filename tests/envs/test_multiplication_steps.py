@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turngym.envs.multiplication_steps import MultiplicationStepsEnv, long_multiplication
-from turngym.envs.testing import check_text_env, oracle_player, play
+from turngym.envs.testing import check_text_env, oracle_policy, play
 
 
 def steps_env(a: int = 23, b: int = 47, **kwargs: Any) -> MultiplicationStepsEnv:
@@ -89,7 +89,7 @@ def test_all_forms_keep_the_contract(digit_order: str, digits: tuple[int, int]) 
         "turngym/MultiplicationSteps-v0", digits=digits, digit_order=digit_order, max_episode_steps=limit
     )  # fmt: skip
     check_text_env(env, instances=3)
-    episode = play(env, oracle_player, split="test", index=11)
+    episode = play(env, oracle_policy, split="test", index=11)
     assert len(episode) - 1 == 2 * digits[1] - 1
     assert sum(moment.reward for moment in episode) == pytest.approx(1.0)
 

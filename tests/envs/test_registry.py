@@ -18,13 +18,13 @@ from turngym.envs import Optimum, RandomFloor, TextEnv, env_ids
 from turngym.envs.making import text_env
 from turngym.envs.splits import SPLITS
 from turngym.envs.testing import (
-    Player,
+    Policy,
     check_hostile,
     check_splits,
     check_text_env,
-    oracle_player,
+    oracle_policy,
     play,
-    random_player,
+    random_policy,
 )
 
 CALIBRATION_EPISODES = 200
@@ -34,13 +34,13 @@ SPLIT_INSTANCES = 1_000
 TWIN = """
 import dataclasses, json, gymnasium, turngym
 from turngym.envs import env_ids
-from turngym.envs.testing import oracle_player, play, random_player
+from turngym.envs.testing import oracle_policy, play, random_policy
 episodes = {}
 for env_id in env_ids():
     env = gymnasium.make(env_id)
     episodes[env_id] = [
         [dataclasses.asdict(moment) for moment in play(env, player, seed=index, split=split, index=index)]
-        for split in ("train", "test") for index in range(5) for player in (oracle_player, random_player(index))
+        for split in ("train", "test") for index in range(5) for player in (oracle_policy, random_policy(index))
     ]
 print(json.dumps(episodes))
 """
@@ -99,7 +99,7 @@ def test_vector_environment_agrees_with_single_ones(env_id: str) -> None:
     starts = [single.reset(seed=seed) for single, seed in zip(singles, (5, 6, 7), strict=True)]
     assert list(observations) == [observation for observation, _ in starts]
     assert list(info["state_key"]) == [single_info["state_key"] for _, single_info in starts]
-    replies = tuple(oracle_player(text_env(single)) for single in singles)
+    replies = tuple(oracle_policy(text_env(single)) for single in singles)
     observations, rewards, terminations, truncations, _ = vector.step(replies)
     answers = [single.step(reply) for single, reply in zip(singles, replies, strict=True)]
     assert list(zip(observations, rewards, terminations, truncations, strict=True)) == [a[:4] for a in answers]
@@ -149,8 +149,8 @@ def test_no_global_generator_is_drawn_from(env: gym.Env[str, str], monkeypatch: 
     with pytest.raises(AssertionError, match="its own generator"):
         np.random.rand()
     for index in range(5):
-        play(env, random_player(index), seed=index, index=index)
-        play(env, oracle_player, seed=index, index=index)
+        play(env, random_policy(index), seed=index, index=index)
+        play(env, oracle_policy, seed=index, index=index)
 
 
 @pytest.mark.parametrize("reasoning", [False, True])
@@ -190,7 +190,7 @@ def test_environment_never_truncates_itself(env: gym.Env[str, str]) -> None:
     assert inside.turns_left == 0
 
 
-def assert_calibrated(env: gym.Env[str, str], player: Player, known: Callable[[TextEnv], float | None]) -> None:
+def assert_calibrated(env: gym.Env[str, str], player: Policy, known: Callable[[TextEnv], float | None]) -> None:
     """Check that `player` solves as many test instances as `known` expects, within three standard errors.
 
     Instances about which nothing is known are left out.
@@ -215,7 +215,7 @@ def known_optimum(inside: TextEnv) -> float | None:
 
 
 def test_oracle_reaches_the_optimum(env: gym.Env[str, str]) -> None:
-    assert_calibrated(env, oracle_player, known_optimum)
+    assert_calibrated(env, oracle_policy, known_optimum)
 
 
 def known_floor(inside: TextEnv) -> float | None:
@@ -223,7 +223,7 @@ def known_floor(inside: TextEnv) -> float | None:
 
 
 def test_random_agent_is_at_its_floor(env: gym.Env[str, str]) -> None:
-    assert_calibrated(env, random_player(0), known_floor)
+    assert_calibrated(env, random_policy(0), known_floor)
 
 
 def test_importing_the_environments_loads_no_model_library() -> None:

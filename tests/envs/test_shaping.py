@@ -30,12 +30,12 @@ from turngym.envs.shaping import (
 )
 from turngym.envs.testing import (
     Moment,
-    Player,
+    Policy,
     check_text_env,
     hostile_replies,
-    oracle_player,
+    oracle_policy,
     play,
-    random_player,
+    random_policy,
 )
 
 LAKE = "turngym/FrozenLake-v0"
@@ -43,7 +43,7 @@ KEYS = (POTENTIAL_KEY, PLAIN_KEY)
 WEIGHT, PENALTY, FORM, COST = 0.7, 0.11, 0.17, 0.013
 
 
-def hostile_player(seed: int) -> Player:
+def hostile_player(seed: int) -> Policy:
     """Return a player whose replies are mostly unusable."""
     replies: dict[TextEnv, Iterator[str]] = {}
     return lambda env: next(replies.setdefault(env, hostile_replies(env, np.random.default_rng(seed))))
@@ -54,9 +54,9 @@ def silent_player(env: TextEnv) -> str:
     return ""
 
 
-PLAYERS: dict[str, Callable[[int], Player]] = {
-    "random": random_player,
-    "oracle": lambda seed: oracle_player,
+PLAYERS: dict[str, Callable[[int], Policy]] = {
+    "random": random_policy,
+    "oracle": lambda seed: oracle_policy,
     "hostile": hostile_player,
     "silent": lambda seed: silent_player,
 }
@@ -185,10 +185,10 @@ def test_the_potential_of_a_state_after_the_end_is_never_asked_for() -> None:
 
 def test_nothing_is_left_over_for_the_next_episode() -> None:
     env = PotentialShaping(gym.make(LAKE))
-    first = play(env, random_player(0), index=1)
+    first = play(env, random_policy(0), index=1)
     env.reset(options={"index": 9})
     env.step("left")  # an episode that is given up
-    assert play(env, random_player(0), index=1) == first
+    assert play(env, random_policy(0), index=1) == first
 
 
 @pytest.mark.parametrize("weight", [0.5, -2.0])
@@ -288,7 +288,7 @@ def test_wrappers_stack_in_any_order() -> None:
         env = gym.make(LAKE)
         for layer in layers:
             env = layer(env)
-        return play(env, random_player(3), index=2)
+        return play(env, random_policy(3), index=2)
 
     def plain(env: gym.Env[str, str]) -> gym.Env[str, str]:
         return PlainShaping(env, step_cost=0.25)
@@ -332,7 +332,7 @@ def test_a_shaped_environment_is_remade_from_its_spec() -> None:
     assert spec is not None
     again = gym.make(spec)
     assert again.get_wrapper_attr("reward_range") == env.get_wrapper_attr("reward_range") == (-0.7 - 10 * 0.183, 1.0)
-    assert play(again, random_player(1)) == play(env, random_player(1))
+    assert play(again, random_policy(1)) == play(env, random_policy(1))
     assert json.loads(spec.to_json())["additional_wrappers"][-1]["kwargs"] == {
         "invalid_penalty": PENALTY,
         "step_cost": COST,

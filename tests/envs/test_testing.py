@@ -16,10 +16,10 @@ from turngym.envs.testing import (
     check_splits,
     check_text_env,
     hostile_replies,
-    noise_player,
-    oracle_player,
+    noise_policy,
+    oracle_policy,
     play,
-    random_player,
+    random_policy,
 )
 
 
@@ -52,12 +52,12 @@ def test_what_is_there_is_not_called_absent(guess_env: Any) -> None:
 
 def test_players_that_an_environment_lacks(five_hooks: Any) -> None:
     env = five_hooks()
-    with pytest.raises(MissingCapability, match="FiveHooksEnv defines no oracle_action, which oracle_player needs"):
-        play(env, oracle_player)
-    with pytest.raises(MissingCapability, match="defines no sample_action, which random_player needs"):
-        play(env, random_player(0))
-    assert play(env, noise_player(5)) == play(env, noise_player(5)) != play(env, noise_player(6))
-    assert len({moment.reply for moment in play(env, noise_player(5))}) > 100
+    with pytest.raises(MissingCapability, match="FiveHooksEnv defines no oracle_action, which oracle_policy needs"):
+        play(env, oracle_policy)
+    with pytest.raises(MissingCapability, match="defines no sample_action, which random_policy needs"):
+        play(env, random_policy(0))
+    assert play(env, noise_policy(5)) == play(env, noise_policy(5)) != play(env, noise_policy(6))
+    assert len({moment.reply for moment in play(env, noise_policy(5))}) > 100
 
 
 def test_a_range_that_the_class_does_not_declare_is_caught(five_hooks: Any) -> None:
@@ -157,11 +157,11 @@ def test_split_check_names_the_instance(guess_env: Any) -> None:
 
 def test_play_records_the_episode(guess_env: Any) -> None:
     env = guess_env(reasoning=True)
-    episode = play(env, oracle_player, split="validation", index=2)
+    episode = play(env, oracle_policy, split="validation", index=2)
     assert [moment.reply for moment in episode] == ["", f"<answer>{env.secret}</answer>"]
     assert episode[-1].terminated and episode[-1].info["success"] and episode[-1].reward == 1.0
-    again = play(env, random_player(4), seed=9, index=5)
-    assert again == play(env, random_player(4), seed=9, index=5)
+    again = play(env, random_policy(4), seed=9, index=5)
+    assert again == play(env, random_policy(4), seed=9, index=5)
 
 
 def test_hostile_replies_are_seeded_and_varied(guess_env: Any) -> None:

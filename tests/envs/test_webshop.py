@@ -11,7 +11,7 @@ import pytest
 
 from turngym.envs import Rule, TextEnv
 from turngym.envs.making import text_env
-from turngym.envs.testing import check_text_env, oracle_player, play, random_player
+from turngym.envs.testing import check_text_env, oracle_policy, play, random_policy
 from turngym.envs.webshop import WebShopEnv
 from turngym.webshop_server.catalogue import generate_catalogue
 from turngym.webshop_server.pages import PageKind
@@ -44,7 +44,7 @@ def test_every_configuration_keeps_the_contract(kwargs: dict[str, Any]) -> None:
 def test_the_oracle_buys_all_that_was_asked_for(goals: str) -> None:
     env = gym.make(ID, goals=goals)
     for index in range(100):
-        episode = play(env, oracle_player, split="test", index=index)
+        episode = play(env, oracle_policy, split="test", index=index)
         assert episode[-1].info["success"] and episode[-1].reward == 1.0 and episode[-1].terminated
         env.reset(options={"split": "test", "index": index})
         inside = env.unwrapped
@@ -53,7 +53,7 @@ def test_the_oracle_buys_all_that_was_asked_for(goals: str) -> None:
 
 def test_chance_rarely_buys_it() -> None:
     env = gym.make(ID)
-    episodes = [play(env, random_player(seed), split="test", index=seed) for seed in range(200)]
+    episodes = [play(env, random_policy(seed), split="test", index=seed) for seed in range(200)]
     assert np.mean([episode[-1].info["success"] for episode in episodes]) < 0.03
     assert 0.01 < np.mean([episode[-1].reward for episode in episodes]) < 0.3
 
@@ -112,7 +112,7 @@ def test_reward_schemes(scheme: str, partial: float | None, full: float) -> None
     env = gym.make(ID, reward_scheme=scheme)
     inside: Any = env.unwrapped
     assert inside.reward_range == (0.0, full)
-    assert play(env, oracle_player, index=1)[-1].reward == full
+    assert play(env, oracle_policy, index=1)[-1].reward == full
     env.reset(options={"split": "train", "index": 1})
     while not inside.session.page.asin:
         env.step(inside.oracle_action())
@@ -125,7 +125,7 @@ def test_reward_schemes(scheme: str, partial: float | None, full: float) -> None
 
 
 def test_potential_grows_with_what_is_chosen() -> None:
-    potentials = [moment.info["potential"] for moment in play(gym.make(ID), oracle_player, index=1)]
+    potentials = [moment.info["potential"] for moment in play(gym.make(ID), oracle_policy, index=1)]
     assert potentials[0] == 0.0
     assert sorted(potentials[:-1]) == potentials[:-1]
     assert potentials[-2] == 1.0

@@ -16,7 +16,7 @@ import pytest
 from tests.outside.programs import HASTY, PACKAGE, PLAYERS, SECONDS, Answer, rows, run_commands, run_python
 
 from turngym._errors import InputError
-from turngym.trainers.presets import load_preset, preset_for, register_preset
+from turngym.trainers.launch.presets import load_preset, preset_for, register_preset
 
 DEMONSTRATIONS = str(PACKAGE / "demonstrations.jsonl")
 LEARN = (
@@ -192,7 +192,7 @@ def test_a_broken_preset_is_no_matter_of_other_games(own_code: Path) -> None:
 # Wrong things -------------------------------------------------------------------------------------------------------
 
 WRONG = {
-    "evaluate oracle --env me/Guess-v0": "Guess has no player 'oracle'; choose from random, hostile, bisect",
+    "evaluate oracle --env me/Guess-v0": "Guess has no agent 'oracle'; choose from random, hostile, bisect",
     "train me/Guess-v0": "me/Guess-v0 has no oracle_action, so there is no scripted play to clone: set "
     "warm_start.demonstrations to a file, or warm_start.enabled to false",
     "train me/Echo-v0 --warm-start.enabled false": "me/Echo-v0 has no sample_action, so there is no text to train a "
@@ -207,7 +207,7 @@ WRONG = {
     "train Guess --preset gues": "there is no preset 'gues'; did you mean 'guess'?",
     "train Guess --warm-start.demonstrations none.jsonl": "the demonstrations none.jsonl cannot be read: No such file "
     "or directory",
-    "evaluate bisec --env Guess": "there is no player 'bisec': neither random, rule, oracle, demonstration, hostile, "
+    "evaluate bisec --env Guess": "there is no agent 'bisec': neither random, rule, oracle, demonstration, hostile, "
     "bisect nor a folder with a run or a checkpoint; did you mean 'bisect'?",
 }
 

@@ -1,5 +1,6 @@
 """All that a training run can be told: a checked section for each component. Nothing here needs torch."""
 
+from turngym.trainers.config.agent import ModelConfig, WarmStartConfig
 from turngym.trainers.config.game import CurriculumConfig, EnvConfig, ShapingConfig
 from turngym.trainers.config.learning import EvaluationConfig, LearningConfig, MonitorsConfig, RunConfig
 from turngym.trainers.config.objectives import (
@@ -33,7 +34,6 @@ from turngym.trainers.config.objectives import (
     find_objective_config,
     readers_of,
 )
-from turngym.trainers.config.player import ModelConfig, WarmStartConfig
 from turngym.trainers.config.section import (
     Count,
     Index,
@@ -44,7 +44,14 @@ from turngym.trainers.config.section import (
     Share,
     Temperature,
 )
-from turngym.trainers.config.toml import ConfigError, imported_by, parse_player, parse_toml, write_toml, written_by
+from turngym.trainers.config.toml import (
+    ConfigError,
+    imported_by,
+    parse_env_and_model,
+    parse_toml,
+    write_toml,
+    written_by,
+)
 from turngym.trainers.config.train import (
     ALGORITHMS,
     Overrides,
@@ -109,7 +116,7 @@ __all__ = [
     "algorithm_names",
     "find_objective_config",
     "imported_by",
-    "parse_player",
+    "parse_env_and_model",
     "parse_toml",
     "readers_of",
     "sections",

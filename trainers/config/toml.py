@@ -58,7 +58,7 @@ def imported_by(text: str, *, source: str) -> list[str]:
     return imports
 
 
-def parse_player(text: str, *, source: str) -> TrainConfig:
+def parse_env_and_model(text: str, *, source: str) -> TrainConfig:
     """Read what a configuration of any version says about the environment and the model; the rest are defaults.
 
     Raises:

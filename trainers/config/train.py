@@ -8,6 +8,7 @@ from typing import Any
 
 from turngym._errors import InputError
 from turngym.names import nearest
+from turngym.trainers.config.agent import ModelConfig, WarmStartConfig
 from turngym.trainers.config.game import CurriculumConfig, EnvConfig, ShapingConfig
 from turngym.trainers.config.learning import EvaluationConfig, LearningConfig, MonitorsConfig, RunConfig
 from turngym.trainers.config.objectives import (
@@ -20,7 +21,6 @@ from turngym.trainers.config.objectives import (
     find_objective_config,
     readers_of,
 )
-from turngym.trainers.config.player import ModelConfig, WarmStartConfig
 from turngym.trainers.config.section import Section, suggestion
 from turngym.trainers.config.values import ValueConfig
 

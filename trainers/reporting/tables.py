@@ -8,7 +8,7 @@ from typing import Any
 from turngym._errors import InputError
 from turngym.agents.evaluation import Score
 
-COLUMNS = ("player", "success", "95% interval", "return", "turns", "tokens", "seconds", "n")
+COLUMNS = ("agent", "success", "95% interval", "return", "turns", "tokens", "seconds", "n")
 ROWS = {
     "random": "random",
     "base_sampled": "base, sampled",

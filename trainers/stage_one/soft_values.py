@@ -2,7 +2,7 @@
 
     V*(s) = beta * log E_{u ~ ref}[exp(Q*(s, u) / beta)],    Q*(s, u) = E[r + V*(next state)]
 
-The soft maximum is over what the player chooses, the mean over what the environment does. Where chance plays no part,
+The soft maximum is over what the agent chooses, the mean over what the environment does. Where chance plays no part,
 the log-mean-exp of the returns that follow a state estimates V* too; elsewhere it tends to the larger entropic value,
 V^E(s) = beta * log E[exp(return / beta)], for which luck is skill. The mean of these returns lies below both.
 
@@ -36,7 +36,7 @@ def played_action(turn: StoredTurn, *, reasoning: bool = False) -> str:
 
     Args:
         turn: The turn.
-        reasoning: Whether the environment lets the player think first; thoughts are not part of an action.
+        reasoning: Whether the environment lets the agent think first; thoughts are not part of an action.
 
     Raises:
         ValueError: The reply was usable and yet holds no action in this style.

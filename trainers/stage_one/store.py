@@ -190,7 +190,7 @@ class ValueStore:
         return [name for (name,) in self._database.execute(query, (split, REFERENCE))]
 
     def sampled_tokens(self) -> int:
-        """Return how many tokens players have sampled, in the episodes of all behaviours and splits."""
+        """Return how many tokens agents have sampled, in the episodes of all behaviours and splits."""
         return int(self._database.execute("SELECT COALESCE(SUM(num_sampled), 0) FROM episodes").fetchone()[0])
 
     def returns(self, split: str = "train") -> dict[int, list[float]]:

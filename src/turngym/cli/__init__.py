@@ -16,9 +16,9 @@ from turngym.plugins import load_plugins
 
 COMMANDS = {
     "train": "teach a language model to play an environment",
-    "evaluate": "measure a player beside the random floor and the optimum",
-    "rollout": "write episodes of any player to a JSONL file",
-    "play": "play at the terminal, or watch a player",
+    "evaluate": "measure an agent beside the random floor and the optimum",
+    "rollout": "write episodes of any agent to a JSONL file",
+    "play": "play at the terminal, or watch an agent",
     "values": "what stage 1 of a run knows, and how much of it was luck",
     "webshop": "the shop as a site, and its catalogues: serve, index, generate, inspect, check",
     "doctor": "check that this installation works",

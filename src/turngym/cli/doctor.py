@@ -23,7 +23,7 @@ from turngym.cli.terminal import make_console
 from turngym.envs import Oracle, env_ids
 from turngym.envs.finding import short_name
 from turngym.plugins import announced, requested
-from turngym.trainers.presets import load_preset, preset_names
+from turngym.trainers.launch.presets import load_preset, preset_names
 
 CORE = ("numpy", "gymnasium", "tyro", "rich")
 OPTIONAL = {"torch": "train", "transformers": "train", "safetensors": "train", "regex": "webshop",
@@ -141,7 +141,7 @@ def presets() -> str:
 
 
 def environments() -> str:
-    """Play two episodes of every environment whose packages are installed, as well as its players can.
+    """Play two episodes of every environment whose packages are installed, as well as its agents can.
 
     Raises:
         Broken: An environment raised.

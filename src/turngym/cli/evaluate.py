@@ -1,4 +1,4 @@
-"""`turngym evaluate`: one player beside the random floor and the optimum, on the same held-out instances."""
+"""`turngym evaluate`: one agent beside the random floor and the optimum, on the same held-out instances."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from turngym.agents.base import Agent
 from turngym.agents.evaluation import Score, instance_range, no_random_floor, optimal_rate, score_episodes
 from turngym.agents.rollout import Instance, collect_episodes
 from turngym.agents.scripted import RandomAgent
+from turngym.cli.agents import Decoding, able_agents, find_agent
 from turngym.cli.errors import UsageError
 from turngym.cli.options import JsonObject, parse
-from turngym.cli.players import Decoding, able_players, find_player
 from turngym.cli.report import score_table
 from turngym.cli.terminal import TerminalProgress, make_console
 from turngym.trainers.reporting.progress import Progress, SuccessSoFar
@@ -23,9 +23,9 @@ from turngym.trainers.reporting.progress import Progress, SuccessSoFar
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """Measure a player on held-out instances, beside the random floor and the optimum."""
+    """Measure an agent on held-out instances, beside the random floor and the optimum."""
 
-    player: Annotated[Positional[str], arg(metavar="PLAYER")]
+    agent: Annotated[Positional[str], arg(metavar="AGENT")]
     """A run or checkpoint folder, or an agent: random, rule, oracle, demonstration, hostile or a registered one."""
     env: str = ""
     """The environment; a run knows its own."""
@@ -52,21 +52,21 @@ def run(words: Sequence[str]) -> int:
     options = parse(EvaluateOptions, words, command="evaluate")
     check_amounts(episodes=options.episodes, first=options.first, slots=options.slots, seed=options.seed,
                   temperature=options.temperature)  # fmt: skip
-    player = find_player(options.player, options.env)
-    env_id, env_kwargs = player.env(options.env, options.env_kwargs)
+    named = find_agent(options.agent, options.env)
+    env_id, env_kwargs = named.env(options.env, options.env_kwargs)
     decoding = Decoding(greedy=options.greedy, temperature=options.temperature, slots=options.slots)
-    agent = player.make(decoding)
+    agent = named.make(decoding)
     console = make_console()
     instances = instance_range(options.split, options.episodes, options.first, seed=options.seed)
     rows: dict[str, Score | float | None] = {}
-    floor = {"random": RandomAgent()} if "random" in able_players(env_id, env_kwargs) else {}
+    floor = {"random": RandomAgent()} if "random" in able_agents(env_id, env_kwargs) else {}
     with TerminalProgress(console) as progress:
-        for name, who in {**floor, player.name: agent}.items():
+        for name, who in {**floor, named.name: agent}.items():
             rows[name] = measure(
                 who, env_id, instances, env_kwargs=env_kwargs, slots=options.slots, progress=progress, name=name
             )
     rows["optimum"] = optimal_rate(env_id, instances, env_kwargs)
-    console.print(score_table(rows, f"{env_id}, {options.split} split{f', {decoding}' if player.decodes else ''}"))
+    console.print(score_table(rows, f"{env_id}, {options.split} split{f', {decoding}' if named.decodes else ''}"))
     if not floor:
         console.print(no_random_floor(env_id), soft_wrap=True)
     return int(any(isinstance(row, Score) and row.errors for row in rows.values()))

@@ -1,4 +1,4 @@
-"""`turngym play`: a person at the terminal, or any other player watched turn by turn."""
+"""`turngym play`: a person at the terminal, or any other agent watched turn by turn."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from rich.text import Text
 from tyro.conf import Positional, arg
 
 from turngym.agents.base import Agent
-from turngym.agents.human import HumanAgent, PlayerLeft
+from turngym.agents.human import HumanAgent, HumanLeft
 from turngym.agents.rollout import Instance, make_env, text_env
+from turngym.cli.agents import Decoding, find_agent
 from turngym.cli.evaluate import check_amounts
 from turngym.cli.options import JsonObject, parse
-from turngym.cli.players import Decoding, find_player
 from turngym.cli.terminal import make_console, printable
 from turngym.envs.finding import check_env, resolve_env
 
 LONGEST_SHOWN = 4_000
-"""Characters of one text that are shown; players may write a million."""
+"""Characters of one text that are shown; agents may write a million."""
 
 
 @dataclass(frozen=True)
 class PlayOptions:
-    """Play an environment yourself, or watch another player."""
+    """Play an environment yourself, or watch another agent."""
 
     env: Annotated[Positional[str], arg(metavar="ENV")]
     """The environment."""
@@ -48,7 +48,7 @@ class PlayOptions:
     temperature: float = 1.0
     """Sampling temperature."""
     pause: float = 0.0
-    """Seconds to wait after each turn of a watched player."""
+    """Seconds to wait after each turn of a watched agent."""
 
 
 def run(words: Sequence[str]) -> int:
@@ -58,9 +58,9 @@ def run(words: Sequence[str]) -> int:
     console = make_console()
     agent: Agent
     if options.agent:
-        player = find_player(options.agent, options.env)
-        env_id, env_kwargs = player.env(options.env, options.env_kwargs)
-        agent = player.make(Decoding(greedy=options.greedy, temperature=options.temperature, slots=1))
+        named = find_agent(options.agent, options.env)
+        env_id, env_kwargs = named.env(options.env, options.env_kwargs)
+        agent = named.make(Decoding(greedy=options.greedy, temperature=options.temperature, slots=1))
     else:
         env_id, env_kwargs = resolve_env(options.env), options.env_kwargs
         check_env(env_id, env_kwargs)
@@ -69,7 +69,7 @@ def run(words: Sequence[str]) -> int:
         for number in range(options.episodes):
             instance = Instance(split=options.split, index=options.first + number, seed=options.seed + number)
             play_episode(agent, env_id, instance, env_kwargs, console, pause=options.pause)
-    except PlayerLeft:
+    except HumanLeft:
         show(console, "\nYou left the game.", "bold")
     return 0
 
@@ -79,10 +79,10 @@ def play_episode(
 ) -> bool:
     """Play one episode before the user's eyes and return whether it was solved.
 
-    A `HumanAgent` shows its observations itself; every other player is shown with what it sees and says.
+    A `HumanAgent` shows its observations itself; every other agent is shown with what it sees and says.
 
     Raises:
-        PlayerLeft: The person closed the input.
+        HumanLeft: The person closed the input.
     """
     watched = not isinstance(agent, HumanAgent)
     env = make_env(env_id, env_kwargs)
@@ -96,7 +96,7 @@ def play_episode(
     while not over:
         reply = agent.act([0])[0]
         if reply.out_of_room:
-            show(console, "The player's context is full.", "red")
+            show(console, "The agent's context is full.", "red")
             break
         observation, reward, terminated, truncated, info = env.step(reply.text)
         total, turns, over = total + float(reward), turns + 1, terminated or truncated

@@ -14,8 +14,8 @@ from rich import box
 from rich.table import Table
 
 from turngym.agents.evaluation import Score
+from turngym.trainers.launch.run_folder import METRICS_FILE
 from turngym.trainers.reporting.tables import COLUMNS, ROWS, Rows, result_rows, table_cells
-from turngym.trainers.run_folder import METRICS_FILE
 
 CURVE_FILE, REPORT_FILE = "learning_curve.png", "report.html"
 SMOOTHING = 10
@@ -30,7 +30,7 @@ def score_table(rows: Rows, title: str) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False,
                   show_edge=False)  # fmt: skip
     for column in COLUMNS:
-        table.add_column(column, justify="left" if column == "player" else "right", no_wrap=True)
+        table.add_column(column, justify="left" if column == "agent" else "right", no_wrap=True)
     for cells in table_cells(rows):
         table.add_row(*cells)
     return table

@@ -1,4 +1,4 @@
-"""`turngym rollout`: episodes of any player, as JSON lines that any fine-tuning tool can read."""
+"""`turngym rollout`: episodes of any agent, as JSON lines that any fine-tuning tool can read."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tyro.conf import Positional, arg
 from turngym.agents.episode import Episode, write_episodes
 from turngym.agents.evaluation import instance_range, score_episodes
 from turngym.agents.rollout import collect_episodes
+from turngym.cli.agents import Decoding, find_agent
 from turngym.cli.errors import UsageError
 from turngym.cli.evaluate import check_amounts
 from turngym.cli.options import JsonObject, parse
-from turngym.cli.players import Decoding, find_player
 from turngym.cli.report import score_table
 from turngym.cli.terminal import TerminalProgress, make_console
 from turngym.trainers.reporting.progress import SuccessSoFar
@@ -24,9 +24,9 @@ from turngym.trainers.reporting.progress import SuccessSoFar
 
 @dataclass(frozen=True)
 class RolloutOptions:
-    """Write episodes of a player to a JSONL file, one episode a line."""
+    """Write episodes of an agent to a JSONL file, one episode a line."""
 
-    player: Annotated[Positional[str], arg(metavar="PLAYER")]
+    agent: Annotated[Positional[str], arg(metavar="AGENT")]
     """A run or checkpoint folder, or an agent: random, rule, oracle, demonstration, hostile or a registered one."""
     env: Annotated[Positional[str], arg(metavar="ENV")] = ""
     """The environment; a run knows its own."""
@@ -57,14 +57,14 @@ def run(words: Sequence[str]) -> int:
                   temperature=options.temperature)  # fmt: skip
     if options.out.exists():
         raise UsageError(f"{options.out} exists already; name another file with --out")
-    player = find_player(options.player, options.env)
-    env_id, env_kwargs = player.env(options.env, options.env_kwargs)
-    agent = player.make(Decoding(greedy=options.greedy, temperature=options.temperature, slots=options.slots))
+    named = find_agent(options.agent, options.env)
+    env_id, env_kwargs = named.env(options.env, options.env_kwargs)
+    agent = named.make(Decoding(greedy=options.greedy, temperature=options.temperature, slots=options.slots))
     instances = instance_range(options.split, options.episodes, options.first, seed=options.seed)
     console = make_console()
     began = time.perf_counter()
     with TerminalProgress(console) as progress:
-        progress.phase(player.name, options.episodes)
+        progress.phase(named.name, options.episodes)
         count = SuccessSoFar(progress)
 
         def keep(episode: Episode) -> None:
@@ -75,7 +75,7 @@ def run(words: Sequence[str]) -> int:
             agent, env_id, instances, env_kwargs=env_kwargs, slots=options.slots, on_episode=keep
         )
     score = score_episodes(episodes, time.perf_counter() - began)
-    console.print(score_table({player.name: score}, f"{env_id}, {options.split} split: {options.out}"))
+    console.print(score_table({named.name: score}, f"{env_id}, {options.split} split: {options.out}"))
     return int(score.errors > 0)
 
 

@@ -27,11 +27,11 @@ from turngym.trainers.config import (
     with_algorithm,
     write_toml,
 )
-from turngym.trainers.configure import configure, starting_point
-from turngym.trainers.presets import load_preset, preset_names
+from turngym.trainers.launch.configure import configure, starting_point
+from turngym.trainers.launch.presets import load_preset, preset_names
+from turngym.trainers.launch.run_folder import CONFIG_FILE, RESULT_FILE, begin_branch, run_config
 from turngym.trainers.reporting.tables import COLUMNS, result_rows, table_cells
 from turngym.trainers.reporting.trackers import Tracker, make_trackers
-from turngym.trainers.run_folder import CONFIG_FILE, RESULT_FILE, begin_branch, run_config
 
 UNREADABLE = (
     "turngym.agents.chat:ChatTemplateError",
@@ -102,7 +102,7 @@ def run(words: Sequence[str]) -> int:
     config = configure(named.game or None, preset=named.preset or None, algorithm=named.algorithm or None,
                        overrides=settings)  # fmt: skip
     folder = Path(config.run.root) / config.run.name
-    training = import_trained("turngym.trainers.training")
+    training = import_trained("turngym.trainers.launch.training")
     training.check_run(config)
     if options.dry_run:
         return dry_run(config, folder, console)
@@ -235,7 +235,7 @@ def resume(named: Named, words: Sequence[str], console: Console) -> int:
         return dry_run(wanted, folder, console)
     if (folder / RESULT_FILE).is_file() and not branched:
         console.print(f"{folder} is complete.")
-        return finish(wanted, folder, import_trained("turngym.trainers.training").read_result(folder), console)
+        return finish(wanted, folder, import_trained("turngym.trainers.launch.training").read_result(folder), console)
     if branched:
         begin_branch(folder, branched)
         console.print(f"A new branch of the run: {', '.join(branched)}.")

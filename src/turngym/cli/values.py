@@ -19,10 +19,10 @@ from turngym.cli.options import parse
 from turngym.cli.terminal import make_console, printable
 from turngym.envs.finding import check_env
 from turngym.trainers.config import TrainConfig
+from turngym.trainers.launch.run_folder import CONFIG_FILE, METRICS_FILE, run_config
 from turngym.trainers.references import round_betas, round_estimates, rounds_begun, store_name
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.rollouts import Rollouts
-from turngym.trainers.run_folder import CONFIG_FILE, METRICS_FILE, run_config
 from turngym.trainers.shaping import is_shaped
 from turngym.trainers.stage_one.importance import effective_share
 from turngym.trainers.stage_one.instance_values import ValueEstimates, composed_beta, composed_values

@@ -24,7 +24,7 @@ from turngym.trainers.config import (
     TrainConfig,
     ValueConfig,
     algorithm_names,
-    parse_player,
+    parse_env_and_model,
     parse_toml,
     sections,
     with_algorithm,
@@ -178,7 +178,7 @@ sede = 1
 
 def test_who_plays_what_is_read_of_any_version() -> None:
     for text in (EARLIER, f'version = "0.0.1"\n{EARLIER}'):
-        player = parse_player(text, source="here")
+        player = parse_env_and_model(text, source="here")
         assert player.env == EnvConfig(kwargs={"size": 3}) and player.model == ModelConfig(hidden_size=32, heads=2)
         assert replace(player, env=EnvConfig(), model=ModelConfig()) == TrainConfig()
         with pytest.raises(ConfigError, match="there is no "):
@@ -187,15 +187,15 @@ def test_who_plays_what_is_read_of_any_version() -> None:
 
 def test_of_this_version_all_is_read_strictly() -> None:
     config = TrainConfig(run=RunConfig(seed=3), env=EnvConfig(step_timeout=2.0))
-    assert parse_player(write_toml(config), source="here") == config
+    assert parse_env_and_model(write_toml(config), source="here") == config
     with pytest.raises(ConfigError, match=r"there is no setting 'env\.patience'"):
-        parse_player(f'version = "{__version__}"\n{EARLIER}', source="here")
+        parse_env_and_model(f'version = "{__version__}"\n{EARLIER}', source="here")
 
 
 @pytest.mark.parametrize("text", ["env = 3", "model = 'path'", "[env]\nid = 3", "[model]\nheads = 5", "[env"])
 def test_a_player_that_cannot_be_used_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^here"):
-        parse_player(text, source="here")
+        parse_env_and_model(text, source="here")
 
 
 def test_a_file_says_who_wrote_it() -> None:

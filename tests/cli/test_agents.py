@@ -11,9 +11,9 @@ from turngym.agents.language_model import LanguageModel, LanguageModelAgent
 from turngym.agents.registry import AGENTS
 from turngym.agents.small_model import build_decoder, train_tokenizer
 from turngym.cli import main
+from turngym.cli.agents import Decoding, find_agent
 from turngym.cli.errors import UsageError
 from turngym.cli.models import import_trained
-from turngym.cli.players import Decoding, find_player
 from turngym.trainers.config import EnvConfig, ModelConfig, TrainConfig, write_toml
 
 
@@ -29,7 +29,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", AGENTS)
 def test_scripted_players_need_to_be_told_what_to_play(name: str) -> None:
-    player = find_player(name)
+    player = find_agent(name)
     assert not player.decodes and player.make(Decoding()).policy_version == 0
     assert player.env("webshop", {"history": 5}) == ("turngym/WebShop-v0", {"history": 5})
     with pytest.raises(UsageError, match=f"name the environment that {name} shall play"):
@@ -41,12 +41,12 @@ def test_only_some_environments_have_a_rule(capsys: pytest.CaptureFixture[str]) 
     assert "rule" in capsys.readouterr().out
     assert main(["evaluate", "rule", "--env", "FrozenLake"]) == 2
     assert (
-        "FrozenLake has no player 'rule'; choose from random, oracle, demonstration, hostile" in capsys.readouterr().err
+        "FrozenLake has no agent 'rule'; choose from random, oracle, demonstration, hostile" in capsys.readouterr().err
     )
 
 
 def test_a_checkpoint_plays_what_it_is_told(weights: Path) -> None:
-    player = find_player(str(weights))
+    player = find_agent(str(weights))
     assert player.decodes and player.config is None
     agent = player.make(Decoding(greedy=True, slots=3))
     assert isinstance(agent, LanguageModelAgent)
@@ -60,7 +60,7 @@ def test_a_checkpoint_in_a_run_knows_its_game(weights: Path, tmp_path: Path) -> 
     config = TrainConfig(env=EnvConfig(id="turngym/FrozenLakeWindy-v0", kwargs={"size": 5}))
     config = replace(config, model=replace(config.model, max_reply_tokens=3))
     (run / "config.toml").write_text(write_toml(config))
-    player = find_player(str(run / "somewhere" / "policy"))
+    player = find_agent(str(run / "somewhere" / "policy"))
     assert player.env("", {}) == ("turngym/FrozenLakeWindy-v0", {"size": 5})
     assert player.env("FrozenLakeWindy", {}) == ("turngym/FrozenLakeWindy-v0", {"size": 5})
     assert player.env("FrozenLake", {}) == ("turngym/FrozenLake-v0", {})
@@ -79,7 +79,7 @@ def test_a_model_is_evaluated_beside_floor_and_optimum(weights: Path, capsys: py
 def test_a_damaged_checkpoint_is_one_sentence(broken: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(broken)
     with pytest.raises(UsageError, match="cannot be loaded"):
-        find_player(str(tmp_path)).make(Decoding())
+        find_agent(str(tmp_path)).make(Decoding())
 
 
 def test_only_foreign_packages_are_called_missing() -> None:

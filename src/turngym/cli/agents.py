@@ -1,4 +1,4 @@
-"""From what a user writes for a player ("oracle", a run, a checkpoint) to the player itself."""
+"""From what a user writes for an agent ("oracle", a run, a checkpoint) to the agent itself."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from turngym.envs import MissingCapability, env_class, make_env, text_env
 from turngym.envs.finding import check_env, resolve_env, short_name
 from turngym.names import nearest
 from turngym.trainers.config import ModelConfig, TrainConfig
-from turngym.trainers.run_folder import player_config, policy_folder
+from turngym.trainers.launch.run_folder import agent_config, policy_folder
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """How a language model answers; scripted players ignore it."""
+    """How a language model answers; scripted agents ignore it."""
 
     greedy: bool = False
     """Whether the likeliest token is taken instead of a sample."""
@@ -37,8 +37,8 @@ class Decoding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Player:
-    """A player and what is known of it."""
+class NamedAgent:
+    """An agent and what is known of it."""
 
     name: str
     """How to call it in tables."""
@@ -50,10 +50,10 @@ class Player:
     """Whether it is a language model, for which `Decoding` matters."""
 
     def env(self, name: str, env_kwargs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-        """Return id and arguments of the environment to play: those given, else those the player was trained on.
+        """Return id and arguments of the environment to play: those given, else those the agent was trained on.
 
         Raises:
-            UsageError: No environment is named and none is known, or it is none for this player.
+            UsageError: No environment is named and none is known, or it is none for this agent.
         """
         trained = self.config.env if self.config else None
         if not name and trained is None:
@@ -65,14 +65,14 @@ class Player:
         if self.decodes:
             return env_id, kwargs
         load_registered(self.name)
-        able = able_players(env_id, kwargs)
+        able = able_agents(env_id, kwargs)
         if self.name not in able:
-            raise UsageError(f"{short_name(env_id)} has no player {self.name!r}; choose from {', '.join(able)}")
+            raise UsageError(f"{short_name(env_id)} has no agent {self.name!r}; choose from {', '.join(able)}")
         return env_id, kwargs
 
 
-def able_players(env_id: str, env_kwargs: Mapping[str, Any]) -> list[str]:
-    """Return the names of the scripted players that can play an environment, which some lack a method for."""
+def able_agents(env_id: str, env_kwargs: Mapping[str, Any]) -> list[str]:
+    """Return the names of the scripted agents that can play an environment, which some lack a method for."""
     kind = env_class(env_id)
     if kind is None:
         env = make_env(env_id, env_kwargs)
@@ -88,8 +88,8 @@ def able_players(env_id: str, env_kwargs: Mapping[str, Any]) -> list[str]:
     return able
 
 
-def find_player(name: str, env: str = "") -> Player:
-    """Return the player that a name means: a registered agent, a run folder, or a checkpoint folder.
+def find_agent(name: str, env: str = "") -> NamedAgent:
+    """Return the agent that a name means: a registered agent, a run folder, or a checkpoint folder.
 
     Args:
         name: What the user wrote.
@@ -101,19 +101,19 @@ def find_player(name: str, env: str = "") -> Player:
     if ":" in env:
         resolve_env(env)
     if name in AGENTS:
-        return Player(name=name, make=lambda _: load_registered(name))
+        return NamedAgent(name=name, make=lambda _: load_registered(name))
     folder = Path(name)
     if not folder.is_dir():
-        raise UsageError(f"there is no player {name!r}: neither {', '.join(AGENTS)} nor a folder with a run or a "
+        raise UsageError(f"there is no agent {name!r}: neither {', '.join(AGENTS)} nor a folder with a run or a "
                          f"checkpoint{nearest(name, AGENTS, most=0)}")  # fmt: skip
     weights = policy_folder(folder)
-    config = player_config(weights)
+    config = agent_config(weights)
     shape = config.model if config else ModelConfig()
 
     def make(decoding: Decoding) -> Agent:
         return load_agent(weights, shape, decoding)
 
-    return Player(name=folder.resolve().name, make=make, config=config, decodes=True)
+    return NamedAgent(name=folder.resolve().name, make=make, config=config, decodes=True)
 
 
 def load_registered(name: str) -> Agent:
@@ -129,7 +129,7 @@ def load_registered(name: str) -> Agent:
 
 
 def load_agent(weights: Path, shape: ModelConfig, decoding: Decoding) -> Agent:
-    """Load a language model as a player.
+    """Load a language model as an agent.
 
     Raises:
         UsageError: The folder cannot be loaded, or the packages for models are not installed.

@@ -17,7 +17,6 @@ import pytest
 import turngym
 from turngym._errors import InputError
 from turngym.agents import collect_episodes, instance_range
-from turngym.trainers import training
 from turngym.trainers.config import (
     AstarpoConfig,
     CurriculumConfig,
@@ -32,8 +31,9 @@ from turngym.trainers.config import (
     ValueConfig,
     WarmStartConfig,
 )
+from turngym.trainers.launch import training
+from turngym.trainers.launch.run_folder import run_config
 from turngym.trainers.reporting.tables import ROWS
-from turngym.trainers.run_folder import run_config
 
 TINY: Any = {
     "env": {"kwargs": {"size": 2}},
@@ -64,7 +64,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> training.TrainingResult:
 
 def test_a_result_is_a_table(result: turngym.TrainingResult) -> None:
     lines = str(result).splitlines()
-    assert [line.split("  ")[0] for line in lines] == ["player", *ROWS.values()]
+    assert [line.split("  ")[0] for line in lines] == ["agent", *ROWS.values()]
     assert set(result.scores) == {*ROWS} - {"optimum"} and result.scores["trained_greedy"].episodes == 4
     assert result.optimum == 1.0 and f"{result.scores['random'].rate:.3f}" in lines[1]
     assert replace(result, record={}).optimum is None

@@ -12,8 +12,8 @@ import pytest
 from turngym._errors import InputError
 from turngym.envs import env_ids
 from turngym.trainers.config import AstarpoConfig
-from turngym.trainers.configure import check_game
-from turngym.trainers.presets import PRESETS, load_preset, preset_for, preset_names, preset_text, register_preset
+from turngym.trainers.launch.configure import check_game
+from turngym.trainers.launch.presets import PRESETS, load_preset, preset_for, preset_names, preset_text, register_preset
 
 PACKAGE = Path(__file__).parents[2] / "src" / "turngym" / "presets"
 TEXT = '[env]\nid = "me/Guess-v0"\n'
@@ -89,6 +89,6 @@ def test_a_preset_may_be_a_file(tmp_path: Path) -> None:
 
 
 def test_presets_load_no_torch() -> None:
-    code = "import sys, turngym.trainers.presets; print('torch' in sys.modules, 'tyro' in sys.modules)"
+    code = "import sys, turngym.trainers.launch.presets; print('torch' in sys.modules, 'tyro' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "False False\n"

@@ -19,8 +19,8 @@ from turngym.trainers.config import (
     TrainConfig,
     ValueConfig,
 )
-from turngym.trainers.configure import check_game, configure, named, starting_point, with_folders
-from turngym.trainers.presets import load_preset
+from turngym.trainers.launch.configure import check_game, configure, named, starting_point, with_folders
+from turngym.trainers.launch.presets import load_preset
 
 OWN = """
 [env]

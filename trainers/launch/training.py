@@ -21,13 +21,13 @@ from turngym.agents.language_model import LanguageModel, LanguageModelAgent
 from turngym.plugins import require_plugins
 from turngym.trainers.base_model import check_base
 from turngym.trainers.config import ModelConfig, TrainConfig, with_algorithm, with_overrides, write_toml
-from turngym.trainers.configure import check_game, configure, named, with_folders
+from turngym.trainers.launch.configure import check_game, configure, named, with_folders
+from turngym.trainers.launch.run_folder import CONFIG_FILE, RESULT_FILE, agent_config, policy_folder, run_config
 from turngym.trainers.objectives import find_objective
 from turngym.trainers.reporting.progress import Progress, SilentProgress
 from turngym.trainers.reporting.tables import COLUMNS, result_rows, table_cells, text_table
 from turngym.trainers.reporting.trackers import check_packages, make_trackers
 from turngym.trainers.run import train as train_in_folder
-from turngym.trainers.run_folder import CONFIG_FILE, RESULT_FILE, player_config, policy_folder, run_config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +173,7 @@ def load_agent(
     """
     require_plugins()
     weights = policy_folder(Path(folder))
-    config = player_config(weights)
+    config = agent_config(weights)
     shape = config.model if config else ModelConfig()
     model = LanguageModel.from_pretrained(weights, keep_thoughts=shape.keep_thoughts)
     return LanguageModelAgent(

@@ -8,8 +8,8 @@ from pathlib import Path
 from turngym._errors import InputError
 from turngym._version import __version__
 from turngym.plugins import require_plugins
-from turngym.trainers.config import TrainConfig, imported_by, parse_player, parse_toml, written_by
-from turngym.trainers.presets import read_config_text
+from turngym.trainers.config import TrainConfig, imported_by, parse_env_and_model, parse_toml, written_by
+from turngym.trainers.launch.presets import read_config_text
 from turngym.trainers.reporting.metrics import Metrics
 
 CONFIG_FILE, RESULT_FILE, METRICS_FILE = "config.toml", "result.json", "metrics.jsonl"
@@ -35,7 +35,7 @@ def policy_folder(folder: Path) -> Path:
     raise InputError(f"{folder} is neither a run nor a checkpoint: it has no {CONFIG_FILE} and no config.json")
 
 
-def player_config(weights: Path) -> TrainConfig | None:
+def agent_config(weights: Path) -> TrainConfig | None:
     """Return what the run that a folder of weights lies in says about environment and model, None outside of runs.
 
     A run of another version is read too. What it imports is imported.
@@ -47,7 +47,7 @@ def player_config(weights: Path) -> TrainConfig | None:
         if (parent / CONFIG_FILE).is_file():
             text, source = read_config_text(parent / CONFIG_FILE), str(parent / CONFIG_FILE)
             require_plugins(imported_by(text, source=source))
-            return parse_player(text, source=source)
+            return parse_env_and_model(text, source=source)
     return None
 
 

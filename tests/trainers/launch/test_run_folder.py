@@ -11,7 +11,7 @@ from turngym._errors import InputError
 from turngym._version import __version__
 from turngym.plugins import requested
 from turngym.trainers.config import EnvConfig, LearningConfig, ModelConfig, RunConfig, TrainConfig, write_toml
-from turngym.trainers.run_folder import begin_branch, player_config, policy_folder, run_config
+from turngym.trainers.launch.run_folder import agent_config, begin_branch, policy_folder, run_config
 
 CONFIG = TrainConfig(env=EnvConfig(id="turngym/FrozenLakeWindy-v0", kwargs={"size": 5}),
                      model=ModelConfig(max_reply_tokens=3), learning=LearningConfig(steps=7))  # fmt: skip
@@ -44,10 +44,10 @@ def test_a_folder_must_exist_and_hold_weights(tmp_path: Path) -> None:
 
 def test_weights_know_the_run_around_them(tmp_path: Path) -> None:
     weights = with_weights(tmp_path / "run" / "checkpoints" / "step-000009" / "policy")
-    assert player_config(weights) is None
+    assert agent_config(weights) is None
     (tmp_path / "run" / "config.toml").write_text(write_toml(CONFIG))
-    assert player_config(weights) == CONFIG
-    assert player_config(weights.parents[2]) == CONFIG
+    assert agent_config(weights) == CONFIG
+    assert agent_config(weights.parents[2]) == CONFIG
 
 
 @pytest.mark.parametrize(("line", "writer"), [('version = "9.1"\n', "9.1"), ("", "an earlier version")])
@@ -57,7 +57,7 @@ def test_another_version_is_played_but_not_continued(line: str, writer: str, tmp
     (tmp_path / "config.toml").write_text(text + "[astarpo]\nobjective = 'x'\n")
     with pytest.raises(InputError, match=f"was written by turngym {writer}, and this is {__version__}.*--model.path"):
         run_config(tmp_path)
-    config = player_config(tmp_path)
+    config = agent_config(tmp_path)
     assert config is not None
     assert (config.env, config.model, config.learning) == (CONFIG.env, CONFIG.model, LearningConfig())
 
