@@ -22,6 +22,7 @@ from turngym.agents.base import Reply
 from turngym.agents.cache import PADDING, RaggedCache
 from turngym.agents.chat import ChatFormat
 from turngym.envs.core import TextEnv
+from turngym.seeds import Stream, generator
 
 DEFAULT_CONTEXT = 4096
 MAX_STRETCH = 2
@@ -194,7 +195,7 @@ class LanguageModelAgent:
         if not 0 <= slot < self._cache.slots:
             raise IndexError(f"slot {slot} is none of the agent's {self._cache.slots}; give it as many as the rollout")
         stream = self.model.chat.opening(env.instructions, observation)
-        self._rows[slot] = _Row(stream=stream, cached=0, uniforms=np.random.default_rng([seed, 1]))
+        self._rows[slot] = _Row(stream=stream, cached=0, uniforms=generator(seed, Stream.TOKENS))
 
     def observe(self, slot: int, observation: str) -> None:
         """Append the environment's answer."""

@@ -25,10 +25,7 @@ from turngym.envs.capabilities import (
 )
 from turngym.envs.core import MAX_ACTION_CHARS, TextEnv
 from turngym.envs.parsing import CLOSE, OPEN
-
-# An episode's seed also seeds its environment. A second word keeps the agent's stream apart from the environment's:
-# with the same stream an agent's choices would be correlated with the luck that answers them.
-AGENT_STREAM = 0x9_1A7E4
+from turngym.seeds import Stream, generator
 
 
 @dataclass(slots=True)
@@ -78,7 +75,7 @@ class ScriptedAgent(ABC):
             MissingCapability: The environment offers too little for this agent.
         """
         self.check(env)
-        self._seats[slot] = Seat(env, np.random.default_rng([seed, self._seed, AGENT_STREAM]))
+        self._seats[slot] = Seat(env, generator(seed, Stream.CHOICES, self._seed))
 
     def act(self, slots: Sequence[int]) -> list[Reply]:
         """Reply in each of `slots`, in that order; the replies hold no token ids."""

@@ -13,9 +13,9 @@ import torch
 from turngym.agents.episode import Episode
 from turngym.agents.language_model import LanguageModel
 from turngym.agents.scoring import TokenBatch, token_batches
+from turngym.seeds import Stream, generator
 from turngym.trainers.config import LearningConfig
 from turngym.trainers.objectives import Objective, TrainingBatch
-from turngym.trainers.seeds import Stream, generator
 
 
 def make_batch(episodes: Sequence[Episode], policy: LanguageModel) -> TrainingBatch:

@@ -23,11 +23,11 @@ from turngym.agents.language_model import LanguageModel, NonFiniteError
 from turngym.agents.rollout import Instance
 from turngym.agents.scoring import sampled_logprobs, token_batches
 from turngym.agents.scripted import DemonstrationAgent
+from turngym.seeds import Stream, generator
 from turngym.trainers.config import WarmStartConfig
 from turngym.trainers.demonstrations import read_demonstrations
 from turngym.trainers.reporting.progress import Progress
 from turngym.trainers.rollouts import Rollouts
-from turngym.trainers.seeds import Stream, generator
 
 MATRIX_FACTOR = 4.0
 """By what the learning rate of Muon on the hidden matrices is above that of AdamW on embeddings and norms."""

@@ -301,7 +301,7 @@ def test_a_single_token_each_is_one_pass() -> None:
 # Limits and failures ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("context", [40, 90, 110])
+@pytest.mark.parametrize("context", [40, 100, 110])
 def test_a_full_context_ends_the_episode(make_model: MakeModel, echo_env: str, context: int) -> None:
     model = make_model(dtype=torch.float64)
     unlimited = play(model, echo_env)

@@ -123,7 +123,7 @@ def test_the_tokenizer_knows_the_words_of_the_file(tiny: TrainConfig, tmp_path: 
 def test_a_run_may_begin_with_a_file_alone(tiny: TrainConfig, file: Path, tmp_path: Path, env_id: str) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
-    result = train(on(tiny, env_id, demonstrations=str(file)), folder, SilentProgress())
+    result = train(on(tiny, env_id, demonstrations=str(file), course_steps=120), folder, SilentProgress())
     (check,) = [line for line in Metrics(folder / "metrics.jsonl").lines() if line["phase"] == "warm_start"]
     assert check["success"] > 0.1 and check["loss"] < 1.0
     assert result["trained_greedy"]["episodes"] == 20

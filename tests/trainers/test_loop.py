@@ -112,7 +112,7 @@ def test_values_and_successes_learn_of_an_episode_after_its_value_was_used(
 def test_values_follow_what_a_filter_drops(player: LanguageModel, tiny: TrainConfig, kept: str) -> None:
     """Their soft returns are those of all episodes, or the mean would not be the policy's soft value."""
     rollouts = Rollouts.of(tiny)
-    pairs = [Instance(split="train", index=index, seed=seed) for index in range(4) for seed in (1, 2)]
+    pairs = [Instance(split="train", index=index, seed=seed) for index in range(12) for seed in (1, 2)]
     episodes = rollouts.play(rollouts.agent(player), pairs)
     if kept == "none":
         for episode in episodes:

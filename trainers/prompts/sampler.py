@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from turngym.agents.rollout import Instance
+from turngym.seeds import Stream, generator
 from turngym.trainers.config import CurriculumConfig, TrainConfig
 from turngym.trainers.instances import FRESH_INSTANCES, level_instances
 from turngym.trainers.prompts.curriculum import level_shares
 from turngym.trainers.prompts.successes import SuccessTracker
-from turngym.trainers.seeds import Stream, generator
 
 
 class PromptSampler:
@@ -70,7 +70,7 @@ class PromptSampler:
             rollbacks: How often learning went back to an earlier step.
             successes: What the prompts of the pool and the levels are chosen by.
         """
-        rng = generator(self._seed, Stream.STEP, step, *([rollbacks] if rollbacks else []))
+        rng = generator(self._seed, Stream.STEP, step, rollbacks)
         *easier, num_prompts = self._levels(successes, rng)
         num_fresh = round(self._fresh_share * num_prompts)
         pool = list(self.pool)

@@ -18,9 +18,9 @@ from turngym.agents.episode import Episode
 from turngym.agents.language_model import CheckpointError, LanguageModel, LanguageModelAgent
 from turngym.agents.rollout import Instance
 from turngym.agents.scoring import sampled_logprobs, token_batches
+from turngym.seeds import Stream, episode_seed
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.reporting.progress import Progress, SuccessSoFar
-from turngym.trainers.seeds import Stream, episode_seed
 from turngym.trainers.stage_one.sampling import BLOCK, StageOneSetup
 from turngym.trainers.stage_one.store import ValueStore
 

@@ -17,11 +17,11 @@ import numpy as np
 
 from turngym.agents.language_model import LanguageModel
 from turngym.agents.rollout import Instance
+from turngym.seeds import Stream, episode_seed
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import GROUP_FILTERS, STATE_BASELINES, TrainConfig, ValueConfig, Valued
 from turngym.trainers.reporting.progress import Progress, SuccessSoFar
 from turngym.trainers.rollouts import Rollouts
-from turngym.trainers.seeds import Stream, episode_seed
 from turngym.trainers.shaping import played_shaping
 from turngym.trainers.stage_one.instance_values import ValueEstimates, estimate_values, next_instances
 from turngym.trainers.stage_one.store import ValueStore

@@ -15,6 +15,7 @@ from tests.trainers.harness import STAGE_ONE, alone_and_halted, make_loop, run, 
 from turngym.agents.episode import Episode, read_episodes
 from turngym.agents.language_model import LanguageModel
 from turngym.agents.rollout import Instance
+from turngym.seeds import Stream, generator
 from turngym.trainers.config import CurriculumConfig, EnvConfig, TrainConfig
 from turngym.trainers.instances import FRESH_INSTANCES, LEVEL_BLOCK, LEVEL_INSTANCES, TARGET, level_instances, level_of
 from turngym.trainers.objectives import OBJECTIVES
@@ -25,7 +26,6 @@ from turngym.trainers.prompts.successes import SuccessTracker
 from turngym.trainers.reporting.progress import SilentProgress
 from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.run import train
-from turngym.trainers.seeds import Stream
 
 EASIER = [{"size": 2, "frozen_probability": 1.0}, {"frozen_probability": 1.0}]
 FIRST, SECOND = LEVEL_INSTANCES, LEVEL_INSTANCES + LEVEL_BLOCK
@@ -115,7 +115,7 @@ def test_without_levels_nothing_is_drawn(tiny: TrainConfig, graded: TrainConfig)
     """No random number goes into the levels then, so that the prompts are those of a run that knows of none."""
     alone, with_levels = (PromptSampler.of(config, STAGE_ONE.pool).draw(0, 0, successes()) for config in (tiny, graded))
     assert alone != with_levels and {level_of(instance.index) for instance in alone} == {TARGET}
-    rng = np.random.default_rng([tiny.run.seed, Stream.STEP, 0])
+    rng = generator(tiny.run.seed, Stream.STEP, 0, 0)
     weights = successes().prompt_weights(STAGE_ONE.pool)
     known = rng.choice(list(STAGE_ONE.pool), size=4, replace=False, p=weights / weights.sum()).tolist()
     assert [instance.index for instance in alone[:4]] == known

@@ -52,10 +52,11 @@ def test_a_small_pool_is_played_whole(tiny: TrainConfig) -> None:
 def test_prompts_that_are_a_toss_up_come_more_often(tiny: TrainConfig) -> None:
     prompts = sampler(stage(tiny, fresh_share=0.5))
     counts: Counter[int] = Counter()
-    for step in range(400):
+    for step in range(2000):
         counts.update(instance.index for instance in prompts.draw(step, 0, SUCCESSES))
     middle, ends = counts[5] + counts[6], counts[0] + counts[11]
-    assert middle > 2 * ends > 0
+    # The weights are .55 and .25; four of twelve drawn without replacement are a little more alike.
+    assert 1.75 < middle / ends < 2.2
 
 
 def test_the_choice_is_a_function_of_seed_step_and_rollbacks(tiny: TrainConfig) -> None:
