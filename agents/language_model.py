@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.utils.logging import disable_progress_bar
 
+from turngym._errors import WorkError
 from turngym.agents.base import Reply
 from turngym.agents.cache import PADDING, RaggedCache
 from turngym.agents.chat import ChatFormat
@@ -41,7 +42,7 @@ class CheckpointError(ValueError):
     """A model folder cannot be used; the message says which and why."""
 
 
-class NonFiniteError(FloatingPointError):
+class NonFiniteError(WorkError, FloatingPointError):
     """Logits, loss or gradients are not finite: the run must stop before the next optimizer step."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -63,7 +64,7 @@ def collect_episodes(
         UnfitEnv: It does not play in text, or says too little of itself.
     """
     waiting = enumerate(instances)
-    env_slots = [_EnvSlot(env_id, dict(env_kwargs or {}), step_timeout, wrap) for _ in range(slots)]
+    env_slots: list[_EnvSlot] = []
     plays: dict[int, _Play] = {}
     finished: dict[int, Episode] = {}
 
@@ -84,6 +85,7 @@ def collect_episodes(
 
     try:
         for slot in range(slots):
+            env_slots.append(_EnvSlot(env_id, dict(env_kwargs or {}), step_timeout, wrap))
             if not fill(slot):
                 break
         while plays:
@@ -192,8 +194,9 @@ def _advance(env_slot: _EnvSlot, play: _Play, reply: Reply, policy_version: int)
     try:
         observation, reward, terminated, truncated, info = env_slot.step(reply.text)
         turn = Turn(
-            observation=play.observation, action=reply.text, reward=reward, task_reward=float(info["task_reward"]),
-            state_key=play.info["state_key"], potential=play.info["potential"], valid=info["valid"],
+            observation=play.observation, action=reply.text, reward=_finite(reward, "reward"),
+            task_reward=_finite(info["task_reward"], "task reward"), state_key=play.info["state_key"],
+            potential=_finite(play.info["potential"], "potential"), valid=info["valid"],
             well_formed=info["well_formed"], span=reply.span, logprobs=reply.logprobs, policy_version=policy_version,
         )  # fmt: skip
         success = bool(info["success"])
@@ -216,6 +219,13 @@ def _fail(env_slot: _EnvSlot, episode: Episode, error: Exception) -> None:
     episode.status = Status.ERROR_TIMEOUT if isinstance(error, TimeoutError) else Status.ERROR_ENVIRONMENT
     episode.error = f"{type(error).__name__}: {error}"
     env_slot.close()
+
+
+def _finite(value: Any, name: str) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"the environment gave a {name} of {number}, which is not finite")
+    return number
 
 
 def _text(observation: object) -> str:

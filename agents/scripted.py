@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from turngym._errors import WorkError
 from turngym.agents.base import Reply
 from turngym.envs.capabilities import (
     Capability,
@@ -91,6 +92,8 @@ class ScriptedAgent(ABC):
 
     def _framed(self, seat: Seat) -> str:
         action = self.choose(seat)
+        if not isinstance(action, str):
+            raise WorkError(f"{type(self).__name__} chose {action!r} in {type(seat.env).__name__}, which is not text")
         return f"{OPEN}{action}{CLOSE}" if seat.env.reasoning else action
 
 

@@ -6,6 +6,7 @@ import inspect
 import math
 from collections.abc import Sequence
 from copy import deepcopy
+from numbers import Real
 from typing import Any
 
 import gymnasium as gym
@@ -64,9 +65,10 @@ class AdaptedTextEnv(TextEnv):
     ) -> None:
         super().__init__(split=split, reasoning=reasoning, render_mode=render_mode)
         self._name = type(env.unwrapped).__name__
-        if not (_holds_text(env.observation_space) and _holds_text(env.action_space)):
+        observed, acted = (getattr(env, name, None) for name in ("observation_space", "action_space"))
+        if not (_holds_text(observed) and _holds_text(acted)):
             raise UnfitEnv(f"{self._name} is no text environment: observations and actions must be str, its spaces are "
-                           f"{env.observation_space} and {env.action_space}")  # fmt: skip
+                           f"{observed} and {acted}")  # fmt: skip
         registered = env.spec.reward_threshold if env.spec else None
         self.inner = env
         self.success_threshold = registered if success_threshold is None else success_threshold
@@ -89,20 +91,28 @@ class AdaptedTextEnv(TextEnv):
         self._over, self._return = False, 0.0
         self._told: bool | None = None
         """The last `info["success"]`."""
-        self._take(*self.inner.reset(seed=self._seed))
+        observation, info = self._parts(self.inner.reset(seed=self._seed), "reset", ("observation", "info"))
+        self._take(observation, info)
 
     def _play(self, action: str) -> tuple[float, bool, str]:
         if self._over:
             raise InvalidAction("the game is over")
         if not self.inner.action_space.contains(action):
             raise InvalidAction(f"an action must be in {self.inner.action_space}")
-        observation, reward, terminated, truncated, info = self.inner.step(action)
+        parts = ("observation", "reward", "terminated", "truncated", "info")
+        observation, reward, terminated, truncated, info = self._parts(self.inner.step(action), "step", parts)
         self._over = terminated or truncated
         self._return += float(reward)
         self._take(observation, info)
         if self._ended:
             self._check_return()
         return float(reward), self._over, ""
+
+    def _parts(self, answer: Any, method: str, parts: Sequence[str]) -> tuple[Any, ...]:
+        """Return what a method of the environment inside answered, if it is what Gymnasium demands."""
+        if isinstance(answer, tuple) and len(answer) == len(parts) and isinstance(answer[-1], dict):
+            return answer
+        raise UnfitEnv(f"{self._name}.{method} must return ({', '.join(parts)}), got {repr(answer)[:80]}")
 
     def _take(self, observation: str, info: dict[str, Any]) -> None:
         """Keep what the environment inside said."""
@@ -149,22 +159,25 @@ class AdaptedTextEnv(TextEnv):
 
     def _chosen_range(self, given: Sequence[float] | None) -> tuple[float, float]:
         declared = getattr(self.inner.unwrapped, "reward_range", None)
-        bounds: Any = given if given is not None else declared if _is_range(declared) else ASSUMED_RANGE
-        if not _is_range(bounds):
-            raise UnfitEnv(f"reward_range must be two finite numbers, the lower first, got {bounds!r}")
+        bounds: Any = given if given is not None else declared if is_range(declared) else ASSUMED_RANGE
+        if not is_range(bounds):
+            raise UnfitEnv(f"reward_range must be two finite numbers, the lower first and not equal, got {bounds!r}")
         low, high = bounds
         return float(low), float(high)
 
 
-def _is_range(bounds: Any) -> bool:
+def is_range(bounds: Any) -> bool:
+    """Whether something is two finite numbers, the lower first; temperatures are in units of what lies between."""
     if not isinstance(bounds, Sequence) or isinstance(bounds, str) or len(bounds) != 2:
         return False
-    return all(isinstance(bound, int | float) and math.isfinite(bound) for bound in bounds) and bounds[0] <= bounds[1]
+    return all(isinstance(bound, Real) and math.isfinite(bound) for bound in bounds) and bounds[0] < bounds[1]
 
 
-def _holds_text(space: spaces.Space[Any]) -> bool:
+def _holds_text(space: object) -> bool:
     # A copy, because a sample moves the generator of the space.
-    return isinstance(space, spaces.Text) or isinstance(deepcopy(space).sample(), str)
+    return isinstance(space, spaces.Text) or (
+        isinstance(space, spaces.Space) and isinstance(deepcopy(space).sample(), str)
+    )
 
 
 def _first_paragraph(env: gym.Env[str, str]) -> str:

@@ -17,7 +17,7 @@ from turngym.envs.making import ADAPTER_ARGUMENTS, make_env
 from turngym.envs.registry import env_ids
 from turngym.envs.splits import SPLITS
 from turngym.names import nearest
-from turngym.plugins import import_requested
+from turngym.plugins import describe, import_requested
 
 _VERSION = re.compile(r"-v(\d+)$")
 _NAMED = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
@@ -108,23 +108,47 @@ def check_env(env_id: str, env_kwargs: Mapping[str, Any]) -> None:
         InputError: The environment is not played in text, does not take these arguments, or needs a package that is not
             installed.
     """
+    if ":" not in env_id and env_id not in gym.registry:
+        raise InputError(f"there is no environment {env_id!r}{nearest(env_id, [*foreign_ids(), *env_ids()])}")
     try:
         known = env_arguments(env_id)
+        for key in env_kwargs:
+            if known is not None and key not in known:
+                raise InputError(f"{short_name(env_id)} takes no argument {key!r}{nearest(key, known)}")
+        try_env(env_id, env_kwargs)
+    except InputError:
+        raise
     except ModuleNotFoundError as error:
         raise InputError(str(error)) from error
-    for key in env_kwargs:
-        if known is not None and key not in known:
-            raise InputError(f"{short_name(env_id)} takes no argument {key!r}{nearest(key, known)}")
+    except (Exception, SystemExit) as error:
+        fault = f"refuses its arguments {dict(env_kwargs)}" if env_kwargs else "cannot be made and reset"
+        raise InputError(f"{short_name(env_id)} {fault}: {why_not(error)}") from error
+
+
+def try_env(env_id: str, env_kwargs: Mapping[str, Any], *, index: int = 0) -> gym.Env[str, str]:
+    """Make an environment, bring it to an instance of each split, and return it closed.
+
+    Whatever the environment raises passes through.
+
+    Raises:
+        UnfitEnv: It observes something else than text.
+    """
+    env = make_env(env_id, env_kwargs)
     try:
-        env = make_env(env_id, env_kwargs)
         for split in SPLITS:  # a family may be too small to be split
-            env.reset(seed=0, options={"split": split, "index": 0})
+            observation, _ = env.reset(seed=0, options={"split": split, "index": index})
+            if not isinstance(observation, str):
+                raise UnfitEnv(f"{type(env.unwrapped).__name__} observed a {type(observation).__name__}, not text")
+    finally:
         env.close()
-    except UnfitEnv:
-        raise
-    except (ValueError, TypeError) as error:
-        reason = str(error).partition(" was raised from the environment creator")[0]
-        raise InputError(f"{short_name(env_id)} refuses its arguments {dict(env_kwargs)}: {reason}") from error
+    return env
+
+
+def why_not(error: BaseException) -> str:
+    """Return what an environment raised, in one line: its own refusal, or any other exception with its place."""
+    if isinstance(error, ValueError | TypeError):
+        return " ".join(str(error).partition(" was raised from the environment creator")[0].split())
+    return describe(error)
 
 
 def env_arguments(env_id: str) -> list[str] | None:

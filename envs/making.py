@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, load_env_creator, parse_env_id
 
-from turngym.envs.adapter import AdaptedTextEnv
+from turngym.envs.adapter import AdaptedTextEnv, is_range
 from turngym.envs.core import AnnounceTurnLimit, TextEnv, UnfitEnv
 from turngym.envs.registry import ANNOUNCE
 
@@ -158,12 +158,15 @@ def declared_range(kind: type[TextEnv], kwargs: Mapping[str, Any]) -> tuple[floa
 
 
 def check_range(env: gym.Env[str, str]) -> None:
-    """Check that a made environment has the `reward_range` that its class declares.
+    """Check that a made environment has a `reward_range`, and the one that its class declares.
 
     Raises:
-        UnfitEnv: It has another.
+        UnfitEnv: It has none or another.
     """
     inside = text_env(env)
+    if not is_range(inside.reward_range):
+        raise UnfitEnv(f"the reward_range of {type(inside).__name__} must be two finite numbers, the lower first and "
+                       f"not equal, got {inside.reward_range!r}")  # fmt: skip
     declared = declared_range(type(inside), inside.spec.kwargs if inside.spec else {})
     if inside.spec and declared not in (None, tuple(inside.reward_range)):
         raise UnfitEnv(f"{type(inside).__name__} has the reward_range {tuple(inside.reward_range)}, its class declares "

@@ -1,6 +1,6 @@
-"""How language models learn: a checked configuration, values of a reference policy, objectives, and the loop.
+"""Reinforcement learning of language models: configuration, warm start, stage 1, objectives and the loop of stage 2.
 
-Everything in `turngym.trainers.config` is free of torch; the rest of `__all__` is loaded when it is first asked for.
+The configuration and the presets do not load torch; the other names in `__all__` do, when they are first used.
 """
 
 from importlib import import_module

@@ -1,15 +1,15 @@
-"""Shaping by what the reference knows: the potential of a state is V* of stage 1, fixed during a run.
+"""Automatic shaping: the potential Phi of a state is V* of stage 1, fixed during a round.
 
     r'_t = r_t + weight * (Phi(s_{t+1}) - Phi(s_t)),    V'(s_t) = V(s_t) - weight * Phi(s_t),    Phi = 0 after the end
 
-No optimal policy changes for learners that do not discount, that of the KL-regularised objective neither: set
-`objective.turn_gamma` to 1 with the turn levels of ppo, and `objective.gamma` with gigpo, for which
-nothing is left of the shaping then. All episodes of one start gain the same, so objectives that weigh whole returns
+For learners that do not discount no optimal policy changes, nor that of the KL-regularised objective: set
+`objective.turn_gamma` to 1 with the turn levels of ppo, and `objective.gamma` to 1 with gigpo, whose advantages the
+shaping then leaves as they are. All episodes of one start gain the same, so objectives that weigh whole returns
 learn as before wherever they compare episodes of one prompt or have a value, and so does A*PO turn by turn, in which V
 and Phi cancel. What changes is credit within an episode: rewards to go that are discounted, or cut off by lambda < 1,
 see at once whether a turn led to a better state. A*PO(lambda) without a value then learns as if its value were Phi.
 
-Only what an objective reads is shaped; trackers, values of states and what is measured stay with the rewards as played.
+Only the batch that the objective reads is shaped; baselines, monitors and evaluation see the rewards as played.
 
 Source: Ng, Harada and Russell, "Policy invariance under reward transformations", 1999, with gamma = 1.
 Shapes: B episodes, K turns.
@@ -31,17 +31,17 @@ from turngym.trainers.objectives import TrainingBatch
 from turngym.trainers.stage_one.soft_values import Transitions
 
 GRAIN = 64
-"""Potentials are rounded to so many times the precision of the samples. Their sums then have no rounding error, which
-the objectives that divide by the spread of equal returns would blow up."""
+"""Potentials are rounded to multiples of this times the precision of the batch. Their sums then have no rounding error,
+which objectives that divide by the standard deviation of nearly equal returns would magnify."""
 
 
 class AutomaticShaping:
-    """Shapes what an objective reads by V* of the states to the reference.
+    """Shapes batches by V* of the states for the reference.
 
     Args:
         transitions: The turns of stage 1.
         beta_value: Temperature of V*, in the unit of the returns.
-        values: How states are valued.
+        values: Tells how states are valued.
         weight: Weight of the potential.
     """
 
@@ -54,9 +54,9 @@ class AutomaticShaping:
 
         Args:
             batch: A whole batch, with its values if the objective has any.
-            episodes: The same as they were played.
-            shift_values: Whether the values are of the rewards as played; those of the baseline "none" stay 0, which
-                says nothing of rewards.
+            episodes: The same episodes as they were played.
+            shift_values: Whether to subtract the potential from the values. Not for the baseline "none", whose values
+                stay 0.
         """
         grain = GRAIN * torch.finfo(batch.reward_BK.dtype).eps
         phi_BK = (self._weight * values_of_states(batch, episodes, self._potential) / grain).round() * grain

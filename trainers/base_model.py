@@ -13,19 +13,20 @@ from turngym.agents.small_model import build_decoder, train_tokenizer
 from turngym.envs import Oracle, Sampling, env_class, make_env, text_env
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.demonstrations import read_demonstrations
-from turngym.trainers.references import reference_folder, save_reference
+from turngym.trainers.references import save_reference
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import Progress
 from turngym.trainers.rollouts import Rollouts
+from turngym.trainers.run_files import reference_folder
 from turngym.trainers.stage_one.explorers import load_explorer
 from turngym.trainers.warm_start import check_lengths, clone, given_demonstrations
 
 TOKENIZER_EPISODES = 500
-"""Episodes whose text the built-in tokenizer is trained on."""
+"""Episodes whose texts the built-in tokenizer is trained on."""
 FEEDFORWARD_FACTOR = 3
-"""By what the feed-forward layers of the small model are wider than the others."""
+"""Width of the feed-forward layers of the small model, in units of `hidden_size`."""
 CHECKED_DEMONSTRATIONS = 64
-"""Flawless demonstrations that must fit into the context."""
+"""Flawless demonstrations that are played to check that they fit into the context."""
 
 
 def prepare_base(config: TrainConfig, folder: Path, metrics: Metrics, progress: Progress) -> LanguageModel:
@@ -51,7 +52,7 @@ def prepare_base(config: TrainConfig, folder: Path, metrics: Metrics, progress: 
 
 
 def check_base(config: TrainConfig) -> None:
-    """Refuse what no base could be made of, and explorers that do not suit it, before a run folder exists.
+    """Check that a base can be made, and that the explorers suit it, before a run folder exists.
 
     Raises:
         ValueError: There is nobody to clone, or the context is shorter than the demonstrations.
@@ -83,7 +84,7 @@ def load_or_build(config: TrainConfig) -> LanguageModel:
 
 
 def example_episodes(config: TrainConfig) -> list[Episode]:
-    """Return episodes that show how the environment speaks and is spoken to, and the demonstrations of a file.
+    """Return episodes with typical observations and replies of the environment, and the demonstrations of a file.
 
     Raises:
         ValueError: Nobody can play the environment without a model, and there is no file.
@@ -104,7 +105,7 @@ def example_episodes(config: TrainConfig) -> list[Episode]:
 
 
 def check_teacher(config: TrainConfig) -> None:
-    """Refuse a warm start that has nobody to clone.
+    """Check that a warm start has demonstrations to clone.
 
     Raises:
         ValueError: The environment has no oracle, and there is no file of demonstrations.
@@ -117,7 +118,7 @@ def check_teacher(config: TrainConfig) -> None:
 
 
 def check_context(model: LanguageModel, config: TrainConfig) -> None:
-    """Refuse a context that flawless play, or the demonstrations of a file, do not fit into.
+    """Check that flawless play, or the demonstrations of a file, fit into the context.
 
     Raises:
         ValueError: A demonstration is longer; the message says which length would do. Or the file cannot be read.

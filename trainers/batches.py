@@ -1,4 +1,4 @@
-"""From played episodes to what an objective reads, and to the parts in which a batch is learned from.
+"""Batches: episodes as the tensors that an objective reads, and their minibatches and microbatches.
 
 Shapes: B episodes, N sampled tokens, K turns.
 """
@@ -19,11 +19,13 @@ from turngym.trainers.objectives import Objective, TrainingBatch
 
 
 def make_batch(episodes: Sequence[Episode], policy: LanguageModel) -> TrainingBatch:
-    """Collect what the episodes themselves tell, with the policy's precision (at least float32) and on its device.
+    """Return episodes as a batch, in the policy's precision (at least float32) and on its device.
+
+    Values, reference, critic and advantages are filled in later.
 
     Args:
         episodes: At least one, recorded by an agent that samples tokens.
-        policy: Who learns from them.
+        policy: The model that learns from them.
     """
     shape = len(episodes), max(len(episode.turns) for episode in episodes)
     reward, state, tokens = np.zeros(shape), np.full(shape, -1), np.zeros(shape, dtype=np.int64)
@@ -58,18 +60,18 @@ def split_batch(
     seed: int,
     step: int,
 ) -> list[list[TokenBatch]]:
-    """Return the micro-batches of each minibatch of a step.
+    """Return the microbatches of each minibatch of a step.
 
-    The episodes of a group share a minibatch, and a micro-batch where the objective pairs them. Which groups meet in a
-    minibatch is drawn anew in every step, and stays for all passes over its batch.
+    The episodes of a group share a minibatch, and a microbatch where the objective pairs them. Which groups share a
+    minibatch is drawn anew in every step, and is the same in all passes over its batch.
 
     Args:
-        episodes: What is learned from.
-        batch: The same as tensors.
-        objective: What is minimised.
-        config: Into how many minibatches, and how many tokens a micro-batch may have.
-        seed: The run's.
-        step: Steps taken.
+        episodes: The episodes.
+        batch: The same episodes as tensors.
+        objective: Tells whether the episodes of a group are paired.
+        config: Tells the number of minibatches and the most tokens of a microbatch.
+        seed: The seed of the run.
+        step: Steps taken before this one.
     """
     groups: dict[int, list[int]] = {}
     for row, group in enumerate(batch.group_B.tolist()):

@@ -13,7 +13,7 @@ CRITIC_FILE = "critic.safetensors"
 
 
 def make_critic(policy: LanguageModel) -> torch.nn.Linear:
-    """Return a critic that values everything at 0, where the policy's weights lie."""
+    """Return a critic with weights of 0, from `[..., H]` to `[..., 1]`, on the policy's device and in its dtype."""
     width = int(policy.model.config.get_text_config().hidden_size)
     critic = torch.nn.Linear(width, 1, device=policy.device, dtype=policy.model.dtype)
     torch.nn.init.zeros_(critic.weight)
@@ -22,10 +22,10 @@ def make_critic(policy: LanguageModel) -> torch.nn.Linear:
 
 
 def save_critic(critic: torch.nn.Linear, folder: Path) -> None:
-    """Write the critic into a folder of the policy."""
+    """Write the critic into the folder that holds the policy."""
     write_tensors(folder / CRITIC_FILE, critic.state_dict())
 
 
 def load_critic(critic: torch.nn.Linear, folder: Path) -> None:
-    """Give a critic the weights of one that was saved."""
+    """Load the weights that `save_critic` wrote into a critic."""
     critic.load_state_dict(read_tensors(folder / CRITIC_FILE))

@@ -1,4 +1,4 @@
-"""What a run is worth: random, base and trained model on the same held-out instances, beside the optimum."""
+"""The evaluation of a run: random, base and trained model on the same held-out instances, beside the optimum."""
 
 from __future__ import annotations
 
@@ -21,19 +21,32 @@ from turngym.trainers.loop import Loop
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import Progress, SuccessSoFar
 from turngym.trainers.rollouts import Rollouts
+from turngym.trainers.run_files import EPISODES, RESULT_FILE
 
 
-def measure_run(
+def evaluate_run(
     loop: Loop, config: EvaluationConfig, folder: Path, metrics: Metrics, progress: Progress, *, base: LanguageModel
 ) -> dict[str, Any]:
-    """Score random, base and trained model on the test split, beside the optimum, and write `result.json`."""
+    """Score random, base and trained model on the test split, beside the optimum, and write `result.json`.
+
+    Args:
+        loop: Stage 2 at its end.
+        config: Which test instances are played.
+        folder: The folder of the run.
+        metrics: The lines of the run, read for times and alarms.
+        progress: Told about every agent and episode.
+        base: The model before reinforcement learning.
+
+    Returns:
+        The content of `result.json`.
+    """
     rollouts, schedule = loop.rollouts, loop.schedule
     instances = instance_range("test", config.episodes, config.first)
     started = time.perf_counter()
     result: dict[str, Any] = {"env_id": rollouts.env.id, "objective": loop.learner.objective.name}
     result["optimum"] = optimal_rate(rollouts.env.id, instances, rollouts.env.kwargs)
     temperature = schedule.learning.final_temperature
-    for name, agent in measured_agents(base, loop.learner.policy, rollouts, temperature):
+    for name, agent in evaluated_agents(base, loop.learner.policy, rollouts, temperature):
         progress.phase(f"test: {name.replace('_', ', ')}", config.episodes)
         began = time.perf_counter()
         try:
@@ -43,22 +56,22 @@ def measure_run(
             continue
         result[name] = score_episodes(episodes, time.perf_counter() - began).to_dict()
         if name.startswith("trained"):
-            record_episodes(folder / "episodes" / f"test_{name}.jsonl", episodes)
+            record_episodes(folder / EPISODES / f"test_{name}.jsonl", episodes)
     stage_one = schedule.stage_one_tokens
     result["generated_tokens"] = {"values": stage_one, "learning": schedule.generated_tokens - stage_one}
     result["alarms"] = dict(Counter(line["alarm"] for line in metrics.lines() if line["phase"] == "alarm"))
     result["rollbacks"] = schedule.rollbacks
     result["seconds"] = {phase: metrics.seconds(phase) for phase in ("warm_start", "values", "learning")}
     result["seconds"]["test"] = time.perf_counter() - started
-    with replacement(folder / "result.json") as unfinished:
+    with replacement(folder / RESULT_FILE) as unfinished:
         unfinished.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return result
 
 
-def measured_agents(
+def evaluated_agents(
     base: LanguageModel, policy: LanguageModel, rollouts: Rollouts, temperature: float
 ) -> Iterator[tuple[str, Agent]]:
-    """Yield the agents to measure by their names in the result; one at a time, since each holds a cache."""
+    """Yield the agents with their names in the result, one at a time, since each holds a cache."""
     yield "random", RandomAgent()
     yield "base_sampled", rollouts.agent(base, temperature=temperature)
     yield "base_greedy", rollouts.agent(base, greedy=True)
@@ -67,6 +80,6 @@ def measured_agents(
 
 
 def record_episodes(path: Path, episodes: list[Episode]) -> None:
-    """Write episodes in place of what an interrupted attempt may have left."""
+    """Write episodes to a file, in place of one that an interrupted attempt may have left."""
     path.unlink(missing_ok=True)
     write_episodes(path, episodes)

@@ -1,10 +1,10 @@
-"""Whose an index is: of the pool of stage 1, of fresh instances, or of a level of a curriculum.
+"""The ranges of instance indices: the pool of stage 1, fresh instances, and the easier levels of a curriculum.
 
-    0 ...                        the pool of stage 1, played again and again
+    0 ...                        the pool, which stage 1 and stage 2 play repeatedly
     2**30 ...                    fresh instances of the environment itself, each played once
     2**31 + level * 2**30 ...    fresh instances of an easier level, the easiest being level 0
 
-So an index alone tells what is played, and no two parts of a run share an instance.
+So an index tells the level of an instance, and fresh instances are never in the pool.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 FRESH_INSTANCES = 2**30
-"""Where the indices of instances begin that no other stage uses."""
+"""The first index of fresh instances, above those of the pool."""
 TARGET = -1
-"""The level of the configured environment: the last."""
+"""The level of the configured environment itself, which is the last of a curriculum."""
 LEVEL_INSTANCES = 2**31
-"""Where the indices of the instances of the easier levels begin, above all of the target's."""
+"""The first index of the easiest level, above all indices of the target."""
 LEVEL_BLOCK = 2**30
 """How many indices each easier level has."""
 
 
 def level_of(index: int) -> int:
-    """Return the level of an instance: 0 for the easiest, and `TARGET`."""
+    """Return the level of an instance: 0 for the easiest, `TARGET` for the environment itself."""
     return max((index - LEVEL_INSTANCES) // LEVEL_BLOCK, TARGET)
 
 
@@ -30,8 +30,8 @@ def level_instances(counts: Sequence[int], offset: int) -> list[int]:
     """Return the indices of new instances of the easier levels, level by level.
 
     Args:
-        counts: How many of each.
-        offset: How many of a level may have been played so far.
+        counts: The number of instances of each level, the easiest first.
+        offset: The number of indices that are used already, in each level.
     """
     firsts = [LEVEL_INSTANCES + level * LEVEL_BLOCK + offset for level in range(len(counts))]
     return [first + number for first, count in zip(firsts, counts, strict=True) for number in range(count)]

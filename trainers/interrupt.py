@@ -1,4 +1,4 @@
-"""Ctrl-C that waits for a moment at which what is saved is whole."""
+"""Ctrl-C that waits for the end of the step, so that the run can be saved."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, Self
 
 
 class DeferredInterrupt:
-    """Lets a first Ctrl-C wait for the end of the optimizer step, so that what is saved is whole; a second does not.
+    """Notes the first Ctrl-C in `requested` instead of raising KeyboardInterrupt; a second one raises it at once.
 
-    Outside the main thread, where signals cannot be caught, it changes nothing.
+    Outside the main thread, where signals cannot be caught, it does nothing.
     """
 
     requested = False
@@ -24,7 +24,7 @@ class DeferredInterrupt:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give SIGINT back."""
+        """Put the earlier handler of SIGINT back."""
         if self._previous is not None:
             signal.signal(signal.SIGINT, self._previous)
 

@@ -1,4 +1,4 @@
-"""What learns: the policy, its critic where it has one, and the optimizer; and one step of it.
+"""The learner: the policy, its critic where it has one, and the optimizer, which together take a step on a batch.
 
 Shapes: B episodes, N sampled tokens, K turns.
 """
@@ -27,33 +27,33 @@ from turngym.trainers.schedules import Moment
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainStep:
-    """What a step of learning leaves."""
+    """The result of a step of learning."""
 
     numbers: dict[str, Any]
     """Loss, gradient norm, learning rate and the share of the episodes that the filter kept."""
     log_ratio_BK: list[list[float]]
-    """Log-ratio of policy to reference of each turn of each episode before it was learned from, nats: 0 where the
-    objective does without the reference."""
+    """Log-ratio of policy to reference of each turn of each episode, before the policy learned from it, nats; 0 where
+    the objective does without the reference."""
     kept: list[int]
-    """The episodes that were learned from."""
+    """The positions of the episodes that the filter kept, which are those learned from."""
     batch: TrainingBatch | None = None
-    """These as tensors, with their advantages; None where nothing was kept."""
+    """These episodes as tensors, with their advantages; None where nothing was kept."""
     logp_N: Tensor = field(default_factory=torch.Tensor)
-    """What the policy made of their tokens in the first pass."""
+    """The policy's log-probability of each of their tokens in the first pass."""
     log_ratio_B: Tensor = field(default_factory=torch.Tensor)
-    """Log-ratio of policy to reference of each of them, nats."""
+    """Log-ratio of policy to reference of each of these episodes, nats."""
     unmoved_N: Tensor = field(default_factory=torch.Tensor)
-    """The positions of the tokens that it read before the first optimizer step."""
+    """The positions of the tokens whose log-probability was computed before the first optimizer step."""
 
 
 class Learner:
     """A policy that learns by one objective.
 
     Args:
-        policy: Changed in place.
-        objective: What is minimised.
-        config: Batches, passes and learning rates.
-        seed: The run's.
+        policy: The model; its weights change in place.
+        objective: The objective, whose loss is minimised.
+        config: Sizes of minibatches and microbatches, passes, learning rate and clipping.
+        seed: The seed of the run.
     """
 
     def __init__(self, policy: LanguageModel, objective: Objective, config: LearningConfig, *, seed: int) -> None:
@@ -66,7 +66,7 @@ class Learner:
         )
 
     def parameters(self) -> list[torch.nn.Parameter]:
-        """Return what is learned."""
+        """Return the parameters of the policy and of the critic."""
         return [*self.policy.model.parameters(), *(self.critic.parameters() if self.critic else ())]
 
     def train_step(
@@ -86,43 +86,52 @@ class Learner:
             batch: The episodes as tensors, with their values.
             episodes: At least one, each with a sampled token.
             reference: The frozen model.
-            step: The numbers of the step.
-            moment: The rest of them.
+            step: The settings and the KL temperature of the step.
+            moment: Its sampling temperature and learning rate.
 
         Raises:
             NonFiniteError: The loss or a gradient is not finite; that optimizer step is not taken.
         """
         log_ratio_BK = [[0.0] * len(episode.turns) for episode in episodes]
         kept = FILTERS[step.config.filter](batch, step).nonzero()[:, 0].tolist()
-        numbers: dict[str, Any] = {"loss": 0.0, "grad_norm": 0.0, "learning_rate": moment.learning_rate,
-                                   "kept": len(kept) / len(episodes)}  # fmt: skip
         dropped = sorted({*range(len(episodes))} - {*kept})
         if dropped and self.objective.needs_values and self.objective.reads_reference(step.config):
             # Values follow these episodes too.
             rest, unused = batch.select(dropped), [episodes[i] for i in dropped]
             rest = self.score_tokens(rest, chain(*self._split(unused, rest, moment)), reference, step, moment)
             fill_turns(log_ratio_BK, dropped, rest.per_turn(rest.old_logp_N - rest.ref_logp_N))
+        numbers = {"loss": 0.0, "grad_norm": 0.0, "learning_rate": moment.learning_rate,
+                   "kept": len(kept) / len(episodes)}  # fmt: skip
         if not kept:
             return TrainStep(numbers=numbers, log_ratio_BK=log_ratio_BK, kept=kept)
         batch = batch.select(kept)
         minibatches = self._split([episodes[i] for i in kept], batch, moment)
         batch = self.score_tokens(batch, chain(*minibatches), reference, step, moment)
         batch = self.compute_advantages(batch, step)
-        passes, losses, grad_norms = [], [], []
-        for _ in range(self._config.updates_per_batch):
-            logp_N = torch.empty_like(batch.logp_N)
-            for minibatch in minibatches:
-                losses.append(self.backward_minibatch(batch, minibatch, logp_N, step, moment))
-                grad_norms.append(self.optimizer_step(losses[-1], moment))
-            passes.append(logp_N)
-        numbers["loss"], numbers["grad_norm"] = float(np.mean(losses)), float(np.mean(grad_norms))
+        numbers["loss"], numbers["grad_norm"], logp_N = self._optimize(batch, minibatches, step, moment)
         ratio_BK = torch.zeros_like(batch.reward_BK)
         if self.objective.reads_reference(step.config):
-            ratio_BK = batch.per_turn(passes[0] - batch.ref_logp_N)
+            ratio_BK = batch.per_turn(logp_N - batch.ref_logp_N)
         fill_turns(log_ratio_BK, kept, ratio_BK)
         unmoved_N = torch.cat([batch.token_positions(part.members) for part in minibatches[0]])
-        return TrainStep(numbers=numbers, log_ratio_BK=log_ratio_BK, kept=kept, batch=batch, logp_N=passes[0],
+        return TrainStep(numbers=numbers, log_ratio_BK=log_ratio_BK, kept=kept, batch=batch, logp_N=logp_N,
                          log_ratio_B=ratio_BK.sum(1), unmoved_N=unmoved_N)  # fmt: skip
+
+    def _optimize(
+        self, batch: TrainingBatch, minibatches: list[list[TokenBatch]], step: StepParams[Any], moment: Moment
+    ) -> tuple[float, float, Tensor]:
+        """Go through a batch `updates_per_batch` times, with an optimizer step for each minibatch.
+
+        Returns:
+            The mean loss, the mean gradient norm, and the policy's log-probabilities in the first pass, `[N]`.
+        """
+        passes, losses, grad_norms = [], [], []
+        for _ in range(self._config.updates_per_batch):
+            passes.append(torch.empty_like(batch.logp_N))
+            for minibatch in minibatches:
+                losses.append(self.backward_minibatch(batch, minibatch, passes[-1], step, moment))
+                grad_norms.append(self.optimizer_step(losses[-1], moment))
+        return float(np.mean(losses)), float(np.mean(grad_norms)), passes[0]
 
     @torch.no_grad()
     def score_tokens(
@@ -133,7 +142,7 @@ class Learner:
         step: StepParams[Any],
         moment: Moment,
     ) -> TrainingBatch:
-        """Fill in what reference and critic say of a batch before anything is learned from it."""
+        """Fill in `ref_logp_N` and `critic_N` of a batch, where the objective reads them."""
         ref_logp_N, critic_N = torch.zeros_like(batch.logp_N), torch.zeros_like(batch.logp_N)
         for part in parts:
             positions_N = batch.token_positions(part.members)
@@ -203,6 +212,6 @@ class Learner:
 
 
 def fill_turns(turns_BK: list[list[float]], rows: Sequence[int], numbers_BK: Tensor) -> None:
-    """Put padded numbers of the turns of some episodes into their rows."""
+    """Put the numbers `[B, K]` of some episodes into the given rows of `turns_BK`, without their padding."""
     for row, numbers_K in zip(rows, numbers_BK.tolist(), strict=True):
         turns_BK[row] = numbers_K[: len(turns_BK[row])]

@@ -1,10 +1,8 @@
-"""Stage 2, top to bottom: choose prompts, play, compare with values and with the reference, step.
+"""Stage 2: choose prompts, play them, value the episodes, learn from them; step by step, for every objective.
 
-The objective is A*PO or any other of the registry; all share this loop. Everything random in a step is drawn from
-generators seeded by the run's seed and the number of the step, so a run that is stopped and resumed from a checkpoint
-continues bit for bit as if it had never stopped.
+Everything random in a step is drawn from generators seeded by the run's seed and the number of the step, so a run that
+is stopped and resumed from a checkpoint continues as if it had never stopped, to the last bit.
 
-Reference: A*-PO, arXiv:2505.20686.
 Shapes: B episodes, K turns.
 """
 
@@ -17,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from turngym.agents.episode import Episode, write_episodes
-from turngym.agents.language_model import NonFiniteError
+from turngym.agents.language_model import LanguageModelAgent, NonFiniteError
 from turngym.trainers.automatic_shaping import AutomaticShaping
 from turngym.trainers.baselines.baseline import Baseline, NoBaseline
 from turngym.trainers.batches import make_batch
@@ -29,38 +27,38 @@ from turngym.trainers.objectives import StepParams, TrainingBatch
 from turngym.trainers.prompts.sampler import PromptSampler
 from turngym.trainers.prompts.successes import SuccessTracker
 from turngym.trainers.references import References
-from turngym.trainers.rollouts import Rollouts
+from turngym.trainers.rollouts import PlayError, Rollouts
 from turngym.trainers.schedules import Moment, Schedule
 
 OnStep = Callable[[dict[str, Any], Sequence[Episode]], None]
-"""Called after every step with its numbers and episodes; saves checkpoints and reports."""
+"""Called after every step with its numbers and its episodes."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Loop:
-    """The components of stage 2; each holds its own state."""
+    """Stage 2, made of components that each hold their own state."""
 
     rollouts: Rollouts
-    """Plays."""
+    """Plays the episodes."""
     prompts: PromptSampler
-    """Chooses what is played."""
+    """Chooses the instances of a step."""
     successes: SuccessTracker
-    """Predicts how it ends."""
+    """Running success rates of instances and levels, by which prompts are chosen."""
     baseline: Baseline | None
-    """Values it; None for an objective without values."""
+    """The values that episodes are compared with; None for an objective without values."""
     shaping: AutomaticShaping | None
-    """Shapes what the objective reads by V* of states, where asked for."""
+    """Shaping by V* of states, of what the objective reads; None unless configured."""
     references: References
-    """What the policy is compared with."""
+    """The frozen model whose log-probabilities the policy's are compared with."""
     learner: Learner
     """The policy, and its optimizer."""
     schedule: Schedule
-    """Where the run stands."""
+    """Counts of steps, rounds and tokens; temperatures and learning rate of a step."""
     monitors: Monitors
-    """Watches."""
+    """Measures the health of learning, and rings alarms."""
 
     def run_round(self, on_step: OnStep, failure_file: Path) -> None:
-        """Learn to the end of the run or of the round.
+        """Take steps to the end of the run or of the round, whichever comes first.
 
         Args:
             on_step: Called after every step.
@@ -68,45 +66,48 @@ class Loop:
 
         Raises:
             NonFiniteError: Logits, loss or gradients are not finite; the optimizer step was not taken.
-            RuntimeError: No episode of a step could be played.
+            PlayError: No episode of a step could be played.
             ValueError: Stage 1 has spent all tokens.
         """
         if self.references.number == 1:
             self.schedule.check_budget()
         slots = min(self.rollouts.slots, self.schedule.learning.batch_size)
         agent = self.rollouts.agent(self.learner.policy, slots=slots)
-        span = self.rollouts.reward_span
         while not (self.schedule.finished or self.schedule.round_over(self.references.number)):
-            started = time.perf_counter()
-            moment = self.schedule.moment()
-            step = StepParams(config=self.schedule.objective, beta=moment.beta * span, reward_span=span)
-            agent.policy_version, agent.temperature = moment.step, moment.temperature
-            instances = self.prompts.draw(moment.step, self.schedule.rollbacks, self.successes)
-            played = self.rollouts.play(agent, instances, shaped=True)
-            episodes = usable(played, moment.step)
-            rollout_seconds = time.perf_counter() - started
-            measured = self._measure(episodes, moment)
-            try:
-                numbers = self._learn(episodes, step, moment)
-            except NonFiniteError:
-                failure_file.unlink(missing_ok=True)
-                write_episodes(failure_file, episodes)
-                raise
-            self.schedule.count_step(sum(episode.num_sampled for episode in played))
-            self.prompts.count_step()
-            numbers |= measured | {
-                "step": self.schedule.step,
-                "rollbacks": self.schedule.rollbacks,
-                "sampled_tokens": sum(episode.num_sampled for episode in episodes),
-                "generated_tokens": self.schedule.generated_tokens,
-                "errors": len(played) - len(episodes),
-                "rollout_seconds": rollout_seconds,
-                "seconds": time.perf_counter() - started,
-            }
-            on_step(numbers, episodes)
+            on_step(*self._take_step(agent, failure_file))
+
+    def _take_step(self, agent: LanguageModelAgent, failure_file: Path) -> tuple[dict[str, Any], list[Episode]]:
+        """Play the episodes of a step and learn from them; return the numbers of the step and the episodes."""
+        started = time.perf_counter()
+        moment, span = self.schedule.moment(), self.rollouts.reward_span
+        step = StepParams(config=self.schedule.objective, beta=moment.beta * span, reward_span=span)
+        agent.policy_version, agent.temperature = moment.step, moment.temperature
+        instances = self.prompts.draw(moment.step, self.schedule.rollbacks, self.successes)
+        played = self.rollouts.play(agent, instances, shaped=True)
+        episodes = usable(played, moment.step)
+        rollout_seconds = time.perf_counter() - started
+        measured = self._measure(episodes, moment)
+        try:
+            numbers = self._learn(episodes, step, moment)
+        except NonFiniteError:
+            failure_file.unlink(missing_ok=True)
+            write_episodes(failure_file, episodes)
+            raise
+        self.schedule.count_step(sum(episode.num_sampled for episode in played))
+        self.prompts.count_step()
+        numbers |= measured | {
+            "step": self.schedule.step,
+            "rollbacks": self.schedule.rollbacks,
+            "sampled_tokens": sum(episode.num_sampled for episode in episodes),
+            "generated_tokens": self.schedule.generated_tokens,
+            "errors": len(played) - len(episodes),
+            "rollout_seconds": rollout_seconds,
+            "seconds": time.perf_counter() - started,
+        }
+        return numbers, episodes
 
     def _measure(self, episodes: Sequence[Episode], moment: Moment) -> dict[str, Any]:
-        """Return what the episodes show about the policy that played them, before it learns from them."""
+        """Return the numbers of the episodes as such, before the policy learns from them."""
         numbers = self.monitors.measure(episodes, self.successes)
         if self.monitors.measures_retrieval(moment.step + 1):
             numbers |= measure_retrieval(
@@ -117,14 +118,14 @@ class Loop:
         return numbers
 
     def _learn(self, episodes: Sequence[Episode], step: StepParams[Any], moment: Moment) -> dict[str, Any]:
-        """Value the episodes, learn from them, and let values, successes and monitors follow; return the numbers."""
+        """Value the episodes, learn from them, and update values, successes and monitors; return the numbers."""
         batch = make_batch(episodes, self.learner.policy)
         if self.baseline is not None:
             self.baseline.begin_step(step.beta, self.schedule.step_of_round(self.references.number))
             batch = replace(batch, value_BK=self.baseline.values(batch, episodes))
         shaped = batch
         if self.shaping is not None:
-            shaped = self.shaping.shape(batch, episodes, shift_values=type(self.baseline) is not NoBaseline)
+            shaped = self.shaping.shape(batch, episodes, shift_values=not isinstance(self.baseline, NoBaseline))
         learned = self.learner.train_step(shaped, episodes, self.references.current, step, moment)
         numbers = learned.numbers | self._measure_update(batch, episodes, learned, step)
         if batch.value_BK.numel():
@@ -133,19 +134,19 @@ class Loop:
             numbers["beta"] = step.beta
         if self.shaping is not None:
             numbers["automatic_shaping"] = float((shaped.reward_BK - batch.reward_BK).sum(1).double().mean())
-        self._follow(episodes, learned.log_ratio_BK, step.beta)
+        self._update(episodes, learned.log_ratio_BK, step.beta)
         return numbers
 
     def _measure_update(
         self, batch: TrainingBatch, episodes: Sequence[Episode], learned: TrainStep, step: StepParams[Any]
     ) -> dict[str, Any]:
-        """Return what the learning of a step shows; nothing where the filter kept no episode.
+        """Return the numbers of the update; none where the filter kept no episode.
 
         Args:
-            batch: The episodes as they were played, with their values.
-            episodes: The same.
-            learned: What was learned from them.
-            step: The numbers of the step.
+            batch: All episodes of the step, with rewards as they were played, and with their values.
+            episodes: The same episodes.
+            learned: The result of the learner.
+            step: The settings and the KL temperature of the step.
         """
         if learned.batch is None:
             return {}
@@ -158,8 +159,8 @@ class Loop:
             objective=self.learner.objective, step=step,
         )  # fmt: skip
 
-    def _follow(self, episodes: Sequence[Episode], log_ratio_BK: list[list[float]], beta: float) -> None:
-        """Let values, successes and monitors follow the episodes that were learned from."""
+    def _update(self, episodes: Sequence[Episode], log_ratio_BK: list[list[float]], beta: float) -> None:
+        """Update values, successes and monitors with the episodes of the step."""
         if self.baseline is not None:
             self.baseline.update(episodes, log_ratio_BK, beta)
         self.successes.update(episodes)
@@ -170,10 +171,10 @@ def usable(played: Sequence[Episode], step: int) -> list[Episode]:
     """Return the episodes that can be learned from: those without an error, with a reply.
 
     Raises:
-        RuntimeError: There is none.
+        PlayError: There is none.
     """
     episodes = [episode for episode in played if not episode.status.is_error() and episode.num_sampled]
     if not episodes:
         reason = next((episode.error for episode in played if episode.error), "the context is too short to reply")
-        raise RuntimeError(f"no episode of step {step} can be learned from: {reason}")
+        raise PlayError(f"no episode of step {step} can be learned from: {reason}")
     return episodes

@@ -1,10 +1,7 @@
-"""The reference of each round of stage 2: which model it is, and the files of each round.
+"""The reference of each round of stage 2: the base in round 1, then the policy as it was at each reset.
 
-    base/, values.sqlite                        round 1: the first reference and its stage 1
-    references/round-2/, values-2.sqlite        round 2: the policy as it was at the first reset, and its stage 1
-
-A reset depends on nothing but the checkpoint of its step, which is saved before it; so a reset that is cut off is
-repeated with the same end.
+A reset depends on the checkpoint of its step alone, which is saved before it. So a reset that was interrupted is
+repeated with the same result.
 """
 
 from __future__ import annotations
@@ -20,26 +17,17 @@ from turngym._durable import replacement
 from turngym.agents.language_model import LanguageModel
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.reporting.metrics import Metrics
+from turngym.trainers.run_files import CHECKPOINTS, reference_folder, store_name
 from turngym.trainers.stage_one.instance_values import ValueEstimates
 from turngym.trainers.stage_one.sampling import REFERENCE_WEIGHTS, StageOneSetup, estimate
 from turngym.trainers.stage_one.store import ValueStore
 
 
-def reference_folder(folder: Path, number: int) -> Path:
-    """Return where a run keeps the reference of a round."""
-    return folder / "base" if number == 1 else folder / "references" / f"round-{number}"
-
-
-def store_name(number: int) -> str:
-    """Return the name of the value store of a round in the run folder and in checkpoints."""
-    return "values.sqlite" if number == 1 else f"values-{number}.sqlite"
-
-
 class References:
-    """The frozen model that the policy is compared with, in this round.
+    """The frozen model whose log-probabilities the policy's are compared with, in the present round.
 
     Args:
-        folder: The run's.
+        folder: The folder of the run.
         first: The reference of round 1; its gradients are switched off.
         keep_thoughts: Whether the chat template may remove earlier thoughts.
     """
@@ -47,13 +35,13 @@ class References:
     def __init__(self, folder: Path, first: LanguageModel, *, keep_thoughts: bool) -> None:
         self._folder, self._keep_thoughts = folder, keep_thoughts
         self.number = 1
-        """Which round this is, from 1."""
+        """The present round, from 1."""
         self.current = frozen(first)
-        """The reference of the round."""
+        """The reference of the present round."""
 
     @property
     def store(self) -> Path:
-        """The file of the value store of the round."""
+        """The file of the value store of the present round."""
         return self._folder / store_name(self.number)
 
     @property
@@ -63,14 +51,16 @@ class References:
         return {name: path for name in names if (path := self._folder / name).exists()}
 
     def go_to(self, number: int) -> None:
-        """Make the reference of a round, which has been saved, the present one."""
+        """Load the reference of another round, which was saved before, and make that round the present one."""
         if number != self.number:
             self.current, self.number = load_reference(self._folder, number, keep_thoughts=self._keep_thoughts), number
 
     def reset(self, policy: LanguageModel) -> None:
-        """Make the policy as it is the reference of the next round.
+        """Make the present policy the reference of the next round, and begin that round.
 
-        The policy must be as its checkpoint holds it, so that a run which is killed in here comes back here.
+        Args:
+            policy: The policy with the weights that its last checkpoint holds, so that a run which is killed here
+                repeats the reset with the same weights.
         """
         following = frozen(self.copy(policy))
         save_reference(following, reference_folder(self._folder, self.number + 1))
@@ -78,7 +68,7 @@ class References:
         remove_stale_store(self.store, following)
 
     def copy(self, model: LanguageModel) -> LanguageModel:
-        """Return a model with weights of its own."""
+        """Return a copy of a model with its own weights."""
         return LanguageModel(copy.deepcopy(model.model), model.tokenizer, keep_thoughts=self._keep_thoughts)
 
 
@@ -89,7 +79,7 @@ def frozen(model: LanguageModel) -> LanguageModel:
 
 
 def save_reference(reference: LanguageModel, target: Path) -> None:
-    """Save a reference whole or not at all, in place of an earlier one."""
+    """Save a reference, whole or not at all, in place of one that the folder holds."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with replacement(target) as unfinished:
         reference.save_pretrained(unfinished)
@@ -101,7 +91,7 @@ def load_reference(folder: Path, number: int, *, keep_thoughts: bool) -> Languag
 
 
 def remove_stale_store(path: Path, reference: LanguageModel) -> None:
-    """Delete a value store of another reference: one of a round that learning was rolled back past."""
+    """Delete a value store of another reference, which a rollback to an earlier round left behind."""
     if not path.exists():
         return
     with ValueStore(path, None) as store:
@@ -110,12 +100,12 @@ def remove_stale_store(path: Path, reference: LanguageModel) -> None:
         path.unlink()
 
 
-# What the rounds of a run know ------------------------------------------------------------------------------------
+# Reading the rounds of a run -------------------------------------------------------------------------------------
 
 
 def rounds_begun(folder: Path, reset_every: int | None) -> int:
-    """Return how many rounds of a run have begun; after a rollback there may be a value store of a later one."""
-    names = [re.fullmatch(r"step-(\d+)", path.name) for path in (folder / "checkpoints").glob("step-*")]
+    """Return how many rounds of a run have begun, by its checkpoints; value stores may be left of later ones."""
+    names = [re.fullmatch(r"step-(\d+)", path.name) for path in (folder / CHECKPOINTS).glob("step-*")]
     return 1 if reset_every is None else 1 + max((int(name[1]) for name in names if name), default=0) // reset_every
 
 
@@ -126,8 +116,8 @@ def round_betas(metrics: Metrics, rounds: int, reset_every: int) -> list[float] 
     are still to come has the temperature of the last step before it.
 
     Args:
-        metrics: Those of the run.
-        rounds: How many rounds, at least 1.
+        metrics: The metrics of the run.
+        rounds: The number of rounds, at least 1.
         reset_every: Steps of a round.
 
     Returns:
@@ -150,10 +140,10 @@ def round_estimates(
     """Return V* of the pool for the reference of each round, at the temperature of that round, shaping included.
 
     Args:
-        folder: The run's.
+        folder: The folder of the run.
         betas: The temperature of each round, in the unit of the returns.
-        setup: How stage 1 was played.
-        split: Which instances.
+        setup: The settings of stage 1.
+        split: The split of the instances: "train", "validation" or "test".
 
     Raises:
         ValueError: A store has no episode of the split, or its returns do not fit the environment.

@@ -1,4 +1,4 @@
-"""Play as a run is configured: who samples how, in which environment, how many episodes at once, with what rewards."""
+"""Rollouts of a run: its environment, sampling, number of parallel episodes and shaped rewards."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import gymnasium as gym
 
+from turngym._errors import WorkError
 from turngym.agents.base import Agent
 from turngym.agents.episode import Episode
 from turngym.agents.language_model import LanguageModel, LanguageModelAgent
@@ -21,26 +22,30 @@ from turngym.trainers.instances import TARGET, level_of
 from turngym.trainers.shaping import is_shaped, shape_rewards, shaped_range
 
 
+class PlayError(WorkError):
+    """Nothing can be learned from the environment as it plays; the message says why."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rollouts:
-    """How the episodes of a run are played."""
+    """The settings by which the episodes of a run are played."""
 
     env: EnvConfig
     """The environment."""
     shaping: ShapingConfig
-    """What is added to the rewards of episodes that are learned from."""
+    """The shaping of the rewards of episodes that are learned from."""
     levels: Sequence[Mapping[str, Any]] = ()
     """Arguments of the easier levels of a curriculum, the easiest first."""
     slots: int = 128
-    """Most episodes at once."""
+    """Episodes played at once, at most."""
     max_reply_tokens: int = 16
     """Longest reply, in tokens."""
     temperature: float = 1.0
-    """Sampling temperature where no other is asked for."""
+    """Sampling temperature, unless `agent` is given another."""
 
     @classmethod
     def of(cls, config: TrainConfig) -> Rollouts:
-        """Return those of a run."""
+        """Return the rollouts of a run."""
         return cls(env=config.env, shaping=config.shaping, levels=config.curriculum.levels,
                    slots=config.run.rollout_slots, max_reply_tokens=config.model.max_reply_tokens,
                    temperature=config.learning.temperature)  # fmt: skip
@@ -51,10 +56,10 @@ class Rollouts:
         """Return an agent that samples from `model`, or takes the likeliest tokens.
 
         Args:
-            model: Who plays.
+            model: The model.
             temperature: Sampling temperature; None for that of the run.
             greedy: Take the likeliest token instead of sampling.
-            slots: Most episodes at once; None for those of the run.
+            slots: Episodes played at once, at most; None for those of the run.
         """
         return LanguageModelAgent(
             model,
@@ -77,8 +82,8 @@ class Rollouts:
 
         Args:
             agent: The agent.
-            instances: What is played; those of one level of a curriculum stand together.
-            shaped: Whether to shape the rewards: for what is learned from, not for what is measured.
+            instances: The instances; those of one level of a curriculum come one after the other.
+            shaped: Whether to shape the rewards: for episodes that are learned from, not for evaluation.
             slots: Episodes at once; None for those of the run.
             on_episode: Called with every episode as it ends, before its rewards are shaped.
         """
@@ -100,12 +105,12 @@ class Rollouts:
         return episodes
 
     def env_kwargs(self, level: int = TARGET) -> dict[str, Any]:
-        """Return the arguments of the environment of a level."""
+        """Return the arguments of the environment at a level, from 0 for the easiest, or `TARGET`."""
         return self.env.kwargs if level == TARGET else {**self.env.kwargs, **self.levels[level]}
 
     @property
     def _wrap(self) -> Callable[[gym.Env[str, str]], gym.Env[str, str]] | None:
-        """What puts another potential into an environment; None for its own."""
+        """The wrapper that replaces the potential of an environment; None where it keeps its own."""
         return partial(ReplacePotential, potential=self.shaping.potential) if self.shaping.potential else None
 
     @property
@@ -115,25 +120,25 @@ class Rollouts:
 
     @property
     def task_range(self) -> tuple[float, float]:
-        """The bounds of a return of the task, without shaping."""
+        """Least and largest return of the task, without shaping."""
         return reward_range(self.env.id, self.env.kwargs)
 
     @property
     def reward_span(self) -> float:
-        """The unit of temperatures: the width of the task's reward range, which shaping does not widen.
+        """The width of the task's reward range, without shaping: the unit of temperatures in a configuration.
 
-        A temperature b of the configuration is b times this in the unit of the returns. Otherwise a potential, which
-        changes no optimal policy, would change the temperature and so the optimum.
+        Example: with rewards in [-1, 1], `beta = 0.1` means 0.2 in units of reward. Shaping does not change the unit;
+        otherwise a potential, which changes no optimal policy, would change the temperature and so the optimum.
         """
         low, high = self.task_range
         return high - low
 
     @property
     def return_range(self) -> tuple[float, float]:
-        """The bounds of the returns that a run learns from, all shaping included: not the unit of the temperatures."""
+        """Least and largest return that a run learns from, shaping included."""
         return shaped_range(played_range(self.env.id, self.env.kwargs), self.shaping, self.turn_limit)
 
     @property
     def turn_limit(self) -> int | None:
-        """The turn limit in force."""
+        """Most turns of an episode; None without a limit."""
         return turn_limit(self.env.id, self.env.kwargs)

@@ -1,17 +1,7 @@
-"""A whole training run in one folder: model, warm start, stage 1, stage 2, measurement; each done once, in order.
+"""A whole training run in one folder: warm start, stage 1, stage 2 and evaluation, each done once, in this order.
 
-    runs/<name>/
-        config.toml           the resolved configuration (written by the command line)
-        base/                 the model before reinforcement learning: the reference policy
-        values.sqlite         its episodes, stage 1; absent where the objective does without
-        references/           round-2/: the policy as it was at a reset, the reference from then on; where there are any
-        values-2.sqlite       the episodes of that reference
-        checkpoints/          step-000050/: policy, optimizer, the state of every component, a copy of the value stores
-        metrics.jsonl         one line per check, stage, optimizer step, alarm and reset
-        episodes/             those of the step before every checkpoint, and of the test
-        result.json           scores of random, base and trained model on the test split, and the optimum
-
-Resuming repeats none of what is complete, and what it repeats comes out the same to the last bit.
+`run_files` says what lies where in the folder. A run that is resumed repeats nothing that is complete, and the rest
+comes out the same to the last bit.
 """
 
 from __future__ import annotations
@@ -30,19 +20,10 @@ from turngym.agents.language_model import LanguageModel
 from turngym.trainers.automatic_shaping import AutomaticShaping
 from turngym.trainers.base_model import prepare_base
 from turngym.trainers.baselines.baseline import make_baseline
-from turngym.trainers.checkpoints.checkpoint import (
-    Checkpoint,
-    latest_checkpoint,
-    load_checkpoint,
-    prune,
-    remove_after,
-    save_checkpoint,
-)
+from turngym.trainers.checkpoints.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, remove_after
 from turngym.trainers.config import TrainConfig, Valued
-from turngym.trainers.critic import load_critic, save_critic
-from turngym.trainers.evaluation import measure_run, record_episodes
+from turngym.trainers.evaluation import evaluate_run, record_episodes
 from turngym.trainers.interrupt import DeferredInterrupt
-from turngym.trainers.launch.run_folder import METRICS_FILE
 from turngym.trainers.learner import Learner
 from turngym.trainers.loop import Loop
 from turngym.trainers.monitoring.alarms import Alarm, AlarmError, kinds_read
@@ -51,18 +32,19 @@ from turngym.trainers.objectives import find_objective
 from turngym.trainers.prompts.levels import check_levels
 from turngym.trainers.prompts.sampler import PromptSampler
 from turngym.trainers.prompts.successes import SuccessTracker
-from turngym.trainers.references import References, round_betas, round_estimates, store_name
+from turngym.trainers.references import References, round_betas, round_estimates
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import Progress
+from turngym.trainers.reporting.tables import COLUMNS, result_rows, table_cells
 from turngym.trainers.reporting.trackers import Tracker
+from turngym.trainers.run_checkpoints import RunCheckpoints, load_policy
+from turngym.trainers.run_files import CHECKPOINTS, EPISODES, METRICS_FILE, store_name
 from turngym.trainers.schedules import Schedule
 from turngym.trainers.stage_one.instance_values import composed_beta, composed_values
 from turngym.trainers.stage_one.sampling import StageOneSetup
 from turngym.trainers.stage_one.stage import StageOneResult, read_stage_one, run_stage_one
 from turngym.trainers.stage_one.store import ValueStore
 from turngym.trainers.warm_start import validate
-
-CHECKPOINTS_KEPT = 2
 
 
 def train(
@@ -72,15 +54,15 @@ def train(
 
     Args:
         config: The resolved configuration.
-        folder: The run's folder. It holds nothing but the configuration when the run is new, or a `base/` that another
+        folder: The run's folder. Of a new run it holds nothing but the configuration, and maybe a `base/` that another
             run has prepared, which then replaces the warm start.
-        progress: Told where the run stands.
+        progress: Told about phases and steps.
         resume: Continue from what the folder holds.
-        trackers: Told every line of the metrics.
+        trackers: Sent every line of the metrics, and the table of the result.
 
     Returns:
-        What `result.json` holds: the scores by agent, the optimum, the sampled tokens and seconds of the phases, how
-        often each alarm rang, and how often learning was rolled back.
+        The content of `result.json`: the scores by agent, the optimum, the sampled tokens and seconds of the phases,
+        how often each alarm rang, and the number of rollbacks.
 
     Raises:
         AlarmError: An alarm ended the run; it can be resumed past the alarm.
@@ -99,20 +81,23 @@ def train(
     base = prepare_base(config, folder, metrics, progress)
     run = TrainingRun(base, config, folder, metrics, progress)
     run.learn()
-    return measure_run(run.loop, config.evaluation, folder, metrics, progress, base=base)
+    result = evaluate_run(run.loop, config.evaluation, folder, metrics, progress, base=base)
+    for tracker in trackers:
+        tracker.table("result", COLUMNS, table_cells(result_rows(result)))
+    return result
 
 
 class TrainingRun:
-    """Stages 1 and 2 in a folder: the components, as the last checkpoint left them or at their start.
+    """Stages 1 and 2 of a run: the components at their start, or as the last checkpoint in the folder holds them.
 
-    A value store that is missing is taken from the last checkpoint. The round is that of the checkpoint's step.
+    A value store that is missing is copied from that checkpoint.
 
     Args:
-        base: The first reference.
-        config: The run.
-        folder: Its folder.
-        metrics: Told about every block of stage 1 and every step.
-        progress: Told where the run stands.
+        base: The reference of round 1.
+        config: The configuration of the run.
+        folder: The folder of the run.
+        metrics: Gets a line for every block of stage 1, step, alarm and reset.
+        progress: Told about phases and steps.
     """
 
     def __init__(
@@ -120,7 +105,7 @@ class TrainingRun:
     ) -> None:
         self._config, self._folder, self._metrics, self._progress = config, folder, metrics, progress
         self._setup = StageOneSetup.of(config)
-        last = latest_checkpoint(folder / "checkpoints")
+        last = latest_checkpoint(folder / CHECKPOINTS)
         checkpoint = None if last is None else load_checkpoint(last)
         schedule = Schedule(config.learning, config.objective, config.monitors.rollback_learning_rate)
         references = References(folder, base, keep_thoughts=config.model.keep_thoughts)
@@ -141,27 +126,28 @@ class TrainingRun:
             learner=Learner(policy, objective, config.learning, seed=config.run.seed), schedule=schedule,
             monitors=Monitors(config.monitors, config.shaping, kinds=kinds, easier=easier),
         )  # fmt: skip
-        self._read(result)
+        self._checkpoints = RunCheckpoints(folder / CHECKPOINTS, self.loop)
+        self._use_stage_one(result)
         if checkpoint is None:
             schedule.count_stage_one(result.reference, result.tokens)
         else:
-            self._restore(checkpoint)
+            self._checkpoints.restore(checkpoint)
 
     # Stages 1 and 2 ---------------------------------------------------------------------------------------------
 
     def learn(self) -> None:
-        """Learn, round by round: where a round is over but not the run, the reference is reset."""
+        """Learn to the end of the run, with a reset of the reference between two rounds."""
         schedule = self.loop.schedule
         self._metrics.rewind(schedule.step, schedule.rollbacks)
         if self._config.monitors.on_alarm == "rollback" and schedule.step == 0:
-            self.save()
+            self._checkpoints.save()
         self._learn_round()
         while not schedule.finished:
             self.reset_reference()
             self._learn_round()
 
     def reset_reference(self) -> None:
-        """Make the policy as it is the reference of the next round, and run stage 1 anew for it, where there is one."""
+        """Make the present policy the reference of the next round, and run its stage 1 where that is needed."""
         references, schedule = self.loop.references, self.loop.schedule
         references.reset(self.loop.learner.policy)
         labels = {"round": references.number, "rollbacks": schedule.rollbacks}
@@ -174,7 +160,7 @@ class TrainingRun:
         self._metrics.add("reset", {"step": schedule.step, **labels, **values})
 
     def _stage_one(self, references: References, labels: dict[str, int] | None = None) -> StageOneResult:
-        """Run or finish stage 1 for the present reference; without any use for it, the pool alone is known."""
+        """Run or finish stage 1 for the present reference; return the pool alone where nothing needs stage 1."""
         if not self._config.needs_stage_one:
             return StageOneResult(pool=range(self._config.values.instances))
         return run_stage_one(
@@ -196,17 +182,17 @@ class TrainingRun:
         }
 
     def _enter_round(self, result: StageOneResult) -> None:
-        """Put the components at the start of a round; what stage 1 cannot know, the easier levels, goes on."""
+        """Make the components that begin with stage 1 anew; what they know of the easier levels is kept."""
         successes, baseline = self.loop.successes, self.loop.baseline
         self.loop.successes = SuccessTracker(result, easier=len(self._config.curriculum.levels))
         self.loop.successes.follow_on(successes)
         self.loop.prompts.pool = result.pool
-        self._read(result)
+        self._use_stage_one(result)
         if self.loop.baseline is not None and baseline is not None:
             self.loop.baseline.follow_on(baseline)
 
-    def _read(self, result: StageOneResult) -> None:
-        """Make what rests on stage 1: the baseline and the automatic shaping."""
+    def _use_stage_one(self, result: StageOneResult) -> None:
+        """Make the components that begin with the values of stage 1: the baseline and the automatic shaping."""
         config, low_high = self._config, self._setup.rollouts.task_range
         if isinstance(config.objective, Valued):
             self.loop.baseline = make_baseline(
@@ -218,7 +204,7 @@ class TrainingRun:
             )
 
     def _learn_round(self) -> None:
-        """Learn, with a checkpoint every so many steps, at the end, when the user interrupts, and on an alarm."""
+        """Learn to the end of a round; save every `checkpoint_every` steps, at the end, on Ctrl-C and on an alarm."""
         loop, schedule, config = self.loop, self.loop.schedule, self._config
         self._progress.phase(f"stage 2: {config.objective.name}", config.learning.steps)
         self._progress.advance(schedule.step)
@@ -240,25 +226,25 @@ class TrainingRun:
             over = schedule.finished or schedule.round_over(loop.references.number)
             due = over or schedule.step % config.run.checkpoint_every == 0
             if schedule.step == numbers["step"] and (due or interrupt.requested or error):
-                record_episodes(self._folder / "episodes" / f"train_{schedule.step:06d}.jsonl", list(episodes))
-                self.save()
+                record_episodes(self._folder / EPISODES / f"train_{schedule.step:06d}.jsonl", list(episodes))
+                self._checkpoints.save()
             if error:
                 raise error
             if interrupt.requested:
                 raise KeyboardInterrupt
 
         with DeferredInterrupt() as interrupt:
-            loop.run_round(after_step, self._folder / "episodes" / "failed_step.jsonl")
+            loop.run_round(after_step, self._folder / EPISODES / "failed_step.jsonl")
 
     # Alarms -----------------------------------------------------------------------------------------------------
 
     def _answer(self, alarms: Sequence[Alarm]) -> AlarmError | None:
-        """Do what `monitors.on_alarm` says about alarms that ring: nothing, a rollback, or return why the run ends."""
+        """Do what `monitors.on_alarm` says: nothing, a rollback, or return the error that is to end the run."""
         monitors, schedule = self._config.monitors, self.loop.schedule
         if not alarms or monitors.on_alarm == "warn":
             return None
-        # The newest checkpoint from before all that the alarms put in doubt.
-        good = latest_checkpoint(self._folder / "checkpoints", min(alarm.last_good_step for alarm in alarms))
+        # The newest checkpoint that none of the alarms puts in doubt.
+        good = latest_checkpoint(self._folder / CHECKPOINTS, min(alarm.last_good_step for alarm in alarms))
         if monitors.on_alarm == "rollback" and good and schedule.rollbacks < monitors.max_rollbacks:
             step = schedule.step
             self.roll_back(good)
@@ -273,12 +259,13 @@ class TrainingRun:
         )
 
     def roll_back(self, path: Path) -> None:
-        """Go back to a checkpoint, count the rollback, and delete what was saved later.
+        """Go back to a checkpoint, count the rollback, delete later checkpoints, and save.
 
-        Weights, critic, optimizer and every component are those of the checkpoint, but for what was generated since and
-        the fresh instances that were used, which stay counted. Where that is an earlier round, the files of the later
-        one stay until it begins again. Until the run is saved again a crash repeats the steps that led here, with the
-        same end.
+        A checkpoint of an earlier round brings the reference of that round back; the files of the later round stay
+        until it begins again. A run that crashes before the save repeats the steps that led here, with the same end.
+
+        Args:
+            path: The folder of the checkpoint.
 
         Raises:
             CheckpointError: The checkpoint is damaged; nothing has changed.
@@ -291,55 +278,9 @@ class TrainingRun:
             if self._config.needs_stage_one:
                 with ValueStore(loop.references.store, None) as store:
                     self._enter_round(read_stage_one(store, self._setup))
-        loop.learner.policy.model.load_state_dict(self._load_policy(checkpoint).model.state_dict())
-        self._restore(checkpoint, rolled_back=True)
+        self._checkpoints.roll_back(checkpoint, self._load_policy(checkpoint))
         remove_after(path.parent, checkpoint.step)
-        self.save()
-
-    # Checkpoints ------------------------------------------------------------------------------------------------
-
-    def _components(self) -> dict[str, Any]:
-        """Return what has a state, by its name in a checkpoint."""
-        loop = self.loop
-        components = {"schedule": loop.schedule, "prompts": loop.prompts, "successes": loop.successes,
-                      "baseline": loop.baseline, "monitors": loop.monitors}  # fmt: skip
-        return {name: component for name, component in components.items() if component is not None}
-
-    def save(self) -> None:
-        """Save everything that stage 2 changes, and the value stores of its rounds, which nobody writes by now.
-
-        Where an alarm may end or roll back the run, the last checkpoint from before what an alarm would put in doubt
-        stays.
-        """
-        learner = self.loop.learner
-
-        def save_policy(path: Path) -> None:
-            learner.policy.save_pretrained(path)
-            if learner.critic is not None:
-                save_critic(learner.critic, path)
-
-        save_checkpoint(
-            self._folder / "checkpoints",
-            self.loop.schedule.step,
-            save_policy=save_policy,
-            optimizer_state=learner.optimizer.state_dict(),
-            extra={name: component.state_dict() for name, component in self._components().items()},
-            files=self.loop.references.stores,
-        )
-        prune(self._folder / "checkpoints", CHECKPOINTS_KEPT, self.loop.monitors.good_steps())
-
-    def _restore(self, checkpoint: Checkpoint, *, rolled_back: bool = False) -> None:
-        """Take over all of a checkpoint but the policy's weights; what a rollback does not turn back stays."""
-        learner = self.loop.learner
-        learner.optimizer.load_state_dict(checkpoint.optimizer_state)
-        if learner.critic is not None:
-            load_critic(learner.critic, checkpoint.policy)
-        for name, component in self._components().items():
-            state = checkpoint.extra[name]
-            if rolled_back and hasattr(component, "roll_back"):
-                component.roll_back(state)
-            else:
-                component.load_state_dict(state)
+        self._checkpoints.save()
 
     def _load_policy(self, checkpoint: Checkpoint) -> LanguageModel:
-        return LanguageModel.from_pretrained(checkpoint.policy, keep_thoughts=self._config.model.keep_thoughts)
+        return load_policy(checkpoint, keep_thoughts=self._config.model.keep_thoughts)

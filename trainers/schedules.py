@@ -1,4 +1,4 @@
-"""Where a run stands, and what its schedules say there."""
+"""The counts of a run (steps, rounds, tokens), and its schedules of temperatures and learning rate."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from turngym._errors import InputError
 from turngym.trainers.config import KLRegularised, LearningConfig, ObjectiveConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """What holds for one step."""
+    """The values of the schedules in one step."""
 
     step: int
-    """Steps taken before it."""
+    """Steps taken before this one."""
     beta: float
     """KL temperature, in units of the reward range; 0 for an objective without one."""
     temperature: float
-    """Sampling temperature. A step plays, learns and asks the reference at one temperature, so what it has sampled is
+    """Sampling temperature. It divides the logits of policy and reference in scoring too, so that tokens are
     on-policy."""
     learning_rate: float
     """Learning rate."""
@@ -31,14 +32,14 @@ class Schedule:
     Args:
         learning: Steps, budget of tokens, learning rates and temperatures.
         objective: KL temperatures.
-        rollback_learning_rate: What every rollback multiplies the learning rate by.
+        rollback_learning_rate: Factor of the learning rate for every rollback, in (0, 1].
     """
 
     def __init__(self, learning: LearningConfig, objective: ObjectiveConfig, rollback_learning_rate: float) -> None:
         self.learning, self.objective = learning, objective
         self._rollback_learning_rate = rollback_learning_rate
         self.step = 0
-        """Steps taken, each on a batch of its own."""
+        """Steps taken, each on its own batch."""
         self.rollbacks = 0
         """How often learning went back to an earlier step."""
         self.stage_one_tokens = 0
@@ -46,21 +47,21 @@ class Schedule:
         self.generated_tokens = 0
         """Tokens sampled so far, in stage 1 and after."""
         self._counted: list[str] = []
-        """The references whose stage 1 is among them, by their weights."""
+        """The fingerprints of the references whose stage 1 is counted."""
 
     # Rounds -----------------------------------------------------------------------------------------------------
 
     def round_of(self, step: int) -> int:
-        """Return the round, from 1, of a checkpoint: that of its last step, since a reset comes after saving."""
+        """Return the round, from 1, that a step belongs to: with `reset_every` 10, steps 1 to 10 are of round 1."""
         every = self.learning.reset_every
         return 1 if every is None else 1 + max(0, step - 1) // every
 
     def step_of_round(self, number: int) -> int:
-        """Return the steps taken since the reference of a round was made."""
+        """Return the steps taken since a round, from 1, began."""
         return self.step - (number - 1) * (self.learning.reset_every or 0)
 
     def round_over(self, number: int) -> bool:
-        """Whether the reference is to be reset before the next step."""
+        """Return whether all steps of a round, from 1, are taken, so that the reference is to be reset."""
         every = self.learning.reset_every
         return every is not None and self.step_of_round(number) >= every
 
@@ -74,7 +75,7 @@ class Schedule:
 
     @property
     def position(self) -> float:
-        """Where the schedules stand, from 0 to 1: in steps, or in tokens if these will be spent first."""
+        """The share of the run that is done, from 0 to 1, in steps or in tokens, whichever is larger."""
         position = self.step / max(1, self.learning.steps - 1)
         if self.learning.max_tokens is not None:
             spent = self.generated_tokens - self.stage_one_tokens
@@ -82,10 +83,11 @@ class Schedule:
         return position
 
     def count_stage_one(self, reference: str, tokens: int) -> None:
-        """Count the tokens of the stage 1 of a reference, once; after a rollback it may have been counted before.
+        """Count the tokens of a reference's stage 1, unless they are counted already, as after a rollback.
 
-        Raises:
-            ValueError: They leave nothing of the budget.
+        Args:
+            reference: The fingerprint of its weights.
+            tokens: The tokens sampled in its stage 1.
         """
         if tokens and reference not in self._counted:
             self._counted.append(reference)
@@ -93,25 +95,25 @@ class Schedule:
             self.generated_tokens += tokens
 
     def check_budget(self) -> None:
-        """Refuse a first stage 1 that has spent all tokens.
+        """Check that stage 1 left tokens to learn from.
 
         Raises:
-            ValueError: It has.
+            ValueError: It spent all of `learning.max_tokens`.
         """
         budget = self.learning.max_tokens
         if budget is not None and budget <= self.stage_one_tokens:
-            raise ValueError(f"stage 1 alone generated {self.stage_one_tokens} tokens of the {budget} allowed:"
+            raise InputError(f"stage 1 alone generated {self.stage_one_tokens} tokens of the {budget} allowed:"
                              " raise learning.max_tokens, or lower values.instances or values.samples")  # fmt: skip
 
     def count_step(self, tokens: int) -> None:
-        """Take note of a step and of what was generated for it."""
+        """Count a step and the tokens that were generated for it."""
         self.step += 1
         self.generated_tokens += tokens
 
-    # What the schedules say -------------------------------------------------------------------------------------
+    # Values of the schedules ------------------------------------------------------------------------------------
 
     def moment(self) -> Moment:
-        """Return what holds for the step to come."""
+        """Return the values of the schedules for the next step."""
         done = self.position
         return Moment(step=self.step, beta=scheduled_beta(self.objective, done),
                       temperature=scheduled_temperature(self.learning, done),
@@ -135,7 +137,7 @@ class Schedule:
         self._counted = list(state["counted"])
 
     def roll_back(self, state: Mapping[str, Any]) -> None:
-        """Go back to an earlier step, once more; what was generated since stays counted."""
+        """Go back to the step of an earlier state and count a rollback; the tokens generated since stay counted."""
         self.step = state["step"]
         self.rollbacks += 1
 
@@ -144,8 +146,8 @@ def scheduled_beta(objective: ObjectiveConfig, done: float) -> float:
     """Return the KL temperature in units of the reward range: geometrically from `beta` to `beta_final`.
 
     Args:
-        objective: 0 is returned for one without such a temperature.
-        done: How much of the run is done, from 0 to 1.
+        objective: The settings of the objective; 0 is returned for one without such a temperature.
+        done: The share of the run that is done, from 0 to 1.
     """
     if not isinstance(objective, KLRegularised):
         return 0.0

@@ -1,8 +1,8 @@
-"""Reward shaping as a run's configuration asks for it, added to episodes after they were played.
+"""Reward shaping by the section `shaping`, added to the rewards of episodes after they were played.
 
-It is the arithmetic of `turngym.envs.shaping`, and not its wrappers: an episode may also end because the context of the
-model is full, which no environment sees, and the last potential must be paid back there too. Only what is learned from
-is shaped; success, task return and everything that is measured are those of the game.
+It uses the arithmetic of `turngym.envs.shaping` and not its wrappers: an episode may also end because the context of
+the model is full, which no environment sees, and the last potential must be paid back there too. Only episodes that are
+learned from are shaped; success, task return and all evaluation are those of the environment.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from turngym.trainers.config import ShapingConfig
 
 
 def played_shaping(shaping: ShapingConfig) -> ShapingConfig:
-    """Return the shaping of episodes as they are played: without the automatic one, which the objective alone sees."""
+    """Return the shaping that is added to episodes: all but the automatic one, which is added to batches."""
     return replace(shaping, automatic_weight=0.0)
 
 
@@ -29,12 +29,12 @@ def is_shaped(shaping: ShapingConfig) -> bool:
 
 
 def plain_amounts(shaping: ShapingConfig) -> dict[str, float]:
-    """Return what `PlainShaping` is told, by its names."""
+    """Return the penalties and the cost per turn, by the names of the arguments of `PlainShaping`."""
     return {name: getattr(shaping, name) for name in ("invalid_penalty", "format_penalty", "step_cost")}
 
 
 def shaping_terms(episode: Episode, shaping: ShapingConfig) -> tuple[list[float], list[float]]:
-    """Return what is added to the reward of every turn: from the potential, and plainly."""
+    """Return the terms added to the reward of each turn: from the potential, and from penalties and costs, `[K]`."""
     gains = potential_gains([turn.potential for turn in episode.turns])
     plain = [
         plain_term(valid=turn.valid, well_formed=turn.well_formed, **plain_amounts(shaping)) for turn in episode.turns
@@ -49,7 +49,7 @@ def shape_rewards(episode: Episode, shaping: ShapingConfig) -> None:
 
 
 def shaping_means(episodes: Sequence[Episode], shaping: ShapingConfig) -> dict[str, float]:
-    """Return what the shaping of an episode adds up to, on average, each kind by its name in the metrics.
+    """Return the mean sum of the shaping terms of an episode, of each kind by its name in the metrics.
 
     Args:
         episodes: At least one.
@@ -63,12 +63,15 @@ def shaping_means(episodes: Sequence[Episode], shaping: ShapingConfig) -> dict[s
 def shaped_range(
     played_range: tuple[float, float], shaping: ShapingConfig, turn_limit: int | None
 ) -> tuple[float, float]:
-    """Return the bounds of a return with its shaping: the start's potential, in [0, 1], and the worst of every turn.
+    """Return least and largest return with its shaping.
+
+    A potential in [0, 1] lowers a return by its weight at most, since its terms sum to minus that of the start.
+    Penalties and costs lower it by at most those of the worst turn, times the turns.
 
     Args:
-        played_range: The bounds of a return as it is played.
+        played_range: Least and largest return as it is played.
         shaping: The section of the configuration.
-        turn_limit: Most turns of an episode; without one, what is taken for turns has no bound.
+        turn_limit: Most turns of an episode; None for no limit, where penalties have no bound.
     """
     low, high = played_range
     worst = max(shaping.invalid_penalty, shaping.format_penalty) + shaping.step_cost

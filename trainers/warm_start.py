@@ -1,9 +1,9 @@
 """Warm start: behaviour cloning on scripted play of mixed quality, until a measured success band is reached.
 
-Reinforcement learning sharpens and extends skills but creates none from an agent that never succeeds, and learns
-nothing from one that always does. So a course of cloning first shows flawless play, from which the game is learned
-fastest, and then play with mistakes and recoveries, until the clone explores. What a course achieves depends on the
-seed; the success is measured after it, and outside the band its second part is done over with more or fewer mistakes.
+Reinforcement learning makes no progress with an agent that never succeeds, nor with one that always does. So a course
+of cloning first shows flawless play, from which the game is learned fastest, and then play with mistakes and
+recoveries, from which the clone learns to explore. The success after a course depends on the seed; it is measured on
+validation instances, and where it is outside the band the second part is repeated with more or fewer mistakes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,25 +31,26 @@ from turngym.trainers.reporting.progress import Progress
 from turngym.trainers.rollouts import Rollouts
 
 MATRIX_FACTOR = 4.0
-"""By what the learning rate of Muon on the hidden matrices is above that of AdamW on embeddings and norms."""
+"""Learning rate of Muon on the hidden matrices, in units of that of AdamW on embeddings and norms."""
 MICROBATCH_TOKENS = 4096
+"""Padded tokens per forward pass."""
 
 
 class WarmStartError(RuntimeError):
-    """Cloning ended outside the success band; the message says what was reached and what to change."""
+    """Cloning ended below the success band; the message says what was reached and what to change."""
 
 
 def clone(
     model: LanguageModel, rollouts: Rollouts, config: WarmStartConfig, progress: Progress, *, seed: int
 ) -> Iterator[dict[str, float]]:
-    """Clone scripted play for a course, and do its part with mistakes over until the success lies in the band.
+    """Clone scripted play for a course, and repeat its part with mistakes until the success lies in the band.
 
     Args:
         model: Trained in place.
         rollouts: How demonstrations and validation are played.
         config: How long, how fast, and into which band.
         progress: Told about every step, the course and its corrections.
-        seed: The run's; it determines the demonstrations.
+        seed: The seed of the run, which determines the demonstrations.
 
     Yields:
         The numbers of the course and of each correction: the steps so far, its seconds, the mean loss of the last tenth
@@ -58,34 +60,20 @@ def clone(
         WarmStartError: The success is below the band after `warm_start.max_corrections`.
         NonFiniteError: The loss or a gradient is not finite.
     """
-    optimizers = cloning_optimizers(model.model, config)
-    peaks = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
-    show = demonstrator(model, rollouts, config, generator(seed, Stream.WARM_START))
-
-    def teach(steps: range, mistake_rate: float) -> list[float]:
-        """Take these steps of the course; return their losses."""
-        losses = []
-        for step in steps:
-            for optimizer, peak in zip(optimizers, peaks, strict=True):
-                optimizer.param_groups[0]["lr"] = peak * (1.0 - step / config.course_steps)
-            losses.append(cloning_step(model, optimizers, show(mistake_rate)))
-            progress.advance(loss=losses[-1])
-        return losses
-
+    course = Course(model, rollouts, config, progress, seed=seed)
     started = time.perf_counter()
     turning_point = min(math.ceil(config.flawless_share * config.course_steps), config.course_steps - 1)
     progress.phase("warm start", config.course_steps)
-    teach(range(turning_point), 0.0)
-    flawless = copy.deepcopy([trained.state_dict() for trained in (model.model, *optimizers)])
+    course.teach(range(turning_point), 0.0)
+    flawless = course.state()
     with_mistakes = range(turning_point, config.course_steps)
     rate, success = config.mistake_rate, 0.0
     corrections = 0 if config.demonstrations else config.max_corrections  # a file knows no mistake rate
     for correction in range(corrections + 1):
         if correction:
             progress.phase(f"warm start, correction {correction}", len(with_mistakes))
-            for trained, state in zip((model.model, *optimizers), copy.deepcopy(flawless), strict=True):
-                trained.load_state_dict(state)
-        losses = teach(with_mistakes, rate)
+            course.restore(flawless)
+        losses = course.teach(with_mistakes, rate)
         success = validate(model, rollouts, config.check_episodes)
         progress.advance(0, success=success)
         yield {"step": config.course_steps + correction * len(with_mistakes), "seconds": time.perf_counter() - started,
@@ -102,6 +90,45 @@ def clone(
     progress.note(f"the warm start overshot its band: success {success:.2f} > {config.success_high:.2f}")
 
 
+class Course:
+    """The cloning steps of a warm start: demonstrations, optimizers and their learning rates, which fall to 0.
+
+    Args:
+        model: Trained in place.
+        rollouts: How scripted play is played.
+        config: How long and how fast.
+        progress: Told about every step.
+        seed: The seed of the run.
+    """
+
+    def __init__(
+        self, model: LanguageModel, rollouts: Rollouts, config: WarmStartConfig, progress: Progress, *, seed: int
+    ) -> None:
+        self._model, self._steps, self._progress = model, config.course_steps, progress
+        self._optimizers = cloning_optimizers(model.model, config)
+        self._peaks = [optimizer.param_groups[0]["lr"] for optimizer in self._optimizers]
+        self._demonstrate = demonstrator(model, rollouts, config, generator(seed, Stream.WARM_START))
+
+    def teach(self, steps: range, mistake_rate: float) -> list[float]:
+        """Take these steps of the course, on demonstrations with this mistake rate, and return their losses."""
+        losses = []
+        for step in steps:
+            for optimizer, peak in zip(self._optimizers, self._peaks, strict=True):
+                optimizer.param_groups[0]["lr"] = peak * (1.0 - step / self._steps)
+            losses.append(cloning_step(self._model, self._optimizers, self._demonstrate(mistake_rate)))
+            self._progress.advance(loss=losses[-1])
+        return losses
+
+    def state(self) -> list[dict[str, Any]]:
+        """Return a copy of the state of the model and the optimizers."""
+        return copy.deepcopy([part.state_dict() for part in (self._model.model, *self._optimizers)])
+
+    def restore(self, state: list[dict[str, Any]]) -> None:
+        """Go back to a state, which may be restored again."""
+        for part, kept in zip((self._model.model, *self._optimizers), copy.deepcopy(state), strict=True):
+            part.load_state_dict(kept)
+
+
 def corrected(rate: float, success: float, config: WarmStartConfig) -> float:
     """Return a mistake rate that brings the success nearer to the middle of the band.
 
@@ -116,7 +143,7 @@ def demonstrator(
 ) -> Callable[[float], list[Episode]]:
     """Return a function from a mistake rate to a batch of demonstrations: those of a file, or scripted play.
 
-    Those of a file are drawn with replacement, and know no mistake rate.
+    Demonstrations of a file are drawn with replacement, whatever the mistake rate.
 
     Raises:
         ValueError: The file cannot be read, or a demonstration is longer than the model's context.
@@ -149,7 +176,7 @@ def scripted_play(
 
 
 def check_lengths(encoded: Sequence[Episode], context_length: int) -> None:
-    """Refuse demonstrations that a model cannot hold.
+    """Check that all demonstrations fit into the context of a model.
 
     Raises:
         ValueError: One is longer than the context; the message says which length would do.

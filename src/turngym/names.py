@@ -14,7 +14,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 """Names stand on the command line, in TOML and in the names of folders."""
 
 
-def nearest(word: str, choices: Iterable[str], *, most: int = 12) -> str:
+def nearest(word: object, choices: Iterable[str], *, most: int = 12) -> str:
     """Return the end of a sentence about an unknown word: the likeliest choice, or the choices when there are few.
 
     Args:
@@ -23,7 +23,7 @@ def nearest(word: str, choices: Iterable[str], *, most: int = 12) -> str:
         most: Up to this many choices are all named when none is close.
     """
     spellings = {choice.lower(): choice for choice in choices}
-    close = get_close_matches(word.lower(), spellings, n=1, cutoff=0.5)
+    close = get_close_matches(str(word).lower(), spellings, n=1, cutoff=0.5)
     if close:
         return f"; did you mean {spellings[close[0]]!r}?"
     if 0 < len(spellings) <= most:

@@ -119,7 +119,7 @@ def _imported(name: str) -> ModuleType | None:
     except (Exception, SystemExit) as error:
         if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
             return None
-        raise PluginError(f"the module {name} cannot be imported: {_describe(error)}") from error
+        raise PluginError(f"the module {name} cannot be imported: {describe(error)}") from error
 
 
 def _load(entry_point: EntryPoint) -> str:
@@ -131,7 +131,7 @@ def _load(entry_point: EntryPoint) -> str:
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it raises, the work goes on without it
         package = entry_point.dist.name if entry_point.dist else "its package"
         return (f"the plugin {_label(entry_point)} is broken and was left out; update it or get rid of it with "
-                f"pip uninstall {package} ({_describe(error)})")  # fmt: skip
+                f"pip uninstall {package} ({describe(error)})")  # fmt: skip
     return ""
 
 
@@ -140,7 +140,7 @@ def _label(entry_point: EntryPoint) -> str:
     return f"{entry_point.name} of {dist.name} {dist.version}" if dist else entry_point.name
 
 
-def _describe(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
     """Return an exception on one line, with the place in other people's code that raised it."""
     ours = (str(Path(__file__).parent), str(Path(importlib.__file__).parent), "<frozen")
     places = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]

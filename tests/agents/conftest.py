@@ -9,7 +9,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from tests.trainers.conftest import _cloned, player, tiny  # noqa: F401 - a player that was taught
+from tests.trainers.conftest import _cloned, tiny  # noqa: F401 - what `player` is copied from
+from tests.trainers.conftest import model as player  # noqa: F401
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     LlamaConfig,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, cast
@@ -69,6 +70,8 @@ class StairsEnv(TextEnv):
         observation, reward, terminated, truncated, info = super().step(action)
         if self.trouble == "number as observation":
             return 7, reward, terminated, truncated, info  # type: ignore[return-value]
+        if self.trouble == "endless reward":
+            return observation, math.inf, terminated, truncated, info
         if self.trouble == "no key":
             info.pop("task_reward")
         if self.trouble == "no success":
@@ -250,11 +253,12 @@ def test_a_failing_environment_costs_its_own_episode(trouble: str, slots: int) -
 
 
 def test_the_error_is_the_environments_own() -> None:
-    episodes = climb(3, troubles={0: "reset", 1: "step", 2: "number as observation"})
+    episodes = climb(4, troubles={0: "reset", 1: "step", 2: "number as observation", 3: "endless reward"})
     assert [episode.error for episode in episodes] == [
         "RuntimeError: the stairs are gone",
         "RuntimeError: a stair broke",
         "TypeError: the environment observed a int, not text",
+        "ValueError: the environment gave a reward of inf, which is not finite",
     ]
 
 

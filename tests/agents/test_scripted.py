@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from turngym._errors import WorkError
 from turngym.agents.base import Agent
 from turngym.agents.rollout import Instance, collect_episodes
 from turngym.agents.scripted import (
@@ -20,8 +21,10 @@ from turngym.agents.scripted import (
     RuleAgent,
     ScriptedAgent,
 )
+from turngym.envs import make_env, text_env
 from turngym.envs.capabilities import MissingCapability
 from turngym.envs.core import TextEnv
+from turngym.envs.frozen_lake import FrozenLakeEnv
 from turngym.envs.parsing import InvalidAction
 from turngym.envs.splits import Split
 
@@ -235,3 +238,14 @@ def test_demonstrations_without_anything_to_slip_to() -> None:
     agent = DemonstrationAgent(0.0)
     agent.start(0, env, "", 0)
     assert agent.act([0])[0].text == "0"
+
+
+@pytest.mark.parametrize("reasoning", [False, True])
+def test_an_action_that_is_no_text_is_told(reasoning: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FrozenLakeEnv, "oracle_action", lambda self: None)
+    agent = OracleAgent()
+    env = text_env(make_env("turngym/FrozenLake-v0", {"reasoning": reasoning}))
+    observation, _ = env.reset(seed=0)
+    agent.start(0, env, observation, 0)
+    with pytest.raises(WorkError, match=r"^OracleAgent chose None in FrozenLakeEnv, which is not text$"):
+        agent.act([0])

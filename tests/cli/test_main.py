@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from turngym import __version__
+from turngym._errors import WorkError
 from turngym.cli import COMMANDS, doctor, main
 from turngym.cli.errors import Failure, UsageError
 from turngym.envs import MissingCapability, TextEnv, UnfitEnv
@@ -107,3 +108,22 @@ def test_what_an_environment_lacks_is_one_sentence(
     monkeypatch.setattr(doctor, "run", run)
     assert main(["doctor"]) == 2
     assert capsys.readouterr().err == f"turngym: {error}\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (PermissionError(13, "Permission denied", "runs/mine"), 2, "turngym: runs/mine: Permission denied\n"),
+        (WorkError("the logits are not finite"), 1, "turngym: the logits are not finite\n"),
+        (OSError(28, "No space left on device"), 1, "turngym: No space left on device\n"),
+    ],
+)
+def test_what_the_disk_refuses_and_what_fails_is_one_sentence(
+    error: Exception, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(command: str, words: list[str]) -> int:
+        raise error
+
+    monkeypatch.setattr("turngym.cli._dispatch", refuse)
+    assert main(["doctor"]) == code
+    assert capsys.readouterr().err == said

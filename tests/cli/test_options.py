@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from tyro.conf import FlagConversionOff, Positional, arg
 
 from turngym.cli.errors import UsageError
-from turngym.cli.options import JsonObject, flags_of, parse, read_boolean, read_json_object
+from turngym.cli.options import JsonObject, flags_of, parse, read_boolean, read_json_object, read_json_objects
 from turngym.trainers.config import TrainConfig
 
 
@@ -54,7 +55,7 @@ def test_every_kind_of_value() -> None:
 def test_what_is_off_is_none() -> None:
     options = read("x", "--learning.max-tokens", "None", "--values.prior-strength", "0")
     assert options.config.learning.max_tokens is None and options.config.values.prior_strength == 0.0
-    assert read("x", "--learning.max-tokens", "9").config.learning.max_tokens == 9
+    assert read("x", "--learning.max-tokens", "9000").config.learning.max_tokens == 9000
 
 
 def test_underscores_and_equals_signs_are_fine() -> None:
@@ -133,3 +134,9 @@ def test_booleans_are_true_or_false(text: str) -> None:
 def test_json_objects_are_objects(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         read_json_object(text)
+
+
+@pytest.mark.parametrize("read", [read_json_object, read_json_objects])
+def test_json_without_end_is_refused(read: Callable[[str], object]) -> None:
+    with pytest.raises(ValueError, match="nested too deeply"):
+        read("[" * 10**5)

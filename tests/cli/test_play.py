@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
-from turngym.cli import main
+from turngym.cli import main, play
+from turngym.envs.frozen_lake import FrozenLakeEnv
 
 
 def test_a_watched_oracle_wins(capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,8 +54,41 @@ def test_a_person_plays_an_environment_of_their_own(
 
 
 @pytest.mark.parametrize(
-    "words", [["Frozn"], [], ["FrozenLake", "--agent", "nobody"], ["FrozenLake", "--episodes", "0"]]
+    "words",
+    [
+        ["Frozn"],
+        [],
+        ["FrozenLake", "--agent", "nobody"],
+        ["FrozenLake", "--episodes", "0"],
+        ["FrozenLake", "--pause", "-1"],
+        ["FrozenLake", "--pause", "nan"],
+        ["FrozenLake", "--pause", "1e300"],
+        ["FrozenLake", "--temperature", "1e-300"],
+        ["x" * 300],
+        ["FrozenLake", "--agent", "x" * 300],
+    ],
 )
 def test_what_cannot_be_played(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["play", *words]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("method", ["reset", "step"])
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        (RuntimeError("no more lakes"), "the environment failed: RuntimeError: no more lakes"),
+        ((None,) * 5, "the environment observed a NoneType, not text"),
+    ],
+)
+def test_an_environment_that_fails_in_play(
+    method: str, answers: Any, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Making and resetting it once went well."""
+    monkeypatch.setattr(play, "check_env", lambda *_: None)
+    given = answers[:2] if method == "reset" and isinstance(answers, tuple) else answers
+    monkeypatch.setattr(FrozenLakeEnv, method, Mock(side_effect=[given]))
+    monkeypatch.setattr("turngym.cli.agents.check_env", lambda *_: None)
+    assert main(["play", "FrozenLake", "--agent", "oracle"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"turngym: {said}") and error.count("\n") == 1

@@ -13,9 +13,9 @@ from tests.cli.tiny_run import TINY
 
 from turngym._version import __version__
 from turngym.cli import main
-from turngym.cli.resuming import BRANCHING, FREE, REASONS
+from turngym.cli.resuming import BRANCHING, FREE, REASONS, steps_done
 from turngym.trainers.config import OBJECTIVE_CONFIGS, AstarpoConfig, TrainConfig, sections
-from turngym.trainers.launch.run_folder import run_config
+from turngym.trainers.launch.run_folder import run_config, saved_steps
 
 RUN = "runs/frozen_lake-seed0"
 Resume = Callable[..., list[bool]]
@@ -118,6 +118,13 @@ def test_steps_that_were_learned_are_not_taken_back(resume: Resume, capsys: pyte
     assert resume("--learning.steps", "160") == [True]
 
 
+def test_a_copy_of_a_checkpoint_is_no_step(resume: Resume) -> None:
+    for name in ("step-000100", "step-000150.old", "step-000900-backup", "step-abc"):
+        Path(RUN, "checkpoints", name).mkdir(parents=True)
+    assert [step for step, _ in saved_steps(Path(RUN))] == [150, 100] and steps_done(Path(RUN)) == 150
+    assert resume("--learning.steps", "160") == [True]
+
+
 @pytest.mark.parametrize("version", ['version = "0.0.9"\n', ""])
 def test_a_run_of_another_version_is_not_continued(
     version: str, resume: Resume, capsys: pytest.CaptureFixture[str]
@@ -125,8 +132,8 @@ def test_a_run_of_another_version_is_not_continued(
     config = Path(RUN, "config.toml")
     config.write_text(config.read_text().replace(f'version = "{__version__}"\n', version))
     assert resume(code=2) == []
-    writer = "0.0.9" if version else "an earlier version"
-    assert f"was written by turngym {writer}, and this is {__version__}" in capsys.readouterr().err
+    writer = "turngym 0.0.9" if version else "an earlier version"
+    assert f"was written by {writer}, and this is {__version__}" in capsys.readouterr().err
 
 
 def test_what_is_no_run_is_not_continued(

@@ -96,13 +96,10 @@ def test_alarms_stand_below_the_table(trainer: InstallTrainer, capsys: pytest.Ca
     assert "\nAlarms: kl_tax 2; rollbacks: 1 (details in metrics.jsonl)\n" in capsys.readouterr().out
 
 
-def test_trackers_get_the_table_and_the_picture(trainer: InstallTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trackers_get_the_picture_and_are_closed(trainer: InstallTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
     class Recorder:
         def __init__(self) -> None:
             self.told: list[str] = []
-
-        def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-            self.told.append(f"{name} {len(rows)} x {len(columns)}")
 
         def picture(self, name: str, path: Path) -> None:
             self.told.append(str(path))
@@ -116,11 +113,11 @@ def test_trackers_get_the_table_and_the_picture(trainer: InstallTrainer, monkeyp
         asked.extend([*names, folder.name, config["run"]["name"]])
         return [recorder]
 
-    monkeypatch.setattr("turngym.cli.train.make_trackers", make)
+    monkeypatch.setattr("turngym.trainers.reporting.trackers.make_trackers", make)
     trainer(pretend)
     assert main(["train", "FrozenLake", "--run.trackers", "tensorboard"]) == 0
     assert asked == ["tensorboard", "frozen_lake-seed0", "frozen_lake-seed0"]
-    assert recorder.told == ["result 6 x 8", f"{RUN}/learning_curve.png", "closed"]
+    assert recorder.told == [f"{RUN}/learning_curve.png", "closed"]
 
 
 def test_a_bug_in_training_is_not_hidden(trainer: InstallTrainer) -> None:

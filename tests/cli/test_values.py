@@ -16,10 +16,10 @@ from turngym.agents.scripted import RandomAgent
 from turngym.cli import main
 from turngym.cli.values import STORE_FILE
 from turngym.trainers.config import EnvConfig, ShapingConfig, TrainConfig, write_toml
-from turngym.trainers.launch.run_folder import CONFIG_FILE, run_config
-from turngym.trainers.references import store_name
+from turngym.trainers.launch.run_folder import run_config
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.rollouts import Rollouts
+from turngym.trainers.run_files import CONFIG_FILE, store_name
 from turngym.trainers.stage_one.store import ValueStore
 from turngym.trainers.stage_one.store_rows import REFERENCE
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import pytest
@@ -261,3 +262,43 @@ def test_a_module_that_is_missing_ends_the_command(own_code: Path, capsys: pytes
     assert main(["doctor", "--import", "no_games"]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.startswith("turngym: there is no module 'no_games': it is neither")
+
+
+class Broken(gym.Env[Any, Any]):
+    """An environment that fails as it is told."""
+
+    observation_space = action_space = gym.spaces.Text(9)
+
+    def __init__(self, fault: str = "init") -> None:
+        self.fault = fault
+        if fault == "init":
+            raise RuntimeError("no display")
+        if fault == "spaces":
+            self.observation_space = None  # type: ignore[assignment]
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        if self.fault == "reset":
+            raise KeyError("word")
+        if self.fault == "exit":
+            raise SystemExit(3)
+        return {"form": "word", "number": (5, {})}.get(self.fault, ("word", {}))
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        (None, "Broken cannot be made and reset: RuntimeError: no display, test_finding.py line "),
+        ("reset", "Broken refuses its arguments {'fault': 'reset'}: KeyError: 'word', test_finding.py line "),
+        ("exit", "Broken refuses its arguments {'fault': 'exit'}: SystemExit: 3, test_finding.py line "),
+        ("spaces", "Broken is no text environment: observations and actions must be str, its spaces are None and "),
+        ("form", "Broken.reset must return (observation, info), got 'word'"),
+        ("number", "Broken observed a int, not text"),
+    ],
+)
+def test_an_environment_that_fails_is_one_sentence(fault: str | None, sentence: str) -> None:
+    gym.register("foreign/Broken-v0", cast("Any", Broken))
+    try:
+        with pytest.raises(InputError, match=f"^{re.escape(sentence)}"):
+            check_env("foreign/Broken-v0", {} if fault is None else {"fault": fault})
+    finally:
+        del gym.registry["foreign/Broken-v0"]

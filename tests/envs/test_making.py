@@ -114,6 +114,13 @@ def test_a_range_other_than_the_declared_one_is_refused(hooked: type[TextEnv]) -
         make_env(HOOKED)
 
 
+@pytest.mark.parametrize("bounds", [(0, 0), (1, 0), (0.0, float("inf")), (0.0, float("nan")), None])
+def test_a_range_has_a_width(hooked: type[TextEnv], bounds: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hooked, "reward_range", bounds)
+    with pytest.raises(UnfitEnv, match="must be two finite numbers, the lower first and not equal"):
+        make_env(HOOKED)
+
+
 def test_an_environment_of_gymnasiums_registry_knows_its_limit(hooked: type[TextEnv]) -> None:
     env = make_env(HOOKED)
     assert text_env(env).turn_limit == 4 == turn_limit(HOOKED)

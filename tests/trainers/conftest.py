@@ -1,4 +1,4 @@
-"""A tiny run on an easy lake, and a player for it: what the tests of the trainer share."""
+"""A tiny run on an easy lake, and a model for it: what the tests of the trainer share."""
 
 from __future__ import annotations
 
@@ -54,6 +54,6 @@ def _cloned(tiny: TrainConfig) -> LanguageModel:
 
 
 @pytest.fixture
-def player(_cloned: LanguageModel) -> LanguageModel:
+def model(_cloned: LanguageModel) -> LanguageModel:
     """A model that solves some of the lakes; every test has its own copy."""
     return LanguageModel(copy.deepcopy(_cloned.model), _cloned.tokenizer)

@@ -39,7 +39,7 @@ STAGE_ONE = StageOneResult(pool=range(12), estimates=ESTIMATES, success_rates=SU
 """A pool of twelve instances whose success rates go from 0 to 1."""
 
 
-def stage(config: TrainConfig, algorithm: str | None = None, **settings: Any) -> TrainConfig:
+def with_learning(config: TrainConfig, algorithm: str | None = None, **settings: Any) -> TrainConfig:
     """Return a run by an algorithm, with other settings of its objective or of stage 2, whichever has them."""
     config = config if algorithm is None else with_algorithm(config, algorithm)
     own = {part.name for part in fields(config.objective)} & settings.keys()
@@ -52,7 +52,7 @@ def copied(model: LanguageModel) -> LanguageModel:
     return LanguageModel(copy.deepcopy(model.model), model.tokenizer)
 
 
-def make_loop(player: LanguageModel, config: TrainConfig) -> Loop:
+def make_loop(model: LanguageModel, config: TrainConfig) -> Loop:
     """Return stage 2 at its start, after the stage 1 of twelve instances; it has no folder to reset a reference in."""
     objective, easier = find_objective(config.objective.name), len(config.curriculum.levels)
     baseline = None
@@ -64,8 +64,8 @@ def make_loop(player: LanguageModel, config: TrainConfig) -> Loop:
         successes=SuccessTracker(STAGE_ONE, easier=easier),
         baseline=baseline,
         shaping=None,
-        references=References(Path("nowhere"), copied(player), keep_thoughts=False),
-        learner=Learner(player, objective, config.learning, seed=config.run.seed),
+        references=References(Path("nowhere"), copied(model), keep_thoughts=False),
+        learner=Learner(model, objective, config.learning, seed=config.run.seed),
         schedule=Schedule(config.learning, config.objective, config.monitors.rollback_learning_rate),
         monitors=Monitors(config.monitors, config.shaping, kinds=kinds_read(objective, validates=False), easier=easier),
     )
@@ -141,9 +141,9 @@ class Ended(NamedTuple):
     """The metrics, without times."""
 
 
-def run_both_stages(player: LanguageModel, config: TrainConfig, folder: Path, progress: Progress) -> Loop:
-    """Run or finish both stages in a folder, from a copy of the player."""
-    training = TrainingRun(copied(player), config, folder, Metrics(folder / "metrics.jsonl"), progress)
+def run_both_stages(model: LanguageModel, config: TrainConfig, folder: Path, progress: Progress) -> Loop:
+    """Run or finish both stages in a folder, from a copy of the model."""
+    training = TrainingRun(copied(model), config, folder, Metrics(folder / "metrics.jsonl"), progress)
     training.learn()
     return training.loop
 
@@ -154,14 +154,19 @@ def metric_lines(folder: Path, phase: str = "") -> list[dict[str, Any]]:
     return [{key: value for key, value in line.items() if "seconds" not in key} for line in found]
 
 
-def alone_and_halted(player: LanguageModel, config: TrainConfig, tmp_path: Path) -> Iterator[Ended]:
+def total(metrics: Metrics, phase: str, name: str) -> int:
+    """Return the sum of a count over the lines of a phase that have it."""
+    return sum(line.get(name, 0) for line in metrics.lines() if line["phase"] == phase)
+
+
+def alone_and_halted(model: LanguageModel, config: TrainConfig, tmp_path: Path) -> Iterator[Ended]:
     """Yield what a run leaves that nothing disturbed, then one that was halted in its third step and went on."""
     for folder in (tmp_path / "alone", tmp_path / "halted"):
         folder.mkdir()
         if folder.name == "halted":
             with pytest.raises(KeyboardInterrupt):
-                run_both_stages(player, config, folder, Halted())
-        loop = run_both_stages(player, config, folder, SilentProgress())
+                run_both_stages(model, config, folder, Halted())
+        loop = run_both_stages(model, config, folder, SilentProgress())
         last = latest_checkpoint(folder / "checkpoints")
         assert last is not None
         files = [*last.rglob("*.safetensors"), last / "optimizer.json", last / "state.json"]

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
-from tests.trainers.harness import stage
+from tests.trainers.harness import total, with_learning
 from tests.trainers.objectives.steps import step_params, with_advantages
 from tests.trainers.test_state_learning import learn
 from torch import Tensor
@@ -141,23 +141,23 @@ def test_an_objective_without_values_gets_none() -> None:
     assert not shaping_by(potential, 1.0).shape(plain, episodes, shift_values=True).value_BK.numel()
 
 
-def test_the_store_is_the_same_and_stage_one_is_asked_for(player: LanguageModel, tiny: TrainConfig) -> None:
+def test_the_store_is_the_same_and_stage_one_is_asked_for(model: LanguageModel, tiny: TrainConfig) -> None:
     shaped = replace(tiny, shaping=ShapingConfig(automatic_weight=0.5))
-    fingerprints = [store_fingerprint(player, Rollouts.of(config)) for config in (shaped, tiny)]
+    fingerprints = [store_fingerprint(model, Rollouts.of(config)) for config in (shaped, tiny)]
     assert fingerprints[0] == fingerprints[1]
     for name in ("rloo", "ppo", "gigpo"):
-        assert not stage(tiny, name).needs_stage_one and stage(shaped, name).needs_stage_one
+        assert not with_learning(tiny, name).needs_stage_one and with_learning(shaped, name).needs_stage_one
     assert tiny.needs_stage_one
 
 
-def test_a_run_reports_what_was_added_apart(player: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
+def test_a_run_reports_what_was_added_apart(model: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
     """One step from the same start: what is played and measured is the same, whether the objective sees shaping or not.
 
     With discounted rewards to go it learns something else.
     """
     automatic = replace(tiny, shaping=ShapingConfig(automatic_weight=1.0))
     ends = [
-        learn(player, stage(config, "gigpo", steps=1, fresh_share=1.0, warmup_steps=0), tmp_path / name)
+        learn(model, with_learning(config, "gigpo", steps=1, fresh_share=1.0, warmup_steps=0), tmp_path / name)
         for name, config in [("plain", tiny), ("shaped", automatic)]
     ]
     assert ends[0][0] != ends[1][0]
@@ -165,4 +165,4 @@ def test_a_run_reports_what_was_added_apart(player: LanguageModel, tiny: TrainCo
     assert -1.0 < moved["automatic_shaping"] < 0.0 and "automatic_shaping" not in plain
     assert "potential_shaping" not in moved
     assert moved["task_return"] == plain["task_return"] and moved["kept"] == plain["kept"]
-    assert Metrics(tmp_path / "shaped" / "metrics.jsonl").total("values", "sampled_tokens") > 0
+    assert total(Metrics(tmp_path / "shaped" / "metrics.jsonl"), "values", "sampled_tokens") > 0

@@ -99,15 +99,15 @@ def test_a_game_without_an_oracle_is_learned_without_a_warm_start(tiny: TrainCon
 
 
 def test_there_must_be_text_for_a_tokenizer(
-    tiny: TrainConfig, file: Path, tmp_path: Path, player: LanguageModel
+    tiny: TrainConfig, file: Path, tmp_path: Path, model: LanguageModel
 ) -> None:
     config = on(tiny, SILENT, enabled=False)
     with pytest.raises(ValueError, match=r"no sample_action, .* train a tokenizer on: .* or set model\.path"):
         prepared(config, tmp_path)
     assert load_or_build(on(tiny, SILENT, enabled=False, demonstrations=str(file))).num_layers == 2
-    player.save_pretrained(tmp_path / "model")
+    model.save_pretrained(tmp_path / "model")
     given = load_or_build(replace(config, model=replace(config.model, path=str(tmp_path / "model"))))
-    assert fingerprint_of(given.model.state_dict()) == fingerprint_of(player.model.state_dict())
+    assert fingerprint_of(given.model.state_dict()) == fingerprint_of(model.model.state_dict())
 
 
 def test_the_tokenizer_knows_the_words_of_the_file(tiny: TrainConfig, tmp_path: Path) -> None:
@@ -152,10 +152,10 @@ def test_without_a_warm_start_nothing_has_to_fit(tiny: TrainConfig, tmp_path: Pa
     assert prepared(config, tmp_path).context_length == 24
 
 
-def test_the_context_of_a_checkpoint_is_its_own(tiny: TrainConfig, player: LanguageModel) -> None:
+def test_the_context_of_a_checkpoint_is_its_own(tiny: TrainConfig, model: LanguageModel) -> None:
     """Whatever `model.context_length`, which builds the small model."""
-    player.context_length = 24
+    model.context_length = 24
     with pytest.raises(ValueError, match="context_length 24 is shorter"):
-        check_context(player, tiny)
-    player.context_length = 512
-    check_context(player, replace(tiny, model=replace(tiny.model, context_length=24)))
+        check_context(model, tiny)
+    model.context_length = 512
+    check_context(model, replace(tiny, model=replace(tiny.model, context_length=24)))

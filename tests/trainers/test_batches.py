@@ -34,8 +34,8 @@ def episodes() -> list[Episode]:
     ]
 
 
-def test_a_batch_is_what_the_episodes_say(player: LanguageModel, episodes: list[Episode]) -> None:
-    whole = make_batch(episodes, player)
+def test_a_batch_is_what_the_episodes_say(model: LanguageModel, episodes: list[Episode]) -> None:
+    whole = make_batch(episodes, model)
     assert whole.episode_N.tolist() == [0, 0, 0, 1, 2, 2]
     assert whole.turn_N.tolist() == [0, 0, 1, 0, 0, 1]
     assert whole.old_logp_N.tolist() == [-1.0, -2.0, -5.0, -1.0, -1.0, -4.0]
@@ -48,14 +48,14 @@ def test_a_batch_is_what_the_episodes_say(player: LanguageModel, episodes: list[
 
 
 @pytest.mark.parametrize(("dtype", "expected"), [(torch.bfloat16, torch.float32), (torch.float64, torch.float64)])
-def test_precision(player: LanguageModel, episodes: list[Episode], dtype: torch.dtype, expected: torch.dtype) -> None:
-    player.model.to(dtype)
-    whole = make_batch(episodes, player)
+def test_precision(model: LanguageModel, episodes: list[Episode], dtype: torch.dtype, expected: torch.dtype) -> None:
+    model.model.to(dtype)
+    whole = make_batch(episodes, model)
     assert whole.reward_BK.dtype == whole.old_logp_N.dtype == expected
 
 
-def test_the_tokens_of_a_micro_batch_are_those_of_its_episodes(player: LanguageModel, episodes: list[Episode]) -> None:
-    whole = make_batch(episodes, player)
+def test_the_tokens_of_a_micro_batch_are_those_of_its_episodes(model: LanguageModel, episodes: list[Episode]) -> None:
+    whole = make_batch(episodes, model)
     for batch in token_batches(episodes, 12, torch.device("cpu")):
         part = whole.select(batch.members)
         assert torch.equal(part.episode_N, batch.episode_N) and torch.equal(part.turn_N, batch.turn_N)

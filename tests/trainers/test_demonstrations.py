@@ -69,7 +69,7 @@ def test_recorded_episodes_are_read_as_they_were(tmp_path: Path) -> None:
     assert read_demonstrations(tmp_path / "played.jsonl") == played
 
 
-def test_what_may_be_left_out(tmp_path: Path) -> None:
+def test_failures_and_errors_may_be_left_out(tmp_path: Path) -> None:
     won, lost, failed = (
         Episode.from_json(episode.to_json())
         for episode in collect_episodes(OracleAgent(), "turngym/FrozenLake-v0", instance_range("train", 3))
@@ -161,7 +161,7 @@ def test_a_file_of_failures_says_so(tmp_path: Path) -> None:
         read_demonstrations(written(tmp_path, lost.to_json()))
 
 
-def test_what_is_no_file_says_so(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"absent\.jsonl cannot be read: No such file"):
         read_demonstrations(tmp_path / "absent.jsonl")
     with pytest.raises(ValueError, match="cannot be read: Is a directory"):

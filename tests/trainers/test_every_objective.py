@@ -11,7 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.trainers.harness import STAGE_ONE, alone_and_halted, copied, learn_from, make_loop, run, stage
+from tests.trainers.harness import (
+    STAGE_ONE,
+    alone_and_halted,
+    copied,
+    learn_from,
+    make_loop,
+    run,
+    total,
+    with_learning,
+)
 from tests.trainers.objectives.steps import step_params, with_advantages
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
@@ -25,7 +34,7 @@ from turngym.trainers.baselines.baseline import InstanceBaseline, make_baseline
 from turngym.trainers.batches import make_batch, split_batch
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import AstarpoConfig, DapoConfig, LearningConfig, TrainConfig, ValueConfig
-from turngym.trainers.config.objectives import BaselineName
+from turngym.trainers.config.objective_parts import BaselineName
 from turngym.trainers.instances import FRESH_INSTANCES
 from turngym.trainers.learner import Learner
 from turngym.trainers.objectives import FILTERS, OBJECTIVES, StepParams, TrainingBatch, find_objective
@@ -48,17 +57,17 @@ def params(name: str) -> StepParams[Any]:
 
 
 @pytest.fixture
-def exact(player: LanguageModel) -> Iterator[LanguageModel]:
+def exact(model: LanguageModel) -> Iterator[LanguageModel]:
     """A model that is float64 throughout: the library's norm would go through float32."""
 
     def norm(self: Any, x_BTD: Tensor) -> Tensor:
         return torch.nn.functional.rms_norm(x_BTD, self.weight.shape, self.weight, self.variance_epsilon)
 
-    player.model.double()
-    player.model.get_input_embeddings().padding_idx = None
+    model.model.double()
+    model.model.get_input_embeddings().padding_idx = None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Qwen2RMSNorm, "forward", norm)
-        yield player
+        yield model
 
 
 @pytest.fixture
@@ -201,10 +210,10 @@ def test_groups_stay_together_where_their_losses_are_joined(step: Callable[..., 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_objective_learns_several_times_from_a_batch(
-    player: LanguageModel, tiny: TrainConfig, tmp_path: Path, name: str
+    model: LanguageModel, tiny: TrainConfig, tmp_path: Path, name: str
 ) -> None:
-    config = stage(tiny, name, steps=2, updates_per_batch=2, minibatches=2)
-    loop = make_loop(player, config)
+    config = with_learning(tiny, name, steps=2, updates_per_batch=2, minibatches=2)
+    loop = make_loop(model, config)
     reference, policy = loop.references.current.model, loop.learner.policy.model
     before = fingerprint_of(reference.state_dict())
     numbers, _ = run(loop, tmp_path)
@@ -224,16 +233,16 @@ def test_every_objective_learns_several_times_from_a_batch(
 
 @pytest.mark.parametrize("name", ["oapl", "rebel", "dr_grpo", "raft"])
 def test_a_reference_that_is_not_needed_is_not_asked(
-    player: LanguageModel, tiny: TrainConfig, tmp_path: Path, name: str
+    model: LanguageModel, tiny: TrainConfig, tmp_path: Path, name: str
 ) -> None:
-    loop = make_loop(player, stage(tiny, name, steps=1))
+    loop = make_loop(model, with_learning(tiny, name, steps=1))
     loop.references.current.model = None  # to call it would raise
     (numbers,), _ = run(loop, tmp_path)
     assert "kl" not in numbers
 
 
-def test_groups_play_one_prompt_each(player: LanguageModel, tiny: TrainConfig) -> None:
-    loop = make_loop(player, stage(tiny, "grpo", batch_size=16))
+def test_groups_play_one_prompt_each(model: LanguageModel, tiny: TrainConfig) -> None:
+    loop = make_loop(model, with_learning(tiny, "grpo", batch_size=16))
     instances = loop.prompts.draw(0, 0, loop.successes)
     indices = [instance.index for instance in instances]
     assert indices == [index for index in indices[::4] for _ in range(4)] and len(set(indices)) == 4
@@ -242,22 +251,22 @@ def test_groups_play_one_prompt_each(player: LanguageModel, tiny: TrainConfig) -
 
 
 def test_a_step_that_keeps_nothing_changes_nothing(
-    player: LanguageModel, tiny: TrainConfig, episodes: list[Episode]
+    model: LanguageModel, tiny: TrainConfig, episodes: list[Episode]
 ) -> None:
-    player.model.float()
+    model.model.float()
     for episode in episodes:
         episode.turns = episode.turns[:1]
         episode.turns[0].reward = 1.0
-    loop = make_loop(player, stage(tiny, "dapo"))
-    before = fingerprint_of(player.model.state_dict())
+    loop = make_loop(model, with_learning(tiny, "dapo"))
+    before = fingerprint_of(model.model.state_dict())
     learned = learn_from(loop, episodes, StepParams(config=DapoConfig()))
     assert learned.numbers["kept"] == learned.numbers["loss"] == learned.numbers["grad_norm"] == 0.0
     assert learned.batch is None and learned.kept == []
     assert len(learned.log_ratio_BK) == 7 and not any(map(any, learned.log_ratio_BK))
-    assert fingerprint_of(player.model.state_dict()) == before and not loop.learner.optimizer.state
+    assert fingerprint_of(model.model.state_dict()) == before and not loop.learner.optimizer.state
 
 
-def test_what_a_filter_drops_does_not_weigh(player: LanguageModel, tiny: TrainConfig, episodes: list[Episode]) -> None:
+def test_what_a_filter_drops_does_not_weigh(model: LanguageModel, tiny: TrainConfig, episodes: list[Episode]) -> None:
     """A step on a batch is the step on what the filter keeps of it."""
     results = []
     keep = [episode for episode in episodes if episode.index == 3]
@@ -265,15 +274,15 @@ def test_what_a_filter_drops_does_not_weigh(player: LanguageModel, tiny: TrainCo
         episode.turns[0].reward *= 10 if episode.index == 3 else 0.01
     filtered = AstarpoConfig(filter="top_std", filter_share=0.4, group_size=2)
     for batch, config in [(episodes, filtered), (keep, AstarpoConfig())]:
-        policy = copied(player)
+        policy = copied(model)
         learned = learn_from(make_loop(policy, tiny), batch, StepParams(config=config, beta=0.05))
         results.append(fingerprint_of(policy.model.state_dict()))
         assert learned.numbers["kept"] == len(keep) / len(batch) and len(learned.log_ratio_BK) == len(batch)
-    assert results[0] == results[1] != fingerprint_of(player.model.state_dict())
+    assert results[0] == results[1] != fingerprint_of(model.model.state_dict())
 
 
-def test_minibatches_keep_groups_whole_and_change_with_the_step(player: LanguageModel, episodes: list[Episode]) -> None:
-    batch, objective = make_batch(episodes, player), find_objective("grpo")
+def test_minibatches_keep_groups_whole_and_change_with_the_step(model: LanguageModel, episodes: list[Episode]) -> None:
+    batch, objective = make_batch(episodes, model), find_objective("grpo")
 
     def members(step: int) -> list[list[int]]:
         parts = split_batch(episodes, batch, objective, LearningConfig(minibatches=2), seed=0, step=step)
@@ -289,8 +298,8 @@ def test_minibatches_keep_groups_whole_and_change_with_the_step(player: Language
     assert len(crowded) == 3
 
 
-def test_where_values_come_from(player: LanguageModel, episodes: list[Episode]) -> None:
-    batch = make_batch(episodes, player)
+def test_where_values_come_from(model: LanguageModel, episodes: list[Episode]) -> None:
+    batch = make_batch(episodes, model)
     values, known = {}, {}
     names: tuple[BaselineName, ...] = ("tracker", "vstar", "batch", "none")
     for name in names:
@@ -315,11 +324,11 @@ def test_where_values_come_from(player: LanguageModel, episodes: list[Episode]) 
 
 @pytest.mark.parametrize("name", ["ppo", "grpo", "reinforce"])
 def test_several_updates_a_batch_resume_bit_for_bit(
-    player: LanguageModel, tiny: TrainConfig, tmp_path: Path, name: str
+    model: LanguageModel, tiny: TrainConfig, tmp_path: Path, name: str
 ) -> None:
-    config = stage(tiny, name, steps=4, updates_per_batch=2, minibatches=2)
+    config = with_learning(tiny, name, steps=4, updates_per_batch=2, minibatches=2)
 
-    alone, halted = alone_and_halted(player, config, tmp_path)
+    alone, halted = alone_and_halted(model, config, tmp_path)
     assert (alone.files, alone.lines) == (halted.files, halted.lines)
     for ended in (alone, halted):
         if name == "ppo":
@@ -330,10 +339,10 @@ def test_several_updates_a_batch_resume_bit_for_bit(
         assert [store.exists() for store in stores] == [name == "reinforce"] * 2
 
 
-def test_tokens_of_stage_one_are_counted(player: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
+def test_tokens_of_stage_one_are_counted(model: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
     metrics = Metrics(tmp_path / "metrics.jsonl")
-    loop = TrainingRun(player, stage(tiny, steps=1), tmp_path, metrics, SilentProgress()).loop
-    stage_one = metrics.total("values", "sampled_tokens")
+    loop = TrainingRun(model, with_learning(tiny, steps=1), tmp_path, metrics, SilentProgress()).loop
+    stage_one = total(metrics, "values", "sampled_tokens")
     assert loop.schedule.generated_tokens == stage_one > 64
     (numbers,), _ = run(loop, tmp_path)
     assert numbers["generated_tokens"] == stage_one + numbers["sampled_tokens"]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.trainers.harness import copied, fail_on, instance_baseline, learn_from, make_loop, run, stage
+from tests.trainers.harness import copied, fail_on, instance_baseline, learn_from, make_loop, run, with_learning
 from torch import Tensor
 
 from turngym.agents.episode import Episode, read_episodes
@@ -42,9 +42,9 @@ def fingerprint(loop: Loop) -> tuple[Any, ...]:
 
 
 def test_every_step_is_reported_and_moves_the_policy_alone(
-    player: LanguageModel, tiny: TrainConfig, tmp_path: Path
+    model: LanguageModel, tiny: TrainConfig, tmp_path: Path
 ) -> None:
-    loop = make_loop(player, tiny)
+    loop = make_loop(model, tiny)
     models = loop.learner.policy, loop.references.current
     before = [fingerprint_of(model.model.state_dict()) for model in models]
     numbers, played = run(loop, tmp_path)
@@ -67,8 +67,8 @@ def test_every_step_is_reported_and_moves_the_policy_alone(
     assert not (tmp_path / "failed.jsonl").exists()
 
 
-def test_learning_goes_on_from_its_step_bit_for_bit(player: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
-    straight, halted = (make_loop(copied(player), tiny) for _ in range(2))
+def test_learning_goes_on_from_its_step_bit_for_bit(model: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
+    straight, halted = (make_loop(copied(model), tiny) for _ in range(2))
     run(straight, tmp_path)
 
     class Stop(Exception):
@@ -85,9 +85,9 @@ def test_learning_goes_on_from_its_step_bit_for_bit(player: LanguageModel, tiny:
 
 
 def test_values_and_successes_learn_of_an_episode_after_its_value_was_used(
-    player: LanguageModel, tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: LanguageModel, tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loop = make_loop(player, tiny)
+    loop = make_loop(model, tiny)
     values, successes = instance_baseline(loop).means, loop.successes.means
     before = copy.deepcopy(values)
     told: dict[str, list[tuple[int, float]]] = {"values": [], "successes": []}
@@ -109,18 +109,18 @@ def test_values_and_successes_learn_of_an_episode_after_its_value_was_used(
 
 
 @pytest.mark.parametrize("kept", ["mixed", "none"])
-def test_values_follow_what_a_filter_drops(player: LanguageModel, tiny: TrainConfig, kept: str) -> None:
+def test_values_follow_what_a_filter_drops(model: LanguageModel, tiny: TrainConfig, kept: str) -> None:
     """Their soft returns are those of all episodes, or the mean would not be the policy's soft value."""
     rollouts = Rollouts.of(tiny)
     pairs = [Instance(split="train", index=index, seed=seed) for index in range(12) for seed in (1, 2)]
-    episodes = rollouts.play(rollouts.agent(player), pairs)
+    episodes = rollouts.play(rollouts.agent(model), pairs)
     if kept == "none":
         for episode in episodes:
             for turn in episode.turns:
                 turn.reward = 0.0
     steps = []
     for config in (AstarpoConfig(), AstarpoConfig(filter="mixed", group_size=2)):
-        loop = make_loop(copied(player), tiny)
+        loop = make_loop(copied(model), tiny)
         for weight in loop.references.current.model.parameters():
             weight.data.mul_(1.05)
         steps.append(learn_from(loop, episodes, StepParams(config=config, beta=0.05)))
@@ -132,16 +132,16 @@ def test_values_follow_what_a_filter_drops(player: LanguageModel, tiny: TrainCon
 
 
 def test_beta_is_in_units_of_the_reward_range(
-    player: LanguageModel, tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: LanguageModel, tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(FrozenLakeEnv, "reward_range", (-1.0, 3.0))
-    numbers, _ = run(make_loop(player, stage(tiny, steps=1, beta=0.02)), tmp_path)
+    numbers, _ = run(make_loop(model, with_learning(tiny, steps=1, beta=0.02)), tmp_path)
     assert numbers[0]["beta"] == pytest.approx(0.08)
 
 
 @pytest.mark.parametrize("objective", ["astarpo", "astarpo_turn"])
-def test_both_objectives_run(player: LanguageModel, tiny: TrainConfig, tmp_path: Path, objective: str) -> None:
-    numbers, _ = run(make_loop(player, stage(tiny, objective, steps=2)), tmp_path)
+def test_both_objectives_run(model: LanguageModel, tiny: TrainConfig, tmp_path: Path, objective: str) -> None:
+    numbers, _ = run(make_loop(model, with_learning(tiny, objective, steps=2)), tmp_path)
     assert all(step["loss"] > 0 and step["grad_norm"] > 0 for step in numbers)
 
 
@@ -163,10 +163,10 @@ def infinity_in_the_reference(loop: Loop, episodes: list[Episode]) -> None:
 @pytest.mark.parametrize("damage", [nan_in_a_reward, nan_in_a_gradient, infinity_in_the_reference])
 @pytest.mark.parametrize("tokens", [1, 10**6])
 def test_what_is_not_finite_never_reaches_the_optimizer(
-    player: LanguageModel, tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    model: LanguageModel, tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     damage: Callable[[Loop, list[Episode]], None], tokens: int,
 ) -> None:  # fmt: skip
-    loop = make_loop(player, stage(tiny, tokens_per_microbatch=tokens))
+    loop = make_loop(model, with_learning(tiny, tokens_per_microbatch=tokens))
     run(loop, tmp_path, steps=2)  # so that the optimizer has a state to lose
     before = fingerprint(loop)
     batches: list[list[Episode]] = []
@@ -188,8 +188,8 @@ def test_what_is_not_finite_never_reaches_the_optimizer(
         assert [episode.token_ids for episode in saved] == [episode.token_ids for episode in batches[-1]]
 
 
-def test_damaged_weights_are_noticed_while_playing(player: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
-    loop = make_loop(player, tiny)
+def test_damaged_weights_are_noticed_while_playing(model: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
+    loop = make_loop(model, tiny)
     run(loop, tmp_path, steps=2)
     loop.learner.policy.model.model.norm.weight.data[0] = torch.nan
     before = fingerprint(loop)
@@ -202,30 +202,30 @@ def test_damaged_weights_are_noticed_while_playing(player: LanguageModel, tiny: 
 
 
 def test_a_failing_environment_costs_its_own_episodes(
-    player: LanguageModel, tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: LanguageModel, tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_on(monkeypatch, lambda index: index == FRESH_INSTANCES + 1)
-    numbers, played = run(make_loop(player, stage(tiny, steps=2)), tmp_path)
+    numbers, played = run(make_loop(model, with_learning(tiny, steps=2)), tmp_path)
     assert [step["errors"] for step in numbers] == [1, 0]
     assert len(played[0]) == 7
 
 
 def test_a_step_without_a_single_episode_stops_the_run(
-    player: LanguageModel, tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: LanguageModel, tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_on(monkeypatch, lambda index: True)
     with pytest.raises(RuntimeError, match=r"no episode of step 0 can be learned from: .*out of order"):
-        run(make_loop(player, tiny), tmp_path)
+        run(make_loop(model, tiny), tmp_path)
 
 
 # Scheduling ----------------------------------------------------------------------------------------------------
 
 
 def test_a_budget_of_tokens_ends_learning_and_moves_the_schedules(
-    player: LanguageModel, tiny: TrainConfig, tmp_path: Path
+    model: LanguageModel, tiny: TrainConfig, tmp_path: Path
 ) -> None:
-    config = stage(tiny, steps=10**6, max_tokens=400, warmup_steps=0)
-    loop = make_loop(player, config)
+    config = with_learning(tiny, steps=10**6, max_tokens=400, warmup_steps=0)
+    loop = make_loop(model, config)
     loop.schedule.count_stage_one("the reference", 100)
     numbers, _ = run(loop, tmp_path)
     spent = [step["generated_tokens"] for step in numbers]
@@ -240,14 +240,14 @@ def test_a_budget_of_tokens_ends_learning_and_moves_the_schedules(
 
 
 def test_a_moving_temperature_leaves_every_step_on_policy(
-    player: LanguageModel, tiny: TrainConfig, tmp_path: Path
+    model: LanguageModel, tiny: TrainConfig, tmp_path: Path
 ) -> None:
     """Sampler, policy and reference share the temperature of the step: equal models have a log-ratio of 0."""
-    cooling = stage(tiny, temperature=1.5, temperature_final=0.5, steps=4)
-    numbers, _ = run(make_loop(player, cooling), tmp_path)
+    cooling = with_learning(tiny, temperature=1.5, temperature_final=0.5, steps=4)
+    numbers, _ = run(make_loop(model, cooling), tmp_path)
     assert all(step["logprob_drift"] < 1e-4 for step in numbers) and numbers[-1]["kl"] != 0.0
-    still = stage(cooling, learning_rate=0.0, final_learning_rate=0.0)
-    numbers, played = run(make_loop(player, still), tmp_path)
+    still = with_learning(cooling, learning_rate=0.0, final_learning_rate=0.0)
+    numbers, played = run(make_loop(model, still), tmp_path)
     assert [step["kl"] for step in numbers] == [0.0] * 4
     surprise = [-np.mean([logp for episode in episodes for turn in episode.turns for logp in turn.logprobs])
                 for episodes in played]  # fmt: skip
@@ -255,9 +255,9 @@ def test_a_moving_temperature_leaves_every_step_on_policy(
 
 
 def test_the_optimizer_uses_the_scheduled_rate_and_never_decays_weights(
-    player: LanguageModel, tiny: TrainConfig, tmp_path: Path
+    model: LanguageModel, tiny: TrainConfig, tmp_path: Path
 ) -> None:
-    loop = make_loop(player, tiny)
+    loop = make_loop(model, tiny)
     numbers, _ = run(loop, tmp_path)
     expected = [scheduled_learning_rate(tiny.learning, step, step / 5) for step in range(6)]
     assert [step["learning_rate"] for step in numbers] == expected

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.trainers.harness import instance_baseline, stage
+from tests.trainers.harness import instance_baseline, with_learning
 from tests.trainers.harness import metric_lines as lines
 
 from turngym.agents.evaluation import instance_range
 from turngym.agents.language_model import LanguageModel
-from turngym.trainers import run
+from turngym.trainers import run_checkpoints
 from turngym.trainers.automatic_shaping import AutomaticShaping
 from turngym.trainers.base_model import prepare_base
 from turngym.trainers.batches import make_batch
@@ -26,10 +26,11 @@ from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import CurriculumConfig, MonitorsConfig, ShapingConfig, TrainConfig
 from turngym.trainers.instances import LEVEL_INSTANCES
 from turngym.trainers.monitoring.alarms import Alarm, Alarms, Thresholds
-from turngym.trainers.references import load_reference, round_betas, round_estimates, store_name
+from turngym.trainers.references import load_reference, round_betas, round_estimates
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import SilentProgress
 from turngym.trainers.run import TrainingRun, train
+from turngym.trainers.run_files import store_name
 from turngym.trainers.schedules import Schedule, scheduled_beta
 from turngym.trainers.stage_one import sampling
 from turngym.trainers.stage_one.instance_values import ValueEstimates, composed_beta, composed_values
@@ -60,12 +61,12 @@ class Deadly(SilentProgress):
 
 def config_of(tiny: TrainConfig, algorithm: str = "astarpo", **changes: Any) -> TrainConfig:
     """Two rounds: steps 1 to 3 and 4 to 6; a checkpoint at every second step and at the reset."""
-    return stage(tiny, algorithm, reset_every=3, warmup_steps=0, **changes)
+    return with_learning(tiny, algorithm, reset_every=3, warmup_steps=0, **changes)
 
 
 @pytest.fixture
-def folder(player: LanguageModel, tmp_path: Path) -> Path:
-    player.save_pretrained(tmp_path / "run" / "base")
+def folder(model: LanguageModel, tmp_path: Path) -> Path:
+    model.save_pretrained(tmp_path / "run" / "base")
     return tmp_path / "run"
 
 
@@ -371,7 +372,7 @@ def test_back_in_an_earlier_round_rewards_are_shaped_by_its_own_values(
     tiny: TrainConfig, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also with an objective that reads stage 1 for nothing else."""
-    monkeypatch.setattr(run, "CHECKPOINTS_KEPT", 10)
+    monkeypatch.setattr(run_checkpoints, "CHECKPOINTS_KEPT", 10)
     config = config_of(replace(tiny, shaping=ShapingConfig(automatic_weight=0.5)), "rloo")
     first: list[AutomaticShaping | None] = []
     reset_reference = TrainingRun.reset_reference

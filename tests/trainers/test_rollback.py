@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 from tests.trainers.harness import metric_lines as lines
-from tests.trainers.harness import stage
+from tests.trainers.harness import with_learning
 
 from turngym.agents.language_model import LanguageModel
 from turngym.agents.rollout import Instance
 from turngym.trainers import loop as loop_module
-from turngym.trainers import run
+from turngym.trainers import run_checkpoints
 from turngym.trainers.base_model import prepare_base
 from turngym.trainers.checkpoints.checkpoint import latest_checkpoint, load_checkpoint
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of
@@ -31,10 +31,11 @@ from turngym.trainers.prompts.successes import SuccessTracker
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import SilentProgress
 from turngym.trainers.run import TrainingRun
+from turngym.trainers.run_checkpoints import RunCheckpoints
 from turngym.trainers.schedules import scheduled_learning_rate
 
 ABSURD = 0.3
-"""A learning rate at which the tiny player runs away from its reference within a few steps."""
+"""A learning rate at which the tiny model runs away from its reference within a few steps."""
 
 
 class Notes(SilentProgress):
@@ -72,7 +73,7 @@ def folder(prepared: Path, tmp_path: Path) -> Path:
 
 def collapsing(config: TrainConfig, on_alarm: str, **monitors: Any) -> TrainConfig:
     """Return a run of six steps in which the policy runs away from the reference."""
-    config = stage(config, batch_size=4, learning_rate=ABSURD, warmup_steps=0)
+    config = with_learning(config, batch_size=4, learning_rate=ABSURD, warmup_steps=0)
     return replace(config, monitors=MonitorsConfig(on_alarm=on_alarm, **monitors))  # type: ignore[arg-type]
 
 
@@ -224,7 +225,7 @@ def test_everything_is_as_the_checkpoint_holds_it(
     back: int,
 ) -> None:
     judge_by(monkeypatch, kl_tax=1e9)
-    config = stage(collapsing(tiny, "rollback"), objective, learning_rate=1e-3, **settings)
+    config = with_learning(collapsing(tiny, "rollback"), objective, learning_rate=1e-3, **settings)
 
     def state(loop: Loop) -> tuple[str, str]:
         tensors = dict(loop.learner.policy.model.state_dict())
@@ -255,16 +256,16 @@ def test_everything_is_as_the_checkpoint_holds_it(
         raise Stop
 
     saved: list[tuple[int, tuple[str, str]]] = []
-    save = TrainingRun.save
+    save = RunCheckpoints.save
 
-    def watched_save(training: TrainingRun) -> None:
-        save(training)
-        saved.append((training.loop.schedule.step, state(training.loop)))
+    def watched_save(checkpoints: RunCheckpoints) -> None:
+        save(checkpoints)
+        saved.append((checkpoints.loop.schedule.step, state(checkpoints.loop)))
 
-    monkeypatch.setattr(run, "CHECKPOINTS_KEPT", 10)
+    monkeypatch.setattr(run_checkpoints, "CHECKPOINTS_KEPT", 10)
     monkeypatch.setattr(Alarms, "judge", watch)
     monkeypatch.setattr(TrainingRun, "roll_back", spy)
-    monkeypatch.setattr(TrainingRun, "save", watched_save)
+    monkeypatch.setattr(RunCheckpoints, "save", watched_save)
     with pytest.raises(Stop):
         learn(config, folder)
     assert [step for step, _ in saved] == [0, 2, 4, back]
@@ -287,7 +288,7 @@ def test_the_good_checkpoint_outlives_newer_ones(
 ) -> None:
     # Validation on one hopeless instance: bad from step 2 on, and an alarm after three checks.
     judge_by(monkeypatch, kl_tax=1e9, validation_success=1.1, validations=3)
-    config = stage(collapsing(tiny, "rollback", max_rollbacks=1), learning_rate=1e-4)
+    config = with_learning(collapsing(tiny, "rollback", max_rollbacks=1), learning_rate=1e-4)
     config = replace(config, evaluation=replace(config.evaluation, validate_every=2, validation_episodes=1))
     with pytest.raises(AlarmError):
         learn(config, folder)
@@ -306,7 +307,7 @@ def test_a_first_reading_that_is_bad_finds_the_first_checkpoint(
     """Long before the first validation, more checkpoints were saved than are kept."""
     judge_by(monkeypatch, kl_tax=1e9, validation_success=1.1, validations=2)
     config = replace(
-        stage(collapsing(tiny, "rollback", max_rollbacks=1), learning_rate=1e-4, steps=8),
+        with_learning(collapsing(tiny, "rollback", max_rollbacks=1), learning_rate=1e-4, steps=8),
         evaluation=replace(tiny.evaluation, validate_every=4, validation_episodes=1),
         run=replace(tiny.run, checkpoint_every=1),
     )
@@ -328,7 +329,7 @@ def test_a_repeated_step_meets_other_draws(tiny: TrainConfig, folder: Path, monk
     monkeypatch.setattr(PromptSampler, "draw", watched)
     config = collapsing(tiny, "rollback", rollback_learning_rate=1.0, max_rollbacks=2)
     with pytest.raises(AlarmError):
-        learn(stage(config, steps=10**9), folder)
+        learn(with_learning(config, steps=10**9), folder)
     assert {rollbacks for rollbacks, _ in draws} == {0, 1, 2}
     played = [instance for _, instances in draws for instance in instances]
     fresh = [instance.index for instance in played if instance.index >= FRESH_INSTANCES]
@@ -352,23 +353,23 @@ def at_the_alarm(patch: pytest.MonkeyPatch) -> None:
 
 
 def before_the_save(patch: pytest.MonkeyPatch) -> None:
-    save = TrainingRun.save
+    save = RunCheckpoints.save
 
-    def die_or_save(training: TrainingRun) -> None:
-        (killed if training.loop.schedule.rollbacks else save)(training)
+    def die_or_save(checkpoints: RunCheckpoints) -> None:
+        (killed if checkpoints.loop.schedule.rollbacks else save)(checkpoints)
 
-    patch.setattr(TrainingRun, "save", die_or_save)
+    patch.setattr(RunCheckpoints, "save", die_or_save)
 
 
 def after_the_save(patch: pytest.MonkeyPatch) -> None:
-    save = TrainingRun.save
+    save = RunCheckpoints.save
 
-    def save_and_die(training: TrainingRun) -> None:
-        save(training)
-        if training.loop.schedule.rollbacks:
+    def save_and_die(checkpoints: RunCheckpoints) -> None:
+        save(checkpoints)
+        if checkpoints.loop.schedule.rollbacks:
             raise Killed
 
-    patch.setattr(TrainingRun, "save", save_and_die)
+    patch.setattr(RunCheckpoints, "save", save_and_die)
 
 
 def in_the_repetition(patch: pytest.MonkeyPatch) -> None:

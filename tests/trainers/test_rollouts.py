@@ -54,15 +54,15 @@ def test_a_step_that_takes_too_long_costs_its_episode_alone(tiny: TrainConfig) -
 
 
 @pytest.mark.parametrize("timeout", [None, 30.0])
-def test_patience_changes_nothing_else(tiny: TrainConfig, timeout: float | None) -> None:
+def test_a_step_timeout_changes_nothing_else(tiny: TrainConfig, timeout: float | None) -> None:
     rollouts = Rollouts.of(tiny)
     patient = replace(rollouts, env=replace(tiny.env, step_timeout=timeout))
     assert patient.play(OracleAgent(), INSTANCES, slots=1) == rollouts.play(OracleAgent(), INSTANCES)
 
 
-def test_an_agent_samples_as_the_run_says(player: LanguageModel, tiny: TrainConfig) -> None:
+def test_an_agent_samples_as_the_run_says(model: LanguageModel, tiny: TrainConfig) -> None:
     rollouts = replace(Rollouts.of(tiny), temperature=0.7)
-    agent, other = rollouts.agent(player), rollouts.agent(player, temperature=0.5, greedy=True)
+    agent, other = rollouts.agent(model), rollouts.agent(model, temperature=0.5, greedy=True)
     assert (agent.temperature, agent.greedy, agent.max_reply_tokens) == (0.7, False, 4)
     assert (other.temperature, other.greedy) == (0.5, True)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.trainers.harness import stage
+from tests.trainers.harness import with_learning
 
 from turngym.agents.base import Agent
 from turngym.agents.episode import read_episodes
@@ -197,7 +197,7 @@ def test_learning_that_becomes_unstable_leaves_the_last_checkpoint(
         return astarpo(batch, step) * (torch.nan if calls > 30 else 1.0)
 
     # One micro-batch an episode: the fourth step fails in its seventh micro-batch.
-    config = stage(tiny, tokens_per_microbatch=1)
+    config = with_learning(tiny, tokens_per_microbatch=1)
     with monkeypatch.context() as patch:
         patch.setitem(OBJECTIVES, "astarpo", replace(OBJECTIVES["astarpo"], loss=unstable))
         with pytest.raises(NonFiniteError, match="step 3: loss nan"):
@@ -234,7 +234,7 @@ def test_a_pretrained_model_is_the_base(tiny: TrainConfig, finished: Finished, t
 def test_without_values_there_is_no_stage_one(tiny: TrainConfig, finished: Finished, tmp_path: Path) -> None:
     shutil.copytree(finished[0] / "base", tmp_path / "base")
     progress = Phases()
-    config = stage(tiny, "grpo", steps=2)
+    config = with_learning(tiny, "grpo", steps=2)
     result = train(config, tmp_path, progress)
     assert "stage 1: values" not in progress.work and progress.work["stage 2: grpo"] == 2
     assert not (tmp_path / "values.sqlite").exists()
@@ -263,7 +263,7 @@ def test_what_is_measured_is_sampled_at_the_last_temperature(
 ) -> None:
     asked: list[float] = []
     measured: dict[str, float] = {}
-    agents = evaluation.measured_agents
+    agents = evaluation.evaluated_agents
 
     def validate(*_: object, temperature: float) -> float:
         asked.append(temperature)
@@ -276,8 +276,8 @@ def test_what_is_measured_is_sampled_at_the_last_temperature(
             yield name, agent
 
     monkeypatch.setattr(run, "validate", validate)
-    monkeypatch.setattr(evaluation, "measured_agents", watched)
-    cooling = replace(stage(tiny, temperature_final=0.5), evaluation=replace(tiny.evaluation, validate_every=3))
+    monkeypatch.setattr(evaluation, "evaluated_agents", watched)
+    cooling = replace(with_learning(tiny, temperature_final=0.5), evaluation=replace(tiny.evaluation, validate_every=3))
     for config, expected in ((cooling, 0.5), (replace(tiny, evaluation=cooling.evaluation), 1.0)):
         shutil.rmtree(folder / "checkpoints")
         asked.clear()

@@ -12,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.envs.registration import WrapperSpec
-from tests.trainers.harness import instance_baseline, make_loop, run, stage
+from tests.trainers.harness import instance_baseline, make_loop, run, with_learning
 
 from turngym.agents.episode import Episode, Status, Turn, read_episodes
 from turngym.agents.evaluation import instance_range
@@ -26,7 +26,8 @@ from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.run import train
 from turngym.trainers.shaping import is_shaped, shape_rewards, shaped_range, shaping_means, shaping_terms
 from turngym.trainers.stage_one.sampling import StageOneSetup, estimate, sample_reference, store_fingerprint
-from turngym.trainers.stage_one.store import ValueStore, ValueStoreMismatch
+from turngym.trainers.stage_one.store import ValueStore
+from turngym.trainers.stage_one.store_file import ValueStoreMismatch
 
 SHAPING = ShapingConfig(potential_weight=0.7, invalid_penalty=0.11, format_penalty=0.17, step_cost=0.013)
 SHAPED_LAKE = "test/ShapedLake-v0"
@@ -121,12 +122,12 @@ def test_only_what_is_asked_for_is_shaped(tiny: TrainConfig, name: str) -> None:
     assert plain.return_range == (0.0, 1.0)
 
 
-def test_an_environment_that_is_shaped_already_says_its_own_range(tiny: TrainConfig, shaped_lake: str) -> None:
+def test_a_wrapped_environment_declares_its_own_range(tiny: TrainConfig, shaped_lake: str) -> None:
     config = replace(tiny, env=replace(tiny.env, id=shaped_lake), shaping=ShapingConfig(step_cost=0.1))
     assert Rollouts.of(config).return_range == pytest.approx((-0.7 - 10 * 0.283, 1.0))
 
 
-def test_without_a_turn_limit_what_is_taken_for_turns_has_no_bound() -> None:
+def test_without_a_turn_limit_penalties_have_no_bound() -> None:
     assert shaped_range((0.0, 1.0), ShapingConfig(step_cost=0.1), None) == (-np.inf, 1.0)
     assert shaped_range((0.0, 1.0), ShapingConfig(potential_weight=0.5), None) == (-0.5, 1.0)
     assert shaped_range((-1.0, 2.0), ShapingConfig(format_penalty=0.5, invalid_penalty=0.25), 4) == (-3.0, 2.0)
@@ -136,11 +137,11 @@ def test_without_a_turn_limit_what_is_taken_for_turns_has_no_bound() -> None:
 
 
 def test_stage_one_stores_shaped_rewards_beside_the_task_rewards(
-    player: LanguageModel, shaped: TrainConfig, tmp_path: Path
+    model: LanguageModel, shaped: TrainConfig, tmp_path: Path
 ) -> None:
     setup = StageOneSetup.of(replace(shaped, shaping=ShapingConfig(potential_weight=0.7, step_cost=0.1)))
-    with ValueStore(tmp_path / "values.sqlite", store_fingerprint(player, setup.rollouts)) as store:
-        blocks = list(sample_reference(player, store, setup, SilentProgress()))
+    with ValueStore(tmp_path / "values.sqlite", store_fingerprint(model, setup.rollouts)) as store:
+        blocks = list(sample_reference(model, store, setup, SilentProgress()))
         turns = list(store.turns())
         totals = [(instance, total) for instance, returns in store.returns().items() for total in returns]
         values = estimate(store, setup).values
@@ -155,14 +156,14 @@ def test_stage_one_stores_shaped_rewards_beside_the_task_rewards(
     assert values.min() < 0 and 0 < blocks[-1]["success"] < 1, "success is that of the task"
 
 
-def test_values_fall_by_the_potential_of_the_start(player: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
+def test_values_fall_by_the_potential_of_the_start(model: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
     """Where no instance borrows from the pool, and at one temperature: its unit is the unshaped range."""
-    plain = replace(tiny, values=ValueConfig(instances=24, samples=2, extra_samples=0, prior_strength=1e-15))
+    plain = replace(tiny, values=ValueConfig(instances=24, samples=2, extra_samples=0, prior_strength=0.0))
     found, starts = [], {}
     for config in (plain, replace(plain, shaping=ShapingConfig(potential_weight=0.7))):
         setup, path = StageOneSetup.of(config), tmp_path / f"{is_shaped(config.shaping)}.sqlite"
-        with ValueStore(path, store_fingerprint(player, setup.rollouts)) as store:
-            assert len(list(sample_reference(player, store, setup, SilentProgress()))) == 1
+        with ValueStore(path, store_fingerprint(model, setup.rollouts)) as store:
+            assert len(list(sample_reference(model, store, setup, SilentProgress()))) == 1
             found.append(estimate(store, setup).values)
             starts = {turn.instance: turn.potential for turn in store.turns() if turn.turn == 0}
     potential_I = np.array([starts[instance] for instance in sorted(starts)])
@@ -170,13 +171,13 @@ def test_values_fall_by_the_potential_of_the_start(player: LanguageModel, tiny: 
     np.testing.assert_allclose(found[1], found[0] - 0.7 * potential_I, rtol=0, atol=1e-12)
 
 
-def test_a_store_of_other_shaping_is_refused_by_name(player: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
+def test_a_store_of_other_shaping_is_refused_by_name(model: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
     def opened(name: str, shaping: ShapingConfig) -> ValueStore:
         rollouts = replace(Rollouts.of(tiny), shaping=shaping)
-        return ValueStore(tmp_path / f"{name}.sqlite", store_fingerprint(player, rollouts))
+        return ValueStore(tmp_path / f"{name}.sqlite", store_fingerprint(model, rollouts))
 
     none = ShapingConfig()
-    assert "reward shaping" not in store_fingerprint(player, Rollouts.of(tiny)), "stores without it stay as they are"
+    assert "reward shaping" not in store_fingerprint(model, Rollouts.of(tiny)), "stores without it stay as they are"
     opened("plain", none).close()
     opened("shaped", SHAPING).close()
     heavier, stricter = replace(SHAPING, potential_weight=0.8), replace(SHAPING, format_penalty=0.1)
@@ -191,9 +192,9 @@ def test_a_store_of_other_shaping_is_refused_by_name(player: LanguageModel, tiny
 
 
 def test_a_shaped_run_learns_from_shaped_rewards_and_reports_those_of_the_task(
-    player: LanguageModel, shaped: TrainConfig, tmp_path: Path
+    model: LanguageModel, shaped: TrainConfig, tmp_path: Path
 ) -> None:
-    player.save_pretrained(tmp_path / "base")
+    model.save_pretrained(tmp_path / "base")
     result = train(shaped, tmp_path, SilentProgress())
     learned_from = list(read_episodes(tmp_path / "episodes" / "train_000006.jsonl"))
     for episode in learned_from:
@@ -211,9 +212,9 @@ def test_a_shaped_run_learns_from_shaped_rewards_and_reports_those_of_the_task(
 
 
 def test_values_follow_the_shaped_return(
-    player: LanguageModel, shaped: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: LanguageModel, shaped: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loop = make_loop(player, shaped)
+    loop = make_loop(model, shaped)
     told: list[float] = []
     monkeypatch.setattr(instance_baseline(loop).means, "update", lambda index, soft_return: told.append(soft_return))
     numbers, (episodes,) = run(loop, tmp_path, steps=1)
@@ -224,12 +225,12 @@ def test_values_follow_the_shaped_return(
 
 
 def test_the_share_of_each_kind_of_reply_tells_what_it_cost(
-    player: LanguageModel, shaped: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: LanguageModel, shaped: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every other reply of the model is taken away before the game sees it."""
     step, turn = TextEnv.step, itertools.count()
     monkeypatch.setattr(TextEnv, "step", lambda env, action: step(env, action if next(turn) % 2 else ""))
-    (numbers, *_), (episodes,) = run(make_loop(player, stage(shaped, steps=1)), tmp_path)
+    (numbers, *_), (episodes,) = run(make_loop(model, with_learning(shaped, steps=1)), tmp_path)
     turns = [turn for episode in episodes for turn in episode.turns]
     valid, well_formed = numbers["valid"], numbers["well_formed"]
     assert valid == np.mean([turn.valid for turn in turns]) < well_formed
@@ -239,6 +240,6 @@ def test_the_share_of_each_kind_of_reply_tells_what_it_cost(
     assert numbers["plain_shaping"] == pytest.approx(-cost * numbers["turns"], abs=1e-12)
 
 
-def test_without_shaping_nothing_is_said_of_it(player: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
-    numbers, _ = run(make_loop(player, stage(tiny, steps=1)), tmp_path)
+def test_without_shaping_its_means_are_not_reported(model: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
+    numbers, _ = run(make_loop(model, with_learning(tiny, steps=1)), tmp_path)
     assert not {"potential_shaping", "plain_shaping"} & set(numbers[0])

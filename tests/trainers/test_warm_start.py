@@ -161,31 +161,31 @@ def test_a_correction_is_bounded(tiny: TrainConfig) -> None:
     assert corrected(0.8, 1.0, stage) == 1.0
 
 
-def drawn(player: LanguageModel, config: TrainConfig, batches: int, rate: float = 0.0) -> list[Episode]:
+def drawn(model: LanguageModel, config: TrainConfig, batches: int, rate: float = 0.0) -> list[Episode]:
     rng, rollouts = np.random.default_rng([config.run.seed]), Rollouts.of(config)
-    played = [scripted_play(player, rollouts, rng, config.warm_start.batch_size, rate) for _ in range(batches)]
+    played = [scripted_play(model, rollouts, rng, config.warm_start.batch_size, rate) for _ in range(batches)]
     return [episode for batch in played for episode in batch]
 
 
-def test_demonstrations_are_drawn_from_the_generator(player: LanguageModel, tiny: TrainConfig) -> None:
+def test_demonstrations_are_drawn_from_the_generator(model: LanguageModel, tiny: TrainConfig) -> None:
     def first(seed: int) -> list[list[int]]:
-        return [episode.token_ids for episode in drawn(player, changed(tiny, seed), 3)]
+        return [episode.token_ids for episode in drawn(model, changed(tiny, seed), 3)]
 
     assert first(0) == first(0)
     assert len(first(0)) == 3 * tiny.warm_start.batch_size
     assert first(0) != first(1)
 
 
-def test_demonstrations_are_play_on_training_instances(player: LanguageModel, tiny: TrainConfig) -> None:
-    episodes = drawn(player, tiny, 3)
+def test_demonstrations_are_play_on_training_instances(model: LanguageModel, tiny: TrainConfig) -> None:
+    episodes = drawn(model, tiny, 3)
     assert all(episode.success and episode.split == "train" for episode in episodes)
     assert len({episode.index for episode in episodes}) == len(episodes)
     for turn in (turn for episode in episodes for turn in episode.turns):
         assert turn.span[1] > turn.span[0]
 
 
-def test_demonstrations_with_mistakes_sometimes_fail(player: LanguageModel, tiny: TrainConfig) -> None:
-    assert 0.1 < np.mean([episode.success for episode in drawn(player, tiny, 5, rate=1.0)]) < 0.95
+def test_demonstrations_with_mistakes_sometimes_fail(model: LanguageModel, tiny: TrainConfig) -> None:
+    assert 0.1 < np.mean([episode.success for episode in drawn(model, tiny, 5, rate=1.0)]) < 0.95
 
 
 def names_by_optimizer(network: torch.nn.Module, config: TrainConfig) -> list[set[str]]:
@@ -198,20 +198,20 @@ def names_by_optimizer(network: torch.nn.Module, config: TrainConfig) -> list[se
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_muon_gets_exactly_the_hidden_matrices(player: LanguageModel, tiny: TrainConfig, tied: bool) -> None:
-    config = copy.deepcopy(player.model.config)
+def test_muon_gets_exactly_the_hidden_matrices(model: LanguageModel, tiny: TrainConfig, tied: bool) -> None:
+    config = copy.deepcopy(model.model.config)
     config.tie_word_embeddings = tied
-    matrices, others = names_by_optimizer(type(player.model)(config), tiny)
+    matrices, others = names_by_optimizer(type(model.model)(config), tiny)
     parts = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
              "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]  # fmt: skip
     assert matrices == {f"model.layers.{layer}.{part}.weight" for layer in range(2) for part in parts}
     assert ("lm_head.weight" in others) == (not tied)
 
 
-def test_weight_decay_shrinks_all_weights(player: LanguageModel, tiny: TrainConfig) -> None:
+def test_weight_decay_shrinks_all_weights(model: LanguageModel, tiny: TrainConfig) -> None:
     """By their learning rate: that of the hidden matrices is four times as high."""
     config = replace(tiny.warm_start, weight_decay=0.5, learning_rate=0.1)
-    network = copy.deepcopy(player.model)
+    network = copy.deepcopy(model.model)
     before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
     matrices, _ = names_by_optimizer(network, tiny)
     for parameter in network.parameters():
@@ -229,30 +229,30 @@ def test_tables_of_other_architectures_are_no_hidden_matrices(tiny: TrainConfig)
     assert len(matrices) == 4
 
 
-def test_a_step_lowers_the_likelihood_loss_it_reports(player: LanguageModel, tiny: TrainConfig) -> None:
-    episodes = drawn(player, tiny, 1)
+def test_a_step_lowers_the_likelihood_loss_it_reports(model: LanguageModel, tiny: TrainConfig) -> None:
+    episodes = drawn(model, tiny, 1)
     streams = [torch.tensor([episode.token_ids]) for episode in episodes]
     with torch.no_grad():
         total, count = 0.0, 0
         for episode, stream in zip(episodes, streams, strict=True):
-            logp_TV = player.model(input_ids=stream).logits[0].log_softmax(-1)
+            logp_TV = model.model(input_ids=stream).logits[0].log_softmax(-1)
             places = [place for turn in episode.turns for place in range(*turn.span)]
             total -= sum(float(logp_TV[place - 1, episode.token_ids[place]]) for place in places)
             count += len(places)
     small = changed(tiny, learning_rate=1e-4).warm_start
-    optimizers = cloning_optimizers(player.model, small)
-    assert cloning_step(player, optimizers, episodes) == pytest.approx(total / count, rel=1e-5)
-    assert cloning_step(player, optimizers, episodes) < total / count
+    optimizers = cloning_optimizers(model.model, small)
+    assert cloning_step(model, optimizers, episodes) == pytest.approx(total / count, rel=1e-5)
+    assert cloning_step(model, optimizers, episodes) < total / count
 
 
 def test_micro_batches_do_not_change_the_step(
-    player: LanguageModel, tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch
+    model: LanguageModel, tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    episodes = drawn(player, tiny, 1)
+    episodes = drawn(model, tiny, 1)
     gradients = []
     for tokens in (1, 10**6):
         monkeypatch.setattr(warm_start, "MICROBATCH_TOKENS", tokens)
-        copied = LanguageModel(copy.deepcopy(player.model), player.tokenizer)
+        copied = LanguageModel(copy.deepcopy(model.model), model.tokenizer)
         cloning_step(copied, [], episodes)
         gradients.append(torch.cat([parameter.grad.flatten() for parameter in copied.model.parameters()]))
     residual = (gradients[0] - gradients[1]).abs() / gradients[0].abs().max()
@@ -260,22 +260,22 @@ def test_micro_batches_do_not_change_the_step(
     assert float(residual.mean()) < 1e-6
 
 
-def test_a_loss_that_is_not_finite_changes_nothing(player: LanguageModel, tiny: TrainConfig) -> None:
-    episodes = drawn(player, tiny, 1)
-    optimizers = cloning_optimizers(player.model, tiny.warm_start)
-    player.model.model.norm.weight.data[0] = torch.nan
-    before = fingerprint_of(player.model.state_dict())
+def test_a_loss_that_is_not_finite_changes_nothing(model: LanguageModel, tiny: TrainConfig) -> None:
+    episodes = drawn(model, tiny, 1)
+    optimizers = cloning_optimizers(model.model, tiny.warm_start)
+    model.model.model.norm.weight.data[0] = torch.nan
+    before = fingerprint_of(model.model.state_dict())
     with pytest.raises(NonFiniteError, match=r"loss nan.*lower warm_start.learning_rate"):
-        cloning_step(player, optimizers, episodes)
-    assert fingerprint_of(player.model.state_dict()) == before
+        cloning_step(model, optimizers, episodes)
+    assert fingerprint_of(model.model.state_dict()) == before
     assert all(not optimizer.state for optimizer in optimizers)
 
 
-def test_validation_samples_at_the_temperature_of_the_run(player: LanguageModel, tiny: TrainConfig) -> None:
+def test_validation_samples_at_the_temperature_of_the_run(model: LanguageModel, tiny: TrainConfig) -> None:
     rollouts = Rollouts.of(tiny)
     noise = replace(rollouts, temperature=50.0)
-    assert validate(player, noise, 40) == 0.0 < validate(player, rollouts, 40)
-    assert validate(player, rollouts, 40, temperature=50.0) == 0.0
+    assert validate(model, noise, 40) == 0.0 < validate(model, rollouts, 40)
+    assert validate(model, rollouts, 40, temperature=50.0) == 0.0
 
 
 # Demonstrations from a file ---------------------------------------------------------------------------------------
@@ -310,11 +310,11 @@ def test_a_file_that_teaches_nothing_is_said_to(tiny: TrainConfig, file: Path, m
         list(cloned(load_or_build(tiny), config, SilentProgress()))
 
 
-def test_a_batch_is_drawn_from_the_file_by_the_seed(player: LanguageModel, tiny: TrainConfig, file: Path) -> None:
+def test_a_batch_is_drawn_from_the_file_by_the_seed(model: LanguageModel, tiny: TrainConfig, file: Path) -> None:
     config = changed(tiny, demonstrations=str(file), batch_size=20).warm_start
 
     def batches(seed: int) -> list[list[int]]:
-        show = demonstrator(player, Rollouts.of(tiny), config, np.random.default_rng(seed))
+        show = demonstrator(model, Rollouts.of(tiny), config, np.random.default_rng(seed))
         return [[episode.index for episode in show(rate)] for rate in (0.0, 1.0)]
 
     assert batches(0) == batches(0) != batches(1)
@@ -323,18 +323,18 @@ def test_a_batch_is_drawn_from_the_file_by_the_seed(player: LanguageModel, tiny:
 
 
 def test_a_file_that_does_not_fit_is_refused_before_a_step(
-    player: LanguageModel, tiny: TrainConfig, file: Path, monkeypatch: pytest.MonkeyPatch
+    model: LanguageModel, tiny: TrainConfig, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    episodes = [player.chat.encode_episode(episode) for episode in read_demonstrations(file)]
+    episodes = [model.chat.encode_episode(episode) for episode in read_demonstrations(file)]
     longest = max(len(episode.token_ids) for episode in episodes)
-    player.context_length = longest - 1
+    model.context_length = longest - 1
     monkeypatch.setattr(warm_start, "cloning_step", None)
     with pytest.raises(ValueError, match=rf"context_length {longest - 1} is shorter .*raise it to at least {longest}$"):
-        next(cloned(player, changed(tiny, demonstrations=str(file)), SilentProgress()))
+        next(cloned(model, changed(tiny, demonstrations=str(file)), SilentProgress()))
 
 
-def test_the_longest_demonstration_decides(player: LanguageModel, tiny: TrainConfig) -> None:
-    episodes = drawn(player, tiny, 1)
+def test_the_longest_demonstration_decides(model: LanguageModel, tiny: TrainConfig) -> None:
+    episodes = drawn(model, tiny, 1)
     longest = max(len(episode.token_ids) for episode in episodes)
     check_lengths(episodes, longest)
     with pytest.raises(ValueError, match=f"the longest has {longest} tokens: raise it to at least {longest}"):

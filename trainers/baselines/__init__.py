@@ -1,1 +1,1 @@
-"""Baselines: what an instance or a state is worth to the policy as it is now."""
+"""Baselines: the values of instances and states that returns are compared with."""

@@ -1,11 +1,12 @@
-"""What an episode is compared with: one protocol, and the baselines of `objective.baseline` behind it.
+"""The baselines of `objective.baseline`: the values that the returns of episodes are compared with.
 
 The soft return of an episode, `S = R - beta * log(pi / ref)(episode)`, has the mean `V^pi_beta(x) <= V*(x)` under the
-policy itself, in stochastic environments too, with equality at the optimum. Averaging it costs no extra episode. So
-"tracker" and "state_tracker" begin with V* of stage 1 and follow the soft returns; "vstar" and "state_vstar" stay.
+policy, with equality at the optimum, in deterministic and stochastic environments alike. Averaging it costs no further
+episodes. So "tracker" and "state_tracker" begin with V* of stage 1 and follow the soft returns; "vstar" and
+"state_vstar" keep V*.
 
-A value is read before its episode is used, and told of it after: then the baseline of a sample never depends on that
-sample, and the gradient stays unbiased whatever the value.
+The values of a step are read before its episodes update them. So the baseline of an episode never depends on that
+episode, and the gradient is unbiased whatever the value.
 
 Shapes: B episodes, K turns.
 """
@@ -13,104 +14,93 @@ Shapes: B episodes, K turns.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from turngym.agents.episode import Episode
-from turngym.trainers.baselines.means import level_means
 from turngym.trainers.baselines.states import StateValues, stage_one_states
 from turngym.trainers.config import STATE_BASELINES, ValueConfig, Valued
 from turngym.trainers.instances import TARGET, level_of
 from turngym.trainers.objectives.groups import leave_one_out_advantage, turn_values
 from turngym.trainers.objectives.registry import TrainingBatch
+from turngym.trainers.running_means import level_means
 from turngym.trainers.stage_one.stage import StageOneResult
 
 
-class Baseline(Protocol):
-    """Where values come from."""
+class Baseline(ABC):
+    """The values that episodes are compared with. What is not overridden suits a baseline without a state."""
+
+    @abstractmethod
+    def values(self, batch: TrainingBatch, episodes: Sequence[Episode]) -> Tensor:
+        """Return the value before each turn, `[B, K]`, in units of reward; entries after the last turn are not read.
+
+        Args:
+            batch: The whole batch of a step.
+            episodes: The same episodes as they were played.
+        """
 
     def begin_step(self, beta: float, step_of_round: int) -> None:
-        """Get ready for a step.
+        """Prepare the values of a step.
 
         Args:
             beta: KL temperature of the step, in units of reward.
             step_of_round: Steps taken since the reference was last reset.
         """
 
-    def values(self, batch: TrainingBatch, episodes: Sequence[Episode]) -> Tensor:
-        """Return the value before each turn, `[B, K]`; what stands after the last turn is not read."""
-
     def update(self, episodes: Sequence[Episode], log_ratio_BK: Sequence[Sequence[float]], beta: float) -> None:
-        """Follow episodes whose values have been used.
+        """Learn from episodes, after their values were used.
 
         Args:
-            episodes: What was played.
+            episodes: The episodes of a step.
             log_ratio_BK: `log pi - log ref` of each turn of each of them, nats.
             beta: KL temperature of the step, in units of reward.
         """
 
     def first_value(self, index: int) -> float | None:
-        """Return V* of an instance as stage 1 estimated it; None where stage 1 is not read."""
+        """Return V* of an instance as stage 1 estimated it; None for a baseline that does without stage 1."""
+        return None
 
     def follow_on(self, earlier: Baseline) -> None:
-        """Take over from the baseline of an earlier reference what stage 1 of a later one cannot know."""
+        """Take over what the baseline of an earlier round knows of the easier levels, which stage 1 does not play."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as plain numbers and lists; JSON keeps it to the last bit."""
+        return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a state written by `state_dict`, replacing everything."""
 
 
-class NoBaseline:
-    """Values everything at 0."""
-
-    def begin_step(self, beta: float, step_of_round: int) -> None:
-        """Do nothing."""
+class NoBaseline(Baseline):
+    """Values every state at 0."""
 
     def values(self, batch: TrainingBatch, episodes: Sequence[Episode]) -> Tensor:
         """Return 0 before each turn."""
         return torch.zeros_like(batch.reward_BK)
 
-    def update(self, episodes: Sequence[Episode], log_ratio_BK: Sequence[Sequence[float]], beta: float) -> None:
-        """Do nothing."""
 
-    def first_value(self, index: int) -> float | None:
-        """Return None: stage 1 is not read."""
-        return None
-
-    def follow_on(self, earlier: Baseline) -> None:
-        """Do nothing."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return nothing: there is no state."""
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Do nothing."""
-
-
-class BatchBaseline(NoBaseline):
+class BatchBaseline(Baseline):
     """Values a start by the mean return of the other episodes of its level in the step."""
 
     def values(self, batch: TrainingBatch, episodes: Sequence[Episode]) -> Tensor:
-        """Return the mean of the others before the first turn, then less what was earned since."""
+        """Return the mean of the others before the first turn, then that less the rewards so far."""
         return_B = batch.reward_BK.sum(1)
         level_B = batch.group_B.new_tensor([level_of(index) for index in batch.group_B.tolist()])
         return turn_values(return_B - leave_one_out_advantage(return_B, level_B), batch.reward_BK)
 
 
-class InstanceBaseline(NoBaseline):
-    """Values a start by what is known of its instance; a later turn is worth that less what was earned since.
+class InstanceBaseline(Baseline):
+    """Values a start by its instance, and a later turn by the same less the rewards so far.
 
     Args:
-        result: Stage 1.
+        result: Stage 1, with the first values.
         easier: How many easier levels there are.
-        middle: The middle of the reward range, where these begin.
-        follows: Whether it follows the soft returns, or stays with V*.
+        middle: The middle of the reward range: the first value of the easier levels.
+        follows: Whether the values follow the soft returns, or stay V*.
     """
 
     def __init__(self, result: StageOneResult, *, easier: int, middle: float, follows: bool) -> None:
@@ -133,7 +123,7 @@ class InstanceBaseline(NoBaseline):
         return self._first.get(index, self._first_of_pool)
 
     def values(self, batch: TrainingBatch, episodes: Sequence[Episode]) -> Tensor:
-        """Return the value of the instance before the first turn, then less what was earned since."""
+        """Return the value of the instance before the first turn, then that less the rewards so far."""
         value = self.value if self._follows else self.first_value
         return turn_values(batch.reward_BK.new_tensor([value(index) for index in batch.group_B.tolist()]),
                            batch.reward_BK)  # fmt: skip
@@ -165,14 +155,15 @@ class InstanceBaseline(NoBaseline):
 
 
 class StateBaseline(InstanceBaseline):
-    """Values every state: by V* of stage 1 at the temperature of a step, and then by the soft returns seen.
+    """Values every state by V* of stage 1 at the temperature of a step, or by the soft returns seen since.
 
     Args:
         result: Stage 1, with its transitions.
         config: How states are valued.
         easier: How many easier levels there are.
         middle: The middle of the reward range.
-        follows: Whether it follows the soft returns from the first step of a round on, or takes V* anew in every step.
+        follows: Whether the values follow the soft returns from the first step of a round on, or are V* at the
+            temperature of every step.
     """
 
     def __init__(
@@ -182,11 +173,6 @@ class StateBaseline(InstanceBaseline):
         assert result.transitions is not None
         self._transitions, self._config = result.transitions, config
         self._states = StateValues()
-
-    @property
-    def states(self) -> StateValues:
-        """The values of states, in units of reward."""
-        return self._states
 
     def begin_step(self, beta: float, step_of_round: int) -> None:
         """Take V* of stage 1 at the temperature of the step, in every step or in the first of a round."""
@@ -228,14 +214,14 @@ def values_of_states(batch: TrainingBatch, episodes: Sequence[Episode], states: 
 def make_baseline(
     objective: Valued, result: StageOneResult, values: ValueConfig, *, easier: int, middle: float
 ) -> Baseline:
-    """Return the baseline that an objective asks for, at its start.
+    """Return the baseline that an objective names, as a round begins.
 
     Args:
         objective: The settings of the objective.
         result: Stage 1, where the baseline reads it.
         values: How states are valued.
         easier: How many easier levels there are.
-        middle: The middle of the reward range, where the easier levels begin.
+        middle: The middle of the reward range: the first value of the easier levels.
     """
     name = objective.baseline
     follows = name.endswith("tracker")

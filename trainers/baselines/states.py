@@ -1,15 +1,18 @@
-"""The values of states that stage 2 weighs turns with: V* of stage 1, or what the soft returns since then say.
+"""The values of states in stage 2: V* of stage 1, or running means of the soft returns seen since.
 
-Most states are met once or twice. So an estimate is shrunk from level to level: the turn, the bucket (all states of the
-same turn and potential, of whichever instance), the state itself. A state met once, worth 1 then, in a bucket of 40
-visits worth .5 has (1 * 1 + 4 * .5) / (1 + 4) = .6: the level above counts for `SHRINKAGE` visits. Every level of a
-curriculum has turns and buckets of its own, and those of the easier ones are shrunk towards the target's. A fresh
-instance, of which no state was ever seen, has the values of its buckets.
+Most states are met once or twice. So three averages are kept, each shrunk towards the one before: of the turn, of the
+bucket (all states of the same turn and potential, of any instance) and of the state itself. The average before counts
+for `SHRINKAGE` = 4 visits. Example: a state that was visited once, with a return of 1, in a bucket of 40 visits whose
+average is 0.5, has (1 * 1 + 4 * 0.5) / (1 + 4) = 0.6. A fresh instance, none of whose states was ever visited, has the
+values of its buckets. Each level of a curriculum has turns and buckets of its own; those of the easier levels are
+shrunk towards the target's.
 
-    S_t = sum_{k >= t} (r_k - beta * l_k)        has the mean V^pi_beta(s_t) <= V*(s_t), with equality at the optimum
+The soft return from turn t on,
 
-Averaging the soft returns S_t costs no episode and is right with chance as without; it follows the policy. V* itself
-depends on nothing but the temperature at which it is asked for.
+    S_t = sum_{k >= t} (r_k - beta * l_k),    l_k = log(pi / ref) of the reply of turn k,
+
+has the mean V^pi_beta(s_t) <= V*(s_t) under the policy, with equality at the optimum, in deterministic and stochastic
+environments alike. Averaging it costs no further episodes, and the average follows the policy.
 
 Shapes: K turns, S states.
 """
@@ -18,43 +21,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from turngym.agents.episode import Episode
 from turngym.trainers.config import ValueConfig
 from turngym.trainers.instances import TARGET, level_of
+from turngym.trainers.running_means import RunningMean
 from turngym.trainers.stage_one.soft_values import DECIMALS, Transitions, monte_carlo_values, soft_values
 from turngym.trainers.stage_one.variance import StateEstimator, recommend, variance_split
 
 MEMORIES = (0.998, 0.99, 0.9)
-"""Share of its weight that an average keeps from visit to visit: a turn averages its last 500 visits, a bucket its last
-100, a state its last 10."""
+"""Share m of its weight that an average keeps from visit to visit: of a turn, a bucket and a state about the last
+`1 / (1 - m)` = 500, 100 and 10 visits count."""
 SHRINKAGE = 4.0
-"""Visits that an average counts for in the estimate below it."""
+"""Visits that the average of a turn counts for in the value of a bucket, and the latter in the value of a state."""
 
 STRENGTH = 1.0
 """Pseudo-visits by which soft value iteration shrinks each action of a state towards the state's mean, and that towards
 the mean of all states of the same turn and potential."""
 
 
-@dataclass(slots=True)
-class _Average:
-    """A running average with fading memory."""
-
-    value: float = 0.0
-    weight: float = 0.0
-
-    def add(self, value: float, weight: float) -> None:
-        self.weight += weight
-        self.value += (value - self.value) * weight / self.weight
-
-
 class State(NamedTuple):
-    """What is known of a state before a reply."""
+    """A state in which the agent is to reply."""
 
     key: str
-    """Names it."""
+    """The environment's `state_key`."""
     turn: int
     """The turn of an episode that it belongs to, from 0."""
     potential: float
@@ -63,7 +54,7 @@ class State(NamedTuple):
     """The level of a curriculum that it belongs to."""
 
     def names(self, potentials: bool) -> tuple[Hashable, Hashable, Hashable]:
-        """Return what its turn, its bucket and itself are known by; without potentials a bucket is a turn."""
+        """Return the keys of its turn, its bucket and itself; without potentials, a turn has one bucket."""
         bucket = round(self.potential, DECIMALS) if potentials else 0.0
         return (self.level, self.turn), (self.level, self.turn, bucket), self.key
 
@@ -78,19 +69,19 @@ class StateValues:
     """Running values of states, of their buckets and of turns.
 
     Args:
-        keys: The states of stage 1. Further states count for their bucket and their turn alone: fresh instances are
-            played once, so what is held does not grow with the run.
-        potentials: Whether buckets tell potentials apart, or turns alone.
+        keys: The states of stage 1. Other states add to the averages of their bucket and their turn alone: fresh
+            instances are played once, so memory does not grow with the run.
+        potentials: Whether states of one turn but different potentials have different buckets.
     """
 
     def __init__(self, keys: Iterable[str] = (), *, potentials: bool = True) -> None:
         self._potentials = potentials
-        self._averages: tuple[dict[Hashable, _Average], ...] = ({}, {}, {key: _Average() for key in keys})
+        self._averages: tuple[dict[Hashable, RunningMean], ...] = ({}, {}, {key: RunningMean() for key in keys})
 
     def value(self, state: State) -> float:
-        """Return the value of a state, in the unit of the returns; 0 where nothing like it was ever met.
+        """Return the value of a state, in the unit of the returns; 0 where not even its turn was ever visited.
 
-        A level of a curriculum that was hardly met yet has the values of the target's turns, which stage 1 knows.
+        An easier level of a curriculum that was hardly played yet has the values of the target's turns.
         """
         known = [*zip(self._averages, state.names(self._potentials), strict=True)]
         if state.level != TARGET:
@@ -108,25 +99,25 @@ class StateValues:
         return [self.value(state) for state in states_of(episode)]
 
     def add(self, state: State, value: float, visits: float = 1.0) -> None:
-        """Learn that a state was worth `value` on `visits` visits, which count for what they are."""
+        """Add `visits` visits to a state, with the mean return `value`, to its averages; nothing fades."""
         for averages, name in zip(self._averages, state.names(self._potentials), strict=True):
             if averages is not self._averages[-1]:
-                averages.setdefault(name, _Average())
+                averages.setdefault(name, RunningMean())
             if name in averages:
                 averages[name].add(value, visits)
 
     def visit(self, state: State, value: float) -> None:
-        """Learn what a state was worth on a further visit; of those before, each average keeps the latest."""
+        """Add one visit to a state, with the return `value`; earlier visits fade by `MEMORIES`."""
         for averages, name, memory in zip(self._averages, state.names(self._potentials), MEMORIES, strict=True):
             if name in averages:
-                averages[name].weight = min(averages[name].weight, memory / (1.0 - memory))
+                averages[name].cap(memory / (1.0 - memory))
         self.add(state, value)
 
     def follow(self, episode: Episode, soft_cost_K: Sequence[float]) -> None:
-        """Learn from an episode whose values have been used.
+        """Add the soft returns of an episode, after its values were used.
 
         Args:
-            episode: What was played.
+            episode: The episode, with shaped rewards.
             soft_cost_K: `beta * (log pi - log ref)` of each turn, in the unit of the returns.
         """
         soft_return = 0.0
@@ -144,18 +135,18 @@ class StateValues:
         """Take over a state written by `state_dict`, replacing everything."""
         self._potentials = state["potentials"]
         self._averages = tuple(
-            {tuple(name) if isinstance(name, list) else name: _Average(*numbers) for name, *numbers in averages}
+            {tuple(name) if isinstance(name, list) else name: RunningMean(*numbers) for name, *numbers in averages}
             for averages in state["averages"]
         )
 
 
 def stage_one_states(transitions: Transitions, beta: float, config: ValueConfig) -> StateValues:
-    """Return what stage 1 says V* of states, buckets and turns is.
+    """Return V* of states, buckets and turns as stage 1 estimates it.
 
     Args:
         transitions: The stored turns.
         beta: Temperature, in the unit of the returns.
-        config: Which estimator is to be used.
+        config: `state_estimator` and `state_potentials` are read.
     """
     name = config.state_estimator
     if name == "measured":
@@ -169,6 +160,6 @@ def stage_one_states(transitions: Transitions, beta: float, config: ValueConfig)
     numbers = (transitions.turn_S, transitions.potential_S, value_S, transitions.visits)
     columns = zip(transitions.keys, *(column.tolist() for column in numbers), strict=True)
     for key, turn, potential, value, visits in columns:
-        if visits and not math.isnan(value):  # nan: explorers alone have met the state, and no soft value iteration
+        if visits and not math.isnan(value):  # nan: log_mean_exp has no value where only explorers were
             states.add(State(key, turn, potential), value, visits)
     return states

@@ -1,35 +1,36 @@
-"""All that a training run can be told: a checked section for each component. Nothing here needs torch."""
+"""The configuration of a training run: a checked section for each component. Nothing here needs torch."""
 
 from turngym.trainers.config.agent import ModelConfig, WarmStartConfig
 from turngym.trainers.config.game import CurriculumConfig, EnvConfig, ShapingConfig
 from turngym.trainers.config.learning import EvaluationConfig, LearningConfig, MonitorsConfig, RunConfig
-from turngym.trainers.config.objectives import (
+from turngym.trainers.config.objective_parts import (
     FILTER_SHARES,
-    FIRST_STAGE_BASELINES,
     GROUP_FILTERS,
-    OBJECTIVE_CONFIGS,
     STATE_BASELINES,
+    Clipped,
+    Grouped,
+    KLPenalised,
+    KLRegularised,
+    ObjectiveConfig,
+    Valued,
+)
+from turngym.trainers.config.objectives import (
+    OBJECTIVE_CONFIGS,
     AstarpoConfig,
     AstarpoTurnConfig,
     AwrConfig,
-    Clipped,
     DapoConfig,
     DrGrpoConfig,
     GigpoConfig,
-    Grouped,
     GrpoConfig,
     GvpoConfig,
-    KLPenalised,
-    KLRegularised,
     OaplConfig,
-    ObjectiveConfig,
     PpoConfig,
     RaftConfig,
     RebelConfig,
     ReinforceConfig,
     RlooConfig,
     StarpoSConfig,
-    Valued,
     WeightedSftConfig,
     find_objective_config,
     readers_of,
@@ -66,7 +67,6 @@ from turngym.trainers.config.values import ValueConfig
 __all__ = [
     "ALGORITHMS",
     "FILTER_SHARES",
-    "FIRST_STAGE_BASELINES",
     "GROUP_FILTERS",
     "OBJECTIVE_CONFIGS",
     "STATE_BASELINES",

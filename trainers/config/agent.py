@@ -1,4 +1,4 @@
-"""Who plays: the model, and how it is cloned before it learns by itself."""
+"""The sections `model` and `warm_start`: the model, and how it is cloned before reinforcement learning."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from typing import ClassVar
 
 from turngym.trainers.config.section import Count, NonNegative, Positive, Section, Share
 
+MOST_WEIGHTS, MOST_LAYERS = 2**31, 1000
+"""Beyond these a model on the spot would exhaust the memory, or take minutes to build."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(Section):
-    """A checkpoint folder, or a small decoder built on the spot."""
+    """The model: a checkpoint folder, or a small decoder that is built for the run."""
 
     section: ClassVar[str] = "model"
 
@@ -33,7 +36,12 @@ class ModelConfig(Section):
     keep_thoughts: bool = False
     """Accept a chat template that removes earlier thoughts from the history; the stream keeps them as sampled."""
     show_instructions: bool = False
-    """Whether the small model's system prompt holds the rules; it learns them by playing, without."""
+    """Whether the small model's system prompt holds the environment's rules; without, it learns them by playing."""
+
+    @property
+    def num_weights(self) -> int:
+        """About how many weights the small model has: attention, feed-forward and embeddings."""
+        return self.layers * 13 * self.hidden_size**2 + self.vocabulary_size * self.hidden_size
 
     def check(self) -> None:
         """Check that the small model can be built.
@@ -45,13 +53,19 @@ class ModelConfig(Section):
             raise self.refuse("hidden_size", f"must be a multiple of {2 * self.heads}, twice the heads")
         if not self.path and self.vocabulary_size < 300:
             raise self.refuse("vocabulary_size", "must be at least 300: 256 bytes, the control tokens and some words")
+        if not self.path and self.num_weights > MOST_WEIGHTS:
+            raise self.refuse("hidden_size", f"with {self.layers} layers makes a small model of more than "
+                                             f"{MOST_WEIGHTS:,} weights: lower one of them, or set model.path to a "
+                                             "checkpoint")  # fmt: skip
+        if not self.path and self.layers > MOST_LAYERS:
+            raise self.refuse("layers", f"must be at most {MOST_LAYERS}")
         if self.max_reply_tokens >= self.context_length:
             raise self.refuse("max_reply_tokens", f"must be less than model.context_length, {self.context_length}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class WarmStartConfig(Section):
-    """Behaviour cloning on scripted play of mixed quality, until the model is mediocre and exploratory."""
+    """Behaviour cloning on scripted play of mixed quality, until the success lies in a band."""
 
     section: ClassVar[str] = "warm_start"
 
@@ -65,21 +79,21 @@ class WarmStartConfig(Section):
     success_high: Share = 0.6
     """Upper end of the band; a success that corrections leave above it is only reported."""
     mistake_rate: Share = 0.5
-    """Probability of a slip per turn once demonstrations slip; corrections change it."""
+    """Probability of a mistake per turn in the later part of the course; corrections change it."""
     flawless_share: Share = 0.7
-    """Share of the course whose demonstrations are flawless; those of the rest slip."""
+    """Share of the course, from its start, whose demonstrations are flawless; those of the rest hold mistakes."""
     batch_size: Count = 32
     """Demonstrations per step."""
     learning_rate: Positive = 5e-3
     """Peak learning rate of AdamW on embeddings and norms; that of Muon on the hidden matrices is four times as
     high."""
     weight_decay: NonNegative = 0.0
-    """Decay per step of all weights, in units of the learning rate. Keeps a clone from learning by heart the instances
-    of a small family, of which a long course shows each several times."""
+    """Decay per step of all weights, in units of the learning rate. Keeps a clone from learning the instances of a
+    small family by heart, of which a long course shows each several times."""
     course_steps: Count = 1500
     """Steps of the course, over which the learning rates fall to 0."""
     max_corrections: int = 4
-    """How often the part with slips is done over, at another mistake rate, while the success is outside the band."""
+    """How often the part with mistakes is repeated, at another rate, while the success is outside the band."""
     check_episodes: Count = 300
     """Validation episodes that measure the success after the course and after each correction."""
 
@@ -87,7 +101,7 @@ class WarmStartConfig(Section):
         """Check the band.
 
         Raises:
-            ValueError: Its lower end is above its upper end, or there are fewer than no corrections.
+            ValueError: Its lower end is above its upper end, or `max_corrections` is negative.
         """
         if self.success_low > self.success_high:
             raise self.refuse("success_low", f"must be at most warm_start.success_high, {self.success_high:g}")

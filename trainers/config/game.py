@@ -1,4 +1,4 @@
-"""What is played: the environment, what shapes its rewards, and its easier levels."""
+"""The sections `env`, `shaping` and `curriculum`: the environment, its shaped rewards, and its easier levels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class EnvConfig(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class ShapingConfig(Section):
-    """What is added to the rewards that are learned from, in units of reward; what is reported stays without."""
+    """Additions to the rewards that are learned from, in units of reward; reported returns and scores stay without."""
 
     section: ClassVar[str] = "shaping"
 
@@ -48,7 +48,7 @@ class ShapingConfig(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class CurriculumConfig(Section):
-    """Easier levels of the environment for stage 2, each played as often as it can teach."""
+    """Easier levels of the environment for stage 2; a level whose success is near 1/2 is played most."""
 
     section: ClassVar[str] = "curriculum"
 
@@ -59,7 +59,7 @@ class CurriculumConfig(Section):
     """Least share of the prompts for each level."""
 
     def check(self) -> None:
-        """Check that the least shares leave something to distribute.
+        """Check that the least shares of all levels fit into one whole.
 
         Raises:
             ValueError: They add up to more than all prompts.

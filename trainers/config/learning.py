@@ -1,16 +1,33 @@
-"""How stage 2 learns, is watched and measured, and where the run runs."""
+"""The sections `learning`, `monitors`, `evaluation` and `run`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from turngym.trainers.config.section import Count, Index, NonNegative, Positive, PositiveShare, Section, Share
+from turngym.trainers.config.section import (
+    Count,
+    Index,
+    NonNegative,
+    Positive,
+    PositiveShare,
+    Range,
+    Section,
+    Seed,
+    Share,
+)
+
+MAX_THREADS = 1024
+"""More than any machine has cores for; torch ends the process when it cannot start its threads."""
+MAX_SLOTS = 4096
+"""Each holds a whole context in memory, so that more would exhaust it."""
+NUM_TEST_INSTANCES = 2**31
+"""How many instances of a split have a number."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LearningConfig(Section):
-    """Stage 2: play a batch, learn from it, and again, by whatever objective."""
+    """Stage 2: batches, passes, budget, learning rates and temperatures, for every objective."""
 
     section: ClassVar[str] = "learning"
 
@@ -24,16 +41,16 @@ class LearningConfig(Section):
     minibatches: Count = 1
     """Parts of a batch, each with an optimizer step of its own; groups stay together."""
     updates_per_batch: Count = 1
-    """How often a batch is gone through; more than once is for objectives that clip the ratio to the sampler."""
+    """Passes over each batch; more than one is for objectives that clip the ratio to the sampler."""
     reset_every: Count | None = None
-    """Steps of a round, after which the policy as it is becomes the reference and stage 1 is run anew for it; None
-    never. With chance as without, rounds that each end at their optimum, at temperatures b, lead to the optimum of the
-    first reference at 1 / sum(1 / b), and V* there is the mean of V* over the rounds, each at its b, weighted by
-    1 / b."""
+    """Steps of a round, after which the present policy becomes the reference and stage 1 is run anew for it; None
+    never resets. Rounds that each end at their optimum, at temperatures b, lead to the optimum of the first reference
+    at 1 / sum(1 / b), in deterministic and stochastic environments alike; V* there is the mean of V* over the rounds,
+    each at its b, weighted by 1 / b."""
     fresh_share: Share = 0.75
     """Share of the prompts that were never played before; the rest comes from the pool of stage 1."""
     learning_rate: NonNegative = 5e-4
-    """Peak learning rate of AdamW. At 1e-3 the small model now and then runs away from its reference."""
+    """Peak learning rate of AdamW. At 1e-3 the small model sometimes drifts far from its reference."""
     final_learning_rate: NonNegative = 1e-4
     """Learning rate of the last step; it falls linearly from the peak."""
     warmup_steps: Index = 10
@@ -43,8 +60,8 @@ class LearningConfig(Section):
     temperature: Positive = 1.0
     """Sampling temperature, the same in every log-probability; that of stage 1 and of the first step."""
     temperature_final: Positive | None = None
-    """Sampling temperature of the last step and of the test; it moves linearly from `temperature`. None keeps that
-    one. V* is of the reference at `temperature`, so with another one it is only a baseline, which any number may be."""
+    """Sampling temperature of the last step and of the test; it moves linearly from `temperature`. None keeps
+    `temperature`. V* of stage 1 holds for the reference at `temperature`; at another one it is only a baseline."""
     tokens_per_microbatch: Count = 4096
     """Padded tokens per forward pass."""
 
@@ -56,7 +73,7 @@ class LearningConfig(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class MonitorsConfig(Section):
-    """When stage 2 counts as collapsing, and what happens then; the thresholds stand in `monitoring.alarms`."""
+    """When an alarm rings in stage 2, and what happens then; `monitoring.alarms.Thresholds` holds the thresholds."""
 
     section: ClassVar[str] = "monitors"
 
@@ -66,7 +83,7 @@ class MonitorsConfig(Section):
     learning rate). An alarm acts once, and again only after it has cleared."""
     sensitivity: Positive = 1.0
     """How easily the alarms ring: 2 halves every distance that a figure must be beyond, 0.5 doubles it. Sparse rewards
-    ring "grad_norm" now and then in runs that end well; lower it where that stops the run or rolls it back."""
+    ring "grad_norm" sometimes in runs that end well; lower it where that stops the run or rolls it back."""
     rollback_learning_rate: PositiveShare = 0.5
     """What the learning rate is multiplied by at every rollback."""
     max_rollbacks: Index = 2
@@ -78,7 +95,7 @@ class MonitorsConfig(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig(Section):
-    """How the result is measured."""
+    """The evaluation of the result, and validation along the run."""
 
     section: ClassVar[str] = "evaluation"
 
@@ -92,6 +109,17 @@ class EvaluationConfig(Section):
     validation_episodes: Count = 200
     """Validation instances per validation."""
 
+    def check(self) -> None:
+        """Check that there are as many instances.
+
+        Raises:
+            ValueError: The last one would have no number.
+        """
+        if self.first + self.episodes > NUM_TEST_INSTANCES:
+            raise self.refuse("first", f"plus evaluation.episodes must be at most {NUM_TEST_INSTANCES}")
+        if self.validation_episodes > NUM_TEST_INSTANCES:
+            raise self.refuse("validation_episodes", f"must be at most {NUM_TEST_INSTANCES}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(Section):
@@ -103,15 +131,15 @@ class RunConfig(Section):
     """Folder of the run under `root`; empty derives it from environment and seed."""
     root: str = "runs"
     """Folder of all runs."""
-    seed: Index = 0
+    seed: Seed = 0
     """Seeds weights, demonstrations, instances and sampling."""
-    threads: Count = 1
+    threads: Annotated[int, Range(low=1, high=MAX_THREADS)] = 1
     """Torch threads; equal threads give equal bits."""
     checkpoint_every: Count = 25
     """Optimizer steps between checkpoints."""
-    rollout_slots: Count = 128
+    rollout_slots: Annotated[int, Range(low=1, high=MAX_SLOTS)] = 128
     """Episodes played at once."""
     trackers: list[Literal["tensorboard", "wandb"]] = field(default_factory=list)
-    """Where else the metrics go, the table and the picture too: "tensorboard", "wandb" or both."""
+    """Trackers that get the metrics, the table of the result and the learning curve too."""
     imports: list[str] = field(default_factory=list)
     """Modules to import first, which register environments, objectives, potentials or agents."""

@@ -1,14 +1,7 @@
 """The settings of every objective: each has what it reads and no more, under the names of its paper.
 
-An objective's settings are a dataclass, put together from what it needs:
-
-    KLRegularised     a temperature of the KL to the reference, which falls along the run
-    Valued            a value of every prompt or state to compare with
-    Grouped           several episodes of one prompt
-    Clipped           a clipped ratio to the sampler
-    KLPenalised       a KL term in the loss
-
-What another package registers has a dataclass of its own, by the same rules (`turngym.trainers.objective`).
+An objective's settings are a dataclass, put together from the classes of `objective_parts`. Objectives that another
+package registers have a dataclass of their own, by the same rules (`turngym.trainers.objective`).
 """
 
 from __future__ import annotations
@@ -17,149 +10,17 @@ from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
 
 from turngym._errors import InputError
-from turngym.trainers.config.section import (
-    Count,
-    NonNegative,
-    Positive,
-    PositiveShare,
-    Section,
-    Share,
-    Temperature,
-    suggestion,
+from turngym.trainers.config.objective_parts import (
+    Clipped,
+    FilterName,
+    Grouped,
+    KLPenalised,
+    KLRegularised,
+    ObjectiveConfig,
+    Valued,
+    check_whole_groups,
 )
-
-FilterName = Literal["all", "success", "mixed", "top_std", "top_p"]
-GROUP_FILTERS = ("mixed", "top_std", "top_p")
-"""The filters that compare the episodes of a group."""
-FILTER_SHARES = {"top_std": 0.25, "top_p": 0.9}
-"""What the filters with a share keep where no other share is asked for."""
-BaselineName = Literal["tracker", "vstar", "state_tracker", "state_vstar", "batch", "none"]
-STATE_BASELINES = ("state_tracker", "state_vstar")
-"""The baselines with a value for every state."""
-FIRST_STAGE_BASELINES = ("tracker", "vstar", *STATE_BASELINES)
-"""The baselines that begin with the values of stage 1."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ObjectiveConfig(Section):
-    """What every objective can be told."""
-
-    section: ClassVar[str] = "objective"
-    name: ClassVar[str] = ""
-    """How a configuration names the objective."""
-
-    group_size: Count = 1
-    """Episodes of each prompt in a step."""
-    filter: FilterName = "all"
-    """Which episodes are learned from: "all", "success", "mixed" (groups whose returns differ), "top_std" (the groups
-    whose returns differ most) or "top_p" (the fewest groups that hold most of the spread)."""
-    filter_share: PositiveShare | None = None
-    """Share of the groups that "top_std" keeps, 0.25 if not given, or of the sum of standard deviations that "top_p"
-    keeps, 0.9 if not given."""
-
-    @property
-    def share_kept(self) -> float:
-        """The share of the filter in use."""
-        return FILTER_SHARES.get(self.filter, 1.0) if self.filter_share is None else self.filter_share
-
-    def check(self) -> None:
-        """Check that groups are there where they are compared, and that the share has a filter that reads it.
-
-        Raises:
-            ValueError: Settings do not go together.
-        """
-        if self.filter in GROUP_FILTERS and self.group_size < 2:
-            raise self.refuse("group_size", f"must be at least 2, since the filter {self.filter!r} compares episodes "
-                                            "of one prompt")  # fmt: skip
-        if self.filter_share is not None and self.filter not in FILTER_SHARES:
-            raise self.refuse("filter_share", f"is read by the filters {' and '.join(FILTER_SHARES)} alone, and the "
-                                              f"filter is {self.filter!r}: leave it out")  # fmt: skip
-
-
-# What objectives have in common ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class KLRegularised(ObjectiveConfig):
-    """Maximises the return less `beta` times the KL to a reference or to the sampler."""
-
-    beta: Positive = 0.05
-    """KL temperature at the first step, in units of the reward range."""
-    beta_final: Positive = 0.005
-    """KL temperature at the last step; it moves geometrically from `beta`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Valued(KLRegularised):
-    """Compares what happened with a value."""
-
-    baseline: BaselineName = "tracker"
-    """Where the value comes from: "tracker" (stage 1, then the soft returns seen), "vstar" (stage 1), "state_tracker"
-    and "state_vstar" (the same for every state instead of the start alone), "batch" (mean of the others) or "none"
-    (0)."""
-
-    @property
-    def reads_stage_one(self) -> bool:
-        """Whether the value begins with stage 1."""
-        return self.baseline in FIRST_STAGE_BASELINES
-
-    def check(self) -> None:
-        """Check that the filter leaves the values unbiased.
-
-        Raises:
-            ValueError: Episodes would be dropped for how they ended.
-        """
-        super().check()
-        check_whole_groups(self)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Grouped(ObjectiveConfig):
-    """Compares the episodes of one prompt."""
-
-    group_size: Count = 4
-    """Episodes of each prompt in a step, at least 2."""
-
-    def check(self) -> None:
-        """Check that there is something to compare.
-
-        Raises:
-            ValueError: A prompt has one episode.
-        """
-        super().check()
-        if self.group_size < 2:
-            raise self.refuse("group_size", f"must be at least 2: {self.name} compares episodes of one prompt")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Clipped(ObjectiveConfig):
-    """Clips the ratio of the policy to the sampler."""
-
-    clip_low: Share = 0.2
-    """How far below 1 the ratio counts."""
-    clip_high: NonNegative = 0.2
-    """How far above 1 the ratio counts."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class KLPenalised(ObjectiveConfig):
-    """Adds a KL term to the loss."""
-
-    kl_coef: NonNegative = 0.001
-    """Weight of the KL term in the loss; 0 spares the reference."""
-
-
-def check_whole_groups(config: ObjectiveConfig) -> None:
-    """Refuse the filter that drops episodes for how they ended.
-
-    Raises:
-        ValueError: The filter is "success".
-    """
-    if config.filter == "success":
-        raise config.refuse("filter", f"must not drop episodes for how they ended, since {config.name} compares with "
-                                      "values of all episodes, which that biases: take one that keeps groups whole "
-                                      f"({', '.join(GROUP_FILTERS)}), or --algorithm raft")  # fmt: skip
-
+from turngym.trainers.config.section import NonNegative, Positive, Share, Temperature, suggestion
 
 # A*PO and its relatives -----------------------------------------------------------------------------------------
 
@@ -178,10 +39,10 @@ class AstarpoTurnConfig(Valued):
     name: ClassVar[str] = "astarpo_turn"
 
     turn_lambda: Share = 1.0
-    """Eligibility; below 1 it needs a baseline that knows the states."""
+    """Eligibility, in [0, 1]; below 1 it needs a baseline with a value for every state."""
     optimal_baseline: bool = False
-    """Whether the advantages of an episode have the mean of those of a step's other episodes taken off, weighted by how
-    improbable what was said is: the constant that leaves least noise, which helps where a rare token loses a game."""
+    """Whether to subtract from the residuals of an episode the mean of those of the step's other episodes, weighted by
+    how improbable their tokens were. That leaves the gradient least noise; it helps where a rare token loses a game."""
 
 
 @dataclass(frozen=True, kw_only=True)

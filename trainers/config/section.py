@@ -1,6 +1,6 @@
-"""What every section of a configuration has in common: its settings are checked as soon as it is made.
+"""The base of every section of a configuration: its settings are checked when it is made.
 
-A setting says what it may be with its type, so that Python, TOML and the command line are checked alike:
+The type of a setting says which values it takes, so that Python, TOML and the command line are checked alike:
 
     samples: Count = 4                              a whole number of at least 1
     fresh_share: Share = 0.75                       a number in [0, 1]
@@ -20,28 +20,30 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from types import NoneType, UnionType
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
 
 from turngym._errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """Between what a number must lie."""
+    """The range that a number must lie in."""
 
     low: float = -math.inf
-    """The least it may be."""
+    """Lower end."""
     high: float = math.inf
-    """The most it may be."""
+    """Upper end."""
     above: bool = False
-    """Whether it must be above `low`."""
+    """Whether the lower end itself is excluded."""
     infinite: bool = False
-    """Whether it may be infinite."""
+    """Whether infinity is allowed."""
 
     def __str__(self) -> str:
-        """Say it in words: "at least 1", "above 0", "in [0, 1]"."""
+        """Return the range in words: "at least 1", "above 0", "in [0, 1]"."""
         if self.high < math.inf:
-            return f"in {'(' if self.above else '['}{self.low:g}, {self.high:g}]"
+            return f"in {'(' if self.above else '['}{self.low}, {self.high}]"
         return f"{'above' if self.above else 'at least'} {self.low:g}"
 
     def holds(self, value: float) -> bool:
@@ -51,22 +53,26 @@ class Range:
 
 
 Count = Annotated[int, Range(low=1)]
-"""How many of something that nothing works without."""
+"""A whole number from 1 on."""
 Index = Annotated[int, Range(low=0)]
-"""A number that counts from 0."""
+"""A whole number from 0 on."""
+Seed = Annotated[int, Range(low=0, high=2**63 - 1)]
+"""The seed of a run."""
 Share = Annotated[float, Range(low=0, high=1)]
-"""A part of a whole."""
+"""A number in [0, 1]."""
 PositiveShare = Annotated[float, Range(low=0, high=1, above=True)]
-"""A part of a whole that cannot be nothing."""
+"""A number in (0, 1]."""
 Positive = Annotated[float, Range(low=0, above=True)]
-"""What is divided by, or moves geometrically."""
+"""A finite number above 0."""
 NonNegative = Annotated[float, Range(low=0)]
-"""An amount."""
+"""A finite number from 0 on."""
 Temperature = Annotated[float, Range(low=0, infinite=True)]
-"""A temperature of V*: 0 means the largest return, infinity the mean."""
+"""A temperature of V*, from 0 on: at 0, V* is the largest return, at infinity the mean."""
 
+SMALLEST, LARGEST = 1e-12, 1e12
+"""Between what every number other than 0 must lie in size: models count in single precision, beyond whose range such
+a number or its square would end as 0 or infinity, and the run with it."""
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-Kept = TypeVar("Kept", bound="Section")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +87,10 @@ class Section:
     """
 
     section: ClassVar[str] = ""
-    """Its name in a configuration."""
+    """The name of the section in a configuration."""
 
     def __post_init__(self) -> None:
-        """Check every value, and bring whole numbers that stand for numbers, and lists, into their form."""
+        """Check every value; whole numbers given for numbers become floats, and tuples lists."""
         hints = setting_types(type(self))
         for field in fields(self):
             value = checked(getattr(self, field.name), hints[field.name], f"{self.section}.{field.name}")
@@ -92,7 +98,7 @@ class Section:
         self.check()
 
     def check(self) -> None:
-        """Check what single values cannot tell.
+        """Check the values of several settings against each other.
 
         Raises:
             ValueError: Values do not go together.
@@ -104,7 +110,7 @@ class Section:
 
 
 def setting_types(kind: Any) -> Mapping[str, Any]:
-    """Return the type of every setting of a section, with what it may be."""
+    """Return the type of every setting of a section, `Annotated` with its `Range` where it has one."""
     hints = get_type_hints(kind, include_extras=True)
     return {field.name: hints[field.name] for field in fields(kind)}
 
@@ -115,7 +121,7 @@ def setting_docs(kind: Any) -> Mapping[str, str]:
     for base in reversed([base for base in kind.__mro__ if base not in (object, Section) and base.__module__]):
         try:
             (tree,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
-        except (OSError, TypeError):  # made on the spot, without a source
+        except (OSError, TypeError):  # a class without a source file, as `make_dataclass` returns
             continue
         body = tree.body if isinstance(tree, ast.ClassDef) else []
         for field, text in pairwise(body):
@@ -126,12 +132,12 @@ def setting_docs(kind: Any) -> Mapping[str, str]:
 
 
 def checked(value: Any, hint: Any, place: str) -> Any:
-    """Return a value in the form of its type.
+    """Return a value converted to the type of its setting.
 
     Args:
-        value: What was given.
+        value: The value as the user gave it.
         hint: The type of the setting, `Annotated` with a `Range` or not.
-        place: How to call the setting, such as "values.samples".
+        place: The name of the setting in messages, such as "values.samples".
 
     Raises:
         ValueError: It is of another type, or out of range.
@@ -142,7 +148,7 @@ def checked(value: Any, hint: Any, place: str) -> Any:
         options = [option for option in get_args(plain) if option is not NoneType]
         return None if value is None and NoneType in get_args(plain) else checked(value, options[0], place)
     if origin is Literal:
-        if value not in get_args(plain):
+        if type(value) not in map(type, get_args(plain)) or value not in get_args(plain):
             raise InputError(f"{place} must be one of {', '.join(map(repr, get_args(plain)))}, got {value!r}"
                              f"{suggestion(value, get_args(plain))}")  # fmt: skip
         return value
@@ -153,7 +159,7 @@ def checked(value: Any, hint: Any, place: str) -> Any:
     if origin is dict:
         if not isinstance(value, Mapping):
             raise InputError(f"{place} must be a table, got {value!r}")
-        return dict(value)
+        return {_checked_text(key, f"a key of {place}"): _plain_value(item, place) for key, item in value.items()}
     return _checked_plain(value, plain, range_, place)
 
 
@@ -167,7 +173,30 @@ def _checked_plain(value: Any, plain: Any, range_: Range | None, place: str) -> 
     if range_ is not None and not range_.holds(value):
         finite = " and finite" if value == math.inf == range_.high else ""
         raise InputError(f"{place} must be {range_}{finite}, got {value!r}")
-    return value
+    if plain is float and value and not SMALLEST <= abs(value) <= LARGEST and abs(value) != math.inf:
+        zero = "" if range_ is not None and range_.above else "0 or "
+        raise InputError(f"{place} must be {zero}between {SMALLEST:g} and {LARGEST:g} in size, got {value!r}")
+    return _checked_text(value, place) if plain is str else value
+
+
+def _checked_text(text: Any, place: str) -> str:
+    """Return a text that a file and a path can hold."""
+    if not isinstance(text, str):
+        raise InputError(f"{place} must be a text, got {text!r}")
+    if "\0" in text or any("\ud800" <= mark <= "\udfff" for mark in text):
+        raise InputError(f"{place} must be a text without null characters and halves of others, got {text!r}")
+    return text
+
+
+def _plain_value(value: Any, place: str) -> Any:
+    """Return what stands in a table as TOML has it: without the scalar types of NumPy."""
+    if isinstance(value, str):
+        return _checked_text(value, place)
+    if isinstance(value, Mapping):
+        return {_checked_text(key, f"a key of {place}"): _plain_value(item, place) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain_value(item, place) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _as_float(value: Any) -> float:
@@ -178,7 +207,7 @@ def _as_float(value: Any) -> float:
 
 
 def _parts(hint: Any) -> tuple[Any, Range | None]:
-    """Return a type without its notes, and the range among these."""
+    """Return a type without its annotations, and the `Range` among these."""
     if get_origin(hint) is not Annotated:
         return hint, None
     plain, *notes = get_args(hint)

@@ -10,7 +10,8 @@ from typing import Any
 
 from turngym._errors import InputError
 from turngym._version import __version__
-from turngym.trainers.config.objectives import ObjectiveConfig, find_objective_config
+from turngym.trainers.config.objective_parts import ObjectiveConfig
+from turngym.trainers.config.objectives import find_objective_config
 from turngym.trainers.config.section import suggestion
 from turngym.trainers.config.train import TrainConfig, sections, with_settings
 
@@ -37,12 +38,13 @@ def parse_toml(text: str, *, source: str) -> TrainConfig:
 
 
 def written_by(text: str, *, source: str) -> str:
-    """Return the version that wrote a configuration, "an earlier version" where it does not say.
+    """Return the version that wrote a configuration, such as "turngym 0.1.0"; "an earlier version" without one.
 
     Raises:
         ConfigError: It is not TOML.
     """
-    return str(_tables(text, source).get(VERSION, "an earlier version"))
+    tables = _tables(text, source)
+    return f"turngym {tables[VERSION]}" if VERSION in tables else "an earlier version"
 
 
 def imported_by(text: str, *, source: str) -> list[str]:
@@ -83,7 +85,7 @@ def parse_env_and_model(text: str, *, source: str) -> TrainConfig:
 def _tables(text: str, source: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except ValueError as error:  # a number of thousands of digits is no TOMLDecodeError
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is no TOMLDecodeError
         raise ConfigError(f"{source} is not valid TOML: {error}") from error
 
 

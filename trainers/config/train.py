@@ -1,4 +1,4 @@
-"""A whole training run, and what its sections must agree on."""
+"""The configuration of a whole training run, and the checks across its sections."""
 
 from __future__ import annotations
 
@@ -7,22 +7,29 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from turngym._errors import InputError
-from turngym.names import nearest
+from turngym.names import article, nearest
 from turngym.trainers.config.agent import ModelConfig, WarmStartConfig
 from turngym.trainers.config.game import CurriculumConfig, EnvConfig, ShapingConfig
 from turngym.trainers.config.learning import EvaluationConfig, LearningConfig, MonitorsConfig, RunConfig
+from turngym.trainers.config.objective_parts import STATE_BASELINES, ObjectiveConfig, Valued
 from turngym.trainers.config.objectives import (
     OBJECTIVE_CONFIGS,
-    STATE_BASELINES,
     AstarpoConfig,
     AstarpoTurnConfig,
-    ObjectiveConfig,
-    Valued,
     find_objective_config,
     readers_of,
 )
 from turngym.trainers.config.section import Section, suggestion
 from turngym.trainers.config.values import ValueConfig
+
+KINDS: dict[str, type[Section]] = {
+    kind.section: kind
+    for kind in (
+        EnvConfig, ShapingConfig, ModelConfig, WarmStartConfig, ValueConfig, ObjectiveConfig, LearningConfig,
+        MonitorsConfig, CurriculumConfig, EvaluationConfig, RunConfig,
+    )
+}  # fmt: skip
+"""The class of every section; of that of the objective, what all have in common."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +53,8 @@ class TrainConfig:
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
-        """Check what no section can tell by itself."""
+        """Check the settings of several sections against each other."""
+        self._check_kinds()
         if self.learning.batch_size % self.objective.group_size:
             raise self.learning.refuse("batch_size", "must be a multiple of objective.group_size, "
                                                      f"{self.objective.group_size}")  # fmt: skip
@@ -54,6 +62,10 @@ class TrainConfig:
             raise InputError(f"values.{unread[0]} is not read: {self.objective.name} "
                              f"{'with this baseline ' if isinstance(self.objective, Valued) else ''}does without "
                              "stage 1; leave it out, or take another --algorithm")  # fmt: skip
+        first = self.values.instances * self.values.samples if self.needs_stage_one else 0
+        if self.learning.max_tokens is not None and self.learning.max_tokens <= first:
+            raise self.learning.refuse("max_tokens", f"must be above {first}, the episodes of stage 1, each of which "
+                                                     "generates at least one token")  # fmt: skip
         if isinstance(self.objective, Valued):
             self._check_baseline(self.objective)
         if isinstance(self.objective, AstarpoTurnConfig):
@@ -61,9 +73,16 @@ class TrainConfig:
 
     @property
     def needs_stage_one(self) -> bool:
-        """Whether a run has any use for stage 1: its objective reads values, or its shaping does."""
-        reads = isinstance(self.objective, Valued) and self.objective.reads_stage_one
-        return reads or self.shaping.automatic_weight != 0.0
+        """Whether a run has stage 1: its objective reads values, or its shaping does."""
+        return reads_stage_one(self.objective, self.shaping)
+
+    def _check_kinds(self) -> None:
+        """Refuse what is no section, and a subclass, whose further settings no file could be read back with."""
+        for name, section in sections(self).items():
+            kind = KINDS[name]
+            fits = isinstance(section, kind) if name == "objective" else type(section) is kind
+            if not fits:
+                raise InputError(f"{name} must be {article(kind.__name__)}, got {section!r}")
 
     def _check_baseline(self, objective: Valued) -> None:
         if objective.baseline == "state_vstar" and self.curriculum.levels:
@@ -88,8 +107,13 @@ class TrainConfig:
                                                   "follows")  # fmt: skip
 
 
+def reads_stage_one(objective: ObjectiveConfig, shaping: ShapingConfig) -> bool:
+    """Return whether an objective, or the automatic shaping, reads the values of stage 1."""
+    return (isinstance(objective, Valued) and objective.reads_stage_one) or shaping.automatic_weight != 0.0
+
+
 def without_stage_one(values: ValueConfig) -> ValueConfig:
-    """Return what is read of the section where there is no stage 1: how many instances are played again and again."""
+    """Return the section with defaults for all but `instances`, the one setting that is read without stage 1."""
     return ValueConfig(instances=values.instances)
 
 
@@ -106,7 +130,7 @@ def changed(section: Section, default: Section) -> list[str]:
 # Algorithms -----------------------------------------------------------------------------------------------------
 
 Overrides = Mapping[str, Mapping[str, Any]]
-"""Settings by section, as on the command line."""
+"""New values of settings, by section and name: {"learning": {"steps": 60}}."""
 ALGORITHMS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "astarpo_lambda": ("astarpo_turn", {"baseline": "state_tracker", "turn_lambda": 0.5, "optimal_baseline": True}),
 }
@@ -125,6 +149,8 @@ def with_overrides(config: TrainConfig, overrides: Overrides) -> TrainConfig:
     for name, values in overrides.items():
         if name not in known:
             raise InputError(f"there is no section {name!r}{suggestion(name, known)}")
+        if not isinstance(values, Mapping):
+            raise InputError(f"{name} is a section: give a dict of its settings, not {values!r}")
         replaced[name] = with_settings(known[name], values)
     return replace(config, **replaced)
 
@@ -143,7 +169,7 @@ def with_settings(section: Section, values: Mapping[str, Any]) -> Section:
 
 
 def unknown_setting(section: Section, key: str) -> str:
-    """Return what to say about a key that a section does not have."""
+    """Return the message about a key that a section does not have."""
     if isinstance(section, ObjectiveConfig) and (readers := readers_of(key)):
         return f"{section.name} does not read objective.{key}; {', '.join(readers)} {'do' if readers[1:] else 'does'}"
     known = [part.name for part in fields(section)]
@@ -153,24 +179,24 @@ def unknown_setting(section: Section, key: str) -> str:
 def with_algorithm(config: TrainConfig, name: str) -> TrainConfig:
     """Return a configuration that learns by a name of `ALGORITHMS` or, any other name, by that objective.
 
-    What the two objectives both have keeps its value where that is not the default; so does stage 1 where the new one
-    has any use for it.
+    A setting that both objectives have keeps its value, unless that is the default. The section `values` is kept where
+    the new objective or the shaping reads stage 1.
 
     Raises:
         ValueError: There is no such algorithm, or its settings do not suit the others.
     """
     if name not in algorithm_names():
         raise InputError(f"there is no algorithm {name!r}{nearest(name, algorithm_names(), most=40)}")
-    objective_name, values = ALGORITHMS.get(name, (name, {}))
+    objective_name, settings = ALGORITHMS.get(name, (name, {}))
     kind = find_objective_config(objective_name)
     own = {part.name for part in fields(kind)}
     kept = {setting: getattr(config.objective, setting)
             for setting in changed(config.objective, type(config.objective)()) if setting in own}  # fmt: skip
-    objective = kind(**{**kept, **values})
-    reads = (isinstance(objective, Valued) and objective.reads_stage_one) or config.shaping.automatic_weight != 0.0
-    return replace(config, objective=objective, values=config.values if reads else without_stage_one(config.values))
+    objective = kind(**{**kept, **settings})
+    values = config.values if reads_stage_one(objective, config.shaping) else without_stage_one(config.values)
+    return replace(config, objective=objective, values=values)
 
 
 def algorithm_names() -> list[str]:
-    """Return everything that `with_algorithm` takes."""
+    """Return the names that `with_algorithm` takes: of all objectives, and those of `ALGORITHMS`."""
     return [*OBJECTIVE_CONFIGS, *ALGORITHMS]

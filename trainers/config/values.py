@@ -9,15 +9,18 @@ from turngym.trainers.config.section import Count, Index, NonNegative, Positive,
 
 StateEstimatorName = Literal["measured", "soft_values", "log_mean_exp"]
 
+MAX_POOL = 2**30
+"""Where the numbers of fresh instances begin, see `trainers.instances`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ValueConfig(Section):
-    """Which episodes of the reference are played, and what is made of them."""
+    """Which episodes of the reference are played, and how values are estimated from them."""
 
     section: ClassVar[str] = "values"
 
     instances: Count = 512
-    """Training instances in the pool, which is played again and again, with a stage 1 and without."""
+    """Training instances in the pool, which stage 1 and stage 2 play repeatedly; read without stage 1 too."""
     samples: Count = 4
     """Reference episodes of every instance."""
     extra_samples: Index = 512
@@ -26,10 +29,10 @@ class ValueConfig(Section):
     max_samples: Count = 32
     """Most reference episodes of one instance."""
     explorer_temperatures: list[Positive] = field(default_factory=list)
-    """Temperatures at which the reference plays the pool once more, to see what its rarer replies lead to; above
-    `learning.temperature` is of use. The values of states learn from these episodes, those of instances do not."""
+    """Temperatures at which the reference plays the pool again, so that outcomes of its rarer replies are seen; useful
+    above `learning.temperature`. The values of states learn from these episodes, those of instances do not."""
     explorer_models: list[str] = field(default_factory=list)
-    """Folders of other models, with the reference's tokenizer, that play the pool too; for the same."""
+    """Folders of other models, with the reference's tokenizer, that play the pool too, for the same purpose."""
     explorer_samples: Count = 2
     """Episodes of every instance at each of these temperatures and by each of these models."""
     beta_value: Temperature = 0.5
@@ -38,10 +41,12 @@ class ValueConfig(Section):
     """Pseudo-samples by which an instance's mean of exp(R/beta) is shrunk towards the pool's; 0 for none; None fits
     them to how far the returns of the instances differ."""
     state_estimator: StateEstimatorName = "measured"
-    """How states are valued: "soft_values" (soft value iteration, right with chance), "log_mean_exp" (of the returns
-    that followed, right without), or "measured" for the one that fits how far chance decides the returns."""
+    """How states are valued: "soft_values" (soft value iteration, for stochastic environments), "log_mean_exp" (of
+    the returns that followed, for deterministic ones), or "measured" for the one that fits how far chance decides the
+    returns, as measured on the episodes."""
     state_potentials: bool = True
-    """Whether the value of a state never met is that of states of the same turn and potential, or of the same turn."""
+    """Whether a state never seen before has the value of states of the same turn and potential; otherwise that
+    of states of the same turn."""
 
     def check(self) -> None:
         """Check that the most samples of an instance are no fewer than its first.
@@ -49,5 +54,7 @@ class ValueConfig(Section):
         Raises:
             ValueError: They are.
         """
+        if self.instances > MAX_POOL:
+            raise self.refuse("instances", f"must be at most {MAX_POOL}, from where on instances are fresh")
         if self.max_samples < self.samples:
             raise self.refuse("max_samples", f"must be at least values.samples, {self.samples}")

@@ -1,1 +1,1 @@
-"""From what a user names to a run folder, and from a run folder to an agent: what the command line and Python share."""
+"""Configure and start runs, and read run folders, for the command line and for Python."""

@@ -1,4 +1,4 @@
-"""From what a user names to a whole configuration: defaults, a preset, an algorithm, single settings, in this order."""
+"""A configuration from its parts: defaults, a preset, an algorithm, then single settings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from turngym._errors import InputError
+from turngym._errors import InputError, input_errors
 from turngym.envs.finding import check_env, resolve_env, short_name
 from turngym.envs.potentials import find_potential
 from turngym.plugins import requested, require_plugins
@@ -35,7 +35,7 @@ def configure(
         InputError: A name or a setting cannot be used.
     """
     require_plugins()
-    try:
+    with input_errors():
         base = starting_point(env, preset)
         chosen = base if algorithm is None else with_algorithm(base, algorithm)
         config = overrides(chosen) if callable(overrides) else with_overrides(chosen, overrides or {})
@@ -43,19 +43,18 @@ def configure(
         check_game(config)
         other = (algorithm or config.objective.name) if config.objective != base.objective else ""
         return named(config, stem=Path(preset).stem if preset else None, algorithm=other)
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(str(error)) from error
 
 
 def starting_point(env: str | None, preset: str | None) -> TrainConfig:
-    """Return the configuration that settings are changed of.
+    """Return the configuration of a preset, or the defaults with an environment, before any setting is changed.
 
     Raises:
         InputError: Nothing is named, or the preset is for another environment.
     """
-    if env is None and preset is None:
+    for what, word in {"environment": env, "preset": preset}.items():
+        if word is not None and not isinstance(word, str):
+            raise InputError(f"the {what} must be named by a text, got {word!r}")
+    if not env and not preset:
         raise InputError("name an environment, such as FrozenLake, or a preset")
     env_id = resolve_env(env) if env else None
     preset = preset or (preset_for(env_id) if env_id else None)
@@ -68,11 +67,12 @@ def starting_point(env: str | None, preset: str | None) -> TrainConfig:
 
 
 def check_game(config: TrainConfig) -> None:
-    """Make the environment and its levels once, and look for the potential.
+    """Import what is to be imported, make the environment and its levels once, and look the potential up.
 
     Raises:
-        ValueError: One of them cannot be had; the message says why.
+        ValueError: One of them is unknown or cannot be made; the message says why.
     """
+    require_plugins(config.run.imports)
     check_env(config.env.id, config.env.kwargs)
     check_levels(config.env, config.curriculum.levels)
     if config.shaping.potential:
@@ -80,10 +80,10 @@ def check_game(config: TrainConfig) -> None:
 
 
 def with_folders(config: TrainConfig) -> TrainConfig:
-    """Return a configuration whose models are folders with weights: a run is its last checkpoint.
+    """Return a configuration in which every run that serves as a model is replaced by its last checkpoint.
 
     Raises:
-        InputError: There are none.
+        InputError: A folder holds no weights.
     """
     if config.model.path:
         config = replace(config, model=replace(config.model, path=str(policy_folder(Path(config.model.path)))))
@@ -92,18 +92,18 @@ def with_folders(config: TrainConfig) -> TrainConfig:
 
 
 def with_plugins(config: TrainConfig) -> TrainConfig:
-    """Return a configuration that remembers the modules that were imported for it."""
+    """Return a configuration whose `run.imports` also lists the modules that were imported on request."""
     imports = list(dict.fromkeys([*config.run.imports, *requested()]))
     return replace(config, run=replace(config.run, imports=imports))
 
 
 def named(config: TrainConfig, *, stem: str | None = None, algorithm: str = "") -> TrainConfig:
-    """Return a configuration whose run has a name: what it has, or one of environment, objective and seed.
+    """Return a configuration whose run has a name; without one, it is made of environment, objective and seed.
 
     Args:
         config: The configuration.
         stem: The beginning of the name; None for the preset's or the environment's name.
-        algorithm: What it learns by, if that is not what the preset does.
+        algorithm: The algorithm, where it is not that of the preset; empty otherwise.
     """
     if config.run.name:
         return config

@@ -66,7 +66,7 @@ def load_preset(name: str) -> TrainConfig:
     if name in PRESETS:
         return parse_toml(preset_text(name), source=f"preset {name}")
     path = Path(name)
-    if path.suffix == ".toml" or path.is_file():
+    if "\0" not in name and (path.suffix == ".toml" or path.is_file()):
         text = read_config_text(path)
         require_plugins(imported_by(text, source=str(path)))
         return parse_toml(text, source=str(path))

@@ -1,7 +1,8 @@
-"""What stands in a run folder, for whoever continues a run, measures it or plays with it."""
+"""What a run folder holds: its weights and its configuration, read to continue a run or to load its agent."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +12,13 @@ from turngym.plugins import require_plugins
 from turngym.trainers.config import TrainConfig, imported_by, parse_env_and_model, parse_toml, written_by
 from turngym.trainers.launch.presets import read_config_text
 from turngym.trainers.reporting.metrics import Metrics
+from turngym.trainers.run_files import CHECKPOINTS, CONFIG_FILE, METRICS_FILE, RESULT_FILE
 
-CONFIG_FILE, RESULT_FILE, METRICS_FILE = "config.toml", "result.json", "metrics.jsonl"
+
+def saved_steps(folder: Path) -> list[tuple[int, Path]]:
+    """Return the steps of a run's checkpoints and their folders, the last first; copies by other names do not count."""
+    named = [(re.fullmatch(r"step-(\d+)(\.old)?", path.name), path) for path in (folder / CHECKPOINTS).glob("step-*")]
+    return sorted(((int(match[1]), path) for match, path in named if match), key=lambda pair: (-pair[0], pair[1].name))
 
 
 def policy_folder(folder: Path) -> Path:
@@ -27,9 +33,9 @@ def policy_folder(folder: Path) -> Path:
         return folder
     if (folder / "policy" / "config.json").is_file():
         return folder / "policy"
-    for step in sorted((folder / "checkpoints").glob("step-*"), reverse=True):
-        if (step / "policy" / "config.json").is_file():
-            return step / "policy"
+    for _, path in saved_steps(folder):
+        if (path / "policy" / "config.json").is_file():
+            return path / "policy"
     if (folder / CONFIG_FILE).is_file():
         raise InputError(f"the run {folder} has no checkpoint yet; continue it with: turngym train --resume {folder}")
     raise InputError(f"{folder} is neither a run nor a checkpoint: it has no {CONFIG_FILE} and no config.json")
@@ -60,9 +66,9 @@ def run_config(folder: Path) -> TrainConfig:
     if not folder.is_dir():
         raise InputError(f"there is no run folder {folder}")
     text, source = read_config_text(folder / CONFIG_FILE), str(folder / CONFIG_FILE)
-    version = written_by(text, source=source)
-    if version != __version__:
-        raise InputError(f"{folder} was written by turngym {version}, and this is {__version__}, which may learn "
+    writer = written_by(text, source=source)
+    if writer != f"turngym {__version__}":
+        raise InputError(f"{folder} was written by {writer}, and this is {__version__}, which may learn "
                          "differently: finish it with that version, or start another run from its policy with "
                          "--model.path; turngym evaluate and turngym play read it as it is")  # fmt: skip
     require_plugins(imported_by(text, source=source))

@@ -15,31 +15,39 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from turngym._errors import InputError
+from turngym._errors import InputError, input_errors
 from turngym.agents.evaluation import Score
 from turngym.agents.language_model import LanguageModel, LanguageModelAgent
 from turngym.plugins import require_plugins
 from turngym.trainers.base_model import check_base
-from turngym.trainers.config import ModelConfig, TrainConfig, with_algorithm, with_overrides, write_toml
+from turngym.trainers.config import (
+    ModelConfig,
+    TrainConfig,
+    find_objective_config,
+    with_algorithm,
+    with_overrides,
+    write_toml,
+)
 from turngym.trainers.launch.configure import check_game, configure, named, with_folders
-from turngym.trainers.launch.run_folder import CONFIG_FILE, RESULT_FILE, agent_config, policy_folder, run_config
+from turngym.trainers.launch.run_folder import agent_config, policy_folder, run_config
 from turngym.trainers.objectives import find_objective
 from turngym.trainers.reporting.progress import Progress, SilentProgress
-from turngym.trainers.reporting.tables import COLUMNS, result_rows, table_cells, text_table
-from turngym.trainers.reporting.trackers import check_packages, make_trackers
+from turngym.trainers.reporting.tables import result_rows, text_table
+from turngym.trainers.reporting.trackers import check_packages, tracking
 from turngym.trainers.run import train as train_in_folder
+from turngym.trainers.run_files import CONFIG_FILE, RESULT_FILE
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """What a run came to; printed, it is a table."""
+    """The result of a run; printed, it is a table of the scores."""
 
     folder: Path
     """The run folder."""
     config: TrainConfig
     """The resolved configuration."""
     record: Mapping[str, Any]
-    """What `result.json` holds."""
+    """The content of `result.json`."""
 
     @property
     def scores(self) -> dict[str, Score]:
@@ -68,15 +76,15 @@ def train(
     resume: bool = False,
     **overrides: Mapping[str, Any],
 ) -> TrainingResult:
-    """Train a language model to play an environment, in a new run folder, and measure it.
+    """Train a language model to play an environment, in a new run folder, and evaluate it.
 
     Args:
         env: The environment, such as "FrozenLake" or "my_games:me/Guess-v0", which begins from its preset if it has
             one; or a whole configuration.
         preset: Another preset, or a configuration file.
-        algorithm: What to learn by; one of `turngym.trainers.algorithm_names()`.
-        progress: Told where the run stands; nobody if left out.
-        resume: Go on with the run in the folder `run={"name": ...}`, as it was configured.
+        algorithm: One of `turngym.trainers.algorithm_names()`; that of the preset if left out.
+        progress: Told about phases and steps.
+        resume: Continue the run in the folder `run={"name": ...}`, as it was configured.
         **overrides: Settings by section, such as `learning={"steps": 60}` or `run={"name": "mine", "seed": 1}`.
 
     Raises:
@@ -84,8 +92,10 @@ def train(
     """
     if isinstance(env, TrainConfig):
         require_plugins(env.run.imports)
-        config = with_overrides(env if algorithm is None else with_algorithm(env, algorithm), overrides)
-        config = named(with_folders(config))
+        with input_errors():
+            config = with_overrides(env if algorithm is None else with_algorithm(env, algorithm), overrides)
+            config = named(with_folders(config))
+            check_game(config)
     else:
         config = configure(env, preset=preset, algorithm=algorithm, overrides=overrides)
     folder = Path(config.run.root) / config.run.name
@@ -94,33 +104,26 @@ def train(
     else:
         check_run(config)
         claim(folder, config)
-    trackers = make_trackers(config.run.trackers, folder, asdict(config))
-    try:
+    with tracking(config.run.trackers, folder, asdict(config)) as trackers:
         record = train_in_folder(config, folder, progress or SilentProgress(), resume=resume, trackers=trackers)
-        for tracker in trackers:
-            tracker.table("result", COLUMNS, table_cells(result_rows(record)))
-    finally:
-        for tracker in trackers:
-            tracker.close()
     return TrainingResult(folder=folder, config=config, record=record)
 
 
 def check_run(config: TrainConfig) -> None:
-    """Refuse what could otherwise be refused only after minutes, or only once the run folder exists.
+    """Check what `configure` cannot check without torch, before the run folder exists.
 
     Raises:
-        InputError: The environment, a level, the potential or a model cannot be had, a tracker's package is not
-            installed, nobody can be cloned, or the context is shorter than the demonstrations.
+        InputError: A tracker's package is not installed, the objective is not registered, a model cannot be loaded,
+            nobody can be cloned, or the context is shorter than the demonstrations.
     """
     check_packages(config.run.trackers)
-    try:
+    with input_errors():
         find_objective(config.objective.name)
-        check_game(config)
+        if type(config.objective) is not find_objective_config(config.objective.name):
+            raise InputError(f"{type(config.objective).__name__} is not what {config.objective.name} is registered "
+                             "with, and no run could be continued with it: give its objective a name of its "
+                             "own")  # fmt: skip
         check_base(config)
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(str(error)) from error
 
 
 def claim(folder: Path, config: TrainConfig) -> None:
@@ -162,9 +165,9 @@ def load_agent(
     """Return the agent of a run or checkpoint folder, for `turngym.agents.collect_episodes`.
 
     Args:
-        folder: A run, of which the last checkpoint plays, a checkpoint, or any folder that `save_pretrained` wrote.
+        folder: A run, whose last checkpoint is loaded, a checkpoint, or any folder that `save_pretrained` wrote.
         greedy: Take the likeliest token instead of sampling.
-        temperature: Divides the logits when sampling.
+        temperature: Sampling temperature, above 0.
         slots: Episodes played at once.
 
     Raises:

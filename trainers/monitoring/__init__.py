@@ -1,1 +1,1 @@
-"""What a step tells about the health of learning, and the alarms that ring when it collapses."""
+"""Measurements of the health of learning, and alarms that ring when it collapses."""

@@ -1,7 +1,7 @@
-"""Alarms of stage 2: which figure rings, since when it has been bad, and what to try.
+"""Alarms of stage 2: each watches one figure, and says what to try when it rings.
 
-An alarm rings when its figure has been beyond its threshold for so many readings running; it rings once, and again only
-after a reading that is fine. The thresholds are those of RAGEN-2 (arXiv:2604.06268) where it names any.
+An alarm rings when its figure was beyond its threshold in a number of readings in a row, its patience. Then it is
+silent until a reading is fine again. Where RAGEN-2 (arXiv:2604.06268) names thresholds, they are taken from there.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FIGURE = {
     EMPTY_STEPS: "the share of episodes that the filter kept",
     DRIFT: "the 99th percentile of |log pi of the trainer - log pi of the sampler|",
 }
-"""What the figure of every alarm is."""
+"""The kinds of alarm, and the figure that each watches."""
 ADVICE = {
     REWARD_STD: "The policy does the same whatever it sees; try a lower learning.learning_rate or a higher "
     "objective.beta_final; where it was so from the start, easier instances or a longer warm_start.course_steps",
@@ -35,7 +35,7 @@ ADVICE = {
     "objective.group_size, or objective.filter all",
     DRIFT: "What is learned from is not quite what was played; try a model in float32, and see that it has no dropout",
 }
-"""What to try when an alarm rings."""
+"""The advice of each kind of alarm."""
 
 
 class AlarmError(RuntimeError):
@@ -44,41 +44,42 @@ class AlarmError(RuntimeError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thresholds:
-    """Beyond what a figure is bad, and for how many readings running an alarm lets it be."""
+    """For each kind of alarm the threshold beyond which its figure is bad, and its patience."""
 
     std_share: float = 0.1
     """"reward_std": the standard deviation of a prompt's returns is at most this share of its mean over the first
-    steps, or 0 from the start. Of a prompt with one episode in a step, this return and that of the step that played it
-    last are compared, so the alarm cannot see a run that plays fewer than 8 prompts of the pool in a step, or each of
-    them once, and sees a collapse only when they come again."""
+    steps, or 0 from the start. Of a prompt with one episode in a step, the return is compared with that of the
+    step that played the prompt last. So the alarm cannot see a run that plays fewer than 8 prompts of the pool in a
+    step, or each of them once, and sees a collapse only when prompts are played again."""
     std_first_steps: int = 10
-    """Steps over which that mean is taken: the first that have the figure."""
+    """Steps over which that mean is taken, the first ones that have the figure."""
     std_steps: int = 10
-    """Steps running, among those that have the figure, after which "reward_std" rings."""
+    """Patience of "reward_std", in steps that have the figure."""
     std_solved: float = 0.95
-    """Success from which on a small standard deviation means that the task is solved, and is no alarm."""
+    """Success rate from which on a small standard deviation means that the task is solved, and no alarm rings."""
     grad_norm_ratio: float = 10.0
     """"grad_norm": the gradient norm before clipping exceeds its moving average by this factor."""
     grad_norm_memory: float = 0.9
-    """Share of the moving average's weight that survives a step: about 10 steps count."""
+    """Share of the moving average's weight that is kept at each step: about the last 10 steps count."""
     kl_tax: float = 0.2
     """"kl_tax": beta times the KL to the reference is above this share of the reward range; for objectives whose loss
     charges beta."""
     validation_success: float = 0.01
     """"validation": the success in validation is below this."""
     validations: int = 5
-    """Validations running after which "validation" rings."""
+    """Patience of "validation", in validations."""
     empty_steps: int = 5
-    """"empty_steps": so many steps running whose filter left nothing to learn from."""
+    """Patience of "empty_steps", in steps whose filter left nothing to learn from."""
     drift: float = 0.01
-    """"drift": sampler and trainer, which go through the same weights in two ways, differ in the log-probability of
-    more than one sampled token in 100 by more than this, in nats. Float32 stays far below it, bfloat16 may not."""
+    """"drift": for more than one sampled token in 100, the log-probabilities that sampler and trainer compute with the
+    same weights differ by more than this, in nats. Float32 stays far below it, bfloat16 may not."""
 
     @classmethod
     def at(cls, sensitivity: float) -> Thresholds:
-        """Return the thresholds at a sensitivity; patience stays.
+        """Return the thresholds at a sensitivity, above 0; patience is the same at each.
 
-        At 2 an alarm rings at half of what a figure may be at most, and at twice of what it must be at least.
+        At 2 upper limits are halved and lower limits doubled: `kl_tax` rings above 0.1 instead of 0.2, and "validation"
+        below 0.02 instead of 0.01.
         """
         plain = cls()
         return replace(plain, std_share=plain.std_share * sensitivity,
@@ -88,11 +89,11 @@ class Thresholds:
 
 
 def kinds_read(objective: Objective, *, validates: bool) -> list[str]:
-    """Return the kinds of alarm whose figure a run may measure.
+    """Return the kinds of alarm whose figure a run can measure.
 
     Args:
-        objective: What it learns by.
-        validates: Whether it validates.
+        objective: The objective of the run.
+        validates: Whether the run validates.
     """
     never = set() if validates else {VALIDATION}
     if not objective.needs_reference:
@@ -105,13 +106,13 @@ class Reading:
     """A figure of a step beside its threshold."""
 
     figure: float
-    """What was measured, in the unit of the threshold."""
+    """The figure, in the unit of the threshold."""
     threshold: float
-    """What it must not be beyond."""
+    """Its threshold."""
     bad: bool
-    """Whether it is."""
+    """Whether the figure is beyond the threshold."""
     patience: int = 1
-    """Bad readings running that make an alarm."""
+    """Bad readings in a row after which the alarm rings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,43 +126,43 @@ class Alarm:
     figure: float
     """The last reading."""
     threshold: float
-    """What the figure was beyond."""
+    """The threshold of that reading."""
     readings: int
-    """Bad readings running."""
+    """Bad readings in a row."""
     last_good_step: int
-    """The last step whose reading was fine, 0 for none: what was learned later is in doubt."""
+    """The last step whose reading was fine, 0 for none; updates of later steps are in doubt."""
 
     def __str__(self) -> str:
         """Return what happened and what to try, in two sentences without the last full stop."""
         side = {1: f", above {self.threshold:.3g}", -1: f", below {self.threshold:.3g}", 0: ""}
         beyond = side[(self.figure > self.threshold) - (self.figure < self.threshold)]
-        often = f" for {self.readings} readings running" if self.readings > 1 else ""
+        often = f" for {self.readings} readings in a row" if self.readings > 1 else ""
         what, advice = FIGURE[self.alarm], ADVICE[self.alarm]
         return f"alarm {self.alarm} at step {self.step}: {what} is {self.figure:.3g}{beyond}{often}. {advice}"
 
 
 @dataclass(slots=True, kw_only=True)
 class Alarms:
-    """What the alarms remember from step to step; a part of every checkpoint."""
+    """The state of the alarms from step to step, which every checkpoint holds."""
 
     first_stds: list[float] = field(default_factory=list)
     """The standard deviations of the first steps that have one, with which later ones are compared."""
     grad_norm: float = 0.0
     """Moving average of the gradient norm, before clipping."""
     grad_norm_weight: float = 0.0
-    """How many recent steps it is worth; 0 before the first."""
+    """How many steps that average stands for; 0 before the first step with a gradient."""
     bad_readings: dict[str, int] = field(default_factory=dict)
-    """Bad readings running, by kind."""
+    """Bad readings in a row, by kind."""
     last_good_steps: dict[str, int] = field(default_factory=dict)
-    """The last step whose reading was fine, 0 for none, by kind; without the kinds that were never read."""
+    """The last step whose reading was fine, 0 for none, by kind; absent for kinds without any reading."""
 
     def judge(self, numbers: dict[str, Any], thresholds: Thresholds) -> list[Alarm]:
         """Read the numbers of a step and return the alarms that ring now and did not before.
 
         Args:
-            numbers: What was measured; `grad_norm_ema`, the moving average before this step, is added from the second
-                step with a gradient on.
-            thresholds: Beyond what a figure is bad.
+            numbers: The numbers of the step; `grad_norm_ema`, the moving average of the gradient norm before this step,
+                is added from the second step with a gradient on.
+            thresholds: The thresholds and patiences.
         """
         rung = []
         for kind, reading in self._readings(numbers, thresholds):

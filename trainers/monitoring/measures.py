@@ -1,9 +1,9 @@
-"""What a step tells about the health of learning, from what it has anyway: no further pass through a model.
+"""Measurements of the health of learning that need no further pass through a model.
 
-The quantities are those by which collapse announces itself: the spread of rewards within prompts falls early, then the
-entropy, then the rewards (RAGEN, arXiv:2504.20073, section 4.1). What is made of them stands in `alarms.py`.
+Before learning collapses, the spread of rewards within prompts falls first, then the entropy, then the rewards (RAGEN,
+arXiv:2504.20073, section 4.1). `alarms.py` compares these numbers with thresholds.
 
-Shapes: B episodes, N sampled tokens, P prompts, M pairs of a value and what it should have been.
+Shapes: B episodes, N sampled tokens, P prompts, M pairs of a value and its target.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from turngym.trainers.objectives.groups import EPSILON
 from turngym.trainers.prompts.successes import SuccessTracker
 
 REVISITS = 8
-"""Prompts played once in a step, and once or more before, below which their two last returns say too little."""
+"""Least number of prompts with one episode in a step and one or more before, for `revisit_std` to be reported."""
 NGRAMS = (1, 2)
-"""The n of distinct-n."""
+"""The lengths n of the n-grams of `distinct_n`."""
 CALIBRATION_SAMPLES = 100
-"""Values below which deciles would hold fewer than ten each, and calibration is not reported."""
+"""Least number of values for `value_calibration` to be reported, so that each tenth holds ten or more."""
 
 
 # Before the update ----------------------------------------------------------------------------------------------
@@ -35,7 +35,7 @@ CALIBRATION_SAMPLES = 100
 def measure_rollouts(
     episodes: Sequence[Episode], successes: SuccessTracker, last_returns: Mapping[int, float]
 ) -> dict[str, float]:
-    """Return what the episodes of a step show before anything is learned from them.
+    """Return the numbers of the episodes of a step, before the policy learns from them.
 
     Args:
         episodes: At least one, each with a sampled token.
@@ -43,8 +43,9 @@ def measure_rollouts(
         last_returns: The return of the last episode of each instance that was played in an earlier step.
 
     Returns:
-        predictive_std: Mean over the prompts of sqrt(p (1 - p)), p the success that `successes` predicts. It leans on
-            the level of the pool, so it cannot tell prompts that are settled, each in its way, from prompts that vary.
+        predictive_std: Mean over the prompts of sqrt(p (1 - p)), p the success that `successes` predicts. p is shrunk
+            towards the mean of the pool, so it cannot tell a pool half of which is always won from one that is won half
+            of the time.
         group_std: Mean over the prompts with several episodes of the standard deviation of their returns; absent
             without such a prompt.
         revisit_std: The standard deviation of the returns of a prompt that is played once in a step: the root of half
@@ -113,18 +114,18 @@ def measure_update(
     objective: Objective,
     step: StepParams[Any],
 ) -> dict[str, Any]:
-    """Return what the learning of a step shows, with the values that it used.
+    """Return the numbers of the update of a step.
 
     Args:
-        batch: What was learned from, with its advantages.
-        logp_N: What the trainer made of the sampled tokens in the first pass.
-        unmoved_N: The positions of the tokens that it read before the first optimizer step.
+        batch: The episodes that were learned from, with their advantages.
+        logp_N: The policy's log-probability of each sampled token in the first pass.
+        unmoved_N: The positions of the tokens whose log-probability was computed before the first optimizer step.
         log_ratio_B: Log-ratio of policy to reference of each episode, nats; 0 without a reference.
         return_B: The return of each episode as it was played, without automatic shaping.
-        value_B: The value of each start as the baseline said it; empty for an objective without values.
-        first_value_B: V* of each start as stage 1 said it; None where stage 1 is not read.
-        objective: What was minimised.
-        step: The numbers of the step.
+        value_B: The baseline of each start; empty for an objective without values.
+        first_value_B: V* of each start as stage 1 estimated it; None where stage 1 is not read.
+        objective: The objective.
+        step: The settings and the KL temperature of the step.
 
     Returns:
         logprob_drift, logprob_drift_p50, logprob_drift_p99: Largest |log pi of the trainer - log pi of the sampler|
@@ -135,8 +136,8 @@ def measure_update(
         residual_mean, residual_var: Of V - S, with S = R - beta * log-ratio the soft return and V the value used; for
             objectives with a value.
         value_gap: Mean of V* of stage 1 less the mean soft return; where stage 1 is read.
-        explained_variance, value_calibration: See `value_quality`; of V and S, for a critic of what it said before
-            each token and of what it should have said.
+        explained_variance, value_calibration: See `value_quality`; of V and S, for a critic of its value before
+            each token and its target.
         negative_share: Share of sum |A| over tokens that comes from negative advantages; A is S - V where the objective
             has values and no advantages of its own, and absent where it has neither.
     """
@@ -170,11 +171,11 @@ def measure_update(
 
 
 def value_quality(value_M: NDArray[np.float64], target_M: NDArray[np.float64]) -> dict[str, Any]:
-    """Return how well values foretold what they stand for.
+    """Return how well values predicted their targets.
 
     Args:
-        value_M: What was said before, shape [M].
-        target_M: What it should have been, shape [M].
+        value_M: The predictions, shape [M].
+        target_M: Their targets, shape [M].
 
     Returns:
         explained_variance: 1 - Var(target - value) / Var(target), at most 1, 0 for a constant and below 0 for values

@@ -1,9 +1,8 @@
-"""What watches a run: the numbers of a step, the alarms that they ring, and what both remember."""
+"""The monitors of a run: they measure every step, judge it by the alarms, and hold the state of both."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -22,21 +21,21 @@ class Monitors:
     """Measures the steps of a run and judges them.
 
     Args:
-        config: What an alarm does, and how easily it rings.
-        shaping: What is added to rewards, which is reported apart.
-        kinds: The kinds of alarm whose figure the run may measure.
+        config: The section `monitors`.
+        shaping: The section `shaping`; the shaping terms are reported apart.
+        kinds: The kinds of alarm whose figure the run can measure.
         easier: How many easier levels of a curriculum there are.
     """
 
     def __init__(self, config: MonitorsConfig, shaping: ShapingConfig, *, kinds: Sequence[str], easier: int) -> None:
-        self.config = config
+        self._config = config
         self._shaping, self._kinds, self._easier = shaping, kinds, easier
         self._thresholds = Thresholds.at(config.sensitivity)
         self._alarms = Alarms()
         self._last_returns: dict[int, float] = {}
 
     def measure(self, episodes: Sequence[Episode], successes: SuccessTracker) -> dict[str, Any]:
-        """Return what the episodes of a step show about the policy that played them, before it learns from them."""
+        """Return the numbers of the episodes of a step, before the policy learns from them."""
         numbers: dict[str, Any] = measure_rollouts(episodes, successes, self._last_returns)
         numbers |= outcomes(episodes, self._easier)
         numbers["turns"] = float(np.mean([len(episode.turns) for episode in episodes]))
@@ -47,12 +46,12 @@ class Monitors:
         return numbers
 
     def measures_retrieval(self, step: int) -> bool:
-        """Whether retrieval accuracy is measured in the step that brings the count to `step`."""
-        every = self.config.retrieval_every
+        """Return whether retrieval accuracy is measured in a step, the first being 1."""
+        every = self._config.retrieval_every
         return every is not None and step % every == 0
 
     def remember(self, episodes: Sequence[Episode]) -> None:
-        """Keep the returns of the instances that are played again and again, for the next time they are."""
+        """Keep the returns of the instances of the pool, for comparison when they are played again."""
         for episode in episodes:
             if episode.index < FRESH_INSTANCES:
                 self._last_returns[episode.index] = episode.total_reward
@@ -63,11 +62,14 @@ class Monitors:
 
     def good_steps(self) -> list[int]:
         """Return the steps whose checkpoints an alarm may ask for; none where alarms only warn."""
-        return self._alarms.good_steps(self._kinds) if self.config.on_alarm != "warn" else []
+        return self._alarms.good_steps(self._kinds) if self._config.on_alarm != "warn" else []
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as plain numbers, lists and dicts; JSON keeps it to the last bit."""
-        return {"alarms": asdict(self._alarms), "last_returns": [list(pair) for pair in self._last_returns.items()]}
+        return {
+            "alarms": self._alarms.state_dict(),
+            "last_returns": [list(pair) for pair in self._last_returns.items()],
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a state written by `state_dict`, replacing everything."""

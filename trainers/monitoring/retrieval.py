@@ -1,7 +1,7 @@
-"""Template collapse: whether the first replies of a policy still tell which prompt they answer.
+"""Template collapse: whether the first replies of a policy still depend on the prompt.
 
-A policy may keep its entropy and stop reading: its replies vary as before, but no longer with the prompt. The mutual
-information I(reply; prompt) falls to 0 then. It is estimated from a matrix of cross scores
+A policy may keep its entropy and yet ignore the prompt: its replies vary as before, but no longer with the prompt. Then
+the mutual information I(reply; prompt) is 0. It is estimated from a matrix of cross scores
 l_j(z_i) = log p(z_i | x_j), the log-probability of the reply z_i to prompt i had it been given to prompt j.
 
 Reference: RAGEN-2, arXiv:2604.06268. Shapes: P prompts, each with the one reply that it got.
@@ -21,7 +21,7 @@ from turngym.agents.language_model import LanguageModel
 from turngym.agents.scoring import sampled_logprobs, token_batches
 
 PROMPTS = 16
-"""Prompts in a measurement; it takes their number squared in sequences."""
+"""Prompts in a measurement, which scores this number squared of sequences."""
 
 
 def measure_retrieval(
@@ -37,9 +37,9 @@ def measure_retrieval(
     It takes `PROMPTS` squared sequences through the model.
 
     Args:
-        policy: With the weights that sampled the episodes.
-        episodes: Those of a step; the first of each different prompt counts.
-        temperature: That sampled the episodes.
+        policy: The model, with the weights that sampled the episodes.
+        episodes: The episodes of a step; of each first prompt the first episode counts.
+        temperature: The temperature at which the episodes were sampled.
         max_reply_tokens: Longest reply.
         tokens_per_microbatch: Padded tokens per forward pass.
     """
@@ -87,7 +87,7 @@ def cross_scores(
 
 
 def give_to(reply: Episode, prompt: Episode) -> Episode:
-    """Return the first prompt of one episode with the first reply of another."""
+    """Return an episode of one turn: the first prompt of `prompt` with the first reply of `reply`."""
     start, stop = reply.turns[0].span
     ids = prompt.token_ids[: prompt.turns[0].span[0]] + reply.token_ids[start:stop]
     turn = replace(reply.turns[0], span=(len(ids) - (stop - start), len(ids)))
@@ -95,7 +95,7 @@ def give_to(reply: Episode, prompt: Episode) -> Episode:
 
 
 def retrieval(score_PP: Tensor) -> dict[str, float]:
-    """Return what a matrix of cross scores says about template collapse.
+    """Return the numbers of template collapse from a matrix of cross scores.
 
     Args:
         score_PP: log p(reply of row | prompt of column), nats.

@@ -1,4 +1,4 @@
-"""Objectives by name: plain functions from log-ratios, rewards and values to one loss per episode."""
+"""Objectives by name: functions from log-ratios, rewards and values to one loss per episode."""
 
 from turngym.trainers.objectives import clipped, imitation, policy_gradient, ppo, regression
 from turngym.trainers.objectives.astarpo import astarpo, astarpo_turn

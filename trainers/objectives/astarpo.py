@@ -18,7 +18,7 @@ from turngym.trainers.objectives.groups import sums_to_go
 from turngym.trainers.objectives.registry import StepParams, TrainingBatch, objective
 
 LEAST_WEIGHT = 1e-6
-"""Where all others weigh less than this together, nothing is taken off."""
+"""Least sum of the weights that the weighted mean is divided by."""
 
 
 @objective(
@@ -54,10 +54,11 @@ def residuals_to_go(batch: TrainingBatch, soft_cost_BK: Tensor, step: StepParams
 def optimal_baselines(batch: TrainingBatch, step: StepParams[AstarpoTurnConfig]) -> Tensor:
     """Return, for each episode, the mean of G_t over the turns of all others, weighted by w_t, `[B]`.
 
-    w_t = sum over the tokens of a turn of (1 - pi(token))^2 stands for the squared length of grad log pi(a_t | s_t):
-    of the constants that can be taken off all G_t, their mean weighted by that length leaves the gradient the least
-    variance (Greensmith, Bartlett and Baxter, JMLR 2004). It does not know the episode that it is taken off, so the
-    gradient has no bias on policy; and where all G_t are 0 it is 0, so pi* stays a fixed point under every behavior.
+    w_t = sum over the tokens of a turn of (1 - pi(token))^2 approximates the squared length of
+    grad log pi(a_t | s_t). Of all constants that can be subtracted from the G_t, their mean weighted by w_t gives the
+    gradient the least variance (Greensmith, Bartlett and Baxter, JMLR 2004). The mean leaves out the episode it is
+    subtracted from, so the gradient is unbiased on policy. Where all G_t are 0 it is 0, so pi* stays a fixed point
+    whatever the sampler.
     """
     weight_BK = batch.per_turn((1.0 - batch.logp_N.double().exp()).square())
     to_go_BK = residuals_to_go(batch, soft_costs(batch, step), step)
@@ -77,10 +78,10 @@ def astarpo_turn(batch: TrainingBatch, step: StepParams[AstarpoTurnConfig]) -> T
     """Return, for each episode, a loss whose gradient is sum_t G_t * grad log pi(a_t | s_t), `[B]`.
 
     G_t = sum_{k >= t} lambda^(k - t) * delta_k with delta_t = beta * l_t - r_t - V(s_{t+1}) + V(s_t) and V = 0 at the
-    end: only what comes after a turn is charged to it. With lambda = 1 the values after s_t cancel and V(s_t) is a mere
+    end: a turn is charged only for what comes after it. With lambda = 1 the values after s_t cancel and V(s_t) is a
     baseline: on policy the gradient is unbiased for any V. Below 1 it has less variance and needs V to be V*. The loss
     is the least-squares form (beta * l_t - target_t)^2 / (2 * beta) with target_t = beta * l_t - G_t held fixed, so its
-    size is sum_t G_t^2 / (2 * beta). With `optimal_baseline` the `optimal_baselines` are taken off the G_t.
+    size is sum_t G_t^2 / (2 * beta). With `optimal_baseline` the `optimal_baselines` are subtracted from the G_t.
     """
     soft_cost_BK = soft_costs(batch, step)
     to_go_BK = residuals_to_go(batch, soft_cost_BK, step)

@@ -1,4 +1,4 @@
-"""Clipped policy gradients with baselines from groups: GRPO and what was made of it.
+"""Clipped policy gradients with baselines from groups: GRPO and its variants.
 
 All share one surrogate per token and differ in the advantage, in what divides the sum over tokens, in the upper clip
 and in the filter.
@@ -37,8 +37,8 @@ def clipped_surrogate(batch: TrainingBatch, low: float, high: float) -> Tensor:
 def kl_penalty(batch: TrainingBatch, step: StepParams[KLPenalised]) -> Tensor:
     """Return `kl_coef` * (exp(-d) - 1 + d) of each token with d = log pi - log pi_ref, `[N]`.
 
-    On policy an unbiased estimate of KL(pi || pi_ref), never negative (GRPO, arXiv:2402.03300, eq. 4). Where the weight
-    is 0 the reference is not asked.
+    On policy an unbiased estimate of KL(pi || pi_ref), never negative (GRPO, arXiv:2402.03300, eq. 4). Where `kl_coef`
+    is 0 the reference is not read.
     """
     if not step.config.kl_coef > 0:
         return torch.zeros_like(batch.logp_N)

@@ -1,4 +1,4 @@
-"""Which episodes of a batch are learned from; groups are kept or dropped whole, but for the filter on success.
+"""Filters: which episodes of a batch are learned from. All but "success" keep or drop whole groups.
 
 Shapes: B episodes, G groups.
 """
@@ -15,7 +15,7 @@ from turngym.trainers.objectives.groups import EPSILON, group_stds
 from turngym.trainers.objectives.registry import StepParams, TrainingBatch
 
 SLACK = 0.01
-"""By how much the sum of standard deviations that is kept may fall short of its share."""
+"""Amount by which the kept sum of standard deviations may fall short of its share."""
 
 Filter = Callable[[TrainingBatch, StepParams[ObjectiveConfig]], Tensor]
 """From a whole batch to whether each episode is kept, `[B]`."""
@@ -65,7 +65,7 @@ FILTERS: dict[str, Filter] = {
     "top_std": keep_top_std,
     "top_p": keep_top_p,
 }
-"""The filters by the names a configuration gives them."""
+"""The filters by their names in a configuration."""
 
 
 def _stds_of_groups(batch: TrainingBatch) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Sums over turns and statistics within groups: what the objectives share.
+"""Sums over turns and statistics within groups, which several objectives use.
 
 Shapes: B episodes, K turns, M members (episodes, or turns of episodes) that are compared within their G groups.
 """
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 EPSILON = 1e-6
-"""Added to standard deviations that are divided by, and the least that the filters count."""
+"""Added to standard deviations before dividing by them; filters and alarms take a spread up to this for 0."""
 ROUNDING = 4 * torch.finfo(torch.float32).eps
 """Members that differ by no more than this share of their size are equal: rewards come in single precision."""
 
@@ -25,7 +25,7 @@ def sums_to_go(x_BK: Tensor, decay: float = 1.0) -> Tensor:
 
 
 def turn_values(start_B: Tensor, reward_BK: Tensor) -> Tensor:
-    """Return the value before each turn where only that of the start is known: less what was earned since, `[B, K]`."""
+    """Return the value before each turn, that of the start less the rewards so far, `[B, K]`."""
     return start_B[:, None] - (reward_BK.cumsum(1) - reward_BK)
 
 
@@ -45,10 +45,10 @@ def group_deviations(x_M: Tensor, group_M: Tensor, scale_M: Tensor | None = None
     """Return x less the mean of its group, worked out in float64 and 0 where a group differs by rounding alone, `[M]`.
 
     Args:
-        x_M: What is compared.
-        group_M: Equal for the members of a group.
-        scale_M: What rounding errors are relative to: for a sum of rewards, which may cancel, that of their absolute
-            values. |x| if left out.
+        x_M: The numbers.
+        group_M: The group of each number.
+        scale_M: The size that rounding errors are relative to: for a sum of rewards, which may cancel, the sum of their
+            absolute values. |x| if left out.
     """
     number_M, count_G = _numbered(group_M)
     exact_M, scale_M = x_M.double(), (x_M if scale_M is None else scale_M).double().abs()
@@ -84,7 +84,7 @@ def group_scores(x_M: Tensor, group_M: Tensor, scale_M: Tensor | None = None) ->
 
 
 def whitened(x_M: Tensor, scale_M: Tensor | None = None) -> Tensor:
-    """Return x with mean 0 and standard deviation 1, as far as it differs at all, `[M]`."""
+    """Return x with mean 0 and standard deviation 1, or 0 where all numbers are equal up to rounding, `[M]`."""
     everyone_M = torch.zeros_like(x_M, dtype=torch.long)
     return group_scores(x_M, everyone_M, scale_M)
 

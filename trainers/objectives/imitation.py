@@ -1,6 +1,6 @@
-"""Imitation of what went well: cross-entropy on the policy's own episodes, with weights that are never negative.
+"""Imitation of good episodes: cross-entropy on the policy's own episodes, with weights that are never negative.
 
-In stochastic environments these favour gambles: an episode is imitated for its luck as much as for its skill.
+In stochastic environments these objectives favour risky replies: lucky episodes are imitated as much as skilful ones.
 
 Shapes: B episodes, N sampled tokens.
 """
@@ -15,17 +15,17 @@ from turngym.trainers.objectives.groups import whitened
 from turngym.trainers.objectives.registry import StepParams, TrainingBatch, objective
 
 LARGEST_EXPONENT = 3.0
-"""At which `awr` cuts off the exponent of a weight."""
+"""Largest exponent of a weight of `awr`."""
 LEAST_WEIGHT, LARGEST_WEIGHT = 0.1, 5.0
-"""Between these lie the weights of `weighted_sft`."""
+"""Bounds of the weights of `weighted_sft`."""
 LARGEST_SCORE = 3.0
-"""Standard deviations at which `weighted_sft` cuts an advantage off."""
+"""Bound of the whitened advantages of `weighted_sft`, in standard deviations."""
 
 
 def squared_log_ratio(batch: TrainingBatch, step: StepParams[KLPenalised]) -> Tensor:
     """Return `kl_coef` * (log pi - log pi_ref)^2 / 2 of each token, `[N]`.
 
-    On policy its gradient is that of KL(pi || pi_ref), to which the log-ratio itself would contribute none.
+    On policy its gradient is that of KL(pi || pi_ref); the gradient of the log-ratio itself would be 0 on average.
     """
     if not step.config.kl_coef > 0:
         return torch.zeros_like(batch.logp_N)

@@ -1,4 +1,4 @@
-"""Plain policy gradients: the score of what was sampled, times how much better it went than expected.
+"""Plain policy gradients: grad log pi of the sampled tokens times an advantage.
 
 The KL term is part of the reward: r_t - beta * l_t with the log-ratio at sampling time. The log-ratio as a term of the
 loss would have no gradient in expectation.

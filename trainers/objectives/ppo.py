@@ -16,7 +16,7 @@ from turngym.trainers.objectives.groups import whitened
 from turngym.trainers.objectives.registry import StepParams, TrainingBatch, objective
 
 Spread = tuple[list[float], list[float]]
-"""Of every token of an episode: its advantage, and the value that this is over."""
+"""For every token of an episode: its advantage, and the value that was subtracted in it."""
 
 
 def gae(rewards: Sequence[float], values: Sequence[float], discount: float, decay: float) -> list[float]:
@@ -44,7 +44,7 @@ def token_gae(spans: Sequence[tuple[int, int]], rewards: Sequence[float], values
 
 def turn_gae(spans: Sequence[tuple[int, int]], rewards: Sequence[float], values: Sequence[float],
              step: StepParams[PpoConfig]) -> Spread:  # fmt: skip
-    """Give every token the advantage of its turn: a turn is one action, valued where its first token is due."""
+    """Give every token the advantage of its turn: a turn is one action, with the value before its first token."""
     starts = [values[start] for start, _ in spans]
     advantages = gae(rewards, starts, step.config.turn_gamma, step.config.gae_lambda)
     turns = [turn for turn, (start, stop) in enumerate(spans) for _ in range(start, stop)]
@@ -69,11 +69,11 @@ def bilevel_gae(spans: Sequence[tuple[int, int]], rewards: Sequence[float], valu
 
 
 GAE_LEVELS = {"token": token_gae, "turn": turn_gae, "bilevel": bilevel_gae}
-"""The ways to spread rewards over tokens, by the name a configuration gives them."""
+"""The levels of GAE, by their names in a configuration."""
 
 
 def gae_advantages(batch: TrainingBatch, step: StepParams[PpoConfig]) -> tuple[Tensor, Tensor]:
-    """Return the advantage of each token, not yet whitened, and the critic's value that it is over, each `[N]`.
+    """Return the advantage of each token, not yet whitened, and the critic's value subtracted in it, each `[N]`.
 
     Turns without a sampled token (the context was full) hand their reward to the last turn that has one.
     """
@@ -97,9 +97,9 @@ def ppo_advantages(batch: TrainingBatch, step: StepParams[PpoConfig]) -> Tensor:
 
 
 def ppo_returns(batch: TrainingBatch, step: StepParams[PpoConfig]) -> Tensor:
-    """Return what the critic should have said before each token, `[N]`: the return of the chain or turn it stands in.
+    """Return the critic's target before each token, `[N]`: the return of the chain of tokens, or of the turn, it is in.
 
-    That is its advantage plus the value which the advantage is over, which need not be the token's own.
+    That is the advantage plus the value subtracted in it, which need not be the value before the token itself.
     """
     advantage_N, base_N = gae_advantages(batch, step)
     return advantage_N + base_N
@@ -114,7 +114,7 @@ def ppo_returns(batch: TrainingBatch, step: StepParams[PpoConfig]) -> Tensor:
 def ppo(batch: TrainingBatch, step: StepParams[PpoConfig]) -> Tensor:
     """Return the clipped surrogate, the KL penalty and the critic's squared error summed over tokens, `[B]`.
 
-    The step's mean is over tokens. The critic learns what it should have said before each of them.
+    The step's mean is over tokens. The critic's targets are those of `ppo_returns`.
     """
     error_N = step.config.vf_coef * 0.5 * (batch.critic_N - batch.return_N) ** 2
     cost_N = clipped_surrogate(batch, step.config.clip_low, step.config.clip_high) + kl_penalty(batch, step) + error_N

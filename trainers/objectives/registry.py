@@ -1,6 +1,6 @@
-"""The registry of objectives, what each of them is given, and what it asks for.
+"""The registry of objectives, the batch that each of them is given, and the parts that it needs of it.
 
-An objective is one or two plain functions. `loss` maps a micro-batch to one loss per episode, with gradient. What is
+An objective is one or two plain functions. `loss` maps a microbatch to one loss per episode, with gradient. What is
 computed once, over the whole batch and without gradient (groups, whitening, advantages), is what `advantages` returns.
 Losses are summed over episodes and divided by their number, so a batch may be split at will.
 
@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from turngym.trainers.config import OBJECTIVE_CONFIGS, Grouped, ObjectiveConfig, Valued, find_objective_config
+from turngym.trainers.config import ALGORITHMS, OBJECTIVE_CONFIGS, ObjectiveConfig, Valued, find_objective_config
 
 
 def _not_asked_for() -> Tensor:
@@ -25,14 +25,14 @@ def _not_asked_for() -> Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingBatch:
-    """A batch or a micro-batch as an objective sees it; what the objective did not ask for is empty."""
+    """A batch or a microbatch; the tensors that the objective does not need are empty."""
 
     logp_N: Tensor
     """Log-probability of each sampled token under the policy, with gradient in a loss."""
     episode_N: Tensor
     """Which episode each token belongs to; the tokens of an episode stand in the order they were sampled."""
     turn_N: Tensor
-    """Which turn of it, from 0."""
+    """Which turn of that episode each token belongs to, from 0."""
     reward_BK: Tensor
     """Reward of each turn."""
     value_BK: Tensor = field(default_factory=_not_asked_for)
@@ -42,17 +42,17 @@ class TrainingBatch:
     old_logp_N: Tensor = field(default_factory=_not_asked_for)
     """The same under the policy that sampled it, as the sampler recorded it."""
     advantage_N: Tensor = field(default_factory=_not_asked_for)
-    """What the objective's `advantages` returned."""
+    """The result of the objective's `advantages`."""
     optimal_baseline_B: Tensor = field(default_factory=_not_asked_for)
-    """What the objective's `optimal_baselines` returned: taken off the residuals of every turn of an episode."""
+    """The result of the objective's `optimal_baselines`, subtracted from the residuals of every turn of an episode."""
     critic_N: Tensor = field(default_factory=_not_asked_for)
-    """The critic's value of the stream before each token, with gradient in a loss."""
+    """The critic's value before each token, with gradient in a loss."""
     return_N: Tensor = field(default_factory=_not_asked_for)
-    """What the critic is to predict: what the objective's `returns` returned."""
+    """The critic's target before each token: the result of the objective's `returns`."""
     group_B: Tensor = field(default_factory=_not_asked_for)
-    """Which instance was played: equal for the episodes of a group."""
+    """The instance of each episode, the same for the episodes of a group."""
     state_BK: Tensor = field(default_factory=_not_asked_for)
-    """Equal for turns of a group that began in the same state."""
+    """The state before each turn as a number, the same for turns of a group that began in the same state."""
     success_B: Tensor = field(default_factory=_not_asked_for)
     """Whether the episode solved its task."""
     tokens_per_episode: float = 1.0
@@ -71,7 +71,7 @@ class TrainingBatch:
         return self.reward_BK.sum(1, dtype=torch.float64)
 
     def return_scales(self) -> Tensor:
-        """Return the sum of an episode's absolute rewards, in float64: what rounding errors are relative to, `[B]`."""
+        """Return the sum of an episode's absolute rewards, in float64, the scale of rounding errors, `[B]`."""
         return self.reward_BK.abs().sum(1, dtype=torch.float64)
 
     def per_episode(self, x_N: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class TrainingBatch:
         return x_BK[self.episode_N, self.turn_N]
 
     def token_positions(self, rows: Sequence[int]) -> Tensor:
-        """Return where the tokens of some episodes stand, episode by episode."""
+        """Return the positions of the tokens of some episodes, episode by episode."""
         counts = torch.bincount(self.episode_N, minlength=len(self.reward_BK)).tolist()
         by_row = torch.split(torch.argsort(self.episode_N, stable=True), counts)
         return torch.cat([by_row[row] for row in rows])
@@ -113,7 +113,7 @@ Config_co = TypeVar("Config_co", bound=ObjectiveConfig, covariant=True)
 
 @dataclass(frozen=True, kw_only=True)
 class StepParams(Generic[Config_co]):
-    """The numbers of a step: the objective's settings, and what follows the schedules and the environment."""
+    """The parameters of a loss in one step: settings of the objective, KL temperature and reward span."""
 
     config: Config_co
     """The settings of the objective."""
@@ -133,14 +133,14 @@ PerEpisode = Callable[[TrainingBatch, StepParams[Any]], Tensor]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
-    """One way to learn from episodes. Whether it compares groups or reads values, the type of its settings says."""
+    """One way to learn from episodes. The type of its settings tells whether it compares groups or reads values."""
 
     name: str
-    """How a configuration names it."""
+    """Its name in a configuration."""
     loss: Loss
     """The loss function."""
     source: str
-    """Paper, and what of it."""
+    """The paper, and the formula in it."""
     config: type[ObjectiveConfig]
     """The settings that it reads."""
     advantages: PerToken | None = None
@@ -150,14 +150,9 @@ class Objective:
     returns: PerToken | None = None
     """Fills `return_N`; an objective that has it gets a critic."""
     needs_pairs: bool = False
-    """Whether its loss joins the live log-ratios of a group, which therefore shares a micro-batch."""
+    """Whether its loss joins the live log-ratios of a group, which therefore shares a microbatch."""
     needs_reference: bool = False
     """Whether it needs `ref_logp_N`."""
-
-    @property
-    def needs_groups(self) -> bool:
-        """Whether it compares several episodes of one instance."""
-        return issubclass(self.config, Grouped)
 
     @property
     def needs_values(self) -> bool:
@@ -195,8 +190,8 @@ def objective(
         ...     return -batch.per_episode(batch.logp_N) * step.config.clip
 
     Args:
-        name: How a configuration names it; a name that is taken by another function is refused.
-        source: Paper, and what of it.
+        name: Its name in a configuration; a name that is taken by another function is refused.
+        source: The paper, and the formula in it.
         config: Its settings; those that every objective has if left out.
         advantages: See `Objective`, as all that follow.
         optimal_baselines: See there.
@@ -211,6 +206,10 @@ def objective(
     if kind.name != name:
         raise ValueError(f"the settings {kind.__name__} of objective {name!r} have the name {kind.name!r}: "
                          f'give them name: ClassVar[str] = "{name}"')  # fmt: skip
+
+    if name in ALGORITHMS:
+        raise ValueError(f"{name!r} is the name of an algorithm already, {ALGORITHMS[name][0]} with own settings: "
+                         "choose another name")  # fmt: skip
 
     def register(loss: Loss) -> Loss:
         known = OBJECTIVES.get(name)

@@ -1,1 +1,1 @@
-"""Which instances a step plays: of the pool of stage 1, fresh ones, and those of easier levels."""
+"""The choice of the instances of a step: of the pool, fresh ones, and those of easier levels."""

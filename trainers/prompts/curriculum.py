@@ -1,20 +1,17 @@
-"""A curriculum: easier levels of the environment, played as often as they can teach.
+"""A curriculum: easier levels of the environment, with a share of the prompts for each.
 
-A level is the configured environment with some arguments changed; the last level, the target, is that environment
-itself, and the only one that is measured and that stage 1 plays. The level of every prompt of a step is drawn, so one
-batch mixes levels: each plays its part in a call of its own, and one update learns from all of them. The share of a
-level is
+A level is the configured environment with some arguments changed. The last level, the target, is that environment
+itself, and the only one that stage 1 and the evaluation play. The level of every prompt of a step is drawn, so one
+batch mixes levels, and one update learns from all of them. The share of a level is
 
     min_share + (1 - min_share * L) * w / sum(w)    with w = sqrt(p (1 - p)) + 0.05,
 
-where p is its running success: w is the predicted standard deviation of a binary return, so what is always won and what
-never is give way to what is in between. As a level is mastered, its share goes to the next one.
+where p is its running success rate and w the predicted standard deviation of a binary return, plus 0.05: levels that
+are won half of the time get the largest shares, and the share of a level falls when it is mastered. Example: for
+success rates of 1 and 0.5 and `min_share` 0.1, w is 0.05 and 0.55, and the shares are 0.167 and 0.833.
 
 Source: SPO, arXiv:2509.13232, draws single prompts with this weight, and follows their success as here: a Beta
 distribution whose counts fade, `a <- memory * a + success` and `b <- memory * b + 1 - success`.
-
-The instances of an easier level are fresh: never played before, and never again. Their indices have a block of their
-own, so an index alone tells the level, and no two levels share one.
 
 Shapes: L levels, easiest first, the target last.
 """
@@ -45,13 +42,16 @@ def level_shares(success_L: ArrayLike, min_share: float) -> NDArray[np.float64]:
     return np.asarray(min_share + (1.0 - min_share * len(weight_L)) * weight_L / weight_L.sum())
 
 
-# What a step reports --------------------------------------------------------------------------------------------
+# Outcomes by level ----------------------------------------------------------------------------------------------
 
 
 def outcomes(episodes: Sequence[Episode], easier: int) -> dict[str, Any]:
     """Return success and task return of the target's episodes, absent where none was played.
 
-    With a curriculum also, as "levels", each level's share of the episodes and, where it has any, its success.
+    Args:
+        episodes: The episodes of a step, at least one.
+        easier: How many easier levels there are; with any, "levels" holds the share of the episodes of each level, the
+            easiest first, and its success rate where it has an episode.
     """
     played: list[list[Episode]] = [[] for _ in range(easier + 1)]
     for episode in episodes:

@@ -1,30 +1,31 @@
-"""Whether the levels of a curriculum can be played, and belong together."""
+"""Checks of the levels of a curriculum: each can be made, and all have the same form of reply and reward range."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from turngym.envs import make_env, text_env
+from turngym.envs import text_env
+from turngym.envs.finding import try_env, why_not
 from turngym.trainers.config import EnvConfig
 from turngym.trainers.instances import LEVEL_INSTANCES
 
 NO_LEVELS = ("split", "render_mode")
-"""Arguments that change nothing about an episode of training."""
+"""Arguments that make no level, since training sets them itself."""
 
 
 def check_levels(env: EnvConfig, levels: Sequence[Mapping[str, Any]]) -> None:
-    """Make and reset the environment of every level, so that a wrong one is refused before anything is played.
+    """Make and reset the environment of every level.
 
-    A level may change how hard the game is. It must not change what a reply looks like (`reasoning`) or what the return
-    can be, since policy, values and KL temperature are shared.
+    A level may change how hard the environment is. It must not change the form of a reply (`reasoning`) or the reward
+    range, since all levels share policy, values and KL temperature.
 
     Args:
         env: The configured environment.
-        levels: What the easier levels change of it.
+        levels: For each easier level the arguments that it changes.
 
     Raises:
-        ValueError: A level cannot be made, is no level of its own, or does not fit the target.
+        ValueError: A level cannot be made, equals another, or does not fit the target.
     """
     known = [env.kwargs]
     for number, level in enumerate(levels):
@@ -43,12 +44,9 @@ def check_levels(env: EnvConfig, levels: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _shared(env_id: str, kwargs: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """Return what all levels must share, of one that was made and reset."""
+    """Make and reset the environment of a level; return the properties that all levels must share."""
     try:
-        env = make_env(env_id, kwargs)
-        env.reset(seed=0, options={"split": "train", "index": LEVEL_INSTANCES})
-    except (TypeError, ValueError) as error:
-        reason = str(error).partition(" was raised from the environment creator")[0]
-        raise ValueError(f"{place} cannot be made: {reason}") from error
-    env.close()
+        env = try_env(env_id, kwargs, index=LEVEL_INSTANCES)
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{place} cannot be made: {why_not(error)}") from error
     return {name: getattr(text_env(env), name) for name in ("reasoning", "reward_range")}

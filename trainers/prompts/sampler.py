@@ -1,9 +1,9 @@
-"""Which instances a step plays: some never played before, the rest from the pool of stage 1.
+"""The prompt sampler: it draws the instances of a step, some fresh and the rest from the pool.
 
-Instances that are always won or always lost teach nothing. That is predicted before anything is played, so no episode
-is spent on finding it out: prompts of the pool are drawn without replacement with weight sqrt(p (1 - p)) + 0.05, the
-predicted standard deviation of a binary return, where p is the running success of the instance. Filtering episodes by
-how they ended would bias what is learned from them; choosing prompts does not.
+Instances that are always won or always lost teach nothing. So prompts of the pool are drawn without replacement with
+weight sqrt(p (1 - p)) + 0.05, where p is the running success rate of the instance and sqrt(p (1 - p)) the predicted
+standard deviation of a binary return. Filtering episodes by how they ended would bias the gradient; choosing prompts
+before they are played does not.
 
 Source: SPO, arXiv:2509.13232, for the weight.
 """
@@ -27,12 +27,12 @@ class PromptSampler:
     """Draws the instances of a step.
 
     Args:
-        pool: The training instances that are played again and again; those that stage 1 has sampled, if it ran.
+        pool: The training instances that are played repeatedly: those that stage 1 sampled, if it ran.
         batch_size: Episodes of a step.
         group_size: Episodes of each prompt.
         fresh_share: Share of the prompts that were never played before.
         curriculum: The easier levels.
-        seed: The run's.
+        seed: The seed of the run.
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class PromptSampler:
         self._batch_size, self._group_size, self._fresh_share = batch_size, group_size, fresh_share
         self._curriculum, self._seed = curriculum, seed
         self._used = 0
-        """How many fresh instances may have been played so far, in each level of a curriculum."""
+        """Fresh indices used so far, in each level of a curriculum."""
 
     @classmethod
     def of(cls, config: TrainConfig, pool: Sequence[int]) -> PromptSampler:
-        """Return that of a run."""
+        """Return the sampler of a run."""
         return cls(pool, batch_size=config.learning.batch_size, group_size=config.objective.group_size,
                    fresh_share=config.learning.fresh_share, curriculum=config.curriculum,
                    seed=config.run.seed)  # fmt: skip
@@ -63,12 +63,12 @@ class PromptSampler:
 
         Fresh ones have never been played and are never played again, so they cannot be memorised. With a curriculum the
         level of each prompt is drawn first; those of an easier level are all fresh. After a rollback a step is repeated
-        with other instances and other chance: what led to the collapse is not drawn again.
+        with other instances and other seeds, so that the draws before the collapse do not come again.
 
         Args:
-            step: Steps taken.
-            rollbacks: How often learning went back to an earlier step.
-            successes: What the prompts of the pool and the levels are chosen by.
+            step: Steps taken before this one.
+            rollbacks: The number of rollbacks so far.
+            successes: The running success rates of instances and levels.
         """
         rng = generator(self._seed, Stream.STEP, step, rollbacks)
         *easier, num_prompts = self._levels(successes, rng)
@@ -93,7 +93,7 @@ class PromptSampler:
         return counts
 
     def count_step(self) -> None:
-        """Take note that a step was played: its fresh instances are fresh no more."""
+        """Mark the fresh indices of a step as used."""
         self._used += self._batch_size
 
     def state_dict(self) -> dict[str, Any]:
@@ -103,6 +103,3 @@ class PromptSampler:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a state written by `state_dict`."""
         self._used = int(state["used"])
-
-    def roll_back(self, state: Mapping[str, Any]) -> None:
-        """Stay: what was played before a rollback is not fresh again."""

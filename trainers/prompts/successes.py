@@ -1,4 +1,4 @@
-"""How likely the current policy solves each instance: what prompts are chosen by."""
+"""Running success rates of instances and levels, by which prompts are chosen."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from turngym.agents.episode import Episode
-from turngym.trainers.baselines.means import LevelMeans, level_means
+from turngym.trainers.running_means import LevelMeans, level_means
 from turngym.trainers.stage_one.stage import StageOneResult
 
 WEIGHT_FLOOR = 0.05
-"""Least sampling weight of a prompt, so that none is given up for good."""
+"""Least sampling weight of a prompt, so that every one of them is drawn now and then."""
 UNKNOWN = 0.5
-"""The success of what was never played."""
+"""The success rate assumed for an instance or level without any episode."""
 
 
 def predictive_stds(success_I: ArrayLike) -> NDArray[np.float64]:
@@ -25,7 +25,7 @@ def predictive_stds(success_I: ArrayLike) -> NDArray[np.float64]:
 
 
 def sampling_weights(success_I: ArrayLike) -> NDArray[np.float64]:
-    """Return `sqrt(p (1 - p)) + 0.05`, largest where success is a toss-up, shape [I]; p is cut off to [0, 1]."""
+    """Return `sqrt(p (1 - p)) + 0.05`, largest at a success rate of 1/2, shape [I]; p is cut off to [0, 1]."""
     return predictive_stds(success_I) + WEIGHT_FLOOR
 
 
@@ -33,7 +33,7 @@ class SuccessTracker:
     """Running success rates of instances and levels.
 
     Args:
-        result: Stage 1, whose success rates are the starting point, each worth as many visits as it had samples.
+        result: Stage 1, whose success rates are the first ones; each counts for as many episodes as it was measured on.
         easier: How many easier levels of a curriculum there are.
     """
 
@@ -62,12 +62,12 @@ class SuccessTracker:
         return self.means.pools
 
     def update(self, episodes: Sequence[Episode]) -> None:
-        """Learn how episodes ended."""
+        """Take in the outcomes of episodes."""
         for episode in episodes:
             self.means.update(episode.index, float(episode.success))
 
     def follow_on(self, earlier: SuccessTracker) -> None:
-        """Take over the easier levels, which a new stage 1 does not play."""
+        """Take over the easier levels of an earlier round, which stage 1 does not play."""
         self.means.follow_on(earlier.means)
 
     def state_dict(self) -> dict[str, Any]:

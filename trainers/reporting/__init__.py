@@ -1,1 +1,1 @@
-"""How a run tells what it does: metrics in a file, progress to whoever listens."""
+"""Metrics in a file, trackers, progress bars, and the table of the result."""

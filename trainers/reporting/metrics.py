@@ -19,15 +19,14 @@ STAGE_TWO = ("learning", "alarm", "reset")
 class Metrics:
     """Appends to `metrics.jsonl` and reads it back.
 
-    A line names its phase: "warm_start", "values", "branch" (of a run that goes on with other settings), "learning",
-    "alarm" or "reset"; those of the last three have a step.
-    After a rollback the steps begin anew from an earlier one, and `rollbacks` counts one more; what was written before
-    stays. A reset of the reference comes after its step.
+    The phase of a line is "warm_start", "values" (stage 1), "branch" (a resumed run with other settings), "learning",
+    "alarm" or "reset"; lines of the last three have a step. After a rollback the steps continue from an earlier one and
+    `rollbacks` is one more; earlier lines stay. A reset of the reference comes after its step.
 
     Args:
         path: The file; it need not exist.
-        trackers: Told every line: those that are there, since a crash may have come between a line and them, and those
-            that are added.
+        trackers: Sent every line: those in the file first, since a crash may have kept the last ones from a tracker,
+            then those that are added.
     """
 
     def __init__(self, path: Path, trackers: Sequence[Tracker] = ()) -> None:
@@ -41,17 +40,17 @@ class Metrics:
                 self._pass_on(phase, counts[phase], line)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Delete the file."""
         self.path.unlink(missing_ok=True)
 
     def lines(self) -> list[dict[str, Any]]:
-        """Return all complete lines; one cut off by a crash is left out."""
+        """Return all complete lines; one cut off by a crash, and what is no line of metrics at all, is left out."""
         lines = []
         if self.path.is_file():
-            for line in self.path.read_text(encoding="utf-8").splitlines():
-                with suppress(json.JSONDecodeError):
-                    lines.append(json.loads(line))
-        return lines
+            for text in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+                with suppress(ValueError, RecursionError):
+                    lines.append(json.loads(text))
+        return [line for line in lines if isinstance(line, dict) and "phase" in line]
 
     def add(self, phase: str, numbers: Mapping[str, Any]) -> None:
         """Append one line."""
@@ -62,7 +61,7 @@ class Metrics:
             self._pass_on(phase, sum(line["phase"] == phase for line in self.lines()) if counted else 0, numbers)
 
     def _pass_on(self, phase: str, place: int, numbers: Mapping[str, Any]) -> None:
-        """Tell the trackers a line, by its step or, without one, as the `place`-th of its phase."""
+        """Send a line to the trackers with its step or, where it has none, as the `place`-th of its phase."""
         for tracker in self._trackers:
             tracker.scalars(phase, numbers.get("step", place), numbers)
 
@@ -71,7 +70,7 @@ class Metrics:
 
         Args:
             step: The last step that is kept.
-            rollbacks: The rollbacks before that step; what was written before the last of them stays.
+            rollbacks: The rollbacks before that step; lines from before the last of them stay.
         """
         kept = [
             line
@@ -84,10 +83,6 @@ class Metrics:
         unfinished.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         unfinished.replace(self.path)
 
-    def total(self, phase: str, name: str) -> int:
-        """Return the sum of a count over the lines of a phase that have it."""
-        return sum(int(line.get(name, 0)) for line in self.lines() if line["phase"] == phase)
-
     def seconds(self, phase: str) -> float:
-        """Return the time a phase took, without attempts that were cut off before they left anything to build on."""
+        """Return the seconds of a phase; those of work that a crash lost do not count."""
         return float(sum(line["seconds"] for line in self.lines() if line["phase"] == phase))

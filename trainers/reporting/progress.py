@@ -1,4 +1,4 @@
-"""How a long computation says where it stands, whoever listens."""
+"""Progress: what a long computation reports while it runs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from turngym.agents.episode import Episode
 
 
 class Progress(Protocol):
-    """Listens to a computation of several phases."""
+    """Gets the reports of a computation of several phases."""
 
     def phase(self, name: str, total: int | None) -> None:
-        """Begin a phase of `total` units of work, None where only its end will tell; ends the phase before."""
+        """Begin a phase of `total` units of work, None where that is not known; this ends the phase before."""
 
     def advance(self, n: int = 1, **numbers: float) -> None:
         """Report `n` more units done and the numbers that describe the state now, such as `success=0.4`.
@@ -42,7 +42,7 @@ class SuccessSoFar:
 
 
 class SilentProgress:
-    """Listens to nothing."""
+    """Ignores all reports."""
 
     def phase(self, name: str, total: int | None) -> None:
         """Ignore the phase."""

@@ -1,4 +1,4 @@
-"""What a tracker is sent of a line of the metrics, and the list of what it has had."""
+"""The form in which a line of the metrics is sent to a tracker, and the list of lines that were sent."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def flat_settings(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def group(phase: str, numbers: Mapping[str, Any]) -> str:
-    """Return what the names of a line's numbers begin with: the phase, and with it the kind of an alarm."""
+    """Return the prefix of the names of a line's numbers: the phase, for an alarm with its kind, as "alarm/kl_tax"."""
     return f"{phase}/{numbers['alarm']}" if "alarm" in numbers else phase
 
 
 def line_key(phase: str, step: int, numbers: Mapping[str, Any]) -> str:
-    """Return what tells a line from all others of its run."""
+    """Return a key that no other line of the run has."""
     return f"{group(phase, numbers)} step {step} rollbacks {numbers.get('rollbacks', 0)}"
 
 
@@ -53,7 +53,7 @@ def _cell(text: str) -> str:
 
 
 class Sent:
-    """What a tracker has had, in a file that a resumed run reads.
+    """The keys of everything that a tracker was sent, in a file that a resumed run reads.
 
     Args:
         path: The file; it and its folder need not exist.
@@ -66,20 +66,20 @@ class Sent:
         self._unsaved: list[str] = []
 
     def __contains__(self, key: str) -> bool:
-        """Return whether something was sent."""
+        """Return whether a key was sent."""
         return key in self._keys
 
     def __len__(self) -> int:
-        """Return how much was sent."""
+        """Return how many keys were sent."""
         return len(self._keys)
 
     def add(self, key: str) -> None:
-        """Note that something was sent."""
+        """Note a key as sent."""
         self._keys.add(key)
         self._unsaved.append(key)
 
     def save(self) -> None:
-        """Write down what was noted, once a crash cannot undo that it was sent."""
+        """Append the keys noted since the last save to the file; called when a crash cannot lose what was sent."""
         with self._path.open("a", encoding="utf-8") as file:
             file.write("".join(f"{key}\n" for key in self._unsaved))
         self._unsaved.clear()

@@ -1,4 +1,4 @@
-"""The closing table of a run: who was measured, and what came out."""
+"""The table of a run's result: the scores of each agent, and the optimum."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Rows = Mapping[str, Score | float | None]
 
 
 def result_rows(result: Mapping[str, Any]) -> dict[str, Score | float | None]:
-    """Return the rows of the closing table from a run's result.
+    """Return the rows of the table from a run's result.
 
     Raises:
         InputError: The result was not written by a run.

@@ -1,15 +1,17 @@
-"""Where else the numbers of a run go, beside `metrics.jsonl`: TensorBoard and Weights & Biases.
+"""Trackers: TensorBoard and Weights & Biases get the numbers of a run, beside `metrics.jsonl`.
 
-Both get every line of the metrics once. A run that was interrupted repeats steps, which come out the same, so a tracker
-passes over what it has had: it keeps a list in the run's folder. Steps that a rollback repeats come out otherwise; they
-are lines of their own, told apart by `rollbacks`. Neither package is imported before a tracker is made.
+Both get every line of the metrics once. A run that was interrupted repeats steps with the same numbers, so a tracker
+keeps a list of the lines that it was sent, in the run's folder, and skips them. Steps that a rollback repeats have
+other numbers; they are lines of their own, told apart by `rollbacks`. Neither package is imported before a tracker is
+made.
 """
 
 from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,7 +25,7 @@ from turngym.trainers.reporting.sent import Sent, flat_numbers, flat_settings, g
 TrackerName = Literal["tensorboard", "wandb"]
 """A tracker, its package, and the extra of turngym that installs it."""
 PROJECT = "turngym"
-"""Of Weights & Biases, unless WANDB_PROJECT names another."""
+"""The project of Weights & Biases, unless WANDB_PROJECT names another."""
 
 
 class TrackerError(InputError):
@@ -39,7 +41,7 @@ class Tracker(Protocol):
         Args:
             phase: Its phase.
             step: Its step or, in a phase without steps, its place among the lines of the phase, from 1.
-            numbers: The line; `flat_numbers` says what is taken of it.
+            numbers: The line; the tracker takes the numbers that `flat_numbers` returns.
         """
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -49,7 +51,7 @@ class Tracker(Protocol):
         """Take a picture in a file, once under each name."""
 
     def close(self) -> None:
-        """Write what is left; the tracker is not used afterwards."""
+        """Write what is not written yet; the tracker is not used afterwards."""
 
 
 def check_packages(names: Sequence[TrackerName]) -> None:
@@ -64,7 +66,7 @@ def check_packages(names: Sequence[TrackerName]) -> None:
 
 
 def make_trackers(names: Sequence[TrackerName], folder: Path, config: Mapping[str, Any]) -> list[Tracker]:
-    """Begin to track a run, or go on.
+    """Return the trackers of a new or a resumed run.
 
     Args:
         names: The trackers; each is made once.
@@ -83,13 +85,24 @@ def make_trackers(names: Sequence[TrackerName], folder: Path, config: Mapping[st
     return trackers
 
 
+@contextmanager
+def tracking(names: Sequence[TrackerName], folder: Path, config: Mapping[str, Any]) -> Iterator[list[Tracker]]:
+    """Yield the trackers of `make_trackers`, and close them at the end."""
+    trackers = make_trackers(names, folder, config)
+    try:
+        yield trackers
+    finally:
+        for tracker in trackers:
+            tracker.close()
+
+
 # The trackers -------------------------------------------------------------------------------------------------------
 
 
 class TensorBoardTracker:
     """Writes event files into `tensorboard/`, for `tensorboard --logdir`.
 
-    What comes after a rollback is a run of its own there, `rollback-1`, since a curve has one point at a step.
+    Each rollback begins a run of its own, such as `rollback-1`, since a curve has one point at a step.
 
     Args:
         folder: The run's folder.
@@ -149,8 +162,8 @@ class TensorBoardTracker:
 class WandbTracker:
     """Sends a run to Weights & Biases, or with WANDB_MODE=offline into `wandb/`, for `wandb sync`.
 
-    Every phase has an axis of its own, such as "astarpo/step", so steps may begin anew. A resumed run goes on under its
-    id, and the step of Weights & Biases itself counts what was sent. What is logged is on the disk only seconds later,
+    Every phase has an axis of its own, such as "learning/step", so steps may begin anew. A resumed run keeps its id,
+    and the step of Weights & Biases itself counts what was sent. What is logged is on the disk only seconds later,
     so after a crash all since the last `close` is sent again, under the same counts.
 
     Args:

@@ -1,1 +1,1 @@
-"""Stage 1: episodes of a frozen policy in, the optimal value V* of instances and states out."""
+"""Stage 1: the optimal values V* of instances and states, estimated from episodes of a frozen policy."""

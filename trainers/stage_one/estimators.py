@@ -1,4 +1,4 @@
-"""Stage 1: the optimal value of each instance, estimated from returns of the frozen reference policy.
+"""Estimators of the optimal value V* of an instance from returns of the frozen reference policy.
 
     V*(x) = beta * log E_ref[exp(R / beta)]        Reference: arXiv:2505.20686, stage 1 (beta is its beta_1)
 
@@ -88,32 +88,8 @@ def leave_one_out_log_mean_exp(returns_N: ArrayLike, beta: float) -> Floats:
     return weighted_log_mean_exp(others, np.ones_like(others), check_temperature(beta))
 
 
-def shrunk_value(returns_N: ArrayLike, beta: float, prior: float, strength: float) -> float:
-    """Return V* with the mean of `exp(R / beta)` shrunk towards that of the pool.
-
-    For returns of 0 and 1 this is exactly V* at the posterior mean of the success probability under a Beta prior of
-    `strength` pseudo-samples. It rescues instances whose few samples all failed.
-
-    Args:
-        returns_N: The instance's returns; may be empty when `strength` is positive.
-        beta: Temperature, as in `log_mean_exp`.
-        prior: The pool's value at the same temperature (`ValueEstimates.prior`).
-        strength: Pseudo-samples given to the prior, at least 0; 0 gives `log_mean_exp`.
-
-    Raises:
-        ValueError: An argument is out of range, or there is neither a return nor a prior.
-    """
-    count = np.size(returns_N)
-    check_temperature(beta)
-    check_strength(strength)
-    if count == 0 and strength > 0:
-        return float(prior)
-    plain = np.array([log_mean_exp(returns_N, beta)])
-    return float(shrink(plain, np.array([count]), float(prior), beta, strength)[0])
-
-
 def weighted_log_mean_exp(values: Floats, weights: Floats, beta: float) -> Floats:
-    """Over the last axis; a value of weight 0 must not exceed the others."""
+    """Return the `log_mean_exp` over the last axis, each value weighted; one of weight 0 must not exceed the others."""
     largest = values.max(axis=-1)
     if beta == 0.0:
         return np.asarray(largest)
@@ -159,7 +135,7 @@ def finite_returns(returns: ArrayLike) -> Floats:
 
 
 def check_temperature(beta: float) -> float:
-    """Return a temperature that can be used.
+    """Check a temperature and return it.
 
     Raises:
         ValueError: It is negative or no number.
@@ -170,7 +146,7 @@ def check_temperature(beta: float) -> float:
 
 
 def check_strength(strength: float) -> None:
-    """Refuse a number of pseudo-samples that cannot be used.
+    """Check a number of pseudo-samples.
 
     Raises:
         ValueError: `strength` is negative or not finite.

@@ -1,7 +1,7 @@
 """Explorers in stage 1: the reference at other temperatures, and other models, play the pool into the same value store.
 
-Their episodes tell what comes of replies that the reference seldom gives, which the values of states need
-(`importance` says how they are weighed). Values estimated from whole returns never read them.
+Their episodes show the outcomes of replies that the reference seldom gives, which the values of states need;
+`importance` tells how they are weighted. Values of instances, which are estimated from whole returns, never use them.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def explore(
 ) -> Iterator[dict[str, Any]]:
     """Let every explorer play the pool, until the store holds what the configuration asks for.
 
-    As the reference's own episodes these are stored in blocks, whole or absent, and what is held is not played again.
+    As with the reference, episodes are stored in blocks, whole or not at all, and episodes held are not played again.
 
     Args:
         reference: The frozen policy.
-        store: Filled further.
-        setup: What is played.
+        store: The value store; episodes are added to it.
+        setup: The settings of stage 1.
         progress: Told about every episode.
 
     Yields:
@@ -70,7 +70,7 @@ def explore(
 
 
 def explorers(reference: LanguageModel, setup: StageOneSetup) -> Iterator[tuple[str, LanguageModelAgent]]:
-    """Yield who explores, one at a time, each with the name under which its episodes are stored."""
+    """Yield the agents of the explorers, one at a time, each with the name under which its episodes are stored."""
     for temperature in setup.values.explorer_temperatures:
         yield f"temperature {temperature!r}", setup.rollouts.agent(reference, temperature=temperature)
     for path in setup.values.explorer_models:
@@ -92,7 +92,7 @@ def load_explorer(path: str, reference: LanguageModel, *, keep_thoughts: bool) -
 
 
 def vocabulary(model: LanguageModel) -> tuple[dict[str, int], Any]:
-    """Return what tokens and messages mean to a model."""
+    """Return the vocabulary and the chat template of a model; two models with both the same read the same text."""
     return model.tokenizer.get_vocab(), model.tokenizer.chat_template
 
 
@@ -102,7 +102,7 @@ def reference_logprobs(
 ) -> list[list[float]]:
     """Return the reference's log-probability of every reply of every episode, nats, at its own temperature.
 
-    One forward pass over finished episodes, far cheaper than sampling them was.
+    It takes one forward pass over finished episodes, far less than sampling them.
     """
     logprobs = [np.zeros(len(episode.turns)) for episode in episodes]
     for batch in token_batches(episodes, setup.tokens_per_microbatch, reference.device):

@@ -1,8 +1,8 @@
-"""How much a reply of another behaviour says about the odds of the reference.
+"""Importance weights: what the replies of an explorer tell about the odds of the reference's replies.
 
-What follows a reply in a state is the same whoever gave it, so turns of an explorer b tell as much about outcomes as
-those of the reference. How often the replies come is another matter, and is corrected by weights. For the action u of a
-reply y in a state s,
+The outcome of a reply in a state does not depend on the policy that gave it, so turns of an explorer b tell as much
+about outcomes as those of the reference. The odds of the replies do depend on it, and are corrected by weights. For the
+action u of a reply y in a state s,
 
     ref(u | s) = E_{y ~ b}[w(y) 1{y plays u}],    1 = E_{y ~ b}[w(y)],    w(y) = ref(y | s) / b(y | s)
 
@@ -18,9 +18,9 @@ explorer, 50 go up with w = .9 / .5 = 1.8 and 50 down with w = .1 / .5 = .2, so 
 .61 turns of the reference where both have played. Where the explorer alone has been, it alone decides.
 
 All behaviours must give every reply that the reference gives, as every temperature above 0 does. Above the temperature
-of the reference weights are bounded. Below it they are not, and what is seldom played and weighs most may not have been
-seen yet, of which no share can tell. Where replies depend on more of the past than a state's key holds, the odds are
-those of the pasts that were played.
+of the reference weights are bounded. Below it they are not: the replies with the largest weights are seldom played and
+may be missing, which the effective share does not show. Where replies depend on more of the past than a state's key
+holds, the odds are those for the pasts that were played.
 
 Shapes: M turns, S states.
 """
@@ -36,7 +36,9 @@ from turngym.trainers.stage_one.estimators import Floats
 
 
 def effective_share(log_ratio_M: ArrayLike) -> float:
-    """Return what a turn of a behaviour is worth in turns of the reference, in (0, 1]: Kong's `mean(w)^2 / mean(w^2)`.
+    """Return how many turns of the reference a turn of a behaviour counts for, in (0, 1]: `mean(w)^2 / mean(w^2)`.
+
+    Reference: Kong, A note on importance sampling using standardized weights, 1992.
 
     Args:
         log_ratio_M: Log-probability of each reply under the reference, less that under the behaviour; at least one.

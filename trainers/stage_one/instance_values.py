@@ -1,4 +1,4 @@
-"""Stage 1 over a pool of instances: V* of each, how sure it is, and which to sample next.
+"""Values of a pool of instances: V* of each, its posterior standard deviation, and which to sample next.
 
 Shapes: I instances, N samples of one instance, K extra samples.
 """
@@ -107,7 +107,7 @@ def next_instances(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValueEstimates:
-    """What stage 1 knows of a pool of instances, in ascending order of instance."""
+    """The values of a pool of instances, in ascending order of instance."""
 
     instances: Ints  # [I]
     """Indices of the instances within their split."""
@@ -127,7 +127,7 @@ NO_ESTIMATES = ValueEstimates(
     instances=np.empty(0, dtype=np.int64), values=np.empty(0), stds=np.empty(0), counts=np.empty(0, dtype=np.int64),
     prior=0.0,
 )  # fmt: skip
-"""What is known where stage 1 is passed over."""
+"""The estimates of a run without stage 1."""
 
 
 def estimate_values(

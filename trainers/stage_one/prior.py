@@ -1,4 +1,4 @@
-"""How far the instances of a pool are alike: the strength of the prior that each one's value is shrunk with.
+"""The strength of the prior that the values of a pool are shrunk with, fitted to how far its instances differ.
 
 The law of an instance's returns is drawn from a Dirichlet process around the law of the pool, whose weight `kappa` is
 worth as many samples. Over any classes of returns their counts are then Dirichlet-multinomial, for 0 and 1
@@ -22,14 +22,15 @@ import numpy as np
 from turngym.trainers.stage_one.estimators import Bools, Floats, Ints
 
 CANDIDATES_K = np.logspace(-1, 3, 201)
-"""Strengths that are tried: below, the samples speak for themselves, and above, every instance has the pool's value."""
+"""The strengths that are tried. Below them shrinkage has hardly any effect, above them every instance has nearly the
+pool's value."""
 FEW = 8
-"""Returns of more values than these are two classes, below and above the pool's median: of the values themselves hardly
-one would come twice, and near ones would count as strangers, so that instances would look more alike than they are."""
+"""Most different values of the returns that each are a class of their own. With more, hardly any value would occur
+twice, so the returns are divided into two classes, below and above the pool's median."""
 DECIMALS = 9
-"""How finely returns are told apart, in units of their range; sums of rewards may differ in the last digits."""
+"""Decimals of a return, in units of its range, that tell classes apart; sums of rewards are no more exact."""
 UNKNOWN = 1.0
-"""The strength where a pool does not tell."""
+"""The strength where the pool allows no estimate."""
 LOG_PRIOR_K = np.log(CANDIDATES_K) - 2.0 * np.log1p(CANDIDATES_K)
 """Log density of `log kappa` where `kappa / (kappa + 1)` is uniform; it is highest at `UNKNOWN`."""
 

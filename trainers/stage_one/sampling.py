@@ -1,8 +1,8 @@
-"""Stage 1 of A*PO: the frozen reference plays the pool of instances, and every episode goes into the value store.
+"""Stage 1: the frozen reference plays the pool of instances, and every episode goes into the value store.
 
-Seeds are a function of the run's seed, the instance and the number of the sample; episodes are stored in blocks, each
-whole or absent; and every round of extra samples is planned from what the store holds. So an interrupted stage 1
-continues with the same episodes.
+An interrupted stage 1 continues with the same episodes: the seed of an episode depends on the run's seed, its instance
+and the number of the sample alone, episodes are stored in blocks, whole or not at all, and every round of extra samples
+is planned from what the store holds.
 """
 
 from __future__ import annotations
@@ -12,44 +12,45 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.language_model import LanguageModel, LanguageModelAgent
 from turngym.agents.rollout import Instance
 from turngym.seeds import Stream, episode_seed
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import GROUP_FILTERS, STATE_BASELINES, TrainConfig, ValueConfig, Valued
 from turngym.trainers.reporting.progress import Progress, SuccessSoFar
-from turngym.trainers.rollouts import Rollouts
+from turngym.trainers.rollouts import PlayError, Rollouts
 from turngym.trainers.shaping import played_shaping
 from turngym.trainers.stage_one.instance_values import ValueEstimates, estimate_values, next_instances
 from turngym.trainers.stage_one.store import ValueStore
 
 REFERENCE_WEIGHTS = "reference weights"
-"""What a store's fingerprint calls the weights of its reference."""
+"""The key of the reference's weights in the fingerprint of a store."""
 BLOCK = 1024
-"""Episodes stored at a time: the most that a kill loses."""
+"""Episodes stored at a time, which is the most that a killed run loses."""
 ROUNDS = 4
 """Least number of rounds in which the extra samples are handed out; each is planned with what was found before."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageOneSetup:
-    """All that stage 1 is told."""
+    """The settings that stage 1 reads."""
 
     values: ValueConfig
-    """Which episodes are played, and what is made of them."""
+    """The section `values`."""
     rollouts: Rollouts
-    """How they are played."""
+    """How episodes are played."""
     seed: int = 0
-    """The run's."""
+    """The seed of the run."""
     tokens_per_microbatch: int = 4096
     """Padded tokens per forward pass."""
     keep_thoughts: bool = False
     """Whether explorers may have a chat template that removes earlier thoughts."""
     reads_states: bool = False
-    """Whether anyone asks for the values of states."""
+    """Whether the baseline or the shaping reads the values of states."""
     reads_spread: bool = False
     """Whether episodes are filtered by the spread of the returns of a prompt."""
 
@@ -71,7 +72,10 @@ class StageOneSetup:
 
 
 def store_fingerprint(reference: LanguageModel, rollouts: Rollouts) -> dict[str, str]:
-    """Name everything the law of the reference episodes depends on; which of them were drawn, their own seeds say."""
+    """Return the names and values of everything that the distribution of the reference's episodes depends on.
+
+    The seed of the run is not among them: it only decides which episodes are drawn.
+    """
     plain = vars(played_shaping(rollouts.shaping))
     shaping = ", ".join(f"{name}={value!r}" for name, value in plain.items() if value)
     return {
@@ -89,7 +93,7 @@ def store_fingerprint(reference: LanguageModel, rollouts: Rollouts) -> dict[str,
 
 
 def fingerprint_text(text: str) -> str:
-    """Return a short name for a text."""
+    """Return the SHA-256 of a text in hexadecimal digits."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -112,41 +116,50 @@ def sample_reference(
         episodes, success rate, mean V* and the strength of its prior.
 
     Raises:
-        RuntimeError: No episode at all could be played.
+        PlayError: No episode at all could be played, or returns are outside of the environment's range.
     """
     values = setup.values
     asked = values.instances * values.samples
     held = store.counts()
     progress.phase("stage 1: values", asked + values.extra_samples)
     progress.advance(sum(held.values()))
-    count = SuccessSoFar(progress)
-    agent = setup.rollouts.agent(reference)
-
-    def sample(pairs: Sequence[tuple[int, int]]) -> dict[str, float]:
-        started = time.perf_counter()
-        instances = [Instance(split="train", index=i, seed=sample_seed(setup.seed, i, k)) for i, k in pairs]
-        episodes = setup.rollouts.play(agent, instances, shaped=True, on_episode=count)
-        usable = [episode for episode in episodes if not episode.status.is_error()]
-        store.add(usable)
-        summary = store.summary()
-        if not summary.episodes:
-            raise RuntimeError(f"every reference episode ended in an error, the first with {episodes[0].error}")
-        estimates = estimate(store, setup)
-        return {"seconds": time.perf_counter() - started, "errors": len(episodes) - len(usable),
-                "episodes": summary.episodes, "success": summary.success_rate,
-                "value": float(np.mean(estimates.values)), "prior_strength": estimates.strength,
-                "sampled_tokens": sum(episode.num_sampled for episode in usable)}  # fmt: skip
-
+    block = partial(_play_block, setup.rollouts.agent(reference), store, setup, SuccessSoFar(progress))
     missing = [(i, k) for i in range(values.instances) for k in range(held.get(i, 0), values.samples)]
     for start in range(0, len(missing), BLOCK):
-        yield sample(missing[start : start + BLOCK])
+        yield block(missing[start : start + BLOCK])
     # A round is planned from all that is stored, so it must be stored as one block.
     rounds = max(ROUNDS, math.ceil(values.extra_samples / BLOCK))
     for number in range(1, rounds + 1):
         wanted = asked + values.extra_samples * number // rounds - sum(store.counts().values())
-        samples = plan_extra_samples(store, setup, wanted) if wanted > 0 else []
-        if samples:
-            yield sample(samples)
+        pairs = plan_extra_samples(store, setup, wanted) if wanted > 0 else []
+        if pairs:
+            yield block(pairs)
+
+
+def _play_block(
+    agent: LanguageModelAgent,
+    store: ValueStore,
+    setup: StageOneSetup,
+    on_episode: SuccessSoFar,
+    pairs: Sequence[tuple[int, int]],
+) -> dict[str, float]:
+    """Play pairs of instance and sample number, store the episodes, and return the numbers of `sample_reference`."""
+    started = time.perf_counter()
+    instances = [Instance(split="train", index=i, seed=sample_seed(setup.seed, i, k)) for i, k in pairs]
+    episodes = setup.rollouts.play(agent, instances, shaped=True, on_episode=on_episode)
+    usable = [episode for episode in episodes if not episode.status.is_error()]
+    store.add(usable)
+    summary = store.summary()
+    if not summary.episodes:
+        raise PlayError(f"every reference episode ended in an error, the first with {episodes[0].error}")
+    try:
+        estimates = estimate(store, setup)
+    except ValueError as error:
+        raise PlayError(str(error)) from error
+    return {"seconds": time.perf_counter() - started, "errors": len(episodes) - len(usable),
+            "episodes": summary.episodes, "success": summary.success_rate,
+            "value": float(np.mean(estimates.values)), "prior_strength": estimates.strength,
+            "sampled_tokens": sum(episode.num_sampled for episode in usable)}  # fmt: skip
 
 
 def estimate(
@@ -155,10 +168,10 @@ def estimate(
     """Estimate V* of every instance in the store, shaping included.
 
     Args:
-        store: Of any round.
-        setup: How it was played.
-        beta: Temperature, in the unit of the returns; None for that of the configuration.
-        split: Which instances.
+        store: The value store of any round.
+        setup: The settings of its stage 1.
+        beta: Temperature, in the unit of the returns; None for `setup.beta_value`.
+        split: The split of the instances: "train", "validation" or "test".
 
     Raises:
         ValueError: The store has no episode of the split, or its returns do not fit the environment.

@@ -1,13 +1,14 @@
-"""What every state is worth to the reference, from stored turns: by soft value iteration or by Monte Carlo.
+"""V* of states from stored turns, by soft value iteration or by Monte Carlo.
 
     V*(s) = beta * log E_{u ~ ref}[exp(Q*(s, u) / beta)],    Q*(s, u) = E[r + V*(next state)]
 
-The soft maximum is over what the agent chooses, the mean over what the environment does. Where chance plays no part,
-the log-mean-exp of the returns that follow a state estimates V* too; elsewhere it tends to the larger entropic value,
-V^E(s) = beta * log E[exp(return / beta)], for which luck is skill. The mean of these returns lies below both.
+The soft maximum is over the choices of the agent, the mean over those of the environment. In a deterministic
+environment the log-mean-exp of the returns that follow a state estimates V* too; in a stochastic one it tends to the
+larger entropic value, V^E(s) = beta * log E[exp(return / beta)], which takes luck for skill. The mean of these returns
+lies below both.
 
-The values are those of the empirical process: how often each reply was tried in a state, and what came of it. An
-episode is worth 0 after its last turn, however it ended.
+The values are those of the empirical process: how often each reply was tried in a state, and which reward and state
+followed. The state after an episode has the value 0, however the episode ended.
 
 Shapes: M turns, S states, P pairs of a state and an action. A state's key holds the turns left, so it belongs to one
 turn of an episode, and the values are computed from the last turn back.
@@ -15,7 +16,7 @@ turn of an episode, and the values are computed from the last turn back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,9 +27,9 @@ from turngym.trainers.stage_one.importance import turn_weights
 from turngym.trainers.stage_one.store_rows import REFERENCE, StoredTurn
 
 END = -1
-"""Stands for the state after an episode."""
+"""The position of the state after an episode."""
 DECIMALS = 2
-"""How finely buckets tell potentials apart."""
+"""Decimals of a potential that tell buckets apart."""
 
 
 def played_action(turn: StoredTurn, *, reasoning: bool = False) -> str:
@@ -59,17 +60,17 @@ class Transitions:
     state_M: Ints
     """The state in which each turn was played."""
     pair_M: Ints
-    """What was played in it, as a pair."""
+    """The pair of that state and the action in the reply."""
     next_M: Ints
     """The state it led to, `END` after the last turn of an episode."""
     reward_M: Floats
-    """Its reward."""
+    """The reward of each turn."""
     to_go_M: Floats
-    """The rewards from it on to the end of the episode."""
+    """The sum of the rewards from each turn to the end of its episode."""
     own_M: Bools
-    """Whether the reference played it, and not an explorer."""
+    """Whether the reference played the turn, and not an explorer."""
     weight_M: Floats
-    """How much it counts in the odds of the replies to its state, in [0, 1]."""
+    """The weight of each turn in the odds of the replies to its state, in [0, 1] (`turn_weights`)."""
 
     @property
     def visits(self) -> Ints:
@@ -78,11 +79,8 @@ class Transitions:
 
     def of_reference(self) -> Transitions:
         """Return the same states and pairs with the turns of the reference alone."""
-        return self._of(self.own_M)
-
-    def _of(self, kept_M: Bools) -> Transitions:
         names = ("state_M", "pair_M", "next_M", "reward_M", "to_go_M", "own_M", "weight_M")
-        return replace(self, **{name: getattr(self, name)[kept_M] for name in names})
+        return replace(self, **{name: getattr(self, name)[self.own_M] for name in names})
 
     @property
     def starts(self) -> Ints:
@@ -98,8 +96,8 @@ def read_transitions(turns: Iterable[StoredTurn], *, reasoning: bool = False) ->
     """Read stored turns into arrays.
 
     Actions are told apart by their text. Where several mean the same to the environment the values stay right, but each
-    is tried more rarely. Unusable replies are told apart by what they earn: that is the penalty of their
-    kind, and no luck.
+    is tried more rarely. Unusable replies are told apart by their reward, which is the penalty of their kind and
+    no matter of chance.
 
     Args:
         turns: Whole episodes one after the other, as `ValueStore.turns` yields them, of one behaviour or of several.
@@ -123,19 +121,11 @@ def read_transitions(turns: Iterable[StoredTurn], *, reasoning: bool = False) ->
     number_M = np.array([turn.turn for turn in stored])
     turn_S, potential_S = np.zeros(len(states), np.int64), np.zeros(len(states))
     turn_S[state_M], potential_S[state_M] = number_M, [turn.potential for turn in stored]
-    loose = np.flatnonzero(turn_S[state_M] != number_M)
-    if loose.size:
-        turn = stored[loose[0]]
-        raise ValueError(f"the state {turn.state_key!r} occurs at turn {turn.turn} and at turn "
-                         f"{turn_S[state_M[loose[0]]]}: its key must hold the turns left")  # fmt: skip
+    _check_keys(stored, turn_S[state_M])
     ends_M = np.append(number_M[1:] == 0, True)
     if number_M[0] != 0 or (number_M[1:][~ends_M[:-1]] != number_M[:-1][~ends_M[:-1]] + 1).any():
         raise ValueError("the turns are not whole episodes in order")
     reward_M = np.array([turn.reward for turn in stored])
-    to_go_M = reward_M.copy()
-    for place in range(len(stored) - 2, -1, -1):
-        if not ends_M[place]:
-            to_go_M[place] += to_go_M[place + 1]
     return Transitions(
         keys=list(states),
         turn_S=turn_S,
@@ -145,18 +135,43 @@ def read_transitions(turns: Iterable[StoredTurn], *, reasoning: bool = False) ->
         pair_M=np.array(pair_M),
         next_M=np.where(ends_M, END, np.roll(state_M, -1)),
         reward_M=reward_M,
-        to_go_M=to_go_M,
+        to_go_M=_rewards_to_go(reward_M, ends_M),
         own_M=np.array([turn.behaviour == REFERENCE for turn in stored]),
         weight_M=turn_weights([turn.log_ratio for turn in stored], behaviour_M, state_M),
     )
 
 
+def _check_keys(stored: Sequence[StoredTurn], turn_M: Ints) -> None:
+    """Check that every state belongs to one turn of an episode.
+
+    Args:
+        stored: All turns.
+        turn_M: The turn that the state of each belongs to.
+
+    Raises:
+        ValueError: A state occurs at two turns.
+    """
+    for turn, known in zip(stored, turn_M.tolist(), strict=True):
+        if turn.turn != known:
+            raise ValueError(f"the state {turn.state_key!r} occurs at turn {turn.turn} and at turn {known}: "
+                             "its key must hold the turns left")  # fmt: skip
+
+
+def _rewards_to_go(reward_M: Floats, ends_M: Bools) -> Floats:
+    """Return the sum of the rewards from each turn to the end of its episode, `[M]`."""
+    to_go_M = reward_M.copy()
+    for place in range(len(reward_M) - 2, -1, -1):
+        if not ends_M[place]:
+            to_go_M[place] += to_go_M[place + 1]
+    return to_go_M
+
+
 def monte_carlo_values(transitions: Transitions, beta: float) -> Floats:
     """Return the log-mean-exp of the returns that followed each state, `[S]`.
 
-    Without chance it tends to V*; with chance to the larger V^E. Infinite `beta` gives the mean return of the
-    reference, which is at most V*. What follows depends on who plays on, so the reference's own turns alone are used; a
-    state that only explorers reached has nan.
+    It tends to V* in deterministic environments and to the larger V^E in stochastic ones. Infinite `beta` gives the
+    mean return of the reference, which is at most V*. The returns depend on the policy that plays on, so only the
+    reference's own turns are used; a state that only explorers reached has nan.
 
     Args:
         transitions: The stored turns.
@@ -171,14 +186,15 @@ def monte_carlo_values(transitions: Transitions, beta: float) -> Floats:
 def soft_values(transitions: Transitions, beta: float, strength: float) -> Floats:
     """Return V* of every state by empirical soft value iteration, `[S]`.
 
-    Consistent with chance as without. What comes of a reply is the mean over all who tried it, explorers included;
-    its odds are the reference's, by the weights of the turns (`importance`); where these vanish, it is left out.
+    It is consistent in deterministic and stochastic environments. Q(s, u) is the mean over all turns that tried the
+    reply, those of explorers included; the odds of the reply are the reference's, by the weights of the turns
+    (`importance`); a reply without odds is left out.
 
-    A reply tried once took its luck for what it always brings, and the soft maximum prefers the lucky ones; so each
-    Q(s, u) is averaged with `strength` pseudo-visits that earned the reference's mean in its state, and that mean with
-    as many that earned the mean of the bucket: all states of the same turn and potential, of whichever instance. That
-    leads from the plain estimate, at 0, to the mean of the bucket, as `strength` grows. Where nothing was tried twice,
-    and by the reference alone, the plain estimate is the log-mean-exp of the returns.
+    Where a reply was tried once, its Q is the outcome of that one turn, and the soft maximum prefers lucky outcomes. So
+    each Q(s, u) is averaged with `strength` pseudo-visits that earned the reference's mean in its state, and that mean
+    with as many that earned the mean of the bucket: all states of the same turn and potential, of any instance. At
+    `strength` 0 this is the plain estimate, and as `strength` grows it tends to the mean of the bucket. Where no reply
+    was tried twice, and only the reference played, the plain estimate is the log-mean-exp of the returns.
 
     Args:
         transitions: The stored turns.

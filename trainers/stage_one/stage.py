@@ -1,4 +1,4 @@
-"""Stage 1 as a whole: a reference plays the pool, and what stage 2 needs is read from the value store."""
+"""Stage 1 of a round: the reference and the explorers play the pool, then the values are read from the store."""
 
 from __future__ import annotations
 
@@ -29,43 +29,43 @@ from turngym.trainers.stage_one.variance import VarianceSplit, bracket, variance
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageOneResult:
-    """What stage 1 of a round leaves to stage 2."""
+    """The result of stage 1 of a round, which stage 2 begins with."""
 
     pool: Sequence[int]
-    """The instances."""
+    """The indices of the instances."""
     tokens: int = 0
-    """Sampled for it, by the reference and by explorers."""
+    """Tokens sampled by the reference and by explorers."""
     reference: str = ""
-    """Names the weights of the reference."""
+    """The fingerprint of the reference's weights."""
     estimates: ValueEstimates = NO_ESTIMATES
     """V* of the instances."""
     success_rates: Mapping[int, float] = field(default_factory=dict)
     """The share of each instance's episodes that the reference solved."""
     transitions: Transitions | None = None
-    """The turns, where stage 2 asks for values of states."""
+    """The stored turns, where the baseline or the shaping reads values of states."""
 
 
 def run_stage_one(
     reference: LanguageModel,
-    values: Path,
+    path: Path,
     setup: StageOneSetup,
     metrics: Metrics,
     progress: Progress,
     *,
     labels: Mapping[str, int] | None = None,
 ) -> StageOneResult:
-    """Let the reference play the pool into the value store, and read what the configured stage 2 needs of it.
+    """Run or finish stage 1 for a reference, and return its result.
 
     Args:
         reference: The frozen policy of a round.
-        values: The file of its value store.
-        setup: What is played.
-        metrics: Told about every block of episodes; those of the reference with the `bracket_width` of all that is
-            stored, so the last of them has that of the stage.
+        path: The file of the value store.
+        setup: The settings of stage 1.
+        metrics: Gets a line for every block of episodes. Lines of the reference have the `bracket_width` of everything
+            stored so far, so the last of them has that of the whole stage 1.
         progress: Told about every episode.
-        labels: Added to the lines in the metrics; they name a later round.
+        labels: Added to these lines, such as {"round": 2}.
     """
-    with ValueStore(values, store_fingerprint(reference, setup.rollouts)) as store:
+    with ValueStore(path, store_fingerprint(reference, setup.rollouts)) as store:
         for block in sample_reference(reference, store, setup, progress):
             figures = {"bracket_width": bracket_width(store, setup)}
             if (split := filtered_spread(store, setup)) is not None:
@@ -82,15 +82,15 @@ def run_stage_one(
 def bracket_width(store: ValueStore, setup: StageOneSetup) -> float:
     """Return the mean over the instances of V^E less the mean return, at least 0, in the unit of the returns.
 
-    It is 0 where all returns of an instance are the same: chance decides nothing then, and all estimators agree. Above
-    0 it does not tell luck from skill; see `variance.bracket`.
+    It is 0 where all returns of each instance are equal, so that all estimators agree. Above 0 it does not tell luck
+    from skill; see `variance.bracket`.
     """
     lower_I, upper_I = bracket(store.returns(), setup.beta_value)
     return float(np.mean(upper_I - lower_I))
 
 
 def filtered_spread(store: ValueStore, setup: StageOneSetup) -> VarianceSplit | None:
-    """Return where the spread of returns comes from; None if no filter goes by it or it could not be measured."""
+    """Return the sources of the spread of returns; None if no filter reads the spread or it could not be measured."""
     if not setup.reads_spread:
         return None
     with suppress(ValueError):  # states whose keys do not hold the turns left
@@ -100,7 +100,7 @@ def filtered_spread(store: ValueStore, setup: StageOneSetup) -> VarianceSplit | 
 
 
 def read_stage_one(store: ValueStore, setup: StageOneSetup) -> StageOneResult:
-    """Read from a full value store what the configured stage 2 needs of it."""
+    """Return the result of a stage 1 that is complete in the value store."""
     estimates = estimate(store, setup)
     transitions = None
     if setup.reads_states:

@@ -1,10 +1,10 @@
-"""The value store: every episode of stage 1, kept raw in one SQLite file.
+"""The value store: every episode of stage 1 in one SQLite file.
 
-Values are cheap to compute and depend on the temperature and the estimator; episodes are what costs. So the store keeps
-returns and turns, never values, and any estimate can be made anew. A store belongs to one set-up, named by its
-fingerprint (reference weights, tokenizer, chat format, temperature, environment, reward, turn limit): opening it with
-another one is an error, because its samples would answer a different question. Explorers may play for it as well, each
-under a name of its own; whoever does not ask for them by name reads the reference's episodes alone.
+Values are cheap to compute and depend on the temperature and the estimator; episodes are expensive. So the store keeps
+returns and turns, never values, and any estimate can be made from it again. A store belongs to one set-up, described by
+its fingerprint (reference weights, tokenizer, chat format, temperature, environment, reward, turn limit). Opening it
+with another one is an error, since its episodes follow another distribution. Explorers may play for it as well, each
+under a name of its own; all methods read the reference's episodes unless they are asked for a name.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from turngym.agents.episode import Episode
+from turngym.trainers.stage_one.store_file import ValueStoreError, ValueStoreMismatch, differences, open_database
 from turngym.trainers.stage_one.store_rows import (
     INSERT_EPISODE,
     INSERT_TURN,
@@ -24,7 +25,6 @@ from turngym.trainers.stage_one.store_rows import (
     MERGE_TURNS,
     REFERENCE,
     STORED_TURN,
-    TABLES,
     StoredTurn,
     StoreSummary,
     check_episode,
@@ -33,33 +33,6 @@ from turngym.trainers.stage_one.store_rows import (
     transaction,
     turn_rows,
 )
-
-SCHEMA = 4
-APPLICATION_ID = 0x74676D76
-"""Written into the file's header ("tgmv"), so that a database of another program is recognised."""
-
-
-class ValueStoreError(ValueError):
-    """The file cannot be used as a value store."""
-
-
-class ValueStoreMismatch(ValueStoreError):
-    """The store holds samples of another set-up."""
-
-
-def differences(stored: Mapping[str, str], here: Mapping[str, str], where: str) -> str:
-    """Return what differs between two fingerprints, in words; nothing where they are the same.
-
-    Args:
-        stored: That of another store.
-        here: That of this one.
-        where: Where the other one is.
-    """
-    return "; ".join(
-        f"{name} is {stored.get(name, '(absent)')!r} {where}, {here.get(name, '(absent)')!r} here"
-        for name in sorted(stored.keys() | here.keys())
-        if stored.get(name) != here.get(name)
-    )
 
 
 class ValueStore:
@@ -70,7 +43,8 @@ class ValueStore:
 
     Args:
         path: The SQLite file; it and its folder are created where absent.
-        fingerprint: Names and values of everything the samples depend on; None takes a store as it is, and its own.
+        fingerprint: Names and values of everything the episodes depend on; None opens a store with the fingerprint that
+            it has.
 
     Raises:
         ValueStoreMismatch: The file belongs to another set-up; the message names each difference.
@@ -79,25 +53,7 @@ class ValueStore:
 
     def __init__(self, path: str | Path, fingerprint: Mapping[str, str] | None) -> None:
         self.path = Path(path)
-        if fingerprint is None and not self.path.is_file():
-            raise ValueStoreError(f"there is no value store {self.path}")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            # Autocommit: `transaction` says where a transaction begins and ends.
-            self._database = sqlite3.connect(self.path, timeout=30.0, isolation_level=None)
-        except sqlite3.Error as error:
-            raise ValueStoreError(f"the value store {self.path} cannot be opened: {error}") from error
-        try:
-            self.fingerprint = self._open(fingerprint)
-        except sqlite3.Error as error:
-            self._database.close()
-            raise ValueStoreError(
-                f"{self.path} is not a usable value store ({error}); "
-                "move it away to sample the reference anew, or restore it from a checkpoint"
-            ) from error
-        except ValueStoreError:
-            self._database.close()
-            raise
+        self._database, self.fingerprint = open_database(self.path, fingerprint)
 
     def __enter__(self) -> Self:
         """Return the store itself."""
@@ -259,48 +215,6 @@ class ValueStore:
             (behaviour, split),
         )
 
-    def _open(self, fingerprint: Mapping[str, str] | None) -> dict[str, str]:
-        """Create the tables in an empty file; otherwise make sure that the file is ours, whole and of this set-up."""
-        if fingerprint is not None:
-            with transaction(self._database):
-                if self._database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone() == (0,):
-                    self._create(fingerprint)
-        self._check_file()
-        stored = dict(self._database.execute("SELECT name, value FROM fingerprint"))
-        if fingerprint is not None:
-            self._check_fingerprint(stored, fingerprint)
-        # A log beside the file keeps readers and a killed writer apart. Losing power may lose the last batches, never
-        # the file, and a lost batch is simply sampled again; so the log need not reach the disk at every commit.
-        self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute("PRAGMA synchronous = NORMAL")
-        return stored
-
-    def _create(self, fingerprint: Mapping[str, str]) -> None:
-        for statement in filter(str.strip, TABLES.split(";")):
-            self._database.execute(statement)
-        self._database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        self._database.execute(f"PRAGMA user_version = {SCHEMA}")
-        self._database.executemany("INSERT INTO fingerprint VALUES (?, ?)", fingerprint.items())
-
-    def _check_file(self) -> None:
-        if self._pragma("application_id") != APPLICATION_ID:
-            raise ValueStoreError(f"{self.path} is a database of another program, not a value store; give another path")
-        schema = self._pragma("user_version")
-        if schema != SCHEMA:
-            raise ValueStoreError(
-                f"{self.path} has schema {schema}, this version reads {SCHEMA}; give another path to sample anew"
-            )
-        verdict = self._pragma("quick_check(1)")
-        if verdict != "ok":
-            raise ValueStoreError(f"the value store {self.path} is damaged ({verdict}); restore it from a checkpoint")
-
-    def _check_fingerprint(self, stored: Mapping[str, str], here: Mapping[str, str]) -> None:
-        if unlike := differences(stored, here, "in the store"):
-            raise ValueStoreMismatch(
-                f"the value store {self.path} holds samples of another set-up: {unlike}. "
-                "Go back to those settings, or give another path to sample the reference anew"
-            )
-
     def _insert(self, behaviour: str, episode: Episode, log_ratios: Sequence[float]) -> bool:
         """Store one episode and return whether it is new."""
         place = (behaviour, episode.split, int(episode.index))
@@ -324,6 +238,3 @@ class ValueStore:
             return False
         self._database.executemany(INSERT_TURN, turn_rows(cursor.lastrowid, episode, log_ratios))
         return True
-
-    def _pragma(self, name: str) -> Any:
-        return self._database.execute(f"PRAGMA {name}").fetchone()[0]

@@ -1,4 +1,4 @@
-"""What a value store is made of: its tables, the rows of an episode, what is read back from them, and transactions."""
+"""The tables of a value store, the rows of an episode in them, and transactions."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def _name(episode: Episode) -> str:
 
 
 def check_episode(episode: Episode) -> None:
-    """Refuse an episode that says nothing about the policy.
+    """Check that an episode can be stored: it ended without an error, and all its numbers are finite.
 
     Raises:
         ValueError: It ended in an error, or holds a reward that is not finite or a seed beyond 63 bits.
@@ -206,7 +206,7 @@ def stored_turn(row: tuple[Any, ...]) -> StoredTurn:
 
 @contextmanager
 def transaction(database: sqlite3.Connection) -> Iterator[None]:
-    """Keep all changes or, on an error, none."""
+    """Keep all changes made within or, on an error, none."""
     # IMMEDIATE takes the write lock at once, so that sample numbers are counted and used under one lock.
     database.execute("BEGIN IMMEDIATE")
     try:

@@ -1,8 +1,8 @@
-"""How much of the returns is luck, and what that says about the estimator of state values.
+"""The share of chance in the variance of returns, and the estimator of state values that it recommends.
 
-Returns at the start of an instance cannot tell skill from luck: the entropic value V^E, which log-mean-exp estimates,
-is the same function of the success rate in a game of chance as in a game of skill. What can tell them apart are replies
-that were given more than once in the same state.
+Returns from the start of an instance cannot tell skill from luck: the entropic value V^E, which log-mean-exp estimates,
+is the same function of the success rate in a game of chance as in a game of skill. Replies that were given more than
+once in the same state can: in a game of skill they have the same outcome each time.
 
 Shapes: I instances, M turns, O outcomes (a reply in a state, with the reward and the state that followed).
 """
@@ -20,14 +20,14 @@ from turngym.trainers.stage_one.estimators import Floats, Ints, grouped_log_mean
 from turngym.trainers.stage_one.soft_values import Transitions
 
 NEGLIGIBLE = 0.01
-"""A share of the variance of returns below which the environment's chance is left out of account."""
+"""Share of the environment in the variance of returns below which log-mean-exp is recommended."""
 
 
 def bracket(returns: Mapping[int, Sequence[float]], beta: float) -> tuple[Floats, Floats]:
-    """Return what V* lies between: the mean return and V^E, each estimated from the returns of an instance.
+    """Return the bounds of V*, the mean return and V^E, each estimated from the returns of an instance.
 
-    `mean <= V* <= V^E` holds in expectation of the returns, with chance as without. The width is no measure of chance:
-    a deterministic game that the reference now wins and now loses has `V* = V^E`, well above the mean.
+    `mean <= V* <= V^E` holds in expectation, in deterministic and stochastic environments. The width is no measure of
+    chance: a deterministic game that the reference wins at times has `V* = V^E`, well above the mean.
 
     Args:
         returns: The returns of each instance; none may be empty.
@@ -46,16 +46,16 @@ def bracket(returns: Mapping[int, Sequence[float]], beta: float) -> tuple[Floats
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VarianceSplit:
-    """Where the variance of returns comes from."""
+    """The variance of returns, divided between the environment and the policy."""
 
     returns: float
     """Mean variance of the return of an episode from a given start; nan where no start was played twice."""
     environment: float
     """The part that comes from the environment's chance, between 0 and `returns`; the policy's choices are the rest."""
     repeated: int
-    """Replies that were given at least twice in the same state: what the split is measured by."""
+    """How many replies were given at least twice in the same state; the split is measured on these."""
     varied: int
-    """Those of them that had more than one outcome."""
+    """How many of these had more than one outcome."""
 
     @property
     def environment_share(self) -> float:
@@ -69,7 +69,7 @@ class VarianceSplit:
 
     @property
     def of_spread(self) -> str:
-        """What that means for a filter by the spread of returns, as the end of a sentence."""
+        """The consequence for a filter by the spread of returns, as the end of a sentence."""
         if math.isnan(self.returns):
             return "not measured, since no start was played twice."
         return "not to be trusted, most of the spread is luck." if self.spread_is_luck else "most of it is choice."
@@ -81,7 +81,7 @@ def variance_split(transitions: Transitions) -> VarianceSplit:
     The return is a sum of uncorrelated surprises, one for each choice and one for each outcome of a choice. Those of
     the outcomes are measured on replies given at least twice in a state: the variance of what followed the reply, less
     that of what followed one and the same outcome. A turn whose replies were all given once counts nothing. Explorers
-    have other choices and other returns, so the reference's own turns alone are used.
+    choose otherwise and have other returns, so only the reference's own turns are used.
 
     Args:
         transitions: The stored turns.

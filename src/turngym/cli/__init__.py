@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from turngym._errors import InputError
+from turngym._errors import InputError, WorkError
 from turngym._version import __version__
-from turngym.cli.errors import UsageError
+from turngym.cli.errors import Failure, UsageError
 from turngym.envs import MissingCapability
 from turngym.names import nearest
 from turngym.plugins import load_plugins
@@ -58,6 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (InputError, MissingCapability) as error:
         print(f"turngym: {error}", file=sys.stderr)
         return UsageError.exit_code
+    except WorkError as error:
+        print(f"turngym: {error}", file=sys.stderr)
+        return Failure.exit_code
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return INTERRUPTED
@@ -65,6 +68,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output (`| head`) has left. What is still buffered must not fail again at interpreter exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:  # a folder that cannot be read or written, a name that is too long, a full disk
+        named = "" if error.filename is None else f"{error.filename}: "
+        print(f"turngym: {named}{error.strerror or error}", file=sys.stderr)
+        return UsageError.exit_code if named else Failure.exit_code
     except SystemExit as done:  # how the option parser ends after --help
         if words[0] in IMPORTING:
             print(IMPORT_HELP)

@@ -18,7 +18,11 @@ from turngym.cli.errors import UsageError
 from turngym.cli.options import JsonObject, parse
 from turngym.cli.report import score_table
 from turngym.cli.terminal import TerminalProgress, make_console
+from turngym.trainers.config.section import SMALLEST
 from turngym.trainers.reporting.progress import Progress, SuccessSoFar
+
+MAY_BE_ZERO = ("seed", "first", "pause")
+LONGEST_PAUSE = 86_400
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,9 @@ def run(words: Sequence[str]) -> int:
                   temperature=options.temperature)  # fmt: skip
     named = find_agent(options.agent, options.env)
     env_id, env_kwargs = named.env(options.env, options.env_kwargs)
-    decoding = Decoding(greedy=options.greedy, temperature=options.temperature, slots=options.slots)
+    decoding = Decoding(
+        greedy=options.greedy, temperature=options.temperature, slots=min(options.slots, options.episodes)
+    )
     agent = named.make(decoding)
     console = make_console()
     instances = instance_range(options.split, options.episodes, options.first, seed=options.seed)
@@ -92,11 +98,17 @@ def measure(
 
 
 def check_amounts(**amounts: float) -> None:
-    """Refuse amounts that nothing can be done with; a seed may be 0, everything else must be above.
+    """Refuse amounts that nothing can be done with; some may be 0, everything else must be above.
 
     Raises:
-        UsageError: An amount is too small.
+        UsageError: An amount is too small, or a pause longer than a day.
     """
     for name, amount in amounts.items():
-        if not amount >= 0 or (amount == 0 and name not in ("seed", "first")):
-            raise UsageError(f"--{name} must be {'at least' if name in ('seed', 'first') else 'above'} 0, got {amount}")
+        if not amount >= 0 or (amount == 0 and name not in MAY_BE_ZERO):
+            raise UsageError(f"--{name} must be {'at least' if name in MAY_BE_ZERO else 'above'} 0, got {amount}")
+        if name == "temperature" and amount < SMALLEST:
+            raise UsageError(
+                f"--temperature must be at least {SMALLEST:g}, got {amount}; --greedy takes the likeliest token"
+            )
+        if name == "pause" and amount > LONGEST_PAUSE:
+            raise UsageError(f"--pause must be at most {LONGEST_PAUSE}, got {amount}")

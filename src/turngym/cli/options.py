@@ -37,13 +37,20 @@ _EXPECTED = {
 }
 
 
+def _read_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("the text is nested too deeply") from error
+
+
 def read_json_object(text: str) -> JsonObject:
     """Read one JSON object.
 
     Raises:
         ValueError: The text is anything else.
     """
-    value = json.loads(text)
+    value = _read_json(text)
     if not isinstance(value, dict):
         raise ValueError(f"{text} is not a JSON object")
     return value
@@ -60,7 +67,7 @@ def read_json_objects(text: str) -> JsonObjects:
     Raises:
         ValueError: The text is anything else.
     """
-    value = json.loads(text)
+    value = _read_json(text)
     if not is_objects(value):
         raise ValueError(f"{text} is not a JSON list of objects")
     return value

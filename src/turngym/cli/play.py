@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from rich.console import Console
 from rich.text import Text
 from tyro.conf import Positional, arg
 
+from turngym._errors import InputError
 from turngym.agents.base import Agent
 from turngym.agents.human import HumanAgent, HumanLeft
 from turngym.agents.rollout import Instance, make_env, text_env
 from turngym.cli.agents import Decoding, find_agent
+from turngym.cli.errors import Failure
 from turngym.cli.evaluate import check_amounts
 from turngym.cli.options import JsonObject, parse
 from turngym.cli.terminal import make_console, printable
 from turngym.envs.finding import check_env, resolve_env
+from turngym.plugins import describe
 
 LONGEST_SHOWN = 4_000
 """Characters of one text that are shown; agents may write a million."""
@@ -54,7 +57,8 @@ class PlayOptions:
 def run(words: Sequence[str]) -> int:
     """Run the command and return its exit code."""
     options = parse(PlayOptions, words, command="play")
-    check_amounts(episodes=options.episodes, seed=options.seed, first=options.first, temperature=options.temperature)
+    check_amounts(episodes=options.episodes, seed=options.seed, first=options.first,
+                  temperature=options.temperature, pause=options.pause)  # fmt: skip
     console = make_console()
     agent: Agent
     if options.agent:
@@ -83,10 +87,12 @@ def play_episode(
 
     Raises:
         HumanLeft: The person closed the input.
+        Failure: The environment failed.
     """
     watched = not isinstance(agent, HumanAgent)
     env = make_env(env_id, env_kwargs)
-    observation, info = env.reset(seed=instance.seed, options={"split": instance.split, "index": instance.index})
+    options = {"split": instance.split, "index": instance.index}
+    observation, info = answer(env.reset, seed=instance.seed, options=options)
     show(console, f"{env_id}, {instance.split} instance {instance.index}", "bold")
     if watched:
         show(console, text_env(env).instructions + "\n", "dim")
@@ -98,7 +104,7 @@ def play_episode(
         if reply.out_of_room:
             show(console, "The agent's context is full.", "red")
             break
-        observation, reward, terminated, truncated, info = env.step(reply.text)
+        observation, reward, terminated, truncated, info = answer(env.step, reply.text)
         total, turns, over = total + float(reward), turns + 1, terminated or truncated
         if watched:
             show(console, f"> {reply.text}", "green" if info["valid"] else "red")
@@ -113,6 +119,23 @@ def play_episode(
     outcome = f"{'Solved' if solved else 'Not solved'} after {turns} turn{'' if turns == 1 else 's'}"
     show(console, f"{outcome}, return {total:g}.", "bold green" if solved else "bold red")
     return solved
+
+
+def answer(method: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """Return what a method of an environment answers.
+
+    Raises:
+        Failure: It raised something, or observed something else than text.
+    """
+    try:
+        said = method(*arguments, **named)
+    except InputError:
+        raise
+    except Exception as error:
+        raise Failure(f"the environment failed: {describe(error)}") from error
+    if not isinstance(said[0], str):
+        raise Failure(f"the environment observed a {type(said[0]).__name__}, not text")
+    return said
 
 
 def show(console: Console, text: str, style: str) -> None:

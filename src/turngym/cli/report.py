@@ -14,8 +14,8 @@ from rich import box
 from rich.table import Table
 
 from turngym.agents.evaluation import Score
-from turngym.trainers.launch.run_folder import METRICS_FILE
 from turngym.trainers.reporting.tables import COLUMNS, ROWS, Rows, result_rows, table_cells
+from turngym.trainers.run_files import METRICS_FILE
 
 CURVE_FILE, REPORT_FILE = "learning_curve.png", "report.html"
 SMOOTHING = 10

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from turngym.cli.errors import UsageError
 from turngym.trainers.config import TrainConfig, sections
+from turngym.trainers.launch.run_folder import saved_steps
 
 FREE = {
     "run.threads", "run.trackers", "run.checkpoint_every", "run.imports", "evaluation.episodes", "evaluation.first",
@@ -72,5 +73,4 @@ def resumed_config(saved: TrainConfig, wanted: TrainConfig, folder: Path) -> tup
 
 def steps_done(folder: Path) -> int:
     """Return the step of a run's last checkpoint, 0 without any."""
-    names = [path.name for path in (folder / "checkpoints").glob("step-*")]
-    return max((int(name.removeprefix("step-").removesuffix(".old")) for name in names), default=0)
+    return max((step for step, _ in saved_steps(folder)), default=0)

@@ -22,6 +22,7 @@ from turngym.cli.terminal import TerminalProgress, make_console
 from turngym.cli.train_help import short_help
 from turngym.envs.finding import short_name
 from turngym.trainers.config import (
+    OBJECTIVE_CONFIGS,
     TrainConfig,
     readers_of,
     with_algorithm,
@@ -29,20 +30,22 @@ from turngym.trainers.config import (
 )
 from turngym.trainers.launch.configure import configure, starting_point
 from turngym.trainers.launch.presets import load_preset, preset_names
-from turngym.trainers.launch.run_folder import CONFIG_FILE, RESULT_FILE, begin_branch, run_config
-from turngym.trainers.reporting.tables import COLUMNS, result_rows, table_cells
-from turngym.trainers.reporting.trackers import Tracker, make_trackers
+from turngym.trainers.launch.run_folder import begin_branch, run_config
+from turngym.trainers.reporting.tables import result_rows
+from turngym.trainers.reporting.trackers import Tracker, tracking
+from turngym.trainers.run_files import CONFIG_FILE, RESULT_FILE
 
 UNREADABLE = (
     "turngym.agents.chat:ChatTemplateError",
     "turngym.agents.language_model:CheckpointError",
     "turngym.trainers.checkpoints.checkpoint:CheckpointError",
-    "turngym.trainers.stage_one.store:ValueStoreError",
+    "turngym.trainers.stage_one.store_file:ValueStoreError",
 )
 """Errors of training that are about its input."""
 FAILED = (
     "turngym.agents.language_model:NonFiniteError",
     "turngym.trainers.monitoring.alarms:AlarmError",
+    "turngym.trainers.rollouts:PlayError",
     "turngym.trainers.warm_start:WarmStartError",
 )
 """Errors of training that end it for a reason they explain."""
@@ -119,7 +122,10 @@ def names(words: Sequence[str]) -> Named:
     Raises:
         UsageError: One of them is named twice.
     """
-    lists = {flag.name for flag in flags_of(TrainOptions, default=TrainOptions()) if "list[" in str(flag.type)}
+    flags = [*flags_of(TrainOptions)]
+    for kind in OBJECTIVE_CONFIGS.values():
+        flags += flags_of(kind, "--objective.")
+    lists = {flag.name for flag in flags if "list[" in str(flag.type)}
     switches = {flag.name for flag in flags_of(TrainOptions) if flag.switch}
     found: dict[str, str] = {}
     waiting = list(words)
@@ -253,11 +259,11 @@ def execute(config: TrainConfig, folder: Path, console: Console, *, resumed: boo
     """
     trainer = import_trained("turngym.trainers.run")
     again = f"turngym train --resume {shlex.quote(str(folder))}"
-    trackers = make_trackers(config.run.trackers, folder, asdict(config))
     try:
-        with TerminalProgress(console) as progress:
-            result = trainer.train(config, folder, progress, resume=resumed, trackers=trackers)
-        return finish(config, folder, result, console, trackers)
+        with tracking(config.run.trackers, folder, asdict(config)) as trackers:
+            with TerminalProgress(console) as progress:
+                result = trainer.train(config, folder, progress, resume=resumed, trackers=trackers)
+            return finish(config, folder, result, console, trackers)
     except KeyboardInterrupt:
         print(f"Stopped. Continue with: {again}", file=sys.stderr)
         return 130
@@ -265,9 +271,6 @@ def execute(config: TrainConfig, folder: Path, console: Console, *, resumed: boo
         raise UsageError(str(error)) from error
     except _error_types(FAILED) as error:
         raise Failure(f"{error} (the run is in {folder})") from error
-    finally:
-        for tracker in trackers:
-            tracker.close()
 
 
 def _error_types(names: Sequence[str]) -> tuple[type[Exception], ...]:
@@ -279,12 +282,10 @@ def _error_types(names: Sequence[str]) -> tuple[type[Exception], ...]:
 def finish(
     config: TrainConfig, folder: Path, result: dict[str, Any], console: Console, trackers: Sequence[Tracker] = ()
 ) -> int:
-    """Write the report and print the closing table; trackers get the table and the picture too."""
+    """Write the report and print the closing table; trackers get the picture too."""
     notes = write_report(folder, result, write_toml(config))
-    rows = result_rows(result)
-    console.print(score_table(rows, f"{config.env.id}, test split"))
+    console.print(score_table(result_rows(result), f"{config.env.id}, test split"))
     for tracker in trackers:
-        tracker.table("result", COLUMNS, table_cells(rows))
         if (folder / CURVE_FILE).is_file():
             tracker.picture("learning_curve", folder / CURVE_FILE)
     for note in filter(None, [alarm_line(result), *notes]):

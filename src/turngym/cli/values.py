@@ -19,16 +19,18 @@ from turngym.cli.options import parse
 from turngym.cli.terminal import make_console, printable
 from turngym.envs.finding import check_env
 from turngym.trainers.config import TrainConfig
-from turngym.trainers.launch.run_folder import CONFIG_FILE, METRICS_FILE, run_config
-from turngym.trainers.references import round_betas, round_estimates, rounds_begun, store_name
+from turngym.trainers.launch.run_folder import run_config
+from turngym.trainers.references import round_betas, round_estimates, rounds_begun
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.rollouts import Rollouts
+from turngym.trainers.run_files import CONFIG_FILE, METRICS_FILE, store_name
 from turngym.trainers.shaping import is_shaped
 from turngym.trainers.stage_one.importance import effective_share
 from turngym.trainers.stage_one.instance_values import ValueEstimates, composed_beta, composed_values
 from turngym.trainers.stage_one.sampling import StageOneSetup, estimate
 from turngym.trainers.stage_one.soft_values import monte_carlo_values, read_transitions, soft_values
-from turngym.trainers.stage_one.store import ValueStore, ValueStoreError
+from turngym.trainers.stage_one.store import ValueStore
+from turngym.trainers.stage_one.store_file import ValueStoreError
 from turngym.trainers.stage_one.store_rows import REFERENCE, StoredTurn, StoreSummary
 from turngym.trainers.stage_one.variance import bracket, recommend, variance_split
 

@@ -73,7 +73,7 @@ def test_every_name_has_its_baseline(name: str, kind: type) -> None:
     assert type(make(name)) is kind
 
 
-def test_none_says_nothing_and_remembers_nothing() -> None:
+def test_the_baseline_none_is_zero_and_has_no_state() -> None:
     none, played = make("none"), [episode(3, [0.25, 0.5])]
     none.begin_step(0.1, 0)
     none.update(played, [[0.1, 0.2]], 0.1)
@@ -90,7 +90,7 @@ def test_the_mean_of_the_batch_is_that_of_the_other_episodes_of_the_level() -> N
     assert make("batch").first_value(3) is None
 
 
-def test_an_instance_is_worth_what_it_was_less_what_was_earned_since() -> None:
+def test_the_value_of_a_later_turn_is_less_by_the_rewards_so_far() -> None:
     start = (4 * ESTIMATES.values[0] + ESTIMATES.prior) / 5
     assert said(make("tracker"), [episode(3, [0.25, 0.5])]) == [pytest.approx([start, start - 0.25])]
     first = ESTIMATES.values[0]

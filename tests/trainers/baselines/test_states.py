@@ -34,7 +34,7 @@ def stored(sample: int, turns: list[tuple[str, str, float]], instance: int = 0) 
     ]  # fmt: skip
 
 
-def test_what_was_never_met_is_worth_nothing() -> None:
+def test_a_state_of_a_turn_never_visited_has_value_zero() -> None:
     assert StateValues().value(State("s", 0, 0.5)) == 0.0
 
 
@@ -88,7 +88,7 @@ def test_a_level_begins_with_the_values_of_the_target() -> None:
     assert values.value(State("s", 0, 0.5)) == 0.5
 
 
-def test_an_average_forgets() -> None:
+def test_old_visits_fade() -> None:
     """After ever more visits worth 0, what began at 1 fades: the state within tens, the turn within thousands."""
     values = StateValues(["s"])
     values.add(State("s", 0, 0.0), 1.0, visits=1000)
@@ -144,7 +144,7 @@ def test_the_estimator_follows_what_was_measured(turns: list[StoredTurn], estima
     assert measured.state_dict() == asked_for.state_dict()
 
 
-def test_stage_one_says_what_its_estimator_says() -> None:
+def test_values_of_stage_one_are_those_of_the_estimator() -> None:
     transitions = read_transitions(LUCKY)
     expected: dict[StateEstimatorName, float] = {
         "soft_values": soft_values(transitions, 0.1, 1.0)[0],

@@ -78,7 +78,9 @@ def test_groups_may_have_another_size(name: str) -> None:
         ),
     ],
 )
-def test_what_does_not_fit_is_refused(name: str, sections: dict[str, dict[str, Any]], sentence: str) -> None:
+def test_settings_that_contradict_each_other_are_refused(
+    name: str, sections: dict[str, dict[str, Any]], sentence: str
+) -> None:
     with pytest.raises(ValueError, match=sentence):
         config(name, **sections)
 
@@ -89,7 +91,7 @@ def test_a_temperature_that_is_divided_by_must_be_above_zero(beta_value: float) 
         config("awr", objective={"beta_value": beta_value})
 
 
-def test_elsewhere_a_temperature_of_zero_stands_for_the_largest_return() -> None:
+def test_a_temperature_of_v_star_may_be_zero() -> None:
     step = step_params("oapl", beta=0.1, beta_value=0.0)
     batch = TrainingBatch(
         logp_N=torch.zeros(3), old_logp_N=torch.zeros(3), episode_N=torch.arange(3), turn_N=torch.zeros(3).long(),
@@ -101,13 +103,13 @@ def test_elsewhere_a_temperature_of_zero_stands_for_the_largest_return() -> None
 
 
 @pytest.mark.parametrize("name", ["astarpo", "astarpo_turn", "reinforce", "awr", "weighted_sft", "ppo"])
-def test_what_reads_values_does_not_choose_episodes_by_their_end(name: str) -> None:
+def test_objectives_with_values_refuse_the_filter_on_success(name: str) -> None:
     with pytest.raises(ValueError, match=f"filter must not drop episodes for how they ended, since {name} .*raft"):
         config(name, objective={"filter": "success"})
 
 
 @pytest.mark.parametrize("name", ["raft", "grpo", "rloo", "gvpo"])
-def test_what_reads_no_values_may(name: str) -> None:
+def test_objectives_without_values_accept_the_filter_on_success(name: str) -> None:
     assert config(name, objective={"filter": "success"}).objective.filter == "success"
 
 

@@ -28,6 +28,8 @@ from turngym.trainers.config import (
     sections,
 )
 from turngym.trainers.config.section import (
+    LARGEST,
+    SMALLEST,
     Count,
     Index,
     NonNegative,
@@ -68,7 +70,7 @@ class Made(Section):
 
 
 @pytest.mark.parametrize("kind", SECTIONS)
-def test_nothing_changes_after_it_was_made(kind: type[Section]) -> None:
+def test_sections_are_frozen(kind: type[Section]) -> None:
     made = kind()
     assert made == kind() and replace(made) == made
     with pytest.raises(FrozenInstanceError):
@@ -78,7 +80,7 @@ def test_nothing_changes_after_it_was_made(kind: type[Section]) -> None:
 
 
 @pytest.mark.parametrize("kind", SECTIONS)
-def test_every_section_and_every_setting_says_what_it_is(kind: type[Section]) -> None:
+def test_every_section_and_every_setting_has_a_docstring(kind: type[Section]) -> None:
     """The text under a setting is its help on the command line."""
     assert kind.__doc__ and not kind.__doc__.startswith(f"{kind.__name__}(")
     docs = setting_docs(kind)
@@ -101,7 +103,7 @@ def test_every_number_has_a_range(kind: type[Section], name: str) -> None:
             kind(**{name: -math.inf if plain[0] is float else -1})
 
 
-def test_the_defaults_go_together() -> None:
+def test_the_defaults_are_valid() -> None:
     run = TrainConfig()
     assert 0 < run.warm_start.success_low < run.warm_start.success_high < 1
     assert run.model.hidden_size % (2 * run.model.heads) == 0
@@ -128,11 +130,12 @@ def test_the_defaults_go_together() -> None:
         ((1, 0.5), list[Share], [1.0, 0.5]),
         ([], list[Share], []),
         ({"a": None}, dict[str, Any], {"a": None}),
+        ({"a": (np.float64(0.5), {"b": [np.int64(3)]})}, dict[str, Any], {"a": [0.5, {"b": [3]}]}),
         ("", str, ""),
         (False, bool, False),
     ],
 )
-def test_values_are_brought_into_their_form(value: object, hint: object, expected: object) -> None:
+def test_values_are_converted_to_their_types(value: object, hint: object, expected: object) -> None:
     found = checked(value, hint, "here")
     assert found == expected and type(found) is type(expected)
 
@@ -162,16 +165,19 @@ def test_values_are_brought_into_their_form(value: object, hint: object, expecte
         ("table", [], "must be a table, got []"),
         ("text", 3, "must be a text, got 3"),
         ("text", None, "must be a text, got None"),
+        ("text", "a\0", "must be a text without null characters and halves of others, got 'a\\x00'"),
+        ("text", "\ud800", "must be a text without null characters and halves of others, got '\\ud800'"),
+        ("table", {"a": ["\ud800"]}, "must be a text without null characters and halves of others, got '\\ud800'"),
         ("flag", 1, "must be true or false, got 1"),
         ("flag", "yes", "must be true or false, got 'yes'"),
     ],
 )
-def test_what_is_of_another_type_is_refused_by_name(name: str, value: object, reason: str) -> None:
+def test_values_of_another_type_are_refused_by_name(name: str, value: object, reason: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(f'made.{name} {reason}')}$"):
         Made(**{name: value})  # type: ignore[arg-type]
 
 
-def test_what_was_given_is_copied() -> None:
+def test_lists_and_tables_are_copied() -> None:
     levels: list[dict[str, Any]] = [{"size": 2}]
     kwargs: dict[str, Any] = {"size": 3}
     curriculum, env = CurriculumConfig(levels=levels), EnvConfig(kwargs=kwargs)
@@ -180,7 +186,7 @@ def test_what_was_given_is_copied() -> None:
     assert curriculum.levels == [{"size": 2}] and env.kwargs == {"size": 3}
 
 
-def test_words_to_choose_from_are_known() -> None:
+def test_choices_are_the_words_of_a_literal() -> None:
     assert choices(setting_types(MonitorsConfig)["on_alarm"]) == ("warn", "stop", "rollback")
     assert choices(setting_types(RunConfig)["seed"]) == ()
     assert suggestion("seeed", ["name", "seed"]) == "; did you mean 'seed'?"
@@ -195,10 +201,10 @@ def test_words_to_choose_from_are_known() -> None:
     [
         (Count, [1, 10**30], [0, -1]),
         (Index, [0, 1], [-1]),
-        (Share, [0, 1, 0.5, 5e-324], [-5e-324, math.nextafter(1, 2), math.inf, math.nan]),
-        (PositiveShare, [1, 5e-324], [0, -0.0, 2, math.nan]),
-        (Positive, [5e-324, 1e308], [0, -1, math.inf, math.nan]),
-        (NonNegative, [0, 1e308], [-5e-324, math.inf, -math.inf, math.nan]),
+        (Share, [0, 1, 0.5, 1e-12], [-5e-324, math.nextafter(1, 2), math.inf, math.nan]),
+        (PositiveShare, [1, 1e-12], [0, -0.0, 2, math.nan]),
+        (Positive, [1e-12, 1e12], [0, -1, 5e-324, 1e300, math.inf, math.nan]),
+        (NonNegative, [0, 1e-12, 1e12], [1e-300, 1e300, -5e-324, math.inf, -math.inf, math.nan]),
         (Temperature, [0, 0.5, math.inf], [-0.5, -math.inf, math.nan]),
     ],
 )
@@ -206,16 +212,17 @@ def test_ranges(hint: Any, inside: list[float], outside: list[float]) -> None:
     for value in inside:
         assert checked(value, hint, "here") == value
     for value in outside:
-        with pytest.raises(ValueError, match=r"^here must be (at least|above|in )"):
+        with pytest.raises(ValueError, match=r"^here must be (at least|above|in |between|0 or between)"):
             checked(value, hint, "here")
 
 
 @given(st.sampled_from(NUMBERS), st.integers() | st.floats() | st.integers(10**307, 10**310))
-def test_a_number_is_taken_as_it_is_or_refused_with_its_name(hint: Any, value: float) -> None:
+def test_a_number_is_accepted_or_refused_by_name(hint: Any, value: float) -> None:
     plain, range_ = get_args(hint)
     in_range = (value > range_.low if range_.above else value >= range_.low) and value <= range_.high
     infinite = abs(value) == math.inf or (plain is float and abs(value) >= 2**1024)  # beyond all floats
-    allowed = in_range and (range_.infinite or not infinite)
+    counted = plain is int or value == 0 or infinite or SMALLEST <= abs(value) <= LARGEST
+    allowed = in_range and (range_.infinite or not infinite) and counted
     try:
         found = checked(value, hint, "section.name")
     except ValueError as error:
@@ -277,10 +284,28 @@ def test_a_range_in_words(range_: Range, words: str) -> None:
         (RunConfig, {"trackers": ["wand"]}, "run.trackers must be one of 'tensorboard', 'wandb', got 'wand'; did you"),
         (EvaluationConfig, {"validate_every": 0}, "evaluation.validate_every must be at least 1, got 0"),
         (LearningConfig, {"max_tokens": 0}, "learning.max_tokens must be at least 1, got 0"),
+        (
+            EvaluationConfig,
+            {"first": 2**31},
+            "evaluation.first plus evaluation.episodes must be at most 2147483648",
+        ),
+        (EvaluationConfig, {"validation_episodes": 2**63}, "evaluation.validation_episodes must be at most 2147483648"),
+        (ValueConfig, {"instances": 2**31}, "values.instances must be at most 1073741824, from where on"),
+        (
+            ModelConfig,
+            {"hidden_size": 10**9, "heads": 2},
+            "model.hidden_size with 4 layers makes a small model",
+        ),
+        (ModelConfig, {"layers": 10**5, "hidden_size": 8}, "model.layers must be at most 1000, got 100000"),
+        (RunConfig, {"seed": 2**63}, r"run.seed must be in \[0, 9223372036854775807\], got 9223372036854775808"),
+        (RunConfig, {"rollout_slots": 10**9}, r"run.rollout_slots must be in \[1, 4096\], got 1000000000"),
+        (RunConfig, {"threads": 10**5}, r"run.threads must be in \[1, 1024\], got 100000"),
         (EnvConfig, {"step_timeout": 0}, "env.step_timeout must be above 0, got 0"),
     ],
 )
-def test_what_does_not_go_together_is_refused(kind: type[Section], settings: dict[str, Any], sentence: str) -> None:
+def test_settings_that_contradict_each_other_are_refused(
+    kind: type[Section], settings: dict[str, Any], sentence: str
+) -> None:
     with pytest.raises(ValueError, match=f"^{sentence}"):
         kind(**settings)
 

@@ -93,7 +93,7 @@ def test_what_an_objective_needs_follows_from_its_settings() -> None:
     for name, objective in OBJECTIVES.items():
         kind = find_objective_config(name)
         assert objective.config is kind and kind.name == name
-        assert objective.needs_groups == issubclass(kind, Grouped) == (kind().group_size == 4)
+        assert issubclass(kind, Grouped) == (kind().group_size == 4)
         assert (
             objective.needs_values == issubclass(kind, Valued) == ("baseline" in {part.name for part in fields(kind)})
         )
@@ -120,7 +120,9 @@ def test_only_objectives_have_settings_and_all_have() -> None:
         ("raft", "frobnicate", r"there is no setting 'objective\.frobnicate'$"),
     ],
 )
-def test_what_is_not_read_is_refused_with_who_reads_it(name: str, setting: str, sentence: str) -> None:
+def test_settings_that_are_not_read_are_refused_with_the_objectives_that_do(
+    name: str, setting: str, sentence: str
+) -> None:
     with pytest.raises(ValueError, match=f"^{sentence}"):
         with_overrides(with_algorithm(TrainConfig(), name), {"objective": {setting: 0.5}})
 

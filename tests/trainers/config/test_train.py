@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import pytest
 
+from turngym._errors import InputError
 from turngym.trainers.config import (
     ALGORITHMS,
     AstarpoConfig,
     AstarpoTurnConfig,
+    Count,
     CurriculumConfig,
     GrpoConfig,
     LearningConfig,
@@ -68,7 +70,7 @@ def test_a_run_is_made_of_its_sections() -> None:
         ),
     ],
 )
-def test_what_does_not_go_together_is_refused(parts: dict[str, Any], sentence: str) -> None:
+def test_sections_that_contradict_each_other_are_refused(parts: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=f"^{sentence}"):
         TrainConfig(**parts)
 
@@ -91,7 +93,7 @@ def test_what_does_not_go_together_is_refused(parts: dict[str, Any], sentence: s
         {"objective": GrpoConfig(group_size=8), "learning": LearningConfig(batch_size=24)},
     ],
 )
-def test_what_goes_together_is_taken(parts: dict[str, Any]) -> None:
+def test_sections_that_agree_are_accepted(parts: dict[str, Any]) -> None:
     config = TrainConfig(**parts)
     assert {name: getattr(config, name) for name in parts} == parts
 
@@ -100,7 +102,7 @@ def test_what_goes_together_is_taken(parts: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", algorithm_names())
-def test_stage_one_is_there_for_those_who_read_it(name: str) -> None:
+def test_stage_one_runs_where_objective_or_shaping_reads_it(name: str) -> None:
     config = with_algorithm(TrainConfig(), name)
     assert config.needs_stage_one == isinstance(config.objective, Valued)
     assert with_algorithm(TrainConfig(shaping=SHAPED), name).needs_stage_one
@@ -136,7 +138,7 @@ def test_every_algorithm_runs_with_the_defaults(name: str) -> None:
     assert untouched.items() <= sections(TrainConfig()).items()
 
 
-def test_what_both_have_is_kept() -> None:
+def test_settings_of_both_objectives_are_kept() -> None:
     config = TrainConfig(objective=GrpoConfig(group_size=8, clip_low=0.1, kl_coef=0.5), values=ValueConfig(instances=7))
     gigpo: Any = with_algorithm(config, "gigpo").objective
     assert (gigpo.group_size, gigpo.clip_low, gigpo.clip_high, gigpo.kl_coef) == (8, 0.1, 0.2, 0.5)
@@ -146,7 +148,7 @@ def test_what_both_have_is_kept() -> None:
     assert with_algorithm(config, "raft").values.instances == 7
 
 
-def test_defaults_give_way_to_those_of_the_other() -> None:
+def test_defaults_are_replaced_by_those_of_the_other_objective() -> None:
     assert with_algorithm(TrainConfig(objective=RaftConfig()), "grpo").objective.filter == "all"
     dapo: Any = with_algorithm(TrainConfig(objective=GrpoConfig()), "dapo").objective
     assert (dapo.filter, dapo.clip_high) == ("mixed", 0.28)
@@ -161,7 +163,7 @@ def test_stage_one_is_kept_where_it_is_of_use() -> None:
     assert with_algorithm(replace(config, shaping=SHAPED), "grpo").values == config.values
 
 
-def test_what_does_not_suit_the_other_is_refused() -> None:
+def test_kept_settings_that_the_other_objective_refuses_are_named() -> None:
     config = TrainConfig(objective=GrpoConfig(filter="success"))
     with pytest.raises(ValueError, match="must not drop episodes for how they ended, since astarpo"):
         with_algorithm(config, "astarpo")
@@ -193,6 +195,27 @@ def test_overrides_replace_settings_of_sections() -> None:
         ({"learning": {"batch_size": 6}, "objective": {"group_size": 4}}, r"learning\.batch_size must be a multiple"),
     ],
 )
-def test_what_cannot_be_replaced_is_refused(overrides: dict[str, dict[str, Any]], sentence: str) -> None:
+def test_unknown_sections_and_settings_are_refused(overrides: dict[str, dict[str, Any]], sentence: str) -> None:
     with pytest.raises(ValueError, match=f"^{sentence}"):
         with_overrides(TrainConfig(), overrides)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoreLearning(LearningConfig):
+    """A section with a setting that no configuration file has."""
+
+    more: Count = 1
+    """More."""
+
+
+@pytest.mark.parametrize("section", [{"steps": 3}, ValueConfig(), MoreLearning()])
+def test_a_section_is_of_its_kind(section: Any) -> None:
+    with pytest.raises(InputError, match=r"^learning must be a LearningConfig, got "):
+        TrainConfig(learning=section)
+
+
+def test_stage_one_alone_must_not_spend_all_tokens() -> None:
+    values = ValueConfig(instances=8, samples=4)
+    with pytest.raises(InputError, match=r"^learning.max_tokens must be above 32, the episodes of stage 1"):
+        TrainConfig(values=values, learning=LearningConfig(max_tokens=32))
+    assert TrainConfig(values=values, learning=LearningConfig(max_tokens=33)).learning.max_tokens == 33

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,6 +77,29 @@ def test_a_file_may_be_a_preset(tmp_path: Path) -> None:
 def test_something_must_be_named() -> None:
     with pytest.raises(InputError, match="name an environment, such as FrozenLake, or a preset"):
         starting_point(None, None)
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        ({"env": ""}, "name an environment"),
+        ({"env": 5}, "the environment must be named by a text, got 5"),
+        ({"env": "FrozenLake", "preset": 5}, "the preset must be named by a text, got 5"),
+        ({"env": "FrozenLake", "algorithm": 5}, "there is no algorithm 5"),
+        ({"preset": "x" * 300}, "cannot be read: File name too long"),
+        ({"preset": "a\0.toml"}, "there is no preset"),
+        (
+            {"env": "FrozenLake", "overrides": {"learning": 5}},
+            "learning is a section: give a dict",
+        ),
+        ({"env": "FrozenLake", "overrides": {"env": {"id": "Nowhere-v7"}}}, "there is no environment 'Nowhere-v7'"),
+        ({"env": "FrozenLake", "overrides": {"run": {"imports": ["no_such"]}}}, "there is no module 'no_such'"),
+        ({"env": "FrozenLake", "overrides": {"model": {"path": "x" * 300}}}, "cannot be read: File name too long"),
+    ],
+)
+def test_what_names_nothing_is_refused(words: dict[str, Any], part: str) -> None:
+    with pytest.raises(InputError, match=re.escape(part)):
+        configure(**words)
 
 
 def test_a_name_that_is_given_stays() -> None:

@@ -50,12 +50,12 @@ def test_weights_know_the_run_around_them(tmp_path: Path) -> None:
     assert agent_config(weights.parents[2]) == CONFIG
 
 
-@pytest.mark.parametrize(("line", "writer"), [('version = "9.1"\n', "9.1"), ("", "an earlier version")])
+@pytest.mark.parametrize(("line", "writer"), [('version = "9.1"\n', "turngym 9.1"), ("", "an earlier version")])
 def test_another_version_is_played_but_not_continued(line: str, writer: str, tmp_path: Path) -> None:
     text = write_toml(CONFIG).replace(f'version = "{__version__}"\n', line)
     text = text.replace("[env]", "[env]\nunheard_of = 3").replace("step_timeout", "old_timeout")
     (tmp_path / "config.toml").write_text(text + "[astarpo]\nobjective = 'x'\n")
-    with pytest.raises(InputError, match=f"was written by turngym {writer}, and this is {__version__}.*--model.path"):
+    with pytest.raises(InputError, match=f"was written by {writer}, and this is {__version__}.*--model.path"):
         run_config(tmp_path)
     config = agent_config(tmp_path)
     assert config is not None

@@ -127,7 +127,9 @@ def test_trackers_are_told_the_lines_and_the_table(tmp_path: Path, monkeypatch: 
             self.told.append("closed")
 
     recorder = Recorder()
-    monkeypatch.setattr(training, "make_trackers", lambda names, folder, config: [recorder] if names else [])
+    monkeypatch.setattr(
+        "turngym.trainers.reporting.trackers.make_trackers", lambda names, folder, config: [recorder] if names else []
+    )
     turngym.train(tiny_config(tmp_path), run={"trackers": ["tensorboard"]})
     assert recorder.told.count("learning") == 2 and recorder.told[-2:] == ["result 6", "closed"]
 

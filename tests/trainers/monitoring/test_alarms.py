@@ -41,12 +41,12 @@ def test_the_spread_of_rewards_collapses(name: str) -> None:
     assert ring(*series(name, first + [0.0] * 15 + [0.2] + [0.0] * 10)) == ["reward_std@20", "reward_std@36"]
 
 
-def test_the_spread_within_a_step_goes_before_that_between_visits() -> None:
+def test_the_spread_within_a_step_takes_precedence_over_that_between_steps() -> None:
     steps = [{"group_std": 0.5, "revisit_std": 0.5}] * 10 + [{"group_std": 0.0, "revisit_std": 0.5}] * 10
     assert ring(*steps) == ["reward_std@20"]
 
 
-def test_a_spread_that_never_was_rings_too() -> None:
+def test_a_spread_of_zero_from_the_start_rings() -> None:
     assert ring(*series("group_std", [0.0] * 30)) == ["reward_std@10"]
     assert ring(*series("group_std", [0.0] * 9 + [0.1] + [0.0] * 9)) == []
     assert ring(*[{"group_std": 0.0, "success": 0.95}] * 30) == []
@@ -93,7 +93,7 @@ def test_the_average_before_the_step_is_added_to_its_numbers() -> None:
     assert [step["grad_norm_ema"] for step in steps[1:]] == [1.0, pytest.approx((0.9 + 2.0) / 1.9)]
 
 
-def test_the_tax() -> None:
+def test_the_kl_tax_rings_above_its_threshold() -> None:
     assert ring(*series("kl_tax", [0.2, 0.201, 0.3, 0.19, 0.21])) == ["kl_tax@2", "kl_tax@5"]
     assert ring(*series("kl_tax", [0.3]), thresholds=Thresholds(kl_tax=0.4)) == []
 
@@ -105,14 +105,14 @@ def test_validation_fails_for_long() -> None:
     assert ring(*[{"validation": 0.01}] * 9) == []
 
 
-def test_the_filter_leaves_nothing() -> None:
+def test_steps_without_any_kept_episode_ring() -> None:
     empty = {"kept": 0.0, "grad_norm": 0.0}
     assert ring(*[empty] * 7) == ["empty_steps@5"]
     assert ring(*[empty] * 4, {"kept": 0.01}, *[empty] * 4) == []
     assert ring(*[empty] * 2, thresholds=Thresholds(empty_steps=2)) == ["empty_steps@2"]
 
 
-def test_sampler_and_trainer_differ() -> None:
+def test_drift_between_sampler_and_trainer_rings() -> None:
     assert ring(*series("logprob_drift_p99", [0.01, 0.011, 0.011, 0.009, 0.5])) == ["drift@2", "drift@5"]
     assert ring({"logprob_drift": 1.0}) == []  # a single token may
     assert ring(*series("logprob_drift_p99", [0.05]), thresholds=Thresholds(drift=0.1)) == []
@@ -131,9 +131,9 @@ def test_an_alarm_says_what_happened_and_what_to_try() -> None:
     assert tax == Alarm(alarm="kl_tax", step=12, figure=0.3125, threshold=0.2, readings=1, last_good_step=0)
     assert str(tax) == f"alarm kl_tax at step 12: beta * KL / reward range is 0.312, above 0.2. {ADVICE['kl_tax']}"
     low = replace(tax, alarm="validation", figure=0.005, threshold=0.01, readings=5)
-    assert "the success in validation is 0.005, below 0.01 for 5 readings running. " in str(low)
+    assert "the success in validation is 0.005, below 0.01 for 5 readings in a row. " in str(low)
     empty = replace(low, alarm="empty_steps", figure=0.0, threshold=0.0)
-    assert "the filter kept is 0 for 5 readings running. " in str(empty)
+    assert "the filter kept is 0 for 5 readings in a row. " in str(empty)
     assert set(FIGURE) == set(ADVICE)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.trainers.harness import make_loop, run, stage
+from tests.trainers.harness import make_loop, run, with_learning
 from tests.trainers.objectives.steps import step_params
 
 from turngym.agents.episode import Episode, Turn
@@ -97,7 +97,7 @@ class Pool:
         return numbers
 
 
-def test_a_prompt_with_one_episode_is_compared_with_its_last_visit() -> None:
+def test_a_prompt_with_one_episode_is_compared_with_its_last_episode() -> None:
     known = Pool()
     assert not {"revisit_std", "zero_std_share", "group_std"} & set(known.play([0.25] * 16))
     numbers = known.play([0.75] * 4 + [0.25] * 12)
@@ -110,7 +110,7 @@ def test_a_prompt_with_one_episode_is_compared_with_its_last_visit() -> None:
     assert eight["revisit_std"] == pytest.approx(math.sqrt((4 * 0.25**2 + 4 * 0.75**2) / 8 / 2))
 
 
-def test_the_last_visit_to_a_prompt_is_no_part_of_a_group() -> None:
+def test_the_last_episode_of_a_prompt_is_no_part_of_a_group() -> None:
     known = Pool()
     known.play([0.0] * 16)
     groups = [episode(index, 1.0, [1]) for index in POOL for _ in range(2)]
@@ -128,7 +128,7 @@ def rung(rewards: Iterable[Sequence[float]]) -> list[int]:
     return found
 
 
-def test_prompts_that_are_settled_ring_although_their_mean_success_is_as_before() -> None:
+def test_prompts_without_spread_ring_although_their_mean_success_is_unchanged() -> None:
     rng = np.random.default_rng(0)
     alive = rng.integers(2, size=(200, 16)).astype(float).tolist()
     settled = [1.0, 0.0] * 8
@@ -161,9 +161,9 @@ def test_replies_that_are_cut_differently_are_no_duplicates() -> None:
     assert numbers["duplicate_share"] == 0.0
 
 
-def test_stage_two_remembers_what_it_played(player: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
-    config = stage(tiny, fresh_share=0.0, batch_size=10, steps=3)
-    loop = make_loop(player, config)
+def test_stage_two_remembers_what_it_played(model: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
+    config = with_learning(tiny, fresh_share=0.0, batch_size=10, steps=3)
+    loop = make_loop(model, config)
     numbers, steps = run(loop, tmp_path)
     last: dict[int, float] = {}
     for step, episodes in zip(numbers, steps, strict=True):
@@ -232,7 +232,7 @@ def test_drift_is_read_before_the_policy_moves(batch: TrainingBatch) -> None:
     assert measured(batch, "astarpo", unmoved_N=torch.tensor([0, 1]))["logprob_drift"] == 0.25
 
 
-def test_what_an_objective_does_without_is_not_there(batch: TrainingBatch) -> None:
+def test_numbers_that_an_objective_has_no_use_for_are_absent(batch: TrainingBatch) -> None:
     batch = replace(batch, advantage_N=torch.tensor([1.0, -3.0, 0.5, -0.5]))
     grpo = measured(batch, "grpo", step=step_params("grpo", beta=BETA, kl_coef=0.1))
     assert grpo["negative_share"] == pytest.approx(3.5 / 5)

@@ -49,14 +49,14 @@ def test_levels_and_shaping_are_reported_where_there_are_any() -> None:
     assert (numbers["potential_shaping"], numbers["plain_shaping"]) == (0.0, -0.25)
 
 
-def test_only_what_is_played_again_is_remembered() -> None:
+def test_only_returns_of_the_pool_are_remembered() -> None:
     watching = monitors()
     watching.remember([episode(3), episode(8, success=True), episode(FRESH_INSTANCES), episode(LEVEL_INSTANCES)])
     watching.remember([episode(3, success=True)])
     assert dict(watching.state_dict()["last_returns"]) == {3: 1.0, 8: 1.0}
 
 
-def test_returns_are_compared_with_those_of_the_last_visit() -> None:
+def test_returns_are_compared_with_those_of_the_last_episode_of_an_instance() -> None:
     watching = monitors()
     watching.remember([episode(index) for index in range(8)])
     numbers = watching.measure([episode(index, success=True) for index in range(8)], NOTHING_KNOWN)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.trainers.harness import make_loop, run, stage
+from tests.trainers.harness import make_loop, run, with_learning
 from torch import Tensor
 
 from turngym.agents.episode import Episode, Turn
@@ -52,8 +52,8 @@ def answered(prompt: list[int], reply: list[int]) -> Episode:
 EPISODES = [answered(prompt, prompt) for prompt in PROMPTS]
 
 
-def measured(player: Any, episodes: list[Episode]) -> dict[str, float]:
-    return measure_retrieval(player, episodes, temperature=1.0, max_reply_tokens=3, tokens_per_microbatch=TOKENS)
+def measured(model: Any, episodes: list[Episode]) -> dict[str, float]:
+    return measure_retrieval(model, episodes, temperature=1.0, max_reply_tokens=3, tokens_per_microbatch=TOKENS)
 
 
 def test_a_policy_that_repeats_its_prompt_is_always_found_out() -> None:
@@ -97,19 +97,19 @@ def test_only_different_prompts_that_fit_and_were_answered_count(monkeypatch: py
     assert measured(policy(ignore), EPISODES)["retrieval_accuracy"] == 0.5
 
 
-def test_own_scores_are_what_the_sampler_recorded(player: LanguageModel, tiny: TrainConfig) -> None:
+def test_own_scores_are_what_the_sampler_recorded(model: LanguageModel, tiny: TrainConfig) -> None:
     rollouts = Rollouts.of(tiny)
-    episodes = first_turns(rollouts.play(rollouts.agent(player), instance_range("train", 6)), 6, 400)
-    own = cross_scores(player, episodes, 1.0, TOKENS).diagonal()
+    episodes = first_turns(rollouts.play(rollouts.agent(model), instance_range("train", 6)), 6, 400)
+    own = cross_scores(model, episodes, 1.0, TOKENS).diagonal()
     recorded = [sum(episode.turns[0].logprobs) for episode in episodes]
     assert len(recorded) > 2
     assert own.tolist() == pytest.approx(recorded, abs=1e-4)
 
 
 def test_a_step_is_scored_at_the_temperature_that_played_it(
-    player: LanguageModel, tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: LanguageModel, tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = stage(tiny, temperature=1.5, temperature_final=0.5, steps=3)
+    config = with_learning(tiny, temperature=1.5, temperature_final=0.5, steps=3)
     config = replace(config, monitors=MonitorsConfig(retrieval_every=1))
     scored: list[tuple[Tensor, list[float]]] = []
 
@@ -119,7 +119,7 @@ def test_a_step_is_scored_at_the_temperature_that_played_it(
         return scores
 
     monkeypatch.setattr(retrieval_module, "cross_scores", spy)
-    run(make_loop(player, config), tmp_path)
+    run(make_loop(model, config), tmp_path)
     assert len(scored) == 3
     for own, recorded in scored:
         assert own.tolist() == pytest.approx(recorded, abs=1e-4)

@@ -106,14 +106,14 @@ def test_an_objective_without_settings_of_its_own_has_those_of_all() -> None:
     found = find_objective("constant")
     assert found.loss(samples(), step_params("constant", beta=2.0)).tolist() == [2.0, 2.0]
     assert found.config() == found.config(group_size=1, filter="all")
-    assert not (found.needs_groups or found.needs_values or found.needs_reference)
+    assert not (issubclass(found.config, Grouped) or found.needs_values or found.needs_reference)
 
 
 @pytest.mark.usefixtures("_put_back")
 def test_an_objective_with_settings_of_its_own_is_configured_by_them() -> None:
     objective("nudge", source="this test", config=NudgeConfig)(nudge)
     config = parse_toml('[objective]\nname = "nudge"\nstrength = 0.5\n', source="run.toml")
-    assert config.objective == NudgeConfig(strength=0.5) and find_objective("nudge").needs_groups
+    assert config.objective == NudgeConfig(strength=0.5) and find_objective("nudge").config is NudgeConfig
     assert with_algorithm(TrainConfig(), "nudge").objective == NudgeConfig()
     with pytest.raises(ValueError, match=r"objective\.strength must be in \[0, 1\], got 2"):
         with_overrides(config, {"objective": {"strength": 2.0}})
@@ -130,6 +130,8 @@ def test_a_name_that_is_taken_is_refused_to_other_code() -> None:
     objective("nudge", source="this test", config=NudgeConfig)(nudge)
     objective("nudge", source="the same function once more", config=NudgeConfig)(nudge)
     assert find_objective("nudge").source == "the same function once more"
+    with pytest.raises(ValueError, match="'astarpo_lambda' is the name of an algorithm already, astarpo_turn with"):
+        objective("astarpo_lambda", source="this test")
     for name, config in (("nudge", NudgeConfig), ("grpo", GrpoConfig)):
         with pytest.raises(ValueError, match=f"'{name}' is registered already, by .*: choose another name"):
             objective(name, source="this test", config=config)(astarpo)
@@ -191,7 +193,7 @@ def test_the_defaults_of_an_objective_suit_those_of_a_run(name: str) -> None:
     chosen = with_algorithm(TrainConfig(), name)
     assert type(chosen.objective) is OBJECTIVES[name].config is OBJECTIVE_CONFIGS[name]
     assert chosen.objective.name == name
-    assert chosen.objective.group_size == (4 if OBJECTIVES[name].needs_groups else 1)
+    assert chosen.objective.group_size == (4 if issubclass(OBJECTIVES[name].config, Grouped) else 1)
 
 
 def test_what_an_objective_asks_for() -> None:
@@ -207,7 +209,7 @@ def test_what_an_objective_asks_for() -> None:
         for name in valued:
             config = step_params(name, baseline=baseline).config
             assert isinstance(config, Valued) and config.reads_stage_one is reads_stage_one
-    assert {name for name, one in OBJECTIVES.items() if one.needs_groups} == {
+    assert {name for name, one in OBJECTIVES.items() if issubclass(one.config, Grouped)} == {
         "oapl", "gvpo", "rebel", "rloo", "grpo", "dr_grpo", "dapo", "starpo_s", "gigpo",
     }  # fmt: skip
     assert {name for name, one in OBJECTIVES.items() if one.needs_pairs} == {"gvpo", "rebel"}

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.trainers.harness import STAGE_ONE, alone_and_halted, make_loop, run, stage
+from tests.trainers.harness import STAGE_ONE, alone_and_halted, make_loop, run, with_learning
 
 from turngym.agents.episode import Episode, read_episodes
 from turngym.agents.language_model import LanguageModel
@@ -87,7 +87,7 @@ def test_the_share_moves_on_as_levels_are_mastered() -> None:
 
 
 def test_no_level_starves(graded: TrainConfig) -> None:
-    learning, prompts = successes(), PromptSampler.of(stage(graded, batch_size=20), STAGE_ONE.pool)
+    learning, prompts = successes(), PromptSampler.of(with_learning(graded, batch_size=20), STAGE_ONE.pool)
     for _ in range(1000):  # one level is a toss-up for ever, the others are hopeless
         for index, solved in [(FIRST, True), (FIRST, False), (SECOND, False), (FRESH_INSTANCES, False)]:
             learning.update([ended(index, solved)])
@@ -132,7 +132,7 @@ def test_an_index_tells_its_level() -> None:
 
 
 def test_every_prompt_of_an_easier_level_is_fresh_and_has_a_group(graded: TrainConfig) -> None:
-    prompts = PromptSampler.of(stage(graded, batch_size=24, group_size=4), STAGE_ONE.pool)
+    prompts = PromptSampler.of(with_learning(graded, batch_size=24, group_size=4), STAGE_ONE.pool)
     learning = successes()
     for _ in range(1000):  # the easiest level is mastered, and the target out of reach
         learning.update([ended(FIRST, True), ended(FRESH_INSTANCES, False)])
@@ -156,10 +156,10 @@ def test_every_prompt_of_an_easier_level_is_fresh_and_has_a_group(graded: TrainC
     assert counts.sum() == 360 and counts / 360 == pytest.approx(shares, abs=0.05)
 
 
-def test_each_level_is_played_in_its_own_environment(player: LanguageModel, graded: TrainConfig) -> None:
+def test_each_level_is_played_in_its_own_environment(model: LanguageModel, graded: TrainConfig) -> None:
     instances = [Instance(split="train", index=i, seed=i) for i in (3, FRESH_INSTANCES, FIRST, SECOND, SECOND + 1)]
     rollouts = Rollouts.of(graded)
-    played = rollouts.play(rollouts.agent(player), instances)
+    played = rollouts.play(rollouts.agent(model), instances)
     assert [episode.index for episode in played] == [instance.index for instance in instances]
     easy, easier = {"size": 3, "frozen_probability": 1.0}, {"size": 2, "frozen_probability": 1.0}
     assert [episode.env_kwargs for episode in played] == [{"size": 3}, {"size": 3}, easier, easy, easy]
@@ -180,10 +180,10 @@ def test_a_step_reports_its_levels() -> None:
 
 
 def test_a_batch_mixes_levels_and_every_level_learns_its_own(
-    player: LanguageModel, graded: TrainConfig, tmp_path: Path
+    model: LanguageModel, graded: TrainConfig, tmp_path: Path
 ) -> None:
-    config = stage(graded, batch_size=16, steps=3)
-    loop = make_loop(player, config)
+    config = with_learning(graded, batch_size=16, steps=3)
+    loop = make_loop(model, config)
     numbers, played = run(loop, tmp_path)
     kwargs = {level: loop.rollouts.env_kwargs(level) for level in (0, 1, TARGET)}
     expected = successes()
@@ -200,19 +200,19 @@ def test_a_batch_mixes_levels_and_every_level_learns_its_own(
 
 @pytest.mark.parametrize("name", list(OBJECTIVES))
 def test_every_objective_learns_with_levels(
-    player: LanguageModel, graded: TrainConfig, tmp_path: Path, name: str
+    model: LanguageModel, graded: TrainConfig, tmp_path: Path, name: str
 ) -> None:
-    config = stage(graded, name, steps=2, batch_size=16)
-    numbers, _ = run(make_loop(player, config), tmp_path)
+    config = with_learning(graded, name, steps=2, batch_size=16)
+    numbers, _ = run(make_loop(model, config), tmp_path)
     assert all(np.isfinite(step["loss"]) and len(step["levels"]) == 3 for step in numbers)
     assert any(step["grad_norm"] > 0 for step in numbers)
 
 
 @pytest.mark.parametrize("name", ["astarpo", "grpo"])
-def test_a_run_resumes_bit_for_bit(player: LanguageModel, graded: TrainConfig, tmp_path: Path, name: str) -> None:
-    config = stage(graded, name, batch_size=16, steps=4)
+def test_a_run_resumes_bit_for_bit(model: LanguageModel, graded: TrainConfig, tmp_path: Path, name: str) -> None:
+    config = with_learning(graded, name, batch_size=16, steps=4)
 
-    alone, halted = alone_and_halted(player, config, tmp_path)
+    alone, halted = alone_and_halted(model, config, tmp_path)
     assert (alone.files, alone.lines) == (halted.files, halted.lines)
     for left in (alone, halted):
         assert len(json.loads(left.files["state.json"])["extra"]["successes"]["levels"]) == 3
@@ -221,7 +221,7 @@ def test_a_run_resumes_bit_for_bit(player: LanguageModel, graded: TrainConfig, t
 
 def test_a_whole_run_measures_the_target_alone(graded: TrainConfig, tmp_path: Path) -> None:
     config = replace(graded, warm_start=replace(graded.warm_start, enabled=False))
-    result = train(stage(config, batch_size=16, steps=2), tmp_path, SilentProgress())
+    result = train(with_learning(config, batch_size=16, steps=2), tmp_path, SilentProgress())
     assert result["trained_greedy"]["episodes"] == 20
     tested = read_episodes(tmp_path / "episodes" / "test_trained_greedy.jsonl")
     assert {str(episode.env_kwargs) for episode in tested} == {"{'size': 3}"}

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from tests.trainers.harness import STAGE_ONE, stage
+from tests.trainers.harness import STAGE_ONE, with_learning
 
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.instances import FRESH_INSTANCES
@@ -38,19 +38,19 @@ def test_half_of_the_prompts_are_fresh_and_none_comes_twice(tiny: TrainConfig) -
 
 @pytest.mark.parametrize(("share", "known"), [(0.0, 8), (1.0, 0), (0.25, 6)])
 def test_the_share_of_fresh_prompts(tiny: TrainConfig, share: float, known: int) -> None:
-    instances = sampler(stage(tiny, fresh_share=share)).draw(0, 0, SUCCESSES)
+    instances = sampler(with_learning(tiny, fresh_share=share)).draw(0, 0, SUCCESSES)
     assert sum(instance.index < FRESH_INSTANCES for instance in instances) == known
     assert len(instances) == 8
 
 
 def test_a_small_pool_is_played_whole(tiny: TrainConfig) -> None:
-    instances = sampler(stage(tiny, batch_size=64, fresh_share=0.5)).draw(0, 0, SUCCESSES)
+    instances = sampler(with_learning(tiny, batch_size=64, fresh_share=0.5)).draw(0, 0, SUCCESSES)
     assert sorted(instance.index for instance in instances)[:12] == list(range(12))
     assert len(instances) == 12 + 32
 
 
 def test_prompts_that_are_a_toss_up_come_more_often(tiny: TrainConfig) -> None:
-    prompts = sampler(stage(tiny, fresh_share=0.5))
+    prompts = sampler(with_learning(tiny, fresh_share=0.5))
     counts: Counter[int] = Counter()
     for step in range(2000):
         counts.update(instance.index for instance in prompts.draw(step, 0, SUCCESSES))
@@ -69,21 +69,19 @@ def test_the_choice_is_a_function_of_seed_step_and_rollbacks(tiny: TrainConfig) 
 
 
 def test_the_episodes_of_a_group_share_a_prompt_and_no_seed(tiny: TrainConfig) -> None:
-    instances = sampler(stage(tiny, "grpo", batch_size=16, group_size=4)).draw(0, 0, SUCCESSES)
+    instances = sampler(with_learning(tiny, "grpo", batch_size=16, group_size=4)).draw(0, 0, SUCCESSES)
     indices = [instance.index for instance in instances]
     assert len(indices) == 16 and indices == [index for index in dict.fromkeys(indices) for _ in range(4)]
     assert len({instance.seed for instance in instances}) == 16
 
 
-def test_what_was_played_stays_used_after_a_resume_and_a_rollback(tiny: TrainConfig) -> None:
-    prompts = sampler(stage(tiny, fresh_share=1.0))
-    saved = json.loads(json.dumps(prompts.state_dict()))
+def test_what_was_played_stays_used_after_a_resume(tiny: TrainConfig) -> None:
+    prompts = sampler(with_learning(tiny, fresh_share=1.0))
     seen: set[int] = set()
     for step in range(3):
         seen |= {instance.index for instance in prompts.draw(step, 0, SUCCESSES)}
         prompts.count_step()
-    resumed = sampler(stage(tiny, fresh_share=1.0))
+    resumed = sampler(with_learning(tiny, fresh_share=1.0))
     resumed.load_state_dict(json.loads(json.dumps(prompts.state_dict())))
     assert resumed.draw(3, 0, SUCCESSES) == prompts.draw(3, 0, SUCCESSES)
-    prompts.roll_back(saved)
     assert not seen & {instance.index for instance in prompts.draw(0, 1, SUCCESSES)}

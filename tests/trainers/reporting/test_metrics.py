@@ -68,12 +68,12 @@ def test_a_line_cut_off_by_a_crash_is_left_out_and_spoils_no_other(metrics: Metr
     assert steps(metrics) == [1, 2, 3, 4]
 
 
-def test_counts_are_added_up_where_they_stand(metrics: Metrics) -> None:
-    metrics.add("values", {"sampled_tokens": 30, "seconds": 1.0})
-    metrics.add("values", {"sampled_tokens": 12, "seconds": 1.0})
-    metrics.add("learning", {"step": 4, "sampled_tokens": 5, "seconds": 1.0})
-    assert metrics.total("values", "sampled_tokens") == 42
-    assert metrics.total("warm_start", "sampled_tokens") == 0
+def test_what_is_no_line_of_metrics_is_left_out(metrics: Metrics) -> None:
+    before = metrics.lines()
+    with metrics.path.open("ab") as file:
+        file.write(b'[]\n5\n{"step": 3}\n\xff\xfe\n' + b"[" * 5000 + b"\n")
+    metrics.rewind()
+    assert metrics.lines() == before
 
 
 def test_nothing_is_written_before_the_first_line(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from turngym.trainers.reporting.trackers import (
 )
 
 CONFIG = {"env": {"id": "turngym/FrozenLake-v0", "kwargs": {"size": 3}}, "run": {"seed": 7, "name": ""}}
-COLUMNS = ("player", "success")
+COLUMNS = ("agent", "success")
 ROWS = [["random", "0.031"], ["trained | greedy", "0.912"]]
 
 
@@ -57,7 +57,7 @@ def learn(metrics: Metrics, steps: range, rollbacks: int = 0) -> None:
     """Write lines as stage 2 does."""
     for step in steps:
         loss = math.nan if step == 2 else step / 4 + rollbacks
-        metrics.add("astarpo", {"loss": loss, "step": step, "rollbacks": rollbacks})
+        metrics.add("learning", {"loss": loss, "step": step, "rollbacks": rollbacks})
 
 
 def interrupted_run(folder: Path, make: Any) -> None:
@@ -83,7 +83,7 @@ def interrupted_run(folder: Path, make: Any) -> None:
     learn(metrics, range(4, 5), rollbacks=1)
     tracker.close()
 
-    Metrics(path).add("astarpo", {"loss": 3.0, "step": 5, "rollbacks": 1})  # its tracker was lost in a crash
+    Metrics(path).add("learning", {"loss": 3.0, "step": 5, "rollbacks": 1})  # its tracker was lost in a crash
     tracker = make()
     metrics = Metrics(path, [tracker])
     metrics.add("reset", {"step": 5, "round": 2, "rollbacks": 1})
@@ -108,11 +108,11 @@ def test_metrics_tell_what_is_there_and_what_is_added(tmp_path: Path) -> None:
     notebook = Notebook()
     metrics = Metrics(path, [notebook])
     metrics.add("values", {"seconds": 2.0})
-    metrics.add("astarpo", {"step": 8, "loss": 0.5})
+    metrics.add("learning", {"step": 8, "loss": 0.5})
     assert notebook.told == [
-        ("values", 1, {"seconds": 1.0}), ("values", 2, {"seconds": 2.0}), ("astarpo", 8, {"step": 8, "loss": 0.5})
+        ("values", 1, {"seconds": 1.0}), ("values", 2, {"seconds": 2.0}), ("learning", 8, {"step": 8, "loss": 0.5})
     ]  # fmt: skip
-    assert [line["phase"] for line in metrics.lines()] == ["values", "values", "astarpo"]
+    assert [line["phase"] for line in metrics.lines()] == ["values", "values", "learning"]
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb"])
@@ -167,7 +167,7 @@ def text(accumulator: Any, tag: str) -> str:
 def test_tensorboard_has_every_line_once(board: Any, tmp_path: Path) -> None:
     interrupted_run(tmp_path, lambda: TensorBoardTracker(tmp_path, CONFIG))
     before = read_board(board, tmp_path / "tensorboard")
-    (first, second, *rest) = points(before, "astarpo/loss")
+    (first, second, *rest) = points(before, "learning/loss")
     assert (first, second[0], math.isnan(second[1])) == ((1, 0.25), 2, True)
     assert rest == [(3, 0.75), (4, 1.0), (5, 1.25)]
     assert points(before, "warm_start/success") == [(1500, 0.5)]
@@ -175,7 +175,7 @@ def test_tensorboard_has_every_line_once(board: Any, tmp_path: Path) -> None:
     assert points(before, "alarm/kl_tax/figure") == points(before, "alarm/drift/figure") == [(5, 0.25)]
     assert not [tag for tag in before.Tags()["scalars"] if tag.endswith("/step") or "filter" in tag]
     after = read_board(board, tmp_path / "tensorboard" / "rollback-1")
-    assert points(after, "astarpo/loss") == [(4, 2.0), (5, 3.0)]
+    assert points(after, "learning/loss") == [(4, 2.0), (5, 3.0)]
     assert points(after, "reset/round") == [(5, 2.0)]
 
 
@@ -262,10 +262,10 @@ def test_wandb_has_every_line_once(tmp_path: Path) -> None:
     records = read_wandb(tmp_path)
     rows = history(records)
     assert [row["_step"] for row in rows] == list(range(len(rows)))
-    first, second, *rest = values(rows, "astarpo", "loss")
+    first, second, *rest = values(rows, "learning", "loss")
     assert (first, second[0], math.isnan(second[1])) == ((1, 0.25), 2, True)
     assert rest == [(3, 0.75), (4, 1.0), (5, 1.25), (4, 2.0), (5, 3.0)]
-    assert [rollbacks for _, rollbacks in values(rows, "astarpo", "rollbacks")] == [0] * 5 + [1] * 2
+    assert [rollbacks for _, rollbacks in values(rows, "learning", "rollbacks")] == [0] * 5 + [1] * 2
     assert values(rows, "warm_start", "success") == [(1500, 0.5)]
     assert values(rows, "values", "seconds") == [(1, 1.5), (2, 0.5)]
     assert values(rows, "alarm/kl_tax", "figure") == values(rows, "alarm/drift", "figure") == [(5, 0.25)]
@@ -273,7 +273,7 @@ def test_wandb_has_every_line_once(tmp_path: Path) -> None:
     assert [(run.project, run.display_name) for run in runs] == [("lakes", "first")] * 3
     assert len({run.run_id for run in runs}) == 1
     axes = {(metric.glob_name, metric.step_metric) for metric in (record.metric for record in records)}
-    assert {("astarpo/*", "astarpo/step"), ("values/*", "values/step"), ("alarm/drift/*", "alarm/drift/step")} <= axes
+    assert {("learning/*", "learning/step"), ("values/*", "values/step"), ("alarm/drift/*", "alarm/drift/step")} <= axes
 
 
 @pytest.mark.usefixtures("offline")
@@ -307,7 +307,7 @@ from turngym.trainers.reporting.trackers import make_trackers
 folder = Path(sys.argv[1])
 metrics = Metrics(folder / "metrics.jsonl", make_trackers(["wandb"], folder, {}))
 for step in range(1, 6):
-    metrics.add("astarpo", {"loss": step / 4, "step": step})
+    metrics.add("learning", {"loss": step / 4, "step": step})
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -318,11 +318,11 @@ def test_wandb_has_what_a_process_that_was_killed_did_not_write(tmp_path: Path) 
     process = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], env=alone, check=False)
     assert process.returncode == -signal.SIGKILL
     (tracker,) = make_trackers(["wandb"], tmp_path, {})
-    Metrics(tmp_path / "metrics.jsonl", [tracker]).add("astarpo", {"loss": 1.5, "step": 6})
+    Metrics(tmp_path / "metrics.jsonl", [tracker]).add("learning", {"loss": 1.5, "step": 6})
     tracker.close()
-    rows = [{name: row[name] for name in ("_step", "astarpo/step", "astarpo/loss")} for row in history(
+    rows = [{name: row[name] for name in ("_step", "learning/step", "learning/loss")} for row in history(
         read_wandb(tmp_path))]  # fmt: skip
-    expected = [{"_step": place, "astarpo/step": place + 1, "astarpo/loss": (place + 1) / 4} for place in range(6)]
+    expected = [{"_step": place, "learning/step": place + 1, "learning/loss": (place + 1) / 4} for place in range(6)]
     assert rows[-6:] == expected
     assert rows[:-6] == expected[: len(rows) - 6]  # what was written all the same
 
@@ -337,11 +337,11 @@ def test_wandb_is_not_sent_what_the_server_has(tmp_path: Path, monkeypatch: pyte
         starting_step = 2
 
         def define_metric(self, name: str, step_metric: str = "") -> None:
-            assert name.startswith("astarpo/")
+            assert name.startswith("learning/")
 
         def log(self, values: dict[str, float], step: int, commit: bool) -> None:
             assert commit
-            logged.append((values["astarpo/step"], step))
+            logged.append((values["learning/step"], step))
 
     monkeypatch.setattr(wandb, "init", lambda **settings: ResumedRun())
     learn(Metrics(tmp_path / "metrics.jsonl"), range(1, 4))

@@ -9,7 +9,6 @@ import pytest
 from turngym.trainers.stage_one.estimators import (
     leave_one_out_log_mean_exp,
     log_mean_exp,
-    shrunk_value,
 )
 from turngym.trainers.stage_one.instance_values import estimate_values
 
@@ -28,14 +27,11 @@ def test_unusable_temperatures_are_refused(beta: float) -> None:
         log_mean_exp([1.0], beta)
     with pytest.raises(ValueError, match="beta must be at least 0"):
         estimate_values({0: [1.0]}, beta, 1.0, UNIT)
-    with pytest.raises(ValueError, match="beta must be at least 0"):
-        shrunk_value([], beta, 0.5, 1.0)
 
 
 def test_arguments_out_of_range_are_refused() -> None:
     with pytest.raises(ValueError, match="two returns"):
         leave_one_out_log_mean_exp([1.0], 0.5)
-    with pytest.raises(ValueError, match="strength"):
-        shrunk_value([1.0], 0.5, 0.5, -1.0)
-    with pytest.raises(ValueError, match="finite numbers"):
-        shrunk_value([], 0.5, 0.5, 0.0)
+    for strength in (-1.0, math.inf, math.nan):
+        with pytest.raises(ValueError, match="strength must be at least 0 and finite"):
+            estimate_values({0: [1.0]}, 0.5, strength, UNIT)

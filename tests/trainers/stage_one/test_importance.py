@@ -34,9 +34,9 @@ def test_impossible_replies_have_no_weight() -> None:
 def drawn(rng: np.random.Generator, reference_U: np.ndarray, behaviours: list[np.ndarray], counts: list[int]) -> float:
     """Return the estimated odds of the first action in one state."""
     action = np.concatenate([rng.choice(len(b), size=n, p=b) for b, n in zip(behaviours, counts, strict=True)])
-    player = np.repeat(np.arange(len(behaviours)), counts)
-    log_ratio = np.log(reference_U[action] / np.array(behaviours)[player, action])
-    weight = turn_weights(log_ratio, player, np.zeros_like(action))
+    model = np.repeat(np.arange(len(behaviours)), counts)
+    log_ratio = np.log(reference_U[action] / np.array(behaviours)[model, action])
+    weight = turn_weights(log_ratio, model, np.zeros_like(action))
     return float(weight[action == 0].sum() / weight.sum())
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.exactness.estimators import binary_value
+from tests.exactness.estimators import binary_value, shrunk_value
 
-from turngym.trainers.stage_one.estimators import log_mean_exp, shrunk_value
+from turngym.trainers.stage_one.estimators import log_mean_exp
 from turngym.trainers.stage_one.instance_values import ValueEstimates, estimate_values, next_instances, posterior_stds
 
 UNIT = (0.0, 1.0)

@@ -18,7 +18,7 @@ from turngym.agents.language_model import LanguageModel
 from turngym.envs.frozen_lake import FrozenLakeEnv
 from turngym.trainers.config import TrainConfig, ValueConfig
 from turngym.trainers.reporting.progress import SilentProgress
-from turngym.trainers.rollouts import Rollouts
+from turngym.trainers.rollouts import PlayError, Rollouts
 from turngym.trainers.stage_one import sampling
 from turngym.trainers.stage_one.instance_values import estimate_values, next_instances
 from turngym.trainers.stage_one.sampling import (
@@ -29,7 +29,8 @@ from turngym.trainers.stage_one.sampling import (
     sample_seed,
     store_fingerprint,
 )
-from turngym.trainers.stage_one.store import ValueStore, ValueStoreMismatch
+from turngym.trainers.stage_one.store import ValueStore
+from turngym.trainers.stage_one.store_file import ValueStoreMismatch
 
 EXTRA = 16
 
@@ -60,12 +61,12 @@ def config(tiny: TrainConfig) -> TrainConfig:
 
 
 def fill(
-    path: Path, player: LanguageModel, config: TrainConfig, stop_after: float = np.inf
+    path: Path, model: LanguageModel, config: TrainConfig, stop_after: float = np.inf
 ) -> tuple[list[dict[str, float]], dict[str, list[dict[str, Any]]]]:
     """Run stage 1; return the numbers of its blocks and everything the store holds."""
     progress = StopAfter(stop_after)
-    with ValueStore(path, store_fingerprint(player, Rollouts.of(config))) as store:
-        blocks = list(sample_reference(player, store, StageOneSetup.of(config), progress))
+    with ValueStore(path, store_fingerprint(model, Rollouts.of(config))) as store:
+        blocks = list(sample_reference(model, store, StageOneSetup.of(config), progress))
     assert progress.total == 48 + EXTRA
     with closing(sqlite3.connect(path)) as database:
         database.row_factory = sqlite3.Row
@@ -76,10 +77,10 @@ def fill(
         }
 
 
-def test_every_instance_is_played_and_doubt_buys_more(
-    player: LanguageModel, config: TrainConfig, tmp_path: Path
+def test_every_instance_is_played_and_uncertain_ones_more_often(
+    model: LanguageModel, config: TrainConfig, tmp_path: Path
 ) -> None:
-    blocks, rows = fill(tmp_path / "values.sqlite", player, config)
+    blocks, rows = fill(tmp_path / "values.sqlite", model, config)
     assert [block["episodes"] for block in blocks] == [20, 40, 48, 52, 56, 60, 64]
     assert all(block["errors"] == 0 and block["seconds"] > 0 for block in blocks)
     counts = Counter(row["instance"] for row in rows["episodes"])
@@ -87,7 +88,7 @@ def test_every_instance_is_played_and_doubt_buys_more(
     assert min(counts.values()) == 2 and max(counts.values()) <= 5
     assert {row["split"] for row in rows["episodes"]} == {"train"}
     assert len({(row["instance"], row["seed"]) for row in rows["episodes"]}) == 64
-    with ValueStore(tmp_path / "values.sqlite", store_fingerprint(player, Rollouts.of(config))) as store:
+    with ValueStore(tmp_path / "values.sqlite", store_fingerprint(model, Rollouts.of(config))) as store:
         estimates = estimate(store, StageOneSetup.of(config))
         assert blocks[-1]["value"] == pytest.approx(np.mean(estimates.values))
         assert blocks[-1]["success"] == pytest.approx(store.summary().success_rate)
@@ -106,32 +107,32 @@ def test_every_instance_is_played_and_doubt_buys_more(
 
 @pytest.mark.parametrize("episodes", [0, 7, 33, 48, 51, 63])
 def test_interrupted_and_continued_equals_uninterrupted(
-    player: LanguageModel, config: TrainConfig, tmp_path: Path, episodes: int
+    model: LanguageModel, config: TrainConfig, tmp_path: Path, episodes: int
 ) -> None:
-    _, expected = fill(tmp_path / "uninterrupted.sqlite", player, config)
+    _, expected = fill(tmp_path / "uninterrupted.sqlite", model, config)
     path = tmp_path / "interrupted.sqlite"
     with pytest.raises(KeyboardInterrupt):
-        fill(path, player, config, stop_after=episodes)
+        fill(path, model, config, stop_after=episodes)
     with closing(sqlite3.connect(path)) as database:
         (held,) = database.execute("SELECT COUNT(*) FROM episodes").fetchone()
     assert held == max(total for total in (0, 20, 40, 48, 52, 56, 60) if total <= episodes)
-    blocks, rows = fill(path, player, config)
+    blocks, rows = fill(path, model, config)
     assert rows == expected
     assert blocks[-1]["episodes"] == 64
 
 
-def test_what_is_complete_is_not_played_again(player: LanguageModel, config: TrainConfig, tmp_path: Path) -> None:
-    _, first = fill(tmp_path / "values.sqlite", player, config)
+def test_what_is_complete_is_not_played_again(model: LanguageModel, config: TrainConfig, tmp_path: Path) -> None:
+    _, first = fill(tmp_path / "values.sqlite", model, config)
     progress = StopAfter(64)
-    with ValueStore(tmp_path / "values.sqlite", store_fingerprint(player, Rollouts.of(config))) as store:
-        assert list(sample_reference(player, store, StageOneSetup.of(config), progress)) == []
+    with ValueStore(tmp_path / "values.sqlite", store_fingerprint(model, Rollouts.of(config))) as store:
+        assert list(sample_reference(model, store, StageOneSetup.of(config), progress)) == []
     assert progress.left == 0  # told about all 64 at once
-    assert fill(tmp_path / "values.sqlite", player, config) == ([], first)
+    assert fill(tmp_path / "values.sqlite", model, config) == ([], first)
 
 
-def test_full_instances_get_no_more(player: LanguageModel, config: TrainConfig, tmp_path: Path) -> None:
+def test_full_instances_get_no_more(model: LanguageModel, config: TrainConfig, tmp_path: Path) -> None:
     full = replace(config, values=replace(config.values, max_samples=2))
-    blocks, rows = fill(tmp_path / "values.sqlite", player, full)
+    blocks, rows = fill(tmp_path / "values.sqlite", model, full)
     assert blocks[-1]["episodes"] == len(rows["episodes"]) == 48
 
 
@@ -184,72 +185,72 @@ OTHER_RUNS: dict[str, Callable[[TrainConfig], TrainConfig]] = {
     "turn limit": lambda c: with_env(c, max_episode_steps=9),
 }
 OTHER_PLAYERS: dict[str, Callable[[LanguageModel], object]] = {
-    "reference weights": lambda player: player.model.model.norm.weight.data[0].add_(1e-6),
-    "chat template": lambda player: player.tokenizer.__setattr__("chat_template", "other"),
-    "tokenizer": lambda player: player.tokenizer.add_tokens(["xyzzy"]),
-    "longest episode": lambda player: player.__setattr__("context_length", 400),
+    "reference weights": lambda model: model.model.model.norm.weight.data[0].add_(1e-6),
+    "chat template": lambda model: model.tokenizer.__setattr__("chat_template", "other"),
+    "tokenizer": lambda model: model.tokenizer.add_tokens(["xyzzy"]),
+    "longest episode": lambda model: model.__setattr__("context_length", 400),
 }
 
 
 @pytest.mark.parametrize("what", [*OTHER_RUNS, *OTHER_PLAYERS])
 def test_samples_of_another_set_up_are_refused(
-    player: LanguageModel, config: TrainConfig, tmp_path: Path, what: str
+    model: LanguageModel, config: TrainConfig, tmp_path: Path, what: str
 ) -> None:
-    player = LanguageModel(player.model, type(player.tokenizer).from_pretrained(saved_tokenizer(player, tmp_path)))
-    ValueStore(tmp_path / "values.sqlite", store_fingerprint(player, Rollouts.of(config))).close()
-    ValueStore(tmp_path / "values.sqlite", store_fingerprint(player, Rollouts.of(config))).close()
+    model = LanguageModel(model.model, type(model.tokenizer).from_pretrained(saved_tokenizer(model, tmp_path)))
+    ValueStore(tmp_path / "values.sqlite", store_fingerprint(model, Rollouts.of(config))).close()
+    ValueStore(tmp_path / "values.sqlite", store_fingerprint(model, Rollouts.of(config))).close()
     if what in OTHER_RUNS:
         config = OTHER_RUNS[what](config)
     else:
-        OTHER_PLAYERS[what](player)
+        OTHER_PLAYERS[what](model)
     with pytest.raises(ValueStoreMismatch, match=f"{what} is "):
-        ValueStore(tmp_path / "values.sqlite", store_fingerprint(player, Rollouts.of(config)))
+        ValueStore(tmp_path / "values.sqlite", store_fingerprint(model, Rollouts.of(config)))
 
 
 def test_runs_of_other_seeds_play_other_episodes_that_can_be_merged(
-    player: LanguageModel, config: TrainConfig, tmp_path: Path
+    model: LanguageModel, config: TrainConfig, tmp_path: Path
 ) -> None:
     paths = [tmp_path / f"{seed}.sqlite" for seed in (0, 1)]
     configs = [replace(config, run=replace(config.run, seed=seed)) for seed in (0, 1)]
-    rows = [fill(path, player, of_seed)[1] for path, of_seed in zip(paths, configs, strict=True)]
+    rows = [fill(path, model, of_seed)[1] for path, of_seed in zip(paths, configs, strict=True)]
     played = [{(row["instance"], row["seed"]) for row in held["episodes"]} for held in rows]
     assert rows[0]["fingerprint"] == rows[1]["fingerprint"] and not played[0] & played[1]
-    with ValueStore(paths[0], store_fingerprint(player, Rollouts.of(configs[0]))) as store:
+    with ValueStore(paths[0], store_fingerprint(model, Rollouts.of(configs[0]))) as store:
         assert (store.merge(paths[1]), store.merge(paths[1])) == (64, 0)
         assert store.summary().episodes == sum(store.counts().values()) == 128
         assert (estimate(store, StageOneSetup.of(config)).counts > 3).all()
-        assert list(sample_reference(player, store, StageOneSetup.of(config), SilentProgress())) == []
+        assert list(sample_reference(model, store, StageOneSetup.of(config), SilentProgress())) == []
 
 
 @pytest.mark.parametrize("stop_after", [21, 51])
 def test_what_was_merged_into_an_unfinished_stage_one_is_not_asked_for_again(
-    player: LanguageModel, config: TrainConfig, tmp_path: Path, stop_after: int
+    model: LanguageModel, config: TrainConfig, tmp_path: Path, stop_after: int
 ) -> None:
     paths = [tmp_path / f"{name}.sqlite" for name in ("one", "two")]
     other = replace(config, run=replace(config.run, seed=1))
     for path, of_run, stop in zip(paths, (config, other), (stop_after, 20), strict=True):
         with pytest.raises(KeyboardInterrupt):
-            fill(path, player, of_run, stop)
-    with ValueStore(paths[0], store_fingerprint(player, Rollouts.of(config))) as store:
+            fill(path, model, of_run, stop)
+    with ValueStore(paths[0], store_fingerprint(model, Rollouts.of(config))) as store:
         assert store.merge(paths[1]) == 20
-    _, rows = fill(paths[0], player, config)
+    _, rows = fill(paths[0], model, config)
     counts = Counter(row["instance"] for row in rows["episodes"])
     # Both have played the first ten instances twice; with the others that makes 68, so none is left of the extra ones.
     assert counts == {index: 4 if index < 10 else 2 for index in range(24)}
 
 
-def saved_tokenizer(player: LanguageModel, folder: Path) -> Path:
-    player.tokenizer.save_pretrained(folder / "tokenizer")
+def saved_tokenizer(model: LanguageModel, folder: Path) -> Path:
+    model.tokenizer.save_pretrained(folder / "tokenizer")
     return folder / "tokenizer"
 
 
 def test_the_estimator_may_change_without_new_samples(
-    player: LanguageModel, config: TrainConfig, tmp_path: Path
+    model: LanguageModel, config: TrainConfig, tmp_path: Path
 ) -> None:
-    fill(tmp_path / "values.sqlite", player, config)
+    fill(tmp_path / "values.sqlite", model, config)
     warmer = replace(config, values=replace(config.values, beta_value=0.1, prior_strength=3.0))
-    with ValueStore(tmp_path / "values.sqlite", store_fingerprint(player, Rollouts.of(warmer))) as store:
-        assert list(sample_reference(player, store, StageOneSetup.of(warmer), SilentProgress())) == []
+    with ValueStore(tmp_path / "values.sqlite", store_fingerprint(model, Rollouts.of(warmer))) as store:
+        assert list(sample_reference(model, store, StageOneSetup.of(warmer), SilentProgress())) == []
         assert (
             estimate(store, StageOneSetup.of(warmer)).values != estimate(store, StageOneSetup.of(config)).values
         ).any()
@@ -262,7 +263,7 @@ def test_seeds_are_a_function_of_run_instance_and_sample() -> None:
 
 
 def test_a_failing_environment_costs_its_own_samples(
-    player: LanguageModel, config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: LanguageModel, config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begin = FrozenLakeEnv._begin
 
@@ -272,18 +273,27 @@ def test_a_failing_environment_costs_its_own_samples(
         begin(self, split, index)
 
     monkeypatch.setattr(FrozenLakeEnv, "_begin", broken)
-    blocks, rows = fill(tmp_path / "values.sqlite", player, config)
+    blocks, rows = fill(tmp_path / "values.sqlite", model, config)
     assert sum(block["errors"] for block in blocks) == 2
     assert sorted({row["instance"] for row in rows["episodes"]}) == [i for i in range(24) if i != 3]
     assert len(rows["episodes"]) == 64  # the extra samples make up for what is missing
 
 
+def test_an_environment_that_pays_more_than_it_says_is_reported(
+    model: LanguageModel, config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play = FrozenLakeEnv._play
+    monkeypatch.setattr(FrozenLakeEnv, "_play", lambda self, action: (7.0, *play(self, action)[1:]))
+    with pytest.raises(PlayError, match=r"outside the reward range 0 to 1"):
+        fill(tmp_path / "values.sqlite", model, config)
+
+
 def test_an_environment_that_always_fails_is_reported(
-    player: LanguageModel, config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: LanguageModel, config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(self: FrozenLakeEnv, split: Any, index: int) -> None:
         raise RuntimeError("the ice machine is out of order")
 
     monkeypatch.setattr(FrozenLakeEnv, "_begin", broken)
-    with pytest.raises(RuntimeError, match=r"every reference episode ended in an error.*out of order"):
-        fill(tmp_path / "values.sqlite", player, config)
+    with pytest.raises(PlayError, match=r"every reference episode ended in an error.*out of order"):
+        fill(tmp_path / "values.sqlite", model, config)

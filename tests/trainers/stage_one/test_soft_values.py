@@ -174,7 +174,7 @@ def test_unusable_replies_are_one_action() -> None:
 
 
 def test_unusable_replies_with_penalties_of_their_own_are_no_luck() -> None:
-    """What an unusable reply costs hangs on its kind, which is the player's choice."""
+    """What an unusable reply costs hangs on its kind, which is the agent's choice."""
     turns = [turn for i, cost in enumerate((0.0, 0.3, 0.0)) for turn in episode(i, ("s", "no", -cost), valid=False)]
     transitions, beta = read_transitions(turns), 0.1
     assert transitions.pair_M.tolist() == [0, 1, 0]

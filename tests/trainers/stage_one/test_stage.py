@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.trainers.harness import metric_lines, stage
+from tests.trainers.harness import metric_lines, with_learning
 
 from turngym.agents.episode import Episode, Turn
 from turngym.agents.language_model import LanguageModel
@@ -36,7 +36,7 @@ class Notes(SilentProgress):
 
 def filtering(config: TrainConfig, name: str, **settings: Any) -> StageOneSetup:
     """Return the stage 1 of a run whose objective has a filter."""
-    return StageOneSetup.of(stage(config, name, **settings))
+    return StageOneSetup.of(with_learning(config, name, **settings))
 
 
 def played(returns: list[float]) -> list[Episode]:
@@ -49,13 +49,13 @@ def played(returns: list[float]) -> list[Episode]:
 
 @pytest.mark.parametrize(("keep", "luck"), [("top_std", 0.16), ("mixed", 0.04), ("all", 0.16)])
 def test_a_filter_by_luck_is_told_and_its_share_goes_into_the_metrics(
-    player: LanguageModel, tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str, luck: float
+    model: LanguageModel, tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str, luck: float
 ) -> None:
     found = VarianceSplit(returns=0.2, environment=luck, repeated=9, varied=2)
     monkeypatch.setattr(stage_module, "variance_split", lambda transitions: found)
     notes, metrics = Notes(), Metrics(tmp_path / "metrics.jsonl")
     run_stage_one(
-        player, tmp_path / "values.sqlite", filtering(tiny, "astarpo", filter=keep, group_size=2), metrics, notes
+        model, tmp_path / "values.sqlite", filtering(tiny, "astarpo", filter=keep, group_size=2), metrics, notes
     )
     shares = {line.get("environment_share") for line in metrics.lines()}
     assert shares == ({None} if keep == "all" else {found.environment_share})
@@ -78,17 +78,17 @@ def test_nothing_is_said_of_what_was_not_measured(tiny: TrainConfig, tmp_path: P
         assert filtered_spread(store, filtering(tiny, "grpo", filter="mixed")) is None, "no start was played twice"
 
 
-def test_the_last_line_tells_the_width_of_the_bracket(player: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
+def test_the_last_line_tells_the_width_of_the_bracket(model: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
     values = replace(tiny.values, beta_value=0.25, explorer_temperatures=[1.5], explorer_samples=1)
     config, metrics = replace(tiny, values=values), Metrics(tmp_path / "metrics.jsonl")
-    run_stage_one(player, tmp_path / "values", StageOneSetup.of(config), metrics, SilentProgress())
+    run_stage_one(model, tmp_path / "values", StageOneSetup.of(config), metrics, SilentProgress())
     lines = metric_lines(tmp_path, "values")
-    with ValueStore(tmp_path / "values", store_fingerprint(player, Rollouts.of(config))) as store:
+    with ValueStore(tmp_path / "values", store_fingerprint(model, Rollouts.of(config))) as store:
         returns = store.returns()
     widths = [0.25 * math.log(np.mean(np.exp(np.array(group) / 0.25))) - np.mean(group) for group in returns.values()]
     assert max(widths) > 0.1
     *blocks, explored = lines
     assert blocks[-1]["bracket_width"] == pytest.approx(np.mean(widths))
     assert blocks[0]["episodes"] < blocks[-1]["episodes"] and "bracket_width" not in explored
-    run_stage_one(player, tmp_path / "values", StageOneSetup.of(config), metrics, SilentProgress())
+    run_stage_one(model, tmp_path / "values", StageOneSetup.of(config), metrics, SilentProgress())
     assert metric_lines(tmp_path, "values") == lines  # nothing is left to play or to tell

@@ -16,7 +16,8 @@ import pytest
 
 from turngym.agents.episode import Episode, Status, Turn
 from turngym.trainers.stage_one.instance_values import estimate_values
-from turngym.trainers.stage_one.store import ValueStore, ValueStoreError, ValueStoreMismatch
+from turngym.trainers.stage_one.store import ValueStore
+from turngym.trainers.stage_one.store_file import ValueStoreError, ValueStoreMismatch
 
 FINGERPRINT = {"reference": "ab" * 32, "temperature": "1.0", "env_id": "turngym/FrozenLake-v0", "turn_limit": "10"}
 
@@ -317,7 +318,7 @@ def test_turns_come_back_with_behaviour_and_log_ratio(tmp_path: Path) -> None:
         assert store.behaviours() == ["reference", "another model", HOT] and store.behaviours("test") == []
 
 
-def test_explorers_are_met_only_where_they_are_asked_for(tmp_path: Path) -> None:
+def test_explorers_are_read_only_by_name(tmp_path: Path) -> None:
     with ValueStore(tmp_path / "v", FINGERPRINT) as store:
         store.add([episode(3, 1, 0.5)])
         before = everything(store)
@@ -330,7 +331,7 @@ def test_explorers_are_met_only_where_they_are_asked_for(tmp_path: Path) -> None
         assert store.sampled_tokens() == 3 * 3  # the first one has none
 
 
-def test_who_played_and_what_the_reference_says_of_it_belong_together(tmp_path: Path) -> None:
+def test_reference_logprobs_are_required_for_explorers_alone(tmp_path: Path) -> None:
     with ValueStore(tmp_path / "v", FINGERPRINT) as store:
         with pytest.raises(ValueError, match="'reference' is no explorer"):
             store.add([sampled(3, 3)], "reference", SCORES)
@@ -369,7 +370,7 @@ def ended_badly() -> Episode:
         (ended_badly(), SCORES[0], "ended in error_timeout"),
     ],
 )
-def test_what_cannot_be_weighed_is_refused_with_its_whole_batch(
+def test_episodes_without_log_ratios_are_refused_with_their_whole_batch(
     tmp_path: Path, broken: Episode, scores: Sequence[float], message: str
 ) -> None:
     with ValueStore(tmp_path / "v", FINGERPRINT) as store:

@@ -26,7 +26,7 @@ def test_the_bracket_is_mean_and_log_mean_exp() -> None:
     assert upper == pytest.approx([0.5, 1.0, binary_value(0.25, 0.1)])
 
 
-def test_choices_alone() -> None:
+def test_in_a_deterministic_game_the_environment_has_no_share() -> None:
     """Every reply has one outcome: all of the variance is the policy's, however often its replies were given."""
     rows = [[("start", "left", 0.0), ("a", action, reward)]
             for action, reward in [("x", 1.0), ("y", 0.0), ("y", 0.0), ("x", 1.0)]]  # fmt: skip
@@ -38,7 +38,7 @@ def test_choices_alone() -> None:
     assert chosen.reason == "All 3 replies given more than once in a state had the same outcome each time."
 
 
-def test_chance_alone() -> None:
+def test_in_a_game_of_chance_the_environment_has_the_whole_share() -> None:
     rows = [[("start", "bet", reward)] for reward in (1.0, 0.0, 0.0, 1.0)]
     split = variance_split(read_transitions(episodes(rows)))
     assert (split.returns, split.environment_share) == pytest.approx((1 / 3, 1.0))
@@ -109,7 +109,7 @@ def test_recommendations(split: VarianceSplit, estimator: StateEstimator, reason
     assert reason in chosen.reason
 
 
-def test_a_single_episode_says_nothing() -> None:
+def test_a_single_episode_gives_no_split() -> None:
     split = variance_split(read_transitions(episodes([[("start", "go", 1.0), ("next", "go", 0.0)]])))
     assert math.isnan(split.returns) and (split.environment, split.repeated, split.varied) == (0.0, 0, 0)
     assert split.environment_share == 0.0

@@ -10,28 +10,42 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turngym.trainers.baselines.means import FadingMean, InstanceMeans, LevelMeans, level_means
 from turngym.trainers.instances import LEVEL_BLOCK, LEVEL_INSTANCES
+from turngym.trainers.running_means import InstanceMeans, LevelMeans, RunningMean, level_means
 
 FIRST, COUNTS, POOL = {3: 0.9, 8: 0.2}, {3: 4.0, 8: 2.0}, 0.6
 EASIEST, EASY = LEVEL_INSTANCES, LEVEL_INSTANCES + LEVEL_BLOCK
 
 
-def means(**settings: float) -> InstanceMeans:
-    return InstanceMeans(FIRST, COUNTS, POOL, **settings)
+def means() -> InstanceMeans:
+    return InstanceMeans(FIRST, COUNTS, POOL)
 
 
-def test_a_mean_of_ten_visits_forgets_the_oldest() -> None:
-    mean = FadingMean(1.0, 10.0)
-    mean.update(0.0, 0.9)
+def test_a_running_mean_weighs_what_it_is_given() -> None:
+    mean = RunningMean()
+    mean.add(0.0, 3.0)
+    mean.add(1.0)
+    assert (mean.value, mean.weight) == (0.25, 4.0)
+
+
+def test_a_mean_of_ten_episodes_that_fades_keeps_its_weight() -> None:
+    mean = RunningMean(1.0, 10.0)
+    mean.fade(0.9)
+    mean.add(0.0)
     assert (mean.value, mean.weight) == (pytest.approx(0.9), pytest.approx(10.0))
 
 
+def test_a_cap_lowers_the_weight_and_never_raises_it() -> None:
+    heavy, light = RunningMean(1.0, 10.0), RunningMean(1.0, 2.0)
+    heavy.cap(9.0)
+    light.cap(9.0)
+    assert (heavy.weight, light.weight) == (9.0, 2.0)
+
+
 def test_starts_from_stage_one_leaning_on_the_pool() -> None:
-    start = means(pool_weight=1.0)
+    start = means()
     assert start.value(3) == pytest.approx((4 * 0.9 + POOL) / 5)
     assert start.value(8) == pytest.approx((2 * 0.2 + POOL) / 3)
-    assert means(pool_weight=1e-9).value(3) == pytest.approx(0.9)
 
 
 def test_unknown_instances_get_the_level_of_the_pool() -> None:
@@ -43,7 +57,7 @@ def test_the_pool_follows_the_policy() -> None:
     for _ in range(300):
         learning.update(3, 0.95)
     assert learning.value(99) == pytest.approx(0.95, abs=0.05)
-    assert learning.value(8) > means().value(8) + 0.1  # unvisited, and lifted by the others
+    assert learning.value(8) > means().value(8) + 0.1  # not played, and lifted by the others
 
 
 def test_the_value_of_a_sample_does_not_depend_on_it() -> None:
@@ -57,13 +71,13 @@ def test_the_value_of_a_sample_does_not_depend_on_it() -> None:
         assert len(set(used)) == 1
 
 
-def test_old_visits_fade() -> None:
-    steady, jumpy = means(memory=1.0), means(memory=0.5)
-    for learning in (steady, jumpy):
-        for outcome in [0.0] * 20 + [1.0] * 4:
-            learning.update(3, outcome)
-    assert steady.value(3) < 0.35
-    assert jumpy.value(3) > 0.6
+def test_old_episodes_fade() -> None:
+    learning, plain = means(), RunningMean(FIRST[3], COUNTS[3])
+    for outcome in [0.0] * 40 + [1.0] * 10:
+        learning.update(3, outcome)
+        plain.add(outcome)
+    assert learning.value(3) > 0.5
+    assert plain.value < 0.3
 
 
 def test_fresh_instances_move_the_pool_and_leave_no_trace() -> None:
@@ -76,12 +90,12 @@ def test_fresh_instances_move_the_pool_and_leave_no_trace() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.floats(-2, 2)), max_size=40))
-def test_values_stay_within_what_was_seen(visits: list[tuple[int, float]]) -> None:
+def test_values_stay_within_what_was_seen(episodes: list[tuple[int, float]]) -> None:
     learning = means()
-    for index, outcome in visits:
+    for index, outcome in episodes:
         learning.update(index, outcome)
-    low = min([0.2, *(outcome for _, outcome in visits)])
-    high = max([0.9, *(outcome for _, outcome in visits)])
+    low = min([0.2, *(outcome for _, outcome in episodes)])
+    high = max([0.9, *(outcome for _, outcome in episodes)])
     for index in range(12):
         assert low - 1e-12 <= learning.value(index) <= high + 1e-12
 
@@ -99,15 +113,6 @@ def test_state_survives_json_to_the_last_bit() -> None:
     assert [first.value(i).hex() for i in range(90)] == [second.value(i).hex() for i in range(90)]
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [{"memory": 0.0}, {"memory": 1.1}, {"pool_weight": 0.0}, {"pool_memory": 0.0}, {"pool_memory": 1.1}],
-)
-def test_unusable_arguments_are_refused(settings: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=f"0 < memory <= 1, 0 < pool_memory <= 1 .*{next(iter(settings.values()))}"):
-        means(**settings)
-
-
 def test_levels_do_not_share_means() -> None:
     alone = InstanceMeans(FIRST, COUNTS, POOL, pool_memory=0.99)
     levels = level_means(FIRST, COUNTS, POOL, easier=2, easier_pool=0.5)
@@ -117,7 +122,7 @@ def test_levels_do_not_share_means() -> None:
         if index < EASIEST:
             alone.update(index, outcome)
     assert [levels.value(index) for index in range(100)] == [alone.value(index) for index in range(100)]
-    # Ten visits at 0.5, faded once by 0.99.
+    # Ten episodes at 0.5, faded once by 0.99.
     assert levels.pools == pytest.approx([(9.9 * 0.5 + 0.8) / 10.9, (9.9 * 0.5 - 0.4) / 10.9, alone.pool])
     assert levels.value(EASIEST + 9) == levels.pools[0] and levels.of(EASY).pool == levels.pools[1]
 
@@ -168,11 +173,11 @@ def test_approaches_the_soft_value_of_the_policy() -> None:
 
     odds, soft_returns = zip(*outcomes.values(), strict=True)
     draws = rng.choice(soft_returns, size=20_000, p=odds)
-    settled, fading = (InstanceMeans({0: 1.0}, {0: 8.0}, 1.0, memory=memory) for memory in (1.0, 0.9))
+    settled, fading = RunningMean(1.0, 8.0), InstanceMeans({0: 1.0}, {0: 8.0}, 1.0)
     recent = []
     for soft_return in draws:
-        settled.update(0, float(soft_return))
+        settled.add(float(soft_return))
         recent.append(fading.value(0))
         fading.update(0, float(soft_return))
-    assert settled.value(0) == pytest.approx(first, abs=0.01)
+    assert settled.value == pytest.approx(first, abs=0.01)
     assert np.mean(recent[1000:]) == pytest.approx(first, abs=0.01)

@@ -1,0 +1,95 @@
+"""The checkpoints of a run: the state of every component of stage 2, saved and taken over again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from turngym.agents.language_model import LanguageModel
+from turngym.trainers.checkpoints.checkpoint import Checkpoint, prune, save_checkpoint
+from turngym.trainers.critic import load_critic, save_critic
+from turngym.trainers.loop import Loop
+
+CHECKPOINTS_KEPT = 2
+
+
+def load_policy(checkpoint: Checkpoint, *, keep_thoughts: bool) -> LanguageModel:
+    """Return the policy of a checkpoint.
+
+    Args:
+        checkpoint: The checkpoint.
+        keep_thoughts: Whether the chat template may remove earlier thoughts.
+    """
+    return LanguageModel.from_pretrained(checkpoint.policy, keep_thoughts=keep_thoughts)
+
+
+class RunCheckpoints:
+    """Saves a loop into a folder and restores it.
+
+    Args:
+        folder: The folder of all checkpoints of the run.
+        loop: The loop; its components may be replaced by others in between.
+    """
+
+    def __init__(self, folder: Path, loop: Loop) -> None:
+        self._folder = folder
+        self.loop = loop
+
+    def save(self) -> None:
+        """Save everything that stage 2 changes, with copies of the value stores, and delete older checkpoints.
+
+        The newest `CHECKPOINTS_KEPT` stay. So does, where an alarm may end or roll back the run, the last checkpoint
+        that such an alarm would not put in doubt.
+        """
+        learner = self.loop.learner
+
+        def save_policy(path: Path) -> None:
+            learner.policy.save_pretrained(path)
+            if learner.critic is not None:
+                save_critic(learner.critic, path)
+
+        save_checkpoint(
+            self._folder,
+            self.loop.schedule.step,
+            save_policy=save_policy,
+            optimizer_state=learner.optimizer.state_dict(),
+            extra={name: component.state_dict() for name, component in self._components().items()},
+            files=self.loop.references.stores,
+        )
+        prune(self._folder, CHECKPOINTS_KEPT, self.loop.monitors.good_steps())
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Restore optimizer, critic and every component; the policy's weights are those that the loop was made with."""
+        self._restore_optimizer(checkpoint)
+        for name, component in self._components().items():
+            component.load_state_dict(checkpoint.extra[name])
+
+    def roll_back(self, checkpoint: Checkpoint, policy: LanguageModel) -> None:
+        """Go back to a checkpoint of this run, and count the rollback.
+
+        What was generated since stays counted, and the fresh instances that were played since stay used.
+
+        Args:
+            checkpoint: The checkpoint.
+            policy: Its policy, as `load_policy` returned it.
+        """
+        self.loop.learner.policy.model.load_state_dict(policy.model.state_dict())
+        self._restore_optimizer(checkpoint)
+        for name, component in self._components().items():
+            if name == "schedule":
+                self.loop.schedule.roll_back(checkpoint.extra[name])
+            elif name != "prompts":
+                component.load_state_dict(checkpoint.extra[name])
+
+    def _restore_optimizer(self, checkpoint: Checkpoint) -> None:
+        learner = self.loop.learner
+        learner.optimizer.load_state_dict(checkpoint.optimizer_state)
+        if learner.critic is not None:
+            load_critic(learner.critic, checkpoint.policy)
+
+    def _components(self) -> dict[str, Any]:
+        """Return the components that have a state, by their names in a checkpoint."""
+        loop = self.loop
+        components = {"schedule": loop.schedule, "prompts": loop.prompts, "successes": loop.successes,
+                      "baseline": loop.baseline, "monitors": loop.monitors}  # fmt: skip
+        return {name: component for name, component in components.items() if component is not None}

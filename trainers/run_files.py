@@ -1,0 +1,31 @@
+"""The names of everything in a run folder.
+
+runs/<name>/
+config.toml           the resolved configuration (written by the command line)
+base/                 the model before reinforcement learning: the reference policy of round 1
+values.sqlite         the episodes of stage 1; absent where the objective does without
+references/           round-2/: the policy as it was at the first reset, the reference from then on; where there
+are resets
+values-2.sqlite       the episodes of stage 1 of that reference
+checkpoints/          step-000050/: policy, optimizer, the state of every component, copies of the value stores
+metrics.jsonl         one line per check of the warm start, block of stage 1, optimizer step, alarm and reset
+episodes/             the episodes of the step before every checkpoint, and of the test
+result.json           scores of random, base and trained model on the test split, and the optimum
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+CONFIG_FILE, METRICS_FILE, RESULT_FILE = "config.toml", "metrics.jsonl", "result.json"
+CHECKPOINTS, EPISODES = "checkpoints", "episodes"
+
+
+def reference_folder(folder: Path, number: int) -> Path:
+    """Return where a run keeps the reference of a round, from 1."""
+    return folder / "base" if number == 1 else folder / "references" / f"round-{number}"
+
+
+def store_name(number: int) -> str:
+    """Return the name of the value store of a round, from 1, in the run folder and in checkpoints."""
+    return "values.sqlite" if number == 1 else f"values-{number}.sqlite"
