@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from turngym.cli.models import import_trained
 from turngym.envs import MissingCapability, env_class, make_env, text_env
 from turngym.envs.finding import check_env, resolve_env, short_name
 from turngym.names import nearest
-from turngym.trainers.config import ModelConfig, TrainConfig
+from turngym.trainers.config import TrainConfig
 from turngym.trainers.launch.run_folder import agent_config, policy_folder
 
 
@@ -106,14 +107,8 @@ def find_agent(name: str, env: str = "") -> NamedAgent:
     if not folder.is_dir():
         raise UsageError(f"there is no agent {name!r}: neither {', '.join(AGENTS)} nor a folder with a run or a "
                          f"checkpoint{nearest(name, AGENTS, most=0)}")  # fmt: skip
-    weights = policy_folder(folder)
-    config = agent_config(weights)
-    shape = config.model if config else ModelConfig()
-
-    def make(decoding: Decoding) -> Agent:
-        return load_agent(weights, shape, decoding)
-
-    return NamedAgent(name=folder.resolve().name, make=make, config=config, decodes=True)
+    config = agent_config(policy_folder(folder))
+    return NamedAgent(name=folder.resolve().name, make=partial(load_model, folder), config=config, decodes=True)
 
 
 def load_registered(name: str) -> Agent:
@@ -128,19 +123,17 @@ def load_registered(name: str) -> Agent:
         raise UsageError(str(error)) from error
 
 
-def load_agent(weights: Path, shape: ModelConfig, decoding: Decoding) -> Agent:
+def load_model(folder: Path, decoding: Decoding) -> Agent:
     """Load a language model as an agent.
 
     Raises:
         UsageError: The folder cannot be loaded, or the packages for models are not installed.
     """
-    library = import_trained("turngym.agents.language_model")
+    library = import_trained("turngym.trainers.launch.training")
     try:
-        model = library.LanguageModel.from_pretrained(weights, keep_thoughts=shape.keep_thoughts)
+        agent: Agent = library.load_agent(
+            folder, greedy=decoding.greedy, temperature=decoding.temperature, slots=decoding.slots
+        )
     except ValueError as error:
         raise UsageError(str(error)) from error
-    agent: Agent = library.LanguageModelAgent(
-        model, temperature=decoding.temperature, greedy=decoding.greedy, slots=decoding.slots,
-        max_reply_tokens=shape.max_reply_tokens, context_length=shape.context_length,
-    )  # fmt: skip
     return agent
