@@ -16,6 +16,7 @@ from typing import Any
 
 from turngym.agents.episode import Episode, write_episodes
 from turngym.agents.language_model import LanguageModelAgent, NonFiniteError
+from turngym.trainers.automatic_shaping import AutomaticShaping
 from turngym.trainers.baselines.baseline import Baseline, NoBaseline
 from turngym.trainers.batches import make_batch
 from turngym.trainers.learner import Learner, TrainStep
@@ -28,7 +29,6 @@ from turngym.trainers.prompts.successes import SuccessTracker
 from turngym.trainers.references import References
 from turngym.trainers.rollouts import PlayError, Rollouts
 from turngym.trainers.schedules import Moment, Schedule
-from turngym.trainers.shaping.automatic import AutomaticShaping
 
 OnStep = Callable[[dict[str, Any], Sequence[Episode]], None]
 """Called after every step with its numbers and its episodes."""

@@ -19,7 +19,7 @@ from turngym.envs import played_range, reward_range, turn_limit
 from turngym.envs.potentials import ReplacePotential
 from turngym.trainers.config import EnvConfig, ShapingConfig, TrainConfig
 from turngym.trainers.instances import TARGET, level_of
-from turngym.trainers.shaping.rewards import is_shaped, shape_rewards, shaped_range
+from turngym.trainers.shaping import is_shaped, shape_rewards, shaped_range
 
 
 class PlayError(WorkError):

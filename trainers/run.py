@@ -17,6 +17,7 @@ import torch
 
 from turngym.agents.episode import Episode
 from turngym.agents.language_model import LanguageModel
+from turngym.trainers.automatic_shaping import AutomaticShaping
 from turngym.trainers.base_model import prepare_base
 from turngym.trainers.baselines.baseline import make_baseline
 from turngym.trainers.checkpoints.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, remove_after
@@ -39,7 +40,6 @@ from turngym.trainers.reporting.trackers import Tracker
 from turngym.trainers.run_checkpoints import RunCheckpoints, load_policy
 from turngym.trainers.run_files import CHECKPOINTS, EPISODES, METRICS_FILE, store_name
 from turngym.trainers.schedules import Schedule
-from turngym.trainers.shaping.automatic import AutomaticShaping
 from turngym.trainers.stage_one.instance_values import composed_beta, composed_values
 from turngym.trainers.stage_one.sampling import StageOneSetup
 from turngym.trainers.stage_one.stage import StageOneResult, read_stage_one, run_stage_one

@@ -18,6 +18,7 @@ from tests.trainers.harness import metric_lines as lines
 from turngym.agents.evaluation import instance_range
 from turngym.agents.language_model import LanguageModel
 from turngym.trainers import run_checkpoints
+from turngym.trainers.automatic_shaping import AutomaticShaping
 from turngym.trainers.base_model import prepare_base
 from turngym.trainers.batches import make_batch
 from turngym.trainers.checkpoints.checkpoint import latest_checkpoint
@@ -31,7 +32,6 @@ from turngym.trainers.reporting.progress import SilentProgress
 from turngym.trainers.run import TrainingRun, train
 from turngym.trainers.run_files import store_name
 from turngym.trainers.schedules import Schedule, scheduled_beta
-from turngym.trainers.shaping.automatic import AutomaticShaping
 from turngym.trainers.stage_one import sampling
 from turngym.trainers.stage_one.instance_values import ValueEstimates, composed_beta, composed_values
 from turngym.trainers.stage_one.sampling import StageOneSetup

@@ -14,7 +14,7 @@ from turngym.trainers.monitoring.alarms import Alarm, Alarms, Thresholds
 from turngym.trainers.monitoring.measures import measure_rollouts
 from turngym.trainers.prompts.curriculum import outcomes
 from turngym.trainers.prompts.successes import SuccessTracker
-from turngym.trainers.shaping.rewards import is_shaped, shaping_means
+from turngym.trainers.shaping import is_shaped, shaping_means
 
 
 class Monitors:

@@ -23,7 +23,7 @@ from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import GROUP_FILTERS, STATE_BASELINES, TrainConfig, ValueConfig, Valued
 from turngym.trainers.reporting.progress import Progress, SuccessSoFar
 from turngym.trainers.rollouts import PlayError, Rollouts
-from turngym.trainers.shaping.rewards import played_shaping
+from turngym.trainers.shaping import played_shaping
 from turngym.trainers.stage_one.instance_values import ValueEstimates, estimate_values, next_instances
 from turngym.trainers.stage_one.store import ValueStore
 

@@ -24,7 +24,7 @@ from turngym.trainers.references import round_betas, round_estimates, rounds_beg
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.run_files import CONFIG_FILE, METRICS_FILE, store_name
-from turngym.trainers.shaping.rewards import is_shaped
+from turngym.trainers.shaping import is_shaped
 from turngym.trainers.stage_one.importance import effective_share
 from turngym.trainers.stage_one.instance_values import ValueEstimates, composed_beta, composed_values
 from turngym.trainers.stage_one.sampling import StageOneSetup, estimate

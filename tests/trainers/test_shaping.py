@@ -24,7 +24,7 @@ from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import SilentProgress
 from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.run import train
-from turngym.trainers.shaping.rewards import is_shaped, shape_rewards, shaped_range, shaping_means, shaping_terms
+from turngym.trainers.shaping import is_shaped, shape_rewards, shaped_range, shaping_means, shaping_terms
 from turngym.trainers.stage_one.sampling import StageOneSetup, estimate, sample_reference, store_fingerprint
 from turngym.trainers.stage_one.store import ValueStore
 from turngym.trainers.stage_one.store_file import ValueStoreMismatch

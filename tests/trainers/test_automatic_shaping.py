@@ -17,14 +17,14 @@ from torch import Tensor
 
 from turngym.agents.episode import Episode, Turn
 from turngym.agents.language_model import LanguageModel
+from turngym.trainers import automatic_shaping
+from turngym.trainers.automatic_shaping import AutomaticShaping
 from turngym.trainers.baselines.baseline import values_of_states
 from turngym.trainers.baselines.states import State, StateValues
 from turngym.trainers.config import ShapingConfig, TrainConfig, ValueConfig
 from turngym.trainers.objectives import StepParams, TrainingBatch, find_objective
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.rollouts import Rollouts
-from turngym.trainers.shaping import automatic
-from turngym.trainers.shaping.automatic import AutomaticShaping
 from turngym.trainers.stage_one.sampling import store_fingerprint
 from turngym.trainers.stage_one.soft_values import Transitions
 
@@ -36,7 +36,7 @@ SHAPE = len(LENGTHS), max(LENGTHS)
 def shaping_by(potential: StateValues, weight: float) -> AutomaticShaping:
     """Return the shaping by some values of states, as if stage 1 had found them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(automatic, "stage_one_states", lambda *_: potential)
+        patch.setattr(automatic_shaping, "stage_one_states", lambda *_: potential)
         return AutomaticShaping(cast("Transitions", None), 0.5, ValueConfig(), weight)
 
 
