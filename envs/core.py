@@ -281,3 +281,12 @@ class AnnounceTurnLimit(gym.Wrapper[str, str, str, str], RecordConstructorArgs):
         if not isinstance(text_env, TextEnv):
             raise TypeError(f"AnnounceTurnLimit needs a TextEnv inside, got {type(text_env).__name__}")
         text_env.turn_limit = env.spec.max_episode_steps if env.spec else None
+
+
+def is_wrapped(env: gym.Env[Any, Any], kind: type[gym.Wrapper[Any, Any, Any, Any]]) -> bool:
+    """Return whether a wrapper of this kind stands among the wrappers of an environment."""
+    while isinstance(env, gym.Wrapper):
+        if isinstance(env, kind):
+            return True
+        env = env.env
+    return False

@@ -12,7 +12,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, load_env_creator, parse_env_id
 
 from turngym.envs.adapter import AdaptedTextEnv, is_range
-from turngym.envs.core import AnnounceTurnLimit, TextEnv, UnfitEnv
+from turngym.envs.core import AnnounceTurnLimit, TextEnv, UnfitEnv, is_wrapped
 from turngym.envs.registry import ANNOUNCE
 
 ADAPTER_PREFIX = "adapter_"
@@ -51,7 +51,7 @@ def make_env(env_id: str, env_kwargs: Mapping[str, Any] | None = None) -> gym.En
         env.close()
         raise UnfitEnv(f"{type(env.unwrapped).__name__} needs no adapter: leave out {', '.join(useless)}")
     check_range(env)
-    return env if _is_announced(env) else AnnounceTurnLimit(env)
+    return env if is_wrapped(env, AnnounceTurnLimit) else AnnounceTurnLimit(env)
 
 
 def text_env(env: gym.Env[Any, Any]) -> TextEnv:
@@ -224,11 +224,3 @@ def _creator(env_id: str) -> Callable[..., Any]:
 
 def _without_adapter(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in kwargs.items() if name not in ADAPTER_ARGUMENTS}
-
-
-def _is_announced(env: gym.Env[Any, Any]) -> bool:
-    while isinstance(env, gym.Wrapper):
-        if isinstance(env, AnnounceTurnLimit):
-            return True
-        env = env.env
-    return False

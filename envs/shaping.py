@@ -29,7 +29,7 @@ import gymnasium as gym
 from gymnasium.utils import RecordConstructorArgs
 from gymnasium.wrappers import TimeLimit
 
-from turngym.envs.core import TextEnv
+from turngym.envs.core import TextEnv, is_wrapped
 
 POTENTIAL_KEY = "potential_shaping"
 """The key of `info` under which `PotentialShaping` says what it added to the reward of the turn."""
@@ -139,7 +139,7 @@ class PotentialShaping(_Shaping):
         potential_range: tuple[float, float] = (0.0, 1.0),
     ) -> None:
         super().__init__(env, potential=potential, weight=weight, potential_range=potential_range)
-        if not _has_limit(env):
+        if not is_wrapped(env, TimeLimit):
             raise ValueError(
                 "PotentialShaping must stand outside of TimeLimit, to see the last turn: wrap what gymnasium.make "
                 "returns, or put TimeLimit around the environment first"
@@ -233,12 +233,3 @@ class PlainShaping(_Shaping):
             valid=info["valid"], well_formed=info["well_formed"], invalid_penalty=self.invalid_penalty,
             format_penalty=self.format_penalty, step_cost=self.step_cost,
         )  # fmt: skip
-
-
-def _has_limit(env: gym.Env[Any, Any]) -> bool:
-    """Return whether there is a `TimeLimit` among the wrappers of an environment."""
-    while isinstance(env, gym.Wrapper):
-        if isinstance(env, TimeLimit):
-            return True
-        env = env.env
-    return False

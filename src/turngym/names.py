@@ -14,16 +14,17 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 """Names stand on the command line, in TOML and in the names of folders."""
 
 
-def nearest(word: object, choices: Iterable[str], *, most: int = 12) -> str:
+def nearest(word: object, choices: Iterable[str], *, most: int = 12, cutoff: float = 0.5) -> str:
     """Return the end of a sentence about an unknown word: the likeliest choice, or the choices when there are few.
 
     Args:
         word: What the user wrote.
         choices: What could have been meant.
         most: Up to this many choices are all named when none is close.
+        cutoff: How close a choice must be, in [0, 1], as `difflib.get_close_matches` counts it.
     """
     spellings = {choice.lower(): choice for choice in choices}
-    close = get_close_matches(str(word).lower(), spellings, n=1, cutoff=0.5)
+    close = get_close_matches(str(word).lower(), spellings, n=1, cutoff=cutoff)
     if close:
         return f"; did you mean {spellings[close[0]]!r}?"
     if 0 < len(spellings) <= most:

@@ -11,8 +11,9 @@ from typing import Any
 
 import gymnasium as gym
 import pytest
+from gymnasium.wrappers import OrderEnforcing, RecordEpisodeStatistics, TimeLimit
 
-from turngym.envs.core import HOOKS, MAX_ACTION_CHARS, AnnounceTurnLimit, TextEnv
+from turngym.envs.core import HOOKS, MAX_ACTION_CHARS, AnnounceTurnLimit, TextEnv, is_wrapped
 from turngym.envs.registry import register
 
 GUESS = "turngym/GuessForTests-v0"
@@ -167,6 +168,13 @@ def test_no_limit_is_announced_as_none(guess_id: str) -> None:
     assert inside.turn_limit is None and inside.turns_left is None
     assert "turns" not in inside.instructions
     assert info["state_key"].endswith("|inf")
+
+
+def test_wrappers_are_found_at_any_depth(guess_id: str) -> None:
+    env = gym.make(guess_id)
+    assert all(is_wrapped(env, kind) for kind in (AnnounceTurnLimit, TimeLimit, OrderEnforcing))
+    assert not is_wrapped(env, RecordEpisodeStatistics)
+    assert not is_wrapped(env.unwrapped, AnnounceTurnLimit)
 
 
 def test_environment_never_truncates_itself(guess_id: str) -> None:

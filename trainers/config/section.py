@@ -11,7 +11,6 @@ The type of a setting says which values it takes, so that Python, TOML and the c
 from __future__ import annotations
 
 import ast
-import difflib
 import inspect
 import math
 import numbers
@@ -25,6 +24,7 @@ from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origi
 import numpy as np
 
 from turngym._errors import InputError
+from turngym.names import nearest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,9 +216,7 @@ def _parts(hint: Any) -> tuple[Any, Range | None]:
 
 def suggestion(word: object, known: Iterable[object]) -> str:
     """Return the end of a sentence about an unknown word: the nearest known one, in upper or lower case."""
-    names = {str(name).lower(): str(name) for name in known}
-    near = difflib.get_close_matches(str(word).lower(), names, n=1)
-    return f"; did you mean {names[near[0]]!r}?" if near else ""
+    return nearest(word, map(str, known), most=0, cutoff=0.6)
 
 
 def choices(hint: Any) -> tuple[Any, ...]:
