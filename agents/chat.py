@@ -75,7 +75,8 @@ class ChatFormat:
         if self.rewrites_history and not keep_thoughts:
             raise ChatTemplateError(
                 "the chat template removes earlier thoughts from the history, so a later turn would not see the tokens "
-                "that were sampled; load the model with keep_thoughts=True to keep them in the stream"
+                "that were sampled; allow that with keep_thoughts (--model.keep-thoughts true in training, "
+                "--keep-thoughts in other commands) to keep them in the stream"
             )
 
     # Writing the stream -----------------------------------------------------------------------------------------

@@ -6,9 +6,10 @@ Shapes: B rows, T tokens, V vocabulary, N sampled tokens.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.utils.logging import disable_progress_bar
 
-from turngym._errors import WorkError
+from turngym._errors import InputWarning, WorkError
 from turngym.agents.base import Reply
 from turngym.agents.cache import PADDING, RaggedCache
 from turngym.agents.chat import ChatFormat
+from turngym.agents.decoding import Decoding
 from turngym.envs.core import TextEnv
 from turngym.seeds import Stream, generator
 
@@ -52,7 +54,12 @@ class LanguageModel:
     Args:
         model: Any decoder of the transformers library with full attention.
         tokenizer: Its fast tokenizer, with a chat template.
-        keep_thoughts: Accept a chat template that strips earlier thoughts; see `ChatFormat`.
+        decoding: The limits and the temperature by which it plays. A context that the model cannot hold is cut to what
+            it can, with a warning.
+
+    Attributes:
+        decoding: As above, with the context length that is used.
+        context_length: Longest token stream of an episode.
 
     Raises:
         CheckpointError: The decoder attends through a window shorter than its context, or by a function that takes no
@@ -60,7 +67,7 @@ class LanguageModel:
         ChatTemplateError: The chat template cannot be used for play over several turns.
     """
 
-    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, *, keep_thoughts: bool = False) -> None:
+    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, *, decoding: Decoding | None = None) -> None:
         config = model.config.get_text_config()
         context = int(getattr(config, "max_position_embeddings", DEFAULT_CONTEXT))
         kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
@@ -74,8 +81,9 @@ class LanguageModel:
                                   "load the model with attn_implementation='sdpa'")  # fmt: skip
         self.model = model
         self.tokenizer = tokenizer
-        self.chat = ChatFormat(tokenizer, keep_thoughts=keep_thoughts)
-        self.context_length = context
+        self.decoding = _within(decoding or Decoding(), context)
+        self.chat = ChatFormat(tokenizer, keep_thoughts=self.decoding.keep_thoughts)
+        self.context_length = self.decoding.context_length or context
         self.num_layers = int(config.num_hidden_layers)
 
     @property
@@ -85,12 +93,12 @@ class LanguageModel:
         return device
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, *, keep_thoughts: bool = False, **kwargs: Any) -> LanguageModel:
+    def from_pretrained(cls, path: str | Path, *, decoding: Decoding | None = None, **kwargs: Any) -> LanguageModel:
         """Load a folder written by `save_pretrained`, ours or any other.
 
         Args:
             path: The folder.
-            keep_thoughts: Accept a chat template that strips earlier thoughts.
+            decoding: The limits and the temperature by which it plays; None for those kept beside the weights.
             **kwargs: For `AutoModelForCausalLM.from_pretrained`, such as `dtype`.
 
         Raises:
@@ -100,6 +108,7 @@ class LanguageModel:
         if not (folder / "config.json").is_file():
             raise CheckpointError(f"{folder} holds no model: there is no config.json in it")
         try:
+            decoding = decoding or Decoding.read(folder)
             model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, **kwargs)
             tokenizer = _tokenizer_class(folder).from_pretrained(folder, local_files_only=True)
         except Exception as error:  # the readers of damaged files raise what they like
@@ -108,12 +117,26 @@ class LanguageModel:
         for parameter in model.parameters():
             # Matrix products may differ in the last bit on memory that torch did not align itself, such as a file's.
             parameter.data = parameter.data.clone()
-        return cls(model, tokenizer, keep_thoughts=keep_thoughts)
+        return cls(model, tokenizer, decoding=decoding)
 
     def save_pretrained(self, path: str | Path) -> None:
-        """Write weights (safetensors), config, tokenizer and chat template, readable by any transformers program."""
+        """Write weights (safetensors), config, tokenizer and chat template, readable by any transformers program.
+
+        `turngym.json` beside them holds the limits and the temperature.
+        """
         self.model.save_pretrained(path)
         self.tokenizer.save_pretrained(path)
+        self.decoding.save(Path(path))
+
+
+def _within(decoding: Decoding, longest: int) -> Decoding:
+    """Return how a model is played that holds `longest` tokens."""
+    asked = decoding.context_length
+    if asked is None or asked <= longest:
+        return decoding
+    said = f"the model holds {longest} tokens, so its episodes end there, not at the context length of {asked}"
+    warnings.warn(InputWarning(said), stacklevel=3)
+    return replace(decoding, context_length=longest)
 
 
 def _tokenizer_class(folder: Path) -> Any:
@@ -151,11 +174,11 @@ class LanguageModelAgent:
 
     Args:
         model: The agent.
-        temperature: Divides the logits; above 0.
+        temperature: Divides the logits; above 0. None for that of `model.decoding`.
         greedy: Take the likeliest token instead of sampling. For evaluation only.
         slots: Episodes held at once.
-        max_reply_tokens: Longest reply, the stop token included.
-        context_length: Longest stream; the model's own limit if None.
+        max_reply_tokens: Longest reply, the stop token included; None for that of `model.decoding`.
+        context_length: Longest stream; None for that of the model, which is the most.
         policy_version: Optimizer steps behind the weights, recorded in every turn.
 
     Raises:
@@ -166,24 +189,23 @@ class LanguageModelAgent:
         self,
         model: LanguageModel,
         *,
-        temperature: float = 1.0,
+        temperature: float | None = None,
         greedy: bool = False,
         slots: int = 128,
-        max_reply_tokens: int = 32,
+        max_reply_tokens: int | None = None,
         context_length: int | None = None,
         policy_version: int = 0,
     ) -> None:
-        if not temperature > 0:
-            raise ValueError(f"temperature must be above 0, got {temperature}; use greedy=True for the likeliest token")
+        decoding = model.decoding.changed(temperature=temperature, max_reply_tokens=max_reply_tokens)
         self.model = model
-        self.temperature = temperature
+        self.temperature = decoding.temperature
         self.greedy = greedy
-        self.max_reply_tokens = max_reply_tokens
+        self.max_reply_tokens = decoding.max_reply_tokens
         self.policy_version = policy_version
         self.context_length = min(context_length or model.context_length, model.context_length)
-        if not 0 < max_reply_tokens < self.context_length:
-            raise ValueError(f"max_reply_tokens must be from 1 to below the context length of {self.context_length}, "
-                             f"got {max_reply_tokens}")  # fmt: skip
+        if self.max_reply_tokens >= self.context_length:
+            raise ValueError(f"max_reply_tokens must be below the context length of {self.context_length}, "
+                             f"got {self.max_reply_tokens}")  # fmt: skip
         self._cache = RaggedCache(model.num_layers, slots, self.context_length)
         self._rows: dict[int, _Row] = {}
 

@@ -38,7 +38,7 @@ def prepare_base(config: TrainConfig, folder: Path, metrics: Metrics, progress: 
     """
     base = reference_folder(folder, 1)
     if base.is_dir():
-        return LanguageModel.from_pretrained(base, keep_thoughts=config.model.keep_thoughts)
+        return LanguageModel.from_pretrained(base, decoding=config.decoding)
     metrics.clear()
     check_teacher(config)
     model = load_or_build(config)
@@ -62,14 +62,14 @@ def check_base(config: TrainConfig) -> None:
     base = load_or_build(config)
     check_context(base, config)
     for path in config.values.explorer_models if config.needs_stage_one else ():
-        load_explorer(path, base, keep_thoughts=config.model.keep_thoughts)
+        load_explorer(path, base)
 
 
 def load_or_build(config: TrainConfig) -> LanguageModel:
     """Load the configured checkpoint, or build the small model with a tokenizer trained on the environment's text."""
     shape = config.model
     if shape.path:
-        return LanguageModel.from_pretrained(shape.path, keep_thoughts=shape.keep_thoughts)
+        return LanguageModel.from_pretrained(shape.path, decoding=config.decoding)
     texts = [message["content"] for episode in example_episodes(config) for message in episode.messages()]
     tokenizer = train_tokenizer(
         texts, vocabulary_size=shape.vocabulary_size, digits_per_token=shape.digits_per_token,
@@ -80,7 +80,7 @@ def load_or_build(config: TrainConfig) -> LanguageModel:
         feedforward_size=FEEDFORWARD_FACTOR * shape.hidden_size, context_length=shape.context_length,
         seed=config.run.seed,
     )  # fmt: skip
-    return LanguageModel(decoder, tokenizer)
+    return LanguageModel(decoder, tokenizer, decoding=config.decoding)
 
 
 def example_episodes(config: TrainConfig) -> list[Episode]:

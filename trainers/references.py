@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from turngym._durable import replacement
+from turngym.agents.decoding import Decoding
 from turngym.agents.language_model import LanguageModel
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.reporting.metrics import Metrics
@@ -28,12 +29,11 @@ class References:
 
     Args:
         folder: The folder of the run.
-        first: The reference of round 1; its gradients are switched off.
-        keep_thoughts: Whether the chat template may remove earlier thoughts.
+        first: The reference of round 1; its gradients are switched off. The others are played as it is.
     """
 
-    def __init__(self, folder: Path, first: LanguageModel, *, keep_thoughts: bool) -> None:
-        self._folder, self._keep_thoughts = folder, keep_thoughts
+    def __init__(self, folder: Path, first: LanguageModel) -> None:
+        self._folder = folder
         self.number = 1
         """The present round, from 1."""
         self.current = frozen(first)
@@ -53,7 +53,7 @@ class References:
     def go_to(self, number: int) -> None:
         """Load the reference of another round, which was saved before, and make that round the present one."""
         if number != self.number:
-            self.current, self.number = load_reference(self._folder, number, keep_thoughts=self._keep_thoughts), number
+            self.current, self.number = load_reference(self._folder, number, self.current.decoding), number
 
     def reset(self, policy: LanguageModel) -> None:
         """Make the present policy the reference of the next round, and begin that round.
@@ -69,7 +69,7 @@ class References:
 
     def copy(self, model: LanguageModel) -> LanguageModel:
         """Return a copy of a model with its own weights."""
-        return LanguageModel(copy.deepcopy(model.model), model.tokenizer, keep_thoughts=self._keep_thoughts)
+        return LanguageModel(copy.deepcopy(model.model), model.tokenizer, decoding=model.decoding)
 
 
 def frozen(model: LanguageModel) -> LanguageModel:
@@ -85,9 +85,9 @@ def save_reference(reference: LanguageModel, target: Path) -> None:
         reference.save_pretrained(unfinished)
 
 
-def load_reference(folder: Path, number: int, *, keep_thoughts: bool) -> LanguageModel:
+def load_reference(folder: Path, number: int, decoding: Decoding | None = None) -> LanguageModel:
     """Return the frozen reference of a round of a run."""
-    return frozen(LanguageModel.from_pretrained(reference_folder(folder, number), keep_thoughts=keep_thoughts))
+    return frozen(LanguageModel.from_pretrained(reference_folder(folder, number), decoding=decoding))
 
 
 def remove_stale_store(path: Path, reference: LanguageModel) -> None:

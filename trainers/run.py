@@ -108,7 +108,7 @@ class TrainingRun:
         last = latest_checkpoint(folder / CHECKPOINTS)
         checkpoint = None if last is None else load_checkpoint(last)
         schedule = Schedule(config.learning, config.objective, config.monitors.rollback_learning_rate)
-        references = References(folder, base, keep_thoughts=config.model.keep_thoughts)
+        references = References(folder, base)
         if checkpoint is not None:
             references.go_to(schedule.round_of(checkpoint.step))
             for name in map(store_name, range(1, references.number + 1)):
@@ -283,4 +283,4 @@ class TrainingRun:
         self._checkpoints.save()
 
     def _load_policy(self, checkpoint: Checkpoint) -> LanguageModel:
-        return load_policy(checkpoint, keep_thoughts=self._config.model.keep_thoughts)
+        return load_policy(checkpoint, self._config.decoding)

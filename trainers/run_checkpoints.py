@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from turngym.agents.decoding import Decoding
 from turngym.agents.language_model import LanguageModel
 from turngym.trainers.checkpoints.checkpoint import Checkpoint, prune, save_checkpoint
 from turngym.trainers.critic import load_critic, save_critic
@@ -13,14 +14,14 @@ from turngym.trainers.loop import Loop
 CHECKPOINTS_KEPT = 2
 
 
-def load_policy(checkpoint: Checkpoint, *, keep_thoughts: bool) -> LanguageModel:
+def load_policy(checkpoint: Checkpoint, decoding: Decoding | None = None) -> LanguageModel:
     """Return the policy of a checkpoint.
 
     Args:
         checkpoint: The checkpoint.
-        keep_thoughts: Whether the chat template may remove earlier thoughts.
+        decoding: How it is played; None for what the checkpoint says.
     """
-    return LanguageModel.from_pretrained(checkpoint.policy, keep_thoughts=keep_thoughts)
+    return LanguageModel.from_pretrained(checkpoint.policy, decoding=decoding)
 
 
 class RunCheckpoints:

@@ -25,5 +25,9 @@ def input_errors() -> Iterator[None]:
         raise InputError(f"{error.filename} cannot be read: {error.strerror}") from error
 
 
+class InputWarning(UserWarning):
+    """What a user should know of input that is used all the same; the command line prints it as a sentence."""
+
+
 class WorkError(RuntimeError):
     """Work that failed for a reason that the message explains; the command line prints it and ends with exit code 1."""

@@ -23,6 +23,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from turngym.agents.decoding import Decoding
 from turngym.agents.language_model import LanguageModel
 from turngym.agents.small_model import build_decoder, train_tokenizer
 from turngym.envs.core import TextEnv
@@ -180,7 +181,7 @@ def make_model(
         else:
             network = Qwen2ForCausalLM(Qwen2Config(**shape))
         torch.nn.Module.to(network, dtype=dtype).eval()
-        model = LanguageModel(network, tokenizer, keep_thoughts=keep_thoughts)
+        model = LanguageModel(network, tokenizer, decoding=Decoding(keep_thoughts=keep_thoughts))
         with torch.no_grad():
             network.get_output_embeddings().weight.mul_(scale)
             network.get_output_embeddings().weight[model.chat.stop_ids[0]].mul_(stop_scale)

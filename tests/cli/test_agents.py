@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from turngym.agents.decoding import DECODING_FILE, Decoding
 from turngym.agents.language_model import LanguageModel, LanguageModelAgent
 from turngym.agents.registry import AGENTS
 from turngym.agents.small_model import build_decoder, train_tokenizer
 from turngym.cli import main
-from turngym.cli.agents import Decoding, find_agent
+from turngym.cli.agents import DecodingOptions, find_agent
 from turngym.cli.errors import UsageError
 from turngym.cli.models import import_trained
 from turngym.trainers.config import EnvConfig, ModelConfig, TrainConfig, write_toml
@@ -30,7 +32,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", AGENTS)
 def test_scripted_players_need_to_be_told_what_to_play(name: str) -> None:
     player = find_agent(name)
-    assert not player.decodes and player.make(Decoding()).policy_version == 0
+    assert player.decoding is None and player.make(DecodingOptions(), 4).policy_version == 0
     assert player.env("webshop", {"history": 5}) == ("turngym/WebShop-v0", {"history": 5})
     with pytest.raises(UsageError, match=f"name the environment that {name} shall play"):
         player.env("", {})
@@ -47,8 +49,8 @@ def test_only_some_environments_have_a_rule(capsys: pytest.CaptureFixture[str]) 
 
 def test_a_checkpoint_plays_what_it_is_told(weights: Path) -> None:
     player = find_agent(str(weights))
-    assert player.decodes and player.config is None
-    agent = player.make(Decoding(greedy=True, slots=3))
+    assert player.decoding == Decoding() and player.config is None
+    agent = player.make(DecodingOptions(greedy=True), 3)
     assert isinstance(agent, LanguageModelAgent)
     assert agent.greedy and agent.max_reply_tokens == ModelConfig().max_reply_tokens
 
@@ -60,13 +62,15 @@ def test_a_checkpoint_in_a_run_knows_its_game(weights: Path, tmp_path: Path) -> 
     config = TrainConfig(env=EnvConfig(id="turngym/FrozenLakeWindy-v0", kwargs={"size": 5}))
     config = replace(config, model=replace(config.model, max_reply_tokens=3))
     (run / "config.toml").write_text(write_toml(config))
+    (weights / DECODING_FILE).rename(tmp_path / DECODING_FILE)  # as a run of an earlier version left it
     player = find_agent(str(run / "somewhere" / "policy"))
     assert player.env("", {}) == ("turngym/FrozenLakeWindy-v0", {"size": 5})
     assert player.env("FrozenLakeWindy", {}) == ("turngym/FrozenLakeWindy-v0", {"size": 5})
     assert player.env("FrozenLake", {}) == ("turngym/FrozenLake-v0", {})
     assert player.env("", {"size": 4}) == ("turngym/FrozenLakeWindy-v0", {"size": 4})
-    agent = player.make(Decoding(temperature=0.5))
+    agent = player.make(DecodingOptions(temperature=0.5), 4)
     assert isinstance(agent, LanguageModelAgent) and (agent.max_reply_tokens, agent.temperature) == (3, 0.5)
+    (tmp_path / DECODING_FILE).rename(weights / DECODING_FILE)
 
 
 def test_a_model_is_evaluated_beside_floor_and_optimum(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,7 +83,7 @@ def test_a_model_is_evaluated_beside_floor_and_optimum(weights: Path, capsys: py
 def test_a_damaged_checkpoint_is_one_sentence(broken: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(broken)
     with pytest.raises(UsageError, match="cannot be loaded"):
-        find_agent(str(tmp_path)).make(Decoding())
+        find_agent(str(tmp_path)).make(DecodingOptions(), 4)
 
 
 def test_only_foreign_packages_are_called_missing() -> None:
@@ -89,5 +93,32 @@ def test_only_foreign_packages_are_called_missing() -> None:
         import_trained("turngym.no_such_module")
 
 
-def test_decoding_says_itself_in_titles() -> None:
-    assert (str(Decoding()), str(Decoding(greedy=True))) == ("temperature 1", "greedy")
+def test_titles_say_what_is_not_as_the_model_was_trained() -> None:
+    own = Decoding(context_length=100, temperature=0.3)
+    assert DecodingOptions().describe(own) == "temperature 0.3"
+    assert DecodingOptions(greedy=True, temperature=1.0).describe(own) == "greedy"
+    said = DecodingOptions(temperature=1.0, context_length=200, max_reply_tokens=80).describe(own)
+    assert said == ("temperature 1 (its own: 0.3), context length 200 (its own: 100), "
+                    "replies of at most 80 (its own: 16)")  # fmt: skip
+
+
+def test_a_checkpoint_plays_as_it_was_trained_wherever_it_is_copied(weights: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(weights, copy)
+    Decoding(context_length=100, max_reply_tokens=7, temperature=0.3).save(copy)
+    agent = find_agent(str(copy)).make(DecodingOptions(), 2)
+    assert isinstance(agent, LanguageModelAgent)
+    assert (agent.context_length, agent.max_reply_tokens, agent.temperature) == (100, 7, 0.3)
+    agent = find_agent(str(copy)).make(DecodingOptions(context_length=200, max_reply_tokens=80, temperature=1.0), 2)
+    assert isinstance(agent, LanguageModelAgent)
+    assert (agent.context_length, agent.max_reply_tokens, agent.temperature) == (200, 80, 1.0)
+    with pytest.raises(UsageError, match="max_reply_tokens must be below the context length of 100, got 100"):
+        find_agent(str(copy)).make(DecodingOptions(max_reply_tokens=100), 2)
+
+
+def test_a_model_that_holds_less_than_was_asked_says_so(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["evaluate", str(weights), "--env", "FrozenLake", "--episodes", "2", "--context-length", "5000"]
+    assert main(words) == 0
+    assert capsys.readouterr().err == (
+        "turngym: warning: the model holds 1024 tokens, so its episodes end there, not at the context length of 5000\n"
+    )

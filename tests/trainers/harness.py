@@ -64,7 +64,7 @@ def make_loop(model: LanguageModel, config: TrainConfig) -> Loop:
         successes=SuccessTracker(STAGE_ONE, easier=easier),
         baseline=baseline,
         shaping=None,
-        references=References(Path("nowhere"), copied(model), keep_thoughts=False),
+        references=References(Path("nowhere"), copied(model)),
         learner=Learner(model, objective, config.learning, seed=config.run.seed),
         schedule=Schedule(config.learning, config.objective, config.monitors.rollback_learning_rate),
         monitors=Monitors(config.monitors, config.shaping, kinds=kinds_read(objective, validates=False), easier=easier),

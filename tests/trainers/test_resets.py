@@ -118,7 +118,7 @@ def test_a_reset_makes_the_policy_the_reference_and_runs_stage_one_for_it(tiny: 
     steps = lines(folder, "learning")
     # The ratio to the reference is 1 after a reset, whichever way the policy had gone.
     assert [abs(step["kl"]) < 1e-5 for step in steps] == [True, False, False, True, False, False]
-    first, second = (load_reference(folder, number, keep_thoughts=False) for number in (1, 2))
+    first, second = (load_reference(folder, number) for number in (1, 2))
     reference = loop.references.current
     assert weights(reference) == weights(second) != weights(first)
     assert not any(parameter.requires_grad for parameter in reference.model.parameters())
@@ -187,7 +187,7 @@ def test_objectives_without_stage_one_reset_their_reference_too(tiny: TrainConfi
     loop = learn(config, folder).loop
     assert [abs(step["kl"]) < 1e-5 for step in lines(folder, "learning")] == [True, False, False, True, False, False]
     assert not list(folder.glob("*.sqlite")) and loop.schedule.stage_one_tokens == 0
-    assert weights(loop.references.current) == weights(load_reference(folder, 2, keep_thoughts=False))
+    assert weights(loop.references.current) == weights(load_reference(folder, 2))
     assert lines(folder, "reset") == [{"phase": "reset", "step": 3, "round": 2, "rollbacks": 0}]
     before = weights(loop.learner.policy)
     shutil.rmtree(folder / "checkpoints" / "step-000006")
@@ -356,7 +356,7 @@ def test_a_rollback_past_a_reset_comes_back_to_the_earlier_reference(
     blocks = [line["rollbacks"] for line in lines(folder, "values") if "round" in line]
     assert set(blocks) == ({0, 1} if good == 2 else {0})
     assert loop.schedule.stage_one_tokens == sum(line["sampled_tokens"] for line in lines(folder, "values"))
-    assert weights(loop.references.current) == weights(load_reference(folder, 2, keep_thoughts=False))
+    assert weights(loop.references.current) == weights(load_reference(folder, 2))
 
     for phase, times, work in (("stage 2", 2, 5), ("stage 1", 3, 30), ("stage 2", again, 6)):
         try:

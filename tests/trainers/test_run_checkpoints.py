@@ -37,7 +37,7 @@ def test_a_restored_loop_goes_on_as_the_saved_one(model: LanguageModel, config: 
     loop = make_loop(model, config)
     run(loop, tmp_path, steps=2)
     checkpoint = saved(loop, tmp_path / "checkpoints")
-    other = make_loop(load_policy(checkpoint, keep_thoughts=False), config)
+    other = make_loop(load_policy(checkpoint), config)
     other.references.current = copied(loop.references.current)
     RunCheckpoints(tmp_path / "checkpoints", other).restore(checkpoint)
     assert weights(other) == weights(loop) and other.schedule.state_dict() == loop.schedule.state_dict()
@@ -57,7 +57,7 @@ def test_a_rollback_counts_and_keeps_tokens_and_used_instances(
     run(loop, tmp_path)
     assert weights(loop) != before
     tokens, used = loop.schedule.generated_tokens, loop.prompts.state_dict()
-    RunCheckpoints(tmp_path / "checkpoints", loop).roll_back(checkpoint, load_policy(checkpoint, keep_thoughts=False))
+    RunCheckpoints(tmp_path / "checkpoints", loop).roll_back(checkpoint, load_policy(checkpoint))
     assert weights(loop) == before
     assert (loop.schedule.step, loop.schedule.rollbacks, loop.schedule.generated_tokens) == (2, 1, tokens)
     assert loop.prompts.state_dict() == used != checkpoint.extra["prompts"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from turngym._errors import InputError
+from turngym.agents.decoding import Decoding
 from turngym.names import article, nearest
 from turngym.trainers.config.agent import ModelConfig, WarmStartConfig
 from turngym.trainers.config.game import CurriculumConfig, EnvConfig, ShapingConfig
@@ -75,6 +76,13 @@ class TrainConfig:
     def needs_stage_one(self) -> bool:
         """Whether a run has stage 1: its objective reads values, or its shaping does."""
         return reads_stage_one(self.objective, self.shaping)
+
+    @property
+    def decoding(self) -> Decoding:
+        """The limits by which the policy plays, and the temperature of the last step, at which it is measured."""
+        model = self.model
+        return Decoding(context_length=model.context_length, max_reply_tokens=model.max_reply_tokens,
+                        temperature=self.learning.final_temperature, keep_thoughts=model.keep_thoughts)  # fmt: skip
 
     def _check_kinds(self) -> None:
         """Refuse what is no section, and a subclass, whose further settings no file could be read back with."""

@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from turngym._errors import InputError
+from turngym._errors import InputError, input_errors
 from turngym._version import __version__
+from turngym.agents.decoding import Decoding
 from turngym.plugins import require_plugins
 from turngym.trainers.config import TrainConfig, imported_by, parse_env_and_model, parse_toml, written_by
 from turngym.trainers.launch.presets import read_config_text
@@ -55,6 +56,19 @@ def agent_config(weights: Path) -> TrainConfig | None:
             require_plugins(imported_by(text, source=source))
             return parse_env_and_model(text, source=source)
     return None
+
+
+def decoding_of(weights: Path) -> Decoding:
+    """Return the limits and the temperature by which the model in a folder plays, unless told otherwise.
+
+    These are kept beside the weights; where nothing is, the run around them tells, and else the defaults of training.
+
+    Raises:
+        InputError: The file or the configuration cannot be read.
+    """
+    with input_errors():
+        kept = Decoding.read(weights)
+    return kept or (agent_config(weights) or TrainConfig()).decoding
 
 
 def run_config(folder: Path) -> TrainConfig:

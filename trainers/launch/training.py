@@ -21,7 +21,6 @@ from turngym.agents.language_model import LanguageModel, LanguageModelAgent
 from turngym.plugins import require_plugins
 from turngym.trainers.base_model import check_base
 from turngym.trainers.config import (
-    ModelConfig,
     TrainConfig,
     find_objective_config,
     with_algorithm,
@@ -29,7 +28,7 @@ from turngym.trainers.config import (
     write_toml,
 )
 from turngym.trainers.launch.configure import check_game, configure, named, with_folders
-from turngym.trainers.launch.run_folder import agent_config, policy_folder, run_config
+from turngym.trainers.launch.run_folder import decoding_of, policy_folder, run_config
 from turngym.trainers.objectives import find_objective
 from turngym.trainers.reporting.progress import Progress, SilentProgress
 from turngym.trainers.reporting.tables import result_rows, text_table
@@ -160,26 +159,32 @@ def read_result(folder: Path) -> dict[str, Any]:
 
 
 def load_agent(
-    folder: str | Path, *, greedy: bool = False, temperature: float = 1.0, slots: int = 128
-) -> LanguageModelAgent:
+    folder: str | Path, *, greedy: bool = False, slots: int = 128, temperature: float | None = None,
+    context_length: int | None = None, max_reply_tokens: int | None = None, keep_thoughts: bool | None = None,
+) -> LanguageModelAgent:  # fmt: skip
     """Return the agent of a run or checkpoint folder, for `turngym.agents.collect_episodes`.
+
+    What is None is as the model was trained: kept beside its weights, or else in the run around them.
 
     Args:
         folder: A run, whose last checkpoint is loaded, a checkpoint, or any folder that `save_pretrained` wrote.
         greedy: Take the likeliest token instead of sampling.
-        temperature: Sampling temperature, above 0.
         slots: Episodes played at once.
+        temperature: Sampling temperature, above 0; that of a run is the one of its last step.
+        context_length: Longest token stream of an episode; the model's own limit stays the most.
+        max_reply_tokens: Longest reply, in tokens.
+        keep_thoughts: Accept a chat template that removes earlier thoughts; the stream keeps them.
 
     Raises:
-        InputError: There are no weights.
+        InputError: There are no weights, or a setting cannot be used.
         CheckpointError: The model cannot be loaded.
     """
     require_plugins()
     weights = policy_folder(Path(folder))
-    config = agent_config(weights)
-    shape = config.model if config else ModelConfig()
-    model = LanguageModel.from_pretrained(weights, keep_thoughts=shape.keep_thoughts)
-    return LanguageModelAgent(
-        model, temperature=temperature, greedy=greedy, slots=slots, max_reply_tokens=shape.max_reply_tokens,
-        context_length=shape.context_length,
-    )  # fmt: skip
+    with input_errors():
+        decoding = decoding_of(weights).changed(
+            context_length=context_length, max_reply_tokens=max_reply_tokens, temperature=temperature,
+            keep_thoughts=keep_thoughts,
+        )  # fmt: skip
+    model = LanguageModel.from_pretrained(weights, decoding=decoding)
+    return LanguageModelAgent(model, greedy=greedy, slots=slots)

@@ -74,17 +74,17 @@ def explorers(reference: LanguageModel, setup: StageOneSetup) -> Iterator[tuple[
     for temperature in setup.values.explorer_temperatures:
         yield f"temperature {temperature!r}", setup.rollouts.agent(reference, temperature=temperature)
     for path in setup.values.explorer_models:
-        model = load_explorer(path, reference, keep_thoughts=setup.keep_thoughts)
+        model = load_explorer(path, reference)
         yield f"model {fingerprint_of(model.model.state_dict())[:16]}", setup.rollouts.agent(model)
 
 
-def load_explorer(path: str, reference: LanguageModel, *, keep_thoughts: bool) -> LanguageModel:
-    """Load a model that explores for a reference.
+def load_explorer(path: str, reference: LanguageModel) -> LanguageModel:
+    """Load a model that explores for a reference, and is played as that is.
 
     Raises:
         CheckpointError: It cannot be loaded, or has another tokenizer than the reference.
     """
-    model = LanguageModel.from_pretrained(path, keep_thoughts=keep_thoughts)
+    model = LanguageModel.from_pretrained(path, decoding=reference.decoding)
     if vocabulary(model) != vocabulary(reference):
         raise CheckpointError(f"values.explorer_models: {path} has another tokenizer than the reference, which could "
                               "not read its replies; take one trained from the same model")  # fmt: skip

@@ -47,8 +47,6 @@ class StageOneSetup:
     """The seed of the run."""
     tokens_per_microbatch: int = 4096
     """Padded tokens per forward pass."""
-    keep_thoughts: bool = False
-    """Whether explorers may have a chat template that removes earlier thoughts."""
     reads_states: bool = False
     """Whether the baseline or the shaping reads the values of states."""
     reads_spread: bool = False
@@ -61,7 +59,6 @@ class StageOneSetup:
         valued = isinstance(objective, Valued) and objective.baseline in STATE_BASELINES
         return cls(values=config.values, rollouts=Rollouts.of(config), seed=config.run.seed,
                    tokens_per_microbatch=config.learning.tokens_per_microbatch,
-                   keep_thoughts=config.model.keep_thoughts,
                    reads_states=valued or config.shaping.automatic_weight != 0.0,
                    reads_spread=objective.filter in GROUP_FILTERS)  # fmt: skip
 

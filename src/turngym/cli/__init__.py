@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
+from typing import Any
 
-from turngym._errors import InputError, WorkError
+from turngym._errors import InputError, InputWarning, WorkError
 from turngym._version import __version__
 from turngym.cli.errors import Failure, UsageError
 from turngym.envs import MissingCapability
@@ -51,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"turngym {__version__}")
         return 0
     try:
-        return _dispatch(words[0], words[1:])
+        with _sentences():
+            return _dispatch(words[0], words[1:])
     except UsageError as error:
         print(f"turngym: {error}", file=sys.stderr)
         return error.exit_code
@@ -76,6 +80,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         if words[0] in IMPORTING:
             print(IMPORT_HELP)
         return int(done.code or 0)
+
+
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """Print our own warnings as sentences, without the line of source that Python shows; each is printed once."""
+    pythons = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
+        if issubclass(category, InputWarning):
+            print(f"turngym: warning: {message}", file=sys.stderr)
+        else:
+            pythons(message, category, *place)
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("default", category=InputWarning)
+        warnings.showwarning = show
+        yield
 
 
 def _dispatch(command: str, words: list[str]) -> int:

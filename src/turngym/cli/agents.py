@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from turngym.agents.base import Agent
+from turngym.agents.decoding import Decoding
 from turngym.agents.registry import AGENTS, NotAnAgentError, make_agent
 from turngym.agents.scripted import ScriptedAgent
 from turngym.cli.errors import UsageError
@@ -18,23 +19,60 @@ from turngym.envs import MissingCapability, env_class, make_env, text_env
 from turngym.envs.finding import check_env, resolve_env, short_name
 from turngym.names import nearest
 from turngym.trainers.config import TrainConfig
-from turngym.trainers.launch.run_folder import agent_config, policy_folder
+from turngym.trainers.config.section import SMALLEST
+from turngym.trainers.launch.run_folder import agent_config, decoding_of, policy_folder
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decoding:
-    """How a language model answers; scripted agents ignore it."""
+class DecodingOptions:
+    """The options of a command that say how a language model plays; scripted agents have no use for them."""
 
     greedy: bool = False
-    """Whether the likeliest token is taken instead of a sample."""
-    temperature: float = 1.0
-    """Divides the logits when sampling."""
-    slots: int = 128
-    """Episodes played at once."""
+    """Take the likeliest token instead of sampling."""
+    temperature: float | None = None
+    """Sampling temperature; a run's or checkpoint's own (of its last step) unless given."""
+    context_length: int | None = None
+    """Longest token stream of an episode; a run's or checkpoint's own unless given."""
+    max_reply_tokens: int | None = None
+    """Longest reply, in tokens, the end-of-turn token included; a run's or checkpoint's own unless given."""
+    keep_thoughts: bool = False
+    """Accept a chat template that removes earlier thoughts from the history; the stream keeps them as sampled."""
 
-    def __str__(self) -> str:
-        """Say it in a word or two, for titles."""
-        return "greedy" if self.greedy else f"temperature {self.temperature:g}"
+    def check(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            UsageError: A limit is less than 1, or the temperature too small.
+        """
+        for name in ("context_length", "max_reply_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"--{name.replace('_', '-')} must be above 0, got {value}")
+        if self.temperature is None:
+            return
+        if not self.temperature > 0:
+            raise UsageError(f"--temperature must be above 0, got {self.temperature}")
+        if not SMALLEST <= self.temperature < float("inf"):
+            raise UsageError(f"--temperature must be at least {SMALLEST:g} and finite, got {self.temperature}; "
+                             "--greedy takes the likeliest token")  # fmt: skip
+
+    def over(self, own: Decoding) -> Decoding:
+        """Return how a model plays whose own settings are `own`."""
+        return own.changed(temperature=self.temperature, context_length=self.context_length,
+                           max_reply_tokens=self.max_reply_tokens,
+                           keep_thoughts=self.keep_thoughts or None)  # fmt: skip
+
+    def describe(self, own: Decoding) -> str:
+        """Say it in some words, for titles: how tokens are chosen, and what is not as the model was trained."""
+        used = self.over(own)
+        parts = ["greedy" if self.greedy else f"temperature {used.temperature:g}"]
+        if not self.greedy and used.temperature != own.temperature:
+            parts[0] += f" (its own: {own.temperature:g})"
+        for name, word in {"context_length": "context length", "max_reply_tokens": "replies of at most"}.items():
+            here, there = getattr(used, name), getattr(own, name)
+            if here != there:
+                parts.append(f"{word} {here} (its own: {there})")
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +81,12 @@ class NamedAgent:
 
     name: str
     """How to call it in tables."""
-    make: Callable[[Decoding], Agent]
-    """Loads the model, if there is one, and returns the agent."""
+    make: Callable[[DecodingOptions, int], Agent]
+    """Loads the model, if there is one, and returns the agent, which plays so many episodes at once."""
     config: TrainConfig | None = None
     """The configuration of the run that a model comes from, if it is known."""
-    decodes: bool = False
-    """Whether it is a language model, for which `Decoding` matters."""
+    decoding: Decoding | None = None
+    """How it plays unless told otherwise; None for what is no language model."""
 
     def env(self, name: str, env_kwargs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """Return id and arguments of the environment to play: those given, else those the agent was trained on.
@@ -63,7 +101,7 @@ class NamedAgent:
         inherited = trained.kwargs if trained and trained.id == env_id else {}
         kwargs = dict(env_kwargs or inherited)
         check_env(env_id, kwargs)
-        if self.decodes:
+        if self.decoding is not None:
             return env_id, kwargs
         load_registered(self.name)
         able = able_agents(env_id, kwargs)
@@ -102,13 +140,14 @@ def find_agent(name: str, env: str = "") -> NamedAgent:
     if ":" in env:
         resolve_env(env)
     if name in AGENTS:
-        return NamedAgent(name=name, make=lambda _: load_registered(name))
+        return NamedAgent(name=name, make=lambda *_: load_registered(name))
     folder = Path(name)
     if not folder.is_dir():
         raise UsageError(f"there is no agent {name!r}: neither {', '.join(AGENTS)} nor a folder with a run or a "
                          f"checkpoint{nearest(name, AGENTS, most=0)}")  # fmt: skip
-    config = agent_config(policy_folder(folder))
-    return NamedAgent(name=folder.resolve().name, make=partial(load_model, folder), config=config, decodes=True)
+    weights = policy_folder(folder)
+    return NamedAgent(name=folder.resolve().name, make=partial(load_model, folder), config=agent_config(weights),
+                      decoding=decoding_of(weights))  # fmt: skip
 
 
 def load_registered(name: str) -> Agent:
@@ -123,8 +162,13 @@ def load_registered(name: str) -> Agent:
         raise UsageError(str(error)) from error
 
 
-def load_model(folder: Path, decoding: Decoding) -> Agent:
+def load_model(folder: Path, options: DecodingOptions, slots: int) -> Agent:
     """Load a language model as an agent.
+
+    Args:
+        folder: The run or checkpoint.
+        options: How it plays.
+        slots: Episodes played at once.
 
     Raises:
         UsageError: The folder cannot be loaded, or the packages for models are not installed.
@@ -132,8 +176,10 @@ def load_model(folder: Path, decoding: Decoding) -> Agent:
     library = import_trained("turngym.trainers.launch.training")
     try:
         agent: Agent = library.load_agent(
-            folder, greedy=decoding.greedy, temperature=decoding.temperature, slots=decoding.slots
-        )
+            folder, slots=slots, greedy=options.greedy, temperature=options.temperature,
+            context_length=options.context_length, max_reply_tokens=options.max_reply_tokens,
+            keep_thoughts=options.keep_thoughts or None,
+        )  # fmt: skip
     except ValueError as error:
         raise UsageError(str(error)) from error
     return agent

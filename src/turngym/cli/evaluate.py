@@ -13,12 +13,11 @@ from turngym.agents.base import Agent
 from turngym.agents.evaluation import Score, instance_range, no_random_floor, optimal_rate, score_episodes
 from turngym.agents.rollout import Instance, collect_episodes
 from turngym.agents.scripted import RandomAgent
-from turngym.cli.agents import Decoding, able_agents, find_agent
+from turngym.cli.agents import DecodingOptions, able_agents, find_agent
 from turngym.cli.errors import UsageError
 from turngym.cli.options import JsonObject, parse
 from turngym.cli.report import score_table
 from turngym.cli.terminal import TerminalProgress, make_console
-from turngym.trainers.config.section import SMALLEST
 from turngym.trainers.reporting.progress import Progress, SuccessSoFar
 
 MAY_BE_ZERO = ("seed", "first", "pause")
@@ -26,7 +25,7 @@ LONGEST_PAUSE = 86_400
 
 
 @dataclass(frozen=True)
-class EvaluateOptions:
+class EvaluateOptions(DecodingOptions):
     """Measure an agent on held-out instances, beside the random floor and the optimum."""
 
     agent: Annotated[Positional[str], arg(metavar="AGENT")]
@@ -41,10 +40,6 @@ class EvaluateOptions:
     """The index of the first instance; the others follow it."""
     split: Literal["train", "validation", "test"] = "test"
     """Which instances."""
-    greedy: bool = False
-    """Take the likeliest token instead of sampling."""
-    temperature: float = 1.0
-    """Sampling temperature."""
     seed: int = 0
     """Chance of environment and sampling; the instances are the same for every seed."""
     slots: int = 128
@@ -54,14 +49,11 @@ class EvaluateOptions:
 def run(words: Sequence[str]) -> int:
     """Run the command and return its exit code."""
     options = parse(EvaluateOptions, words, command="evaluate")
-    check_amounts(episodes=options.episodes, first=options.first, slots=options.slots, seed=options.seed,
-                  temperature=options.temperature)  # fmt: skip
+    check_amounts(episodes=options.episodes, first=options.first, slots=options.slots, seed=options.seed)
+    options.check()
     named = find_agent(options.agent, options.env)
     env_id, env_kwargs = named.env(options.env, options.env_kwargs)
-    decoding = Decoding(
-        greedy=options.greedy, temperature=options.temperature, slots=min(options.slots, options.episodes)
-    )
-    agent = named.make(decoding)
+    agent = named.make(options, min(options.slots, options.episodes))
     console = make_console()
     instances = instance_range(options.split, options.episodes, options.first, seed=options.seed)
     rows: dict[str, Score | float | None] = {}
@@ -72,7 +64,8 @@ def run(words: Sequence[str]) -> int:
                 who, env_id, instances, env_kwargs=env_kwargs, slots=options.slots, progress=progress, name=name
             )
     rows["optimum"] = optimal_rate(env_id, instances, env_kwargs)
-    console.print(score_table(rows, f"{env_id}, {options.split} split{f', {decoding}' if named.decodes else ''}"))
+    decoding = f", {options.describe(named.decoding)}" if named.decoding else ""
+    console.print(score_table(rows, f"{env_id}, {options.split} split{decoding}"))
     if not floor:
         console.print(no_random_floor(env_id), soft_wrap=True)
     return int(any(isinstance(row, Score) and row.errors for row in rows.values()))
@@ -106,9 +99,5 @@ def check_amounts(**amounts: float) -> None:
     for name, amount in amounts.items():
         if not amount >= 0 or (amount == 0 and name not in MAY_BE_ZERO):
             raise UsageError(f"--{name} must be {'at least' if name in MAY_BE_ZERO else 'above'} 0, got {amount}")
-        if name == "temperature" and amount < SMALLEST:
-            raise UsageError(
-                f"--temperature must be at least {SMALLEST:g}, got {amount}; --greedy takes the likeliest token"
-            )
         if name == "pause" and amount > LONGEST_PAUSE:
             raise UsageError(f"--pause must be at most {LONGEST_PAUSE}, got {amount}")

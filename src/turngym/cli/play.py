@@ -15,7 +15,7 @@ from turngym._errors import InputError
 from turngym.agents.base import Agent
 from turngym.agents.human import HumanAgent, HumanLeft
 from turngym.agents.rollout import Instance, make_env, text_env
-from turngym.cli.agents import Decoding, find_agent
+from turngym.cli.agents import DecodingOptions, find_agent
 from turngym.cli.errors import Failure
 from turngym.cli.evaluate import check_amounts
 from turngym.cli.options import JsonObject, parse
@@ -28,7 +28,7 @@ LONGEST_SHOWN = 4_000
 
 
 @dataclass(frozen=True)
-class PlayOptions:
+class PlayOptions(DecodingOptions):
     """Play an environment yourself, or watch another agent."""
 
     env: Annotated[Positional[str], arg(metavar="ENV")]
@@ -46,10 +46,6 @@ class PlayOptions:
     """The index of the first instance; the others follow it."""
     seed: int = 0
     """Chance of environment and sampling."""
-    greedy: bool = False
-    """Take the likeliest token instead of sampling."""
-    temperature: float = 1.0
-    """Sampling temperature."""
     pause: float = 0.0
     """Seconds to wait after each turn of a watched agent."""
 
@@ -58,13 +54,14 @@ def run(words: Sequence[str]) -> int:
     """Run the command and return its exit code."""
     options = parse(PlayOptions, words, command="play")
     check_amounts(episodes=options.episodes, seed=options.seed, first=options.first,
-                  temperature=options.temperature, pause=options.pause)  # fmt: skip
+                  pause=options.pause)  # fmt: skip
+    options.check()
     console = make_console()
     agent: Agent
     if options.agent:
         named = find_agent(options.agent, options.env)
         env_id, env_kwargs = named.env(options.env, options.env_kwargs)
-        agent = named.make(Decoding(greedy=options.greedy, temperature=options.temperature, slots=1))
+        agent = named.make(options, 1)
     else:
         env_id, env_kwargs = resolve_env(options.env), options.env_kwargs
         check_env(env_id, env_kwargs)

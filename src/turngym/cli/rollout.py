@@ -13,7 +13,7 @@ from tyro.conf import Positional, arg
 from turngym.agents.episode import Episode, write_episodes
 from turngym.agents.evaluation import instance_range, score_episodes
 from turngym.agents.rollout import collect_episodes
-from turngym.cli.agents import Decoding, find_agent
+from turngym.cli.agents import DecodingOptions, find_agent
 from turngym.cli.errors import UsageError
 from turngym.cli.evaluate import check_amounts
 from turngym.cli.options import JsonObject, parse
@@ -23,7 +23,7 @@ from turngym.trainers.reporting.progress import SuccessSoFar
 
 
 @dataclass(frozen=True)
-class RolloutOptions:
+class RolloutOptions(DecodingOptions):
     """Write episodes of an agent to a JSONL file, one episode a line."""
 
     agent: Annotated[Positional[str], arg(metavar="AGENT")]
@@ -40,10 +40,6 @@ class RolloutOptions:
     """Which instances."""
     first: int = 0
     """The index of the first instance; the others follow it."""
-    greedy: bool = False
-    """Take the likeliest token instead of sampling."""
-    temperature: float = 1.0
-    """Sampling temperature."""
     seed: int = 0
     """Chance of environment and sampling."""
     slots: int = 128
@@ -53,14 +49,13 @@ class RolloutOptions:
 def run(words: Sequence[str]) -> int:
     """Run the command and return its exit code."""
     options = parse(RolloutOptions, words, command="rollout")
-    check_amounts(episodes=options.episodes, slots=options.slots, seed=options.seed, first=options.first,
-                  temperature=options.temperature)  # fmt: skip
+    check_amounts(episodes=options.episodes, slots=options.slots, seed=options.seed, first=options.first)
+    options.check()
     if options.out.exists():
         raise UsageError(f"{options.out} exists already; name another file with --out")
     named = find_agent(options.agent, options.env)
     env_id, env_kwargs = named.env(options.env, options.env_kwargs)
-    slots = min(options.slots, options.episodes)
-    agent = named.make(Decoding(greedy=options.greedy, temperature=options.temperature, slots=slots))
+    agent = named.make(options, min(options.slots, options.episodes))
     instances = instance_range(options.split, options.episodes, options.first, seed=options.seed)
     console = make_console()
     began = time.perf_counter()
@@ -76,7 +71,8 @@ def run(words: Sequence[str]) -> int:
             agent, env_id, instances, env_kwargs=env_kwargs, slots=options.slots, on_episode=keep
         )
     score = score_episodes(episodes, time.perf_counter() - began)
-    console.print(score_table({named.name: score}, f"{env_id}, {options.split} split: {options.out}"))
+    decoding = f", {options.describe(named.decoding)}" if named.decoding else ""
+    console.print(score_table({named.name: score}, f"{env_id}, {options.split} split{decoding}: {options.out}"))
     return int(score.errors > 0)
 
 
