@@ -159,7 +159,7 @@ def test_a_template_may_leave_the_rules_out(built_in_tokenizer: PreTrainedTokeni
 
 @pytest.mark.parametrize("template", ["stripping", "opened-thought"])
 def test_a_template_that_strips_thoughts_is_refused_with_advice(qwen_tokenizer: MakeTokenizer, template: str) -> None:
-    with pytest.raises(ChatTemplateError, match="--model.keep-thoughts true"):
+    with pytest.raises(ChatTemplateError, match=r"--model\.keep-thoughts true"):
         ChatFormat(qwen_tokenizer(template))
 
 
