@@ -87,11 +87,11 @@ def _sentences() -> Iterator[None]:
     """Print our own warnings as sentences, without the line of source that Python shows; each is printed once."""
     pythons = warnings.showwarning
 
-    def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
+    def show(message: Warning | str, category: type[Warning], *place: Any, **named: Any) -> None:
         if issubclass(category, InputWarning):
             print(f"turngym: warning: {message}", file=sys.stderr)
         else:
-            pythons(message, category, *place)
+            pythons(message, category, *place, **named)
 
     with warnings.catch_warnings():
         warnings.filterwarnings("default", category=InputWarning)
