@@ -13,8 +13,10 @@ import gymnasium as gym
 from turngym.agents.base import Agent, Reply
 from turngym.agents.deadline import DeadlineCaller
 from turngym.agents.episode import Episode, Status, Turn
+from turngym.arguments import Index, checked
 from turngym.envs.core import TextEnv, UnfitEnv
 from turngym.envs.making import make_env, text_env
+from turngym.envs.splits import Split
 
 __all__ = ["Instance", "collect_episodes", "make_env", "text_env"]
 
@@ -28,7 +30,16 @@ class Instance:
     index: int
     """The instance within its split."""
     seed: int
-    """Seeds the environment's chance and the agent's sampling."""
+    """Seeds the environment's chance and the agent's sampling; of any size."""
+
+    def __post_init__(self) -> None:
+        """Check the three.
+
+        Raises:
+            InputError: There is no such split, or a number is no whole number of at least 0.
+        """
+        for name, kind in {"split": Split, "index": Index, "seed": Index}.items():
+            object.__setattr__(self, name, checked(getattr(self, name), kind, name))
 
 
 def collect_episodes(

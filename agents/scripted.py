@@ -15,6 +15,7 @@ import numpy as np
 
 from turngym._errors import WorkError
 from turngym.agents.base import Reply
+from turngym.arguments import Index, Share, checked_arguments
 from turngym.envs.capabilities import (
     Capability,
     MissingCapability,
@@ -52,7 +53,8 @@ class ScriptedAgent(ABC):
     otherwise = ""
     """What to do with an environment that does not."""
 
-    def __init__(self, seed: int = 0) -> None:
+    @checked_arguments
+    def __init__(self, seed: Index = 0) -> None:
         self._seed = seed
         self._seats: dict[int, Seat] = {}
 
@@ -143,15 +145,14 @@ class DemonstrationAgent(ScriptedAgent):
         seed: Mixed with the episode's seed.
 
     Raises:
-        ValueError: `mistake_rate` is not a probability.
+        InputError: `mistake_rate` is not a probability.
     """
 
     needs: Capability | None = "oracle"
     otherwise = "train without a warm start"
 
-    def __init__(self, mistake_rate: float, seed: int = 0) -> None:
-        if not 0.0 <= mistake_rate <= 1.0:
-            raise ValueError(f"mistake_rate must lie in [0, 1], got {mistake_rate}")
+    @checked_arguments
+    def __init__(self, mistake_rate: Share, seed: Index = 0) -> None:
         super().__init__(seed)
         self.mistake_rate = mistake_rate
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from typing import Any, Self, TypedDict
+from typing import Any, Self, SupportsFloat, TypedDict
 
 import gymnasium as gym
-import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
 from turngym._errors import InputError
+from turngym.arguments import Index, checked, checked_arguments
 from turngym.envs.parsing import CLOSE, OPEN, InvalidAction, extract_action
 from turngym.envs.spaces import UnicodeText
-from turngym.envs.splits import SPLITS, Split
+from turngym.envs.splits import Split
 
 MAX_ACTION_CHARS = 2_000
 MAX_OBSERVATION_CHARS = 20_000
@@ -83,7 +83,8 @@ class TextEnv(gym.Env[str, str], _Complete):
 
     Raises:
         TypeError: The class lacks a hook.
-        ValueError: An argument is out of range.
+        InputError: An argument is of another type or out of range; a subclass whose `__init__` is decorated with
+            `turngym.arguments.checked_arguments` says so of its own arguments too.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012 - typed by gymnasium
@@ -94,11 +95,10 @@ class TextEnv(gym.Env[str, str], _Complete):
     deterministic: bool = True
     """Whether the same actions on the same instance always lead to the same outcome."""
 
+    @checked_arguments
     def __init__(self, *, split: Split = "train", reasoning: bool = False, render_mode: str | None = None) -> None:
-        if split not in SPLITS:
-            raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            raise ValueError(f"render_mode must be None or 'ansi', got {render_mode!r}")
+            raise InputError(f"render_mode must be None or 'ansi', got {render_mode!r}")
         self.split: Split = split
         self.reasoning = reasoning
         self.render_mode = render_mode
@@ -194,36 +194,35 @@ class TextEnv(gym.Env[str, str], _Complete):
         """Start an episode.
 
         Args:
-            seed: Seeds every random draw of this episode and of those that follow without a seed.
+            seed: Seeds every random draw of this episode and of those that follow without a seed; at least 0.
             options: `split` (str) and `index` (int >= 0) name an instance; without `index` one is drawn.
 
         Returns:
             The first observation and the information of `TurnInfo`.
 
         Raises:
-            ValueError: An option is unknown, or its value is out of range.
+            InputError: The seed or an option is out of range, or an option is unknown.
         """
-        super().reset(seed=seed)
-        options = dict(options or {})
-        split = options.pop("split", self.split)
-        index = options.pop("index", None)
-        if options:
-            raise ValueError(f"unknown reset options {sorted(options)}; known are 'split' and 'index'")
-        if split not in SPLITS:
-            raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+        split, index = self.__chosen(options)
+        super().reset(seed=checked(seed, Index | None, "seed"))
         drawn = int(self.np_random.integers(2**31))
-        if index is None:
-            index = drawn
-        if not isinstance(index, int | np.integer) or isinstance(index, bool) or index < 0:
-            raise ValueError(f"index must be a whole number of at least 0, got {index!r}")
         self.turns_taken = 0
         # Two underscores: these must not meet the attributes of a game.
-        self.__instance: tuple[Split, int] = split, int(index)
-        self._begin(split, int(index))
+        self.__instance: tuple[Split, int] = split, drawn if index is None else index
+        self._begin(*self.__instance)
         self._observation = self._observe("")
         self.__plays, self.__history = 0, b""
         self.__remember(self._observation)
         return self._observation, dict(self._info(valid=True, well_formed=True, reward=0.0, terminated=False))
+
+    def __chosen(self, options: Any) -> tuple[Split, int | None]:
+        """Return what the options of a reset say."""
+        given = checked(options or {}, dict[str, Any], "options")
+        unknown = given.keys() - {"split", "index"}
+        if unknown:
+            raise InputError(f"unknown reset options {sorted(unknown)}; known are 'split' and 'index'")
+        return (checked(given.get("split", self.split), Split, "split"),
+                checked(given.get("index"), Index | None, "index"))  # fmt: skip
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Play one reply. An unusable one costs its turn and is answered with the reason; it never raises."""
@@ -268,10 +267,11 @@ class TextEnv(gym.Env[str, str], _Complete):
 
 
 class AnnounceTurnLimit(gym.Wrapper[str, str, str, str], RecordConstructorArgs):
-    """Tells a `TextEnv` the turn limit in force, so that its prompt and `state_key` cannot lie.
+    """Makes the turn limit one that neither the prompt nor the end of an episode can lie about.
 
     `TimeLimit` counts outside the environment and `gymnasium.make(..., max_episode_steps=n)` may change it; this
-    wrapper, the outermost of every registered environment, hands the number down.
+    wrapper, the outermost of every registered environment, hands the number down to the `TextEnv`. Where the last turn
+    ends the game, `TimeLimit` truncates too; here the game counts alone, so that an episode ends in one way.
     """
 
     def __init__(self, env: gym.Env[str, str]) -> None:
@@ -281,6 +281,11 @@ class AnnounceTurnLimit(gym.Wrapper[str, str, str, str], RecordConstructorArgs):
         if not isinstance(text_env, TextEnv):
             raise TypeError(f"AnnounceTurnLimit needs a TextEnv inside, got {type(text_env).__name__}")
         text_env.turn_limit = env.spec.max_episode_steps if env.spec else None
+
+    def step(self, action: str) -> tuple[str, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Play one reply; what has terminated is not truncated."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return observation, reward, terminated, truncated and not terminated, info
 
 
 def is_wrapped(env: gym.Env[Any, Any], kind: type[gym.Wrapper[Any, Any, Any, Any]]) -> bool:

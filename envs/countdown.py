@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from fractions import Fraction
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 
+from turngym.arguments import checked_arguments
 from turngym.envs.arithmetic import Evaluation, evaluate
 from turngym.envs.core import TextEnv
-from turngym.envs.countdown_puzzles import PuzzleFamily
+from turngym.envs.countdown_puzzles import NumberRange, NumNumbers, PuzzleFamily, TargetRange
 from turngym.envs.countdown_solver import (
     MAX_ENUMERATED,
     Step,
@@ -92,20 +92,19 @@ class CountdownEnv(TextEnv):
 
     reward_range = (0.0, 1.0)  # whatever the arguments
 
+    @checked_arguments
     def __init__(
         self,
         *,
-        num_numbers: int = 3,
-        number_range: Sequence[int] = (1, 20),
-        target_range: Sequence[int] = (1, 100),
+        num_numbers: NumNumbers = 3,
+        number_range: NumberRange = (1, 20),
+        target_range: TargetRange = (1, 100),
         reward_scheme: RewardScheme = "binary",
         split: Split = "train",
         reasoning: bool = False,
         render_mode: str | None = None,
     ) -> None:
         super().__init__(split=split, reasoning=reasoning, render_mode=render_mode)
-        if reward_scheme not in get_args(RewardScheme):
-            raise ValueError(f"reward_scheme must be one of {', '.join(get_args(RewardScheme))}, got {reward_scheme!r}")
         self.family = PuzzleFamily(num_numbers, number_range, target_range)
         self.reward_scheme = reward_scheme
 

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
+from typing import Annotated
 
 import numpy as np
 
+from turngym._errors import InputError
+from turngym.arguments import Range, checked_arguments
 from turngym.envs.countdown_solver import Numbers, multiset, solvable
 from turngym.envs.splits import MAX_DRAWS, Split, draw_instance, split_of
 
-MAX_NUMBER = 999
-MAX_TARGET = 9_999
+NumNumbers = Annotated[int, Range(low=3, high=6)]
+"""How many numbers a puzzle has."""
+Number = Annotated[int, Range(low=1, high=999)]
+"""One of them."""
+Target = Annotated[int, Range(low=1, high=9_999)]
+"""What is to be made of them."""
+NumberRange = tuple[Number, Number]
+"""The smallest and the largest number."""
+TargetRange = tuple[Target, Target]
+"""The smallest and the largest target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +53,17 @@ class PuzzleFamily:
         target_range: Smallest and largest target, within 1 to 9,999.
 
     Raises:
-        ValueError: An argument is out of range.
+        InputError: An argument is out of range.
     """
 
-    def __init__(self, num_numbers: int, number_range: Sequence[int], target_range: Sequence[int]) -> None:
-        if not 3 <= num_numbers <= 6:
-            raise ValueError(f"num_numbers must be 3 to 6, got {num_numbers}")
+    @checked_arguments
+    def __init__(self, num_numbers: NumNumbers, number_range: NumberRange, target_range: TargetRange) -> None:
+        for name, (low, high) in {"number_range": number_range, "target_range": target_range}.items():
+            if low > high:
+                raise InputError(f"{name} must have its smallest first, got {[low, high]}")
         self.num_numbers = num_numbers
-        self.number_range = _checked_range("number_range", number_range, MAX_NUMBER)
-        self.target_range = _checked_range("target_range", target_range, MAX_TARGET)
+        self.number_range = number_range
+        self.target_range = target_range
 
     def puzzle(self, split: Split, index: int) -> Puzzle:
         """Return instance `(split, index)`, in a few milliseconds."""
@@ -69,9 +81,3 @@ class PuzzleFamily:
                 if split_of(puzzle.key) == split and solvable(numbers, puzzle.target):
                     return puzzle
         raise ValueError(f"no solvable {split} puzzle in {MAX_DRAWS} draws; widen number_range or target_range")
-
-
-def _checked_range(name: str, bounds: Sequence[int], largest: int) -> tuple[int, int]:
-    if len(bounds) != 2 or not 1 <= bounds[0] <= bounds[1] <= largest:
-        raise ValueError(f"{name} must be two whole numbers, 1 <= smallest <= largest <= {largest}, got {bounds!r}")
-    return bounds[0], bounds[1]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
+from turngym.arguments import Count, checked_arguments
 from turngym.envs.core import TextEnv
-from turngym.envs.countdown_puzzles import PuzzleFamily
+from turngym.envs.countdown_puzzles import NumberRange, NumNumbers, PuzzleFamily, TargetRange
 from turngym.envs.countdown_solver import (
     MAX_ENUMERATED,
     OPERATORS,
@@ -85,20 +85,19 @@ class CountdownStepsEnv(TextEnv):
 
     reward_range = (0.0, 1.0)  # whatever the arguments
 
+    @checked_arguments
     def __init__(
         self,
         *,
-        num_numbers: int = 3,
-        number_range: Sequence[int] = (1, 20),
-        target_range: Sequence[int] = (1, 100),
-        attempts: int = 3,
+        num_numbers: NumNumbers = 3,
+        number_range: NumberRange = (1, 20),
+        target_range: TargetRange = (1, 100),
+        attempts: Count = 3,
         split: Split = "train",
         reasoning: bool = False,
         render_mode: str | None = None,
     ) -> None:
         super().__init__(split=split, reasoning=reasoning, render_mode=render_mode)
-        if attempts < 1:
-            raise ValueError(f"attempts must be at least 1, got {attempts}")
         self.family = PuzzleFamily(num_numbers, number_range, target_range)
         self.attempts = attempts
 

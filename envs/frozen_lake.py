@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.envs.toy_text import frozen_lake
 from numpy.typing import NDArray
 
+from turngym.arguments import Count, PositiveShare, Range, Share, checked_arguments
 from turngym.envs.core import TextEnv
 from turngym.envs.frozen_lake_values import Dynamics, Solution, Table, random_values, solve
 from turngym.envs.parsing import InvalidAction
@@ -25,7 +26,8 @@ OFFSETS = ((0, -1), (1, 0), (0, 1), (-1, 0))
 """Where each move points, in rows and columns."""
 GLYPHS = {"S": "_", "F": "_", "H": "O", "G": "G"}
 WORDS = {"S": "ice", "F": "ice", "H": "hole", "G": "goal"}
-MAX_SIZE = 16
+Size = Annotated[int, Range(low=2, high=16)]
+"""Rows and columns of a lake."""
 
 
 class FrozenLakeEnv(TextEnv):
@@ -96,31 +98,22 @@ class FrozenLakeEnv(TextEnv):
 
     reward_range = (0.0, 1.0)  # whatever the arguments
 
+    @checked_arguments
     def __init__(
         self,
         *,
-        size: int = 4,
-        frozen_probability: float = 0.8,
-        success_rate: float = 1.0,
+        size: Size = 4,
+        frozen_probability: PositiveShare = 0.8,
+        success_rate: Share = 1.0,
         corners: bool = False,
-        actions_per_turn: int = 1,
-        action_budget: int | None = 10,
+        actions_per_turn: Count = 1,
+        action_budget: Count | None = 10,
         view: View = "grid",
         split: Split = "train",
         reasoning: bool = False,
         render_mode: str | None = None,
     ) -> None:
         super().__init__(split=split, reasoning=reasoning, render_mode=render_mode)
-        if not 2 <= size <= MAX_SIZE:
-            raise ValueError(f"size must be 2 to {MAX_SIZE}, got {size}")
-        if not 0 < frozen_probability <= 1:
-            raise ValueError(f"frozen_probability must be in (0, 1], got {frozen_probability}")
-        if not 0 <= success_rate <= 1:
-            raise ValueError(f"success_rate must be in [0, 1], got {success_rate}")
-        if actions_per_turn < 1 or (action_budget is not None and action_budget < 1):
-            raise ValueError("actions_per_turn and action_budget must be at least 1")
-        if view not in get_args(View):
-            raise ValueError(f"view must be one of {', '.join(get_args(View))}, got {view!r}")
         self.size = size
         self.frozen_probability = frozen_probability
         self.success_rate = success_rate

@@ -11,6 +11,8 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, load_env_creator, parse_env_id
 
+from turngym._errors import InputError
+from turngym.arguments import checked
 from turngym.envs.adapter import AdaptedTextEnv, is_range
 from turngym.envs.core import AnnounceTurnLimit, TextEnv, UnfitEnv, is_wrapped
 from turngym.envs.registry import ANNOUNCE
@@ -20,6 +22,9 @@ ADAPTER_ARGUMENTS = tuple(f"{ADAPTER_PREFIX}{name}" for name in ("success_thresh
 """What `make_env` takes for the adapter, beside the arguments of the environment itself."""
 SHARED_ARGUMENTS = ("split", "reasoning", "render_mode")
 """Arguments of every `TextEnv`, and so of the adapter."""
+
+NO_LIMIT = -1
+"""What Gymnasium takes for `max_episode_steps` where there shall be no turn limit."""
 
 _ranges_read: dict[tuple[Any, str], tuple[float, float]] = {}
 
@@ -35,10 +40,11 @@ def make_env(env_id: str, env_kwargs: Mapping[str, Any] | None = None) -> gym.En
 
     Raises:
         gymnasium.error.UnregisteredEnv: There is no such environment.
+        InputError: An argument is of another type or out of range.
         UnfitEnv: It does not play in text, or its `reward_range` is not what its class says.
         TypeError: It does not take these arguments.
     """
-    kwargs = dict(env_kwargs or {})
+    kwargs = _checked_kwargs(env_kwargs)
     kind = env_class(env_id)
     if kind is AdaptedTextEnv:
         return _adapted(env_id, kwargs)
@@ -136,9 +142,9 @@ def turn_limit(env_id: str, env_kwargs: Mapping[str, Any] | None = None) -> int 
     Raises:
         gymnasium.error.UnregisteredEnv: There is no such environment.
     """
-    asked = (env_kwargs or {}).get("max_episode_steps")
-    limit = _spec(env_id).max_episode_steps if asked is None else int(asked)
-    return None if limit == -1 else limit
+    asked = _checked_kwargs(env_kwargs).get("max_episode_steps")
+    limit = _spec(env_id).max_episode_steps if asked is None else asked
+    return None if limit == NO_LIMIT else limit
 
 
 def declared_range(kind: type[TextEnv], kwargs: Mapping[str, Any]) -> tuple[float, float] | None:
@@ -202,6 +208,17 @@ def _adapted(env_id: str, kwargs: Mapping[str, Any]) -> gym.Env[str, str]:
         kwargs={"env_id": env_id, "env_kwargs": own, **arguments}, additional_wrappers=(ANNOUNCE,),
     )  # fmt: skip
     return gym.make(adapted)
+
+
+def _checked_kwargs(env_kwargs: Any) -> dict[str, Any]:
+    """Return arguments of `make_env`, of which `max_episode_steps` is Gymnasium's and checked here."""
+    kwargs = {} if env_kwargs is None else env_kwargs
+    if not isinstance(kwargs, Mapping) or not all(isinstance(name, str) for name in kwargs):
+        raise InputError(f"the arguments of an environment must be a mapping from their names, got {env_kwargs!r}")
+    limit = checked(kwargs.get("max_episode_steps"), int | None, "max_episode_steps")
+    if limit is not None and limit < 1 and limit != NO_LIMIT:
+        raise InputError(f"max_episode_steps must be at least 1, or {NO_LIMIT} for no limit, got {limit}")
+    return {**kwargs, **({} if limit is None else {"max_episode_steps": limit})}
 
 
 def _spec(env_id: str) -> EnvSpec:

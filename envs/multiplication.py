@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 
+from turngym.arguments import Range, checked_arguments
 from turngym.envs.core import TextEnv
 from turngym.envs.parsing import InvalidAction
 from turngym.envs.splits import Split, draw_instance
 
-MAX_DIGITS = 5
-"""The most digits of a factor."""
+Digits = Annotated[int, Range(low=1, high=5)]
+"""How many digits a factor has."""
 MAX_ANSWER_DIGITS = 12
 """The longest number that is read; every right answer has fewer digits."""
-
-
-def checked_digits(digits: Sequence[int]) -> tuple[int, int]:
-    """Return the digit counts of the two factors.
-
-    Raises:
-        ValueError: They are not two whole numbers from 1 to `MAX_DIGITS`.
-    """
-    if len(digits) != 2 or not all(1 <= count <= MAX_DIGITS for count in digits):
-        raise ValueError(f"digits must be two whole numbers of 1 to {MAX_DIGITS}, got {digits!r}")
-    return digits[0], digits[1]
 
 
 def draw_factors(split: Split, index: int, digits: tuple[int, int]) -> tuple[int, int]:
@@ -123,16 +113,17 @@ class MultiplicationEnv(TextEnv):
 
     reward_range = (0.0, 1.0)  # whatever the arguments
 
+    @checked_arguments
     def __init__(
         self,
         *,
-        digits: Sequence[int] = (2, 2),
+        digits: tuple[Digits, Digits] = (2, 2),
         split: Split = "train",
         reasoning: bool = False,
         render_mode: str | None = None,
     ) -> None:
         super().__init__(split=split, reasoning=reasoning, render_mode=render_mode)
-        self.digits = checked_digits(digits)
+        self.digits = digits
 
     # The game ---------------------------------------------------------------------------------------------------
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import numpy as np
 
+from turngym.arguments import checked_arguments
 from turngym.envs.core import TextEnv
 from turngym.envs.multiplication import (
-    checked_digits,
+    Digits,
     draw_factors,
     guess_probability,
     parse_whole,
@@ -99,19 +99,18 @@ class MultiplicationStepsEnv(TextEnv):
 
     reward_range = (0.0, 1.0)  # whatever the arguments
 
+    @checked_arguments
     def __init__(
         self,
         *,
-        digits: Sequence[int] = (2, 2),
+        digits: tuple[Digits, Digits] = (2, 2),
         digit_order: DigitOrder = "most_first",
         split: Split = "train",
         reasoning: bool = False,
         render_mode: str | None = None,
     ) -> None:
         super().__init__(split=split, reasoning=reasoning, render_mode=render_mode)
-        if digit_order not in get_args(DigitOrder):
-            raise ValueError(f"digit_order must be one of {', '.join(get_args(DigitOrder))}, got {digit_order!r}")
-        self.digits = checked_digits(digits)
+        self.digits = digits
         self.digit_order = digit_order
 
     # The game ---------------------------------------------------------------------------------------------------

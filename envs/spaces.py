@@ -12,6 +12,8 @@ from gymnasium.spaces.utils import flatten, flatten_space, unflatten
 from gymnasium.vector.utils import read_from_shared_memory
 from numpy.typing import NDArray
 
+from turngym.arguments import Index, checked
+
 PADDING = 0x110000
 """Stands after the end of a flattened text; one more than the greatest code point."""
 ENCODING = "utf-32-le"
@@ -27,6 +29,14 @@ class UnicodeText(spaces.Text):
 
     def __init__(self, max_length: int, *, seed: int | np.random.Generator | None = None) -> None:
         super().__init__(max_length, min_length=0, charset=string.printable.strip() + " ", seed=seed)
+
+    def seed(self, seed: int | None = None) -> int:
+        """Seed the samples with a whole number of at least 0, of any size.
+
+        Raises:
+            InputError: It is none.
+        """
+        return super().seed(checked(seed, Index | None, "seed"))
 
     def contains(self, x: Any) -> bool:
         """Whether `x` is a string of at most `max_length` characters."""

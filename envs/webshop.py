@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 
+from turngym._errors import InputError
+from turngym.arguments import Index, checked_arguments
 from turngym.envs.core import MAX_OBSERVATION_CHARS, TextEnv
 from turngym.envs.parsing import InvalidAction
 from turngym.envs.splits import Split
@@ -110,18 +112,19 @@ class WebShopEnv(TextEnv):
     * v0: Initial version.
     """
 
+    @checked_arguments
     def __init__(
         self,
         *,
-        num_products: int = 1000,
+        num_products: Index = 1000,
         catalogue: str = "",
         goals: GoalKind = "synthetic",
         mode: Mode = "fixed",
         observation_mode: ObservationMode = "text",
         reward_scheme: RewardScheme = "graded",
         show_actions: bool = False,
-        history: int = 0,
-        shop_seed: int = 0,
+        history: Index = 0,
+        shop_seed: Index = 0,
         engine: Engine = "bm25",
         index: str = "",
         nouns: str = "",
@@ -131,12 +134,6 @@ class WebShopEnv(TextEnv):
         render_mode: str | None = None,
     ) -> None:
         super().__init__(split=split, reasoning=reasoning, render_mode=render_mode)
-        for name, value, known in (("observation_mode", observation_mode, get_args(ObservationMode)),
-                                   ("reward_scheme", reward_scheme, get_args(RewardScheme))):  # fmt: skip
-            if value not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
-        if history < 0:
-            raise ValueError(f"history must be at least 0, got {history}")
         self.observation_mode = observation_mode
         self.reward_scheme = reward_scheme
         self.reward_range = self.reward_range_of(reward_scheme=reward_scheme)
@@ -145,7 +142,7 @@ class WebShopEnv(TextEnv):
         settings = ShopSettings(num_products=num_products, catalogue=catalogue, goals=goals, mode=mode, seed=shop_seed,
                                 engine=engine, index=index, nouns=nouns)  # fmt: skip
         if url and settings != ShopSettings():
-            raise ValueError("with url= the shop is as its server has it; give the arguments about it to the server")
+            raise InputError("with url= the shop is as its server has it; give the arguments about it to the server")
         self.backend: ShopBackend = RemoteBackend(url) if url else open_shop(settings)
         self.explains_refusals = self.backend.mode == "fixed"
         self.session: ShopSession | None = None

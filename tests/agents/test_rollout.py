@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from tests.envs.five_hooks import FiveHooksEnv
 
+from turngym._errors import InputError
 from turngym.agents.base import Reply
 from turngym.agents.episode import Episode, Status
 from turngym.agents.rollout import Instance, collect_episodes
@@ -342,3 +343,36 @@ def test_play_with_a_deadline_is_the_same_play() -> None:
 def _stays(thread: threading.Thread) -> bool:
     thread.join(timeout=5)
     return thread.is_alive()
+
+
+@pytest.mark.parametrize("number", [np.int64(7), np.uint64(2**64 - 7), 10**19 + 7])
+def test_instances_take_numbers_of_any_size_and_kind(number: Any) -> None:
+    """What NumPy counted is what Python counts, in the record of the episode too."""
+    played = [
+        collect_episodes(RandomAgent(seed=one), "turngym/FrozenLake-v0", [Instance(split="test", index=one, seed=one)])
+        for one in (number, int(number))
+    ]
+    assert played[0] == played[1] and played[0][0].status is not Status.ERROR_ENVIRONMENT
+    assert type(played[0][0].seed) is int and Episode.from_json(played[0][0].to_json()) == played[0][0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"split": "tset"}, "split must be one of 'train', 'validation', 'test', got 'tset'; did you mean 'test'?"),
+        ({"index": -1}, "index must be at least 0, got -1"),
+        ({"seed": "3"}, "seed must be a whole number, got '3'"),
+        ({"seed": np.int64(-3)}, "seed must be at least 0, got -3"),
+        ({"seed": 2.5}, "seed must be a whole number, got 2.5"),
+    ],
+)
+def test_instances_that_are_none_are_refused(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError) as refusal:
+        Instance(**{"split": "test", "index": 0, "seed": 0, **changes})
+    assert str(refusal.value) == sentence
+
+
+@pytest.mark.parametrize("seed", [-1, "3", 2.5, True])
+def test_scripted_agents_refuse_what_is_no_seed(seed: Any) -> None:
+    with pytest.raises(InputError, match=r"^seed must be "):
+        RandomAgent(seed=seed)

@@ -159,7 +159,7 @@ def test_a_rate_of_zero_is_the_oracle() -> None:
 
 @pytest.mark.parametrize("rate", [-0.1, 1.1, float("nan")])
 def test_a_rate_that_is_no_probability_is_refused(rate: float) -> None:
-    with pytest.raises(ValueError, match="mistake_rate must lie"):
+    with pytest.raises(ValueError, match=r"mistake_rate must be in \[0, 1\]"):
         DemonstrationAgent(rate)
 
 

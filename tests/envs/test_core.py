@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 import re
 from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import pytest
 from gymnasium.wrappers import OrderEnforcing, RecordEpisodeStatistics, TimeLimit
 
+from turngym._errors import InputError
 from turngym.envs.core import HOOKS, MAX_ACTION_CHARS, AnnounceTurnLimit, TextEnv, is_wrapped
 from turngym.envs.registry import register
 
@@ -115,16 +118,22 @@ def test_default_split_is_the_environments_own(guess_env: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"split": "exam"}, "split must be one of train, validation, test, got 'exam'"),
-        ({"index": -1}, "index must be a whole number of at least 0, got -1"),
+        ({"split": "exam"}, "split must be one of 'train', 'validation', 'test', got 'exam'"),
+        ({"split": 3}, "split must be one of .*, got 3"),
+        ({"split": ["test"]}, r"split must be one of .*, got \['test'\]"),
+        ([("split", "test")], "options must be a table, got"),
+        ("test", "options must be a table, got 'test'"),
+        ({3: "test"}, "a key of options must be a text, got 3"),
+        ({"index": -1}, "index must be at least 0, got -1"),
+        ({"index": 2.0}, "index must be a whole number, got 2.0"),
         ({"index": 1.5}, "got 1.5"),
         ({"index": True}, "got True"),
         ({"index": "3"}, "got '3'"),
         ({"level": 3}, r"unknown reset options \['level'\]; known are 'split' and 'index'"),
     ],
 )
-def test_bad_options_are_refused(guess_env: Any, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_bad_options_are_refused(guess_env: Any, options: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         guess_env().reset(options=options)
 
 
@@ -133,6 +142,47 @@ def test_bad_arguments_are_refused(guess_env: Any) -> None:
         guess_env(split="exam")
     with pytest.raises(ValueError, match="render_mode must be None or 'ansi', got 'human'"):
         guess_env(render_mode="human")
+    for reasoning in ("false", "no", 0, None):
+        with pytest.raises(InputError, match=f"reasoning must be true or false, got {reasoning!r}"):
+            guess_env(reasoning=reasoning)
+
+
+@pytest.mark.parametrize(
+    "seed", [3, 10**19 + 3, 2**200, np.int8(3), np.int64(2**62), np.uint64(2**64 - 1), np.array(3)]
+)
+def test_seeds_of_any_size_and_kind_are_what_they_are(guess_env: Any, seed: Any) -> None:
+    env, other = guess_env(), guess_env()
+    assert env.reset(seed=seed) == other.reset(seed=int(seed))
+    assert env.np_random.integers(2**62) == other.np_random.integers(2**62)
+
+
+@pytest.mark.parametrize("seed", [-1, np.int64(-1), 2.0, math.nan, "3", True, np.True_, [3]])
+def test_other_seeds_are_refused(guess_env: Any, seed: Any) -> None:
+    env = guess_env()
+    with pytest.raises(InputError, match=r"^seed must be (a whole number|at least 0), got "):
+        env.reset(seed=seed)
+
+
+def test_a_refused_reset_leaves_the_episode_as_it_is(guess_env: Any) -> None:
+    env = guess_env()
+    env.reset(seed=3)
+    generator, secret = env.np_random, env.secret
+    with pytest.raises(InputError, match="unknown reset options"):
+        env.reset(seed=4, options={"level": 3})
+    assert env.np_random is generator and env.secret == secret and env.step("0")[4]["valid"]
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_an_episode_ends_in_one_way(limit: int) -> None:
+    """A game that ends in the very turn of the limit has terminated, and was not truncated."""
+    env = gym.make("turngym/Multiplication-v0", max_episode_steps=limit)
+    env.reset(seed=0)
+    for _ in range(limit - 1):
+        assert env.step("1")[2:4] == (False, False)
+    assert env.step(env.get_wrapper_attr("oracle_action")())[2:4] == (True, False)
+    env.reset(seed=0)
+    ends = [env.step("1")[2:4] for _ in range(limit)]
+    assert ends == [(False, False)] * (limit - 1) + [(False, True)]
 
 
 def test_render_shows_the_observation(guess_env: Any) -> None:

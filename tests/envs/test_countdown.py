@@ -139,5 +139,5 @@ def test_variants_keep_the_contract() -> None:
 
 
 def test_bad_scheme_is_refused() -> None:
-    with pytest.raises(ValueError, match="reward_scheme must be one of binary, graded"):
+    with pytest.raises(ValueError, match="reward_scheme must be one of 'binary', 'graded'"):
         CountdownEnv(reward_scheme="generous")  # type: ignore[arg-type]

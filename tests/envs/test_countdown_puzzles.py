@@ -26,7 +26,7 @@ def test_puzzles_are_solvable_in_range_and_of_their_split() -> None:
 
 
 def test_puzzles_are_functions_of_split_and_index() -> None:
-    first, second = PuzzleFamily(3, (1, 20), (1, 100)), PuzzleFamily(3, [1, 20], [1, 100])
+    first, second = PuzzleFamily(3, (1, 20), (1, 100)), PuzzleFamily(3, (1, 20), (1, 100))
     keys = [first.puzzle("train", index).key for index in range(50)]
     assert keys == [second.puzzle("train", index).key for index in range(50)]
     assert len(set(keys)) > 45

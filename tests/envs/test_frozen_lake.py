@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from copy import deepcopy
 from typing import Any
 
@@ -265,13 +266,19 @@ def test_random_starts_and_goals_cover_the_lake() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"size": 1}, "size must be 2 to 16, got 1"),
-        ({"size": 17}, "size must be 2 to 16"),
+        ({"size": 1}, r"size must be in \[2, 16\], got 1"),
+        ({"size": 17}, r"size must be in \[2, 16\]"),
+        ({"size": 4.0}, "size must be a whole number, got 4.0"),
+        ({"corners": "no"}, "corners must be true or false, got 'no'"),
+        ({"corners": 0}, "corners must be true or false, got 0"),
+        ({"success_rate": math.nan}, r"success_rate must be in \[0, 1\], got nan"),
+        ({"success_rate": "1"}, "success_rate must be a number, got '1'"),
+        ({"actions_per_turn": 2.5}, "actions_per_turn must be a whole number, got 2.5"),
         ({"frozen_probability": 0.0}, r"frozen_probability must be in \(0, 1\], got 0.0"),
         ({"success_rate": 1.5}, r"success_rate must be in \[0, 1\], got 1.5"),
-        ({"actions_per_turn": 0}, "at least 1"),
-        ({"action_budget": 0}, "at least 1"),
-        ({"view": "picture"}, "view must be one of grid, coordinates, got 'picture'"),
+        ({"actions_per_turn": 0}, "actions_per_turn must be at least 1, got 0"),
+        ({"action_budget": 0}, "action_budget must be at least 1, got 0"),
+        ({"view": "picture"}, "view must be one of 'grid', 'coordinates', got 'picture'"),
     ],
 )
 def test_bad_arguments_are_refused(arguments: dict[str, Any], message: str) -> None:

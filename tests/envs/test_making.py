@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -9,8 +10,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import gymnasium as gym
+import numpy as np
 import pytest
 
+from turngym._errors import InputError
 from turngym.envs import (
     AdaptedTextEnv,
     TextEnv,
@@ -192,3 +195,28 @@ def test_the_text_environment_inside() -> None:
     assert text_env(env) is env.unwrapped and not isinstance(text_env(env), AdaptedTextEnv)
     with pytest.raises(TypeError, match="a TextEnv is needed, got CartPoleEnv"):
         text_env(gym.make("CartPole-v1"))
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "sentence"),
+    [
+        ({"max_episode_steps": "5"}, "max_episode_steps must be a whole number, got '5'"),
+        ({"max_episode_steps": 2.5}, "max_episode_steps must be a whole number, got 2.5"),
+        ({"max_episode_steps": True}, "max_episode_steps must be a whole number, got True"),
+        ({"max_episode_steps": 0}, "max_episode_steps must be at least 1, or -1 for no limit, got 0"),
+        ({"max_episode_steps": -2}, "max_episode_steps must be at least 1, or -1 for no limit, got -2"),
+        ([("size", 3)], "the arguments of an environment must be a mapping from their names, got [('size', 3)]"),
+        ("size", "the arguments of an environment must be a mapping from their names, got 'size'"),
+        ({3: 4}, "the arguments of an environment must be a mapping from their names, got {3: 4}"),
+    ],
+)
+def test_arguments_that_are_none_are_refused(kwargs: Any, sentence: str) -> None:
+    for function in (make_env, turn_limit):
+        with pytest.raises(InputError, match=f"^{re.escape(sentence)}$"):
+            function("turngym/FrozenLake-v0", kwargs)
+
+
+def test_numbers_of_numpy_are_arguments() -> None:
+    env = make_env("turngym/FrozenLake-v0", {"size": np.int64(3), "max_episode_steps": np.int32(4)})
+    assert env.get_wrapper_attr("size") == 3 and text_env(env).turn_limit == 4
+    assert turn_limit("turngym/FrozenLake-v0", {"max_episode_steps": np.int32(-1)}) is None

@@ -139,5 +139,5 @@ def test_rules_state_the_configuration() -> None:
 
 
 def test_bad_order_is_refused() -> None:
-    with pytest.raises(ValueError, match="digit_order must be one of most_first, least_first"):
+    with pytest.raises(ValueError, match="digit_order must be one of 'most_first', 'least_first'"):
         MultiplicationStepsEnv(digit_order="random")  # type: ignore[arg-type]

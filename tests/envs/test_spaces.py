@@ -13,6 +13,7 @@ from gymnasium.vector.utils import create_shared_memory, read_from_shared_memory
 from hypothesis import given
 from hypothesis import strategies as st
 
+from turngym._errors import InputError
 from turngym.envs.spaces import UnicodeText
 
 SPACE = UnicodeText(20)
@@ -73,3 +74,20 @@ def test_copied_texts_do_not_change_with_the_memory() -> None:
     write(0, "after")
     assert copied == ("before, at length",)
     assert view[0] == "after"
+
+
+@pytest.mark.parametrize("seed", [np.int64(3), np.uint64(2**64 - 1), 10**30])
+def test_seeds_of_any_size_and_kind(seed: Any) -> None:
+    samples = []
+    for one in (seed, int(seed)):
+        space = UnicodeText(50, seed=one)
+        samples.append([space.sample(), space.seed(one) is not None and space.sample()])
+    assert samples[0] == samples[1]
+
+
+@pytest.mark.parametrize("seed", [-1, 2.5, "3", True])
+def test_other_seeds_are_refused(seed: Any) -> None:
+    with pytest.raises(InputError, match=r"^seed must be "):
+        UnicodeText(50, seed=seed)
+    with pytest.raises(InputError, match=r"^seed must be "):
+        UnicodeText(50).seed(seed)

@@ -158,12 +158,15 @@ def test_splits_are_ranges_of_one_order() -> None:
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"mode": "strict"}, "mode must be one of fixed, faithful, got 'strict'"),
-        ({"goals": "mine"}, "goals must be one of synthetic, human"),
-        ({"engine": "google"}, "engine must be one of bm25, lucene, got 'google'"),
-        ({"observation_mode": "audio"}, "observation_mode must be one of text, text_rich, quoted, html, url"),
+        ({"mode": "strict"}, "mode must be one of 'fixed', 'faithful', got 'strict'"),
+        ({"goals": "mine"}, "goals must be one of 'synthetic', 'human'"),
+        ({"engine": "google"}, "engine must be one of 'bm25', 'lucene', got 'google'"),
+        ({"observation_mode": "audio"}, "observation_mode must be one of 'text', 'text_rich', 'quoted', 'html', 'url'"),
         ({"reward_scheme": "x"}, "reward_scheme must be one of"),
         ({"history": -1}, "history must be at least 0"),
+        ({"history": "2"}, "history must be a whole number, got '2'"),
+        ({"show_actions": "false"}, "show_actions must be true or false, got 'false'"),
+        ({"catalogue": 3}, "catalogue must be a text, got 3"),
         ({"num_products": 9}, "num_products must be 10"),
     ],
 )

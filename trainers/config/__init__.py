@@ -1,5 +1,6 @@
 """The configuration of a training run: a checked section for each component. Nothing here needs torch."""
 
+from turngym.arguments import Count, Index, NonNegative, Positive, PositiveShare, Share
 from turngym.trainers.config.agent import ModelConfig, WarmStartConfig
 from turngym.trainers.config.game import CurriculumConfig, EnvConfig, ShapingConfig
 from turngym.trainers.config.learning import EvaluationConfig, LearningConfig, MonitorsConfig, RunConfig
@@ -35,16 +36,7 @@ from turngym.trainers.config.objectives import (
     find_objective_config,
     readers_of,
 )
-from turngym.trainers.config.section import (
-    Count,
-    Index,
-    NonNegative,
-    Positive,
-    PositiveShare,
-    Section,
-    Share,
-    Temperature,
-)
+from turngym.trainers.config.section import Section, Temperature
 from turngym.trainers.config.toml import (
     ConfigError,
     imported_by,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from turngym.trainers.config.section import Count, NonNegative, Positive, Section, Share
+from turngym.arguments import Count, NonNegative, Positive, Share
+from turngym.trainers.config.section import Section
 
 MOST_WEIGHTS, MOST_LAYERS = 2**31, 1000
 """Beyond these a model on the spot would exhaust the memory, or take minutes to build."""

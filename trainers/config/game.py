@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from turngym.trainers.config.section import NonNegative, Positive, PositiveShare, Section
+from turngym.arguments import NonNegative, Positive, PositiveShare
+from turngym.trainers.config.section import Section
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,17 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
-from turngym.trainers.config.section import (
-    Count,
-    Index,
-    NonNegative,
-    Positive,
-    PositiveShare,
-    Range,
-    Section,
-    Seed,
-    Share,
-)
+from turngym.arguments import Count, Index, NonNegative, Positive, PositiveShare, Range, Share
+from turngym.trainers.config.section import Section, Seed
 
 MAX_THREADS = 1024
 """More than any machine has cores for; torch ends the process when it cannot start its threads."""

@@ -13,7 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from turngym.trainers.config.section import Count, NonNegative, Positive, PositiveShare, Section, Share
+from turngym.arguments import Count, NonNegative, Positive, PositiveShare, Share
+from turngym.trainers.config.section import Section
 
 FilterName = Literal["all", "success", "mixed", "top_std", "top_p"]
 GROUP_FILTERS = ("mixed", "top_std", "top_p")

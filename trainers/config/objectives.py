@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
 
 from turngym._errors import InputError
+from turngym.arguments import NonNegative, Positive, Share, suggestion
 from turngym.trainers.config.objective_parts import (
     Clipped,
     FilterName,
@@ -20,7 +21,7 @@ from turngym.trainers.config.objective_parts import (
     Valued,
     check_whole_groups,
 )
-from turngym.trainers.config.section import NonNegative, Positive, Share, Temperature, suggestion
+from turngym.trainers.config.section import Temperature
 
 # A*PO and its relatives -----------------------------------------------------------------------------------------
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from turngym._errors import InputError
 from turngym._version import __version__
+from turngym.arguments import suggestion
 from turngym.trainers.config.objective_parts import ObjectiveConfig
 from turngym.trainers.config.objectives import find_objective_config
-from turngym.trainers.config.section import suggestion
 from turngym.trainers.config.train import TrainConfig, sections, with_settings
 
 VERSION, NAME = "version", "name"

@@ -8,6 +8,7 @@ from typing import Any
 
 from turngym._errors import InputError
 from turngym.agents.decoding import Decoding
+from turngym.arguments import suggestion
 from turngym.names import article, nearest
 from turngym.trainers.config.agent import ModelConfig, WarmStartConfig
 from turngym.trainers.config.game import CurriculumConfig, EnvConfig, ShapingConfig
@@ -20,7 +21,7 @@ from turngym.trainers.config.objectives import (
     find_objective_config,
     readers_of,
 )
-from turngym.trainers.config.section import Section, suggestion
+from turngym.trainers.config.section import Section
 from turngym.trainers.config.values import ValueConfig
 
 KINDS: dict[str, type[Section]] = {

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from turngym.trainers.config.section import Count, Index, NonNegative, Positive, Section, Temperature
+from turngym.arguments import Count, Index, NonNegative, Positive
+from turngym.trainers.config.section import Section, Temperature
 
 StateEstimatorName = Literal["measured", "soft_values", "log_mean_exp"]
 

@@ -12,6 +12,7 @@ import torch
 from tests.trainers.objectives.steps import step_params
 from torch import Tensor
 
+from turngym.arguments import Share
 from turngym.trainers.config import (
     OBJECTIVE_CONFIGS,
     AstarpoConfig,
@@ -24,7 +25,6 @@ from turngym.trainers.config import (
     with_algorithm,
     with_overrides,
 )
-from turngym.trainers.config.section import Share
 from turngym.trainers.objectives import OBJECTIVES, StepParams, TrainingBatch, astarpo, astarpo_turn, find_objective
 from turngym.trainers.objectives.registry import objective
 
