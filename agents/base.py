@@ -19,6 +19,8 @@ class Reply:
     """Where the sampled ids lie in the agent's token stream of this episode."""
     logprobs: list[float] = field(default_factory=list)  # [num_sampled]
     """The log-probability of each sampled id, nats."""
+    cut: bool = False
+    """Whether the longest reply ended it, not the agent."""
     out_of_room: bool = False
     """Whether the stream is full, so that the episode cannot go on."""
 

@@ -57,6 +57,8 @@ class Turn:
     """Whether the environment could use the reply."""
     well_formed: bool = True
     """Whether the reply held one action, usable or not; lines written before this was recorded are read as true."""
+    cut: bool = False
+    """Whether the longest reply ended it, not the agent; lines written before this was recorded are read as false."""
     span: tuple[int, int] = (0, 0)
     """Start and end of the sampled ids in the episode's stream; empty for agents without tokens."""
     logprobs: list[float] = field(default_factory=list)  # [num_sampled]

@@ -1,43 +1,17 @@
-"""What a set of episodes is worth: success with its interval, turns, tokens, time."""
+"""What a set of episodes is worth: success with its interval, turns, tokens, time, and what was cut."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import sqrt
 from typing import Any
 
-from turngym.agents.episode import Episode
+from turngym.agents.episode import Episode, Status
+from turngym.agents.intervals import clustered_interval
 from turngym.agents.rollout import Instance
 from turngym.envs.capabilities import Optimum
 from turngym.envs.finding import short_name
 from turngym.envs.making import make_env, text_env
-
-
-def wilson_interval(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Return the score interval of a proportion, which stays sensible at 0, at 1 and for few trials.
-
-    Args:
-        successes: How often it succeeded, in [0, n].
-        n: Number of trials; without any the interval is (0, 1).
-        z: Standard normal quantile; 1.96 gives 95%.
-
-    Raises:
-        ValueError: `successes` lies outside [0, n], or `z` is negative.
-
-    Reference: E. B. Wilson (1927), "Probable inference, the law of succession, and statistical inference".
-    """
-    if not 0 <= successes <= n:
-        raise ValueError(f"successes must lie in [0, n], got {successes} of {n}")
-    if z < 0:
-        raise ValueError(f"z must be at least 0, got {z}")
-    if n == 0:
-        return 0.0, 1.0
-    rate, widening = successes / n, z * z / n
-    center = (rate + widening / 2) / (1 + widening)
-    margin = z * sqrt(rate * (1 - rate) / n + widening / (4 * n)) / (1 + widening)
-    # Rounding may leave the exact ends 0 and 1 by one unit in the last place, and the rate outside its own interval.
-    return min(rate, max(0.0, center - margin)), max(rate, min(1.0, center + margin))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +25,7 @@ class Score:
     rate: float
     """Share of successes, in [0, 1]; 0 without episodes."""
     interval: tuple[float, float]
-    """95% Wilson interval of the rate."""
+    """95% interval of the rate over instances: Wilson's, in which the episodes of one instance count as they differ."""
     mean_return: float
     """Mean undiscounted task return, without shaping."""
     mean_turns: float
@@ -62,6 +36,12 @@ class Score:
     """Wall-clock time of the whole set."""
     errors: int
     """Episodes that ended in an error."""
+    instances: int | None = None
+    """Different instances among the episodes; None in results from before they were counted."""
+    cut_episodes: float | None = None
+    """Share of the episodes that ended since the context was full; None in results from before they were counted."""
+    cut_replies: float | None = None
+    """Share of the replies that ended at the limit of tokens, not by the agent; None as above."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields by name, ready for JSON."""
@@ -84,24 +64,62 @@ class Score:
 def score_episodes(episodes: Sequence[Episode], seconds: float) -> Score:
     """Summarize episodes.
 
+    Episodes are of one instance where the game began alike: with the same rules, the same first observation, and the
+    same state, in which a game names its instance by its content (`TextEnv.instance_key`). Where a game names its
+    instances by their numbers and all begin alike, each number is an instance.
+
     Args:
         episodes: Finished episodes of one agent; those with an error status are counted apart.
         seconds: How long it took to play them.
     """
     usable = [episode for episode in episodes if not episode.status.is_error()]
     n, successes = len(usable), sum(episode.success for episode in usable)
+    instances = instances_of(usable)
     base = max(n, 1)
     return Score(
         episodes=n,
         successes=successes,
         rate=successes / base,
-        interval=wilson_interval(successes, n),
+        interval=clustered_interval([episode.success for episode in usable], instances),
         mean_return=sum(episode.task_return for episode in usable) / base,
         mean_turns=sum(len(episode.turns) for episode in usable) / base,
         mean_tokens=sum(episode.num_sampled for episode in usable) / base,
         seconds=seconds,
         errors=len(episodes) - n,
+        instances=len(set(instances)),
+        **cut_shares(usable),
     )
+
+
+def cut_shares(episodes: Sequence[Episode]) -> dict[str, float]:
+    """Return what limits cut short: the share of the episodes by the context, that of the replies by their length."""
+    replies = [turn.cut for episode in episodes for turn in episode.turns]
+    full = sum(episode.status is Status.TRUNCATED_LENGTH for episode in episodes)
+    return {"cut_episodes": full / max(len(episodes), 1), "cut_replies": sum(replies) / max(len(replies), 1)}
+
+
+def instances_of(episodes: Sequence[Episode]) -> list[Hashable]:
+    """Return what tells the instance of each episode, as `score_episodes` says."""
+    beginnings = [_beginning(episode) for episode in episodes]
+    by_number = len(set(beginnings)) == 1 and all(_is_numbered(episode) for episode in episodes)
+    return [(episode.split, episode.index) for episode in episodes] if by_number else list(beginnings)
+
+
+def _beginning(episode: Episode) -> tuple[str, str, str]:
+    """Return rules, first observation and first state of an episode, without the number of its instance."""
+    if not episode.turns:
+        return episode.instructions, episode.final_observation, ""
+    first = episode.turns[0]
+    return episode.instructions, first.observation, first.state_key.removeprefix(_number(episode))
+
+
+def _is_numbered(episode: Episode) -> bool:
+    """Whether the state names the instance by its number, as games do that do not say what their instances hold."""
+    return not episode.turns or episode.turns[0].state_key.startswith(_number(episode))
+
+
+def _number(episode: Episode) -> str:
+    return f"{episode.split}/{episode.index}|"
 
 
 def no_random_floor(env_id: str) -> str:

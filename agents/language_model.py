@@ -249,7 +249,8 @@ class LanguageModelAgent:
     def _reply(self, slot: int) -> Reply:
         row = self._rows[slot]
         ids = row.stream[row.reply_start :]
-        return Reply(text=self.model.chat.text(ids), span=(row.reply_start, len(row.stream)), logprobs=row.logprobs)
+        return Reply(text=self.model.chat.text(ids), cut=ids[-1] not in self.model.chat.stop_ids,
+                     span=(row.reply_start, len(row.stream)), logprobs=row.logprobs)  # fmt: skip
 
     def _read(self, slots: list[int]) -> Tensor:
         """Feed every id that the cache does not hold yet; return the logits after the last one, `[B, V]`."""

@@ -208,7 +208,8 @@ def _advance(env_slot: _EnvSlot, play: _Play, reply: Reply, policy_version: int)
             observation=play.observation, action=reply.text, reward=_finite(reward, "reward"),
             task_reward=_finite(info["task_reward"], "task reward"), state_key=play.info["state_key"],
             potential=_finite(play.info["potential"], "potential"), valid=info["valid"],
-            well_formed=info["well_formed"], span=reply.span, logprobs=reply.logprobs, policy_version=policy_version,
+            well_formed=info["well_formed"], cut=reply.cut, span=reply.span,
+            logprobs=reply.logprobs, policy_version=policy_version,
         )  # fmt: skip
         success = bool(info["success"])
     except UnfitEnv:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from turngym.agents.episode import Episode, write_episodes
+from turngym.agents.evaluation import cut_shares
 from turngym.agents.language_model import LanguageModelAgent, NonFiniteError
 from turngym.trainers.automatic_shaping import AutomaticShaping
 from turngym.trainers.baselines.baseline import Baseline, NoBaseline
@@ -100,7 +101,8 @@ class Loop:
             "rollbacks": self.schedule.rollbacks,
             "sampled_tokens": sum(episode.num_sampled for episode in episodes),
             "generated_tokens": self.schedule.generated_tokens,
-            "errors": len(played) - len(episodes),
+            "errors": sum(episode.status.is_error() for episode in played),
+            **cut_shares([episode for episode in played if not episode.status.is_error()]),
             "rollout_seconds": rollout_seconds,
             "seconds": time.perf_counter() - started,
         }

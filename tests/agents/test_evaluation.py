@@ -1,55 +1,17 @@
-"""Wilson intervals and scores."""
+"""Scores: what is counted, over which instances, and what was cut."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from turngym.agents.episode import Episode, Status, Turn
-from turngym.agents.evaluation import Score, score_episodes, wilson_interval
-
-
-@pytest.mark.parametrize(
-    ("successes", "n", "low", "high"),
-    [
-        # Newcombe (1998), "Two-sided confidence intervals for the single proportion", table I, method 3.
-        (81, 263, 0.2553, 0.3662),
-        (15, 148, 0.0624, 0.1605),
-        (0, 20, 0.0000, 0.1611),
-        (1, 29, 0.0061, 0.1718),
-    ],
-)
-def test_published_intervals(successes: int, n: int, low: float, high: float) -> None:
-    assert wilson_interval(successes, n) == pytest.approx((low, high), abs=5e-5)
-
-
-def test_no_trials_say_nothing() -> None:
-    assert wilson_interval(0, 0) == (0.0, 1.0)
-
-
-@pytest.mark.parametrize(("successes", "n", "z"), [(-1, 3, 1.96), (4, 3, 1.96), (1, 3, -1.0)])
-def test_impossible_counts_are_refused(successes: int, n: int, z: float) -> None:
-    with pytest.raises(ValueError, match="must"):
-        wilson_interval(successes, n, z)
-
-
-@given(st.integers(1, 10_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.floats(0, 10))
-def test_the_interval_holds_the_rate_and_mirrors(counts: tuple[int, int], z: float) -> None:
-    successes, n = counts
-    low, high = wilson_interval(successes, n, z)
-    assert 0.0 <= low <= successes / n <= high <= 1.0
-    mirrored = wilson_interval(n - successes, n, z)
-    assert mirrored == pytest.approx((1 - high, 1 - low), abs=1e-9)
-
-
-@given(st.integers(0, 50), st.integers(2, 20))
-def test_more_evidence_narrows_the_interval(successes: int, factor: int) -> None:
-    low, high = wilson_interval(successes, 50)
-    low_more, high_more = wilson_interval(successes * factor, 50 * factor)
-    assert high_more - low_more < high - low
+from turngym.agents.evaluation import Score, instance_range, score_episodes
+from turngym.agents.intervals import wilson_interval
+from turngym.agents.rollout import collect_episodes
+from turngym.agents.scripted import OracleAgent, RandomAgent, RuleAgent
 
 
 def episode(rewards: list[float], *, success: bool = False, status: Status = Status.COMPLETED) -> Episode:
@@ -88,6 +50,7 @@ def test_a_score_by_hand() -> None:
     assert score.mean_turns == pytest.approx(2.0)
     assert score.mean_tokens == pytest.approx(6.0)
     assert score.seconds == 2.5
+    assert (score.cut_episodes, score.cut_replies) == (pytest.approx(1 / 3), 0.0)
 
 
 def test_a_score_of_nothing_has_no_evidence() -> None:
@@ -104,3 +67,57 @@ def test_a_score_survives_json() -> None:
 def test_what_is_no_score_is_refused(record: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="not a score"):
         Score.from_dict(record)
+
+
+def test_a_score_from_before_cuts_were_counted_is_read() -> None:
+    record = score_episodes([episode([1.0])], seconds=1.0).to_dict()
+    for name in ("instances", "cut_episodes", "cut_replies"):
+        del record[name]
+    assert Score.from_dict(record).cut_replies is None
+
+
+def test_cut_replies_are_a_share_of_all_replies() -> None:
+    long, short = episode([0.0, 0.0, 1.0]), episode([1.0])
+    long.turns[1] = replace(long.turns[1], cut=True)
+    assert score_episodes([long, short], 0.0).cut_replies == 0.25
+
+
+@pytest.mark.parametrize(
+    ("env_id", "distinct"),
+    [("WebShopOriginal", 48), ("FrozenLakeWindy", 360), ("Multiplication", 372), ("WebShop", 385), ("Countdown", 420),
+     ("FrozenLake", 494)],
+)  # fmt: skip
+def test_instances_of_a_family_that_repeats_itself_are_counted_once(env_id: str, distinct: int) -> None:
+    episodes = collect_episodes(RandomAgent(), f"turngym/{env_id}-v0", instance_range("test", 512))
+    score = score_episodes(episodes, 0.0)
+    assert (score.episodes, score.instances) == (512, distinct)
+
+
+def test_a_player_that_always_does_the_same_has_the_interval_of_its_instances() -> None:
+    episodes = collect_episodes(RuleAgent(), "turngym/WebShopOriginal-v0", instance_range("test", 512))
+    few, many = score_episodes(episodes[:48], 0.0), score_episodes(episodes, 0.0)
+    assert many.instances == few.instances == 48
+    assert many.interval == pytest.approx(few.interval, abs=0.005)
+    assert many.interval == pytest.approx(wilson_interval(48 * many.rate, 48), abs=0.002)
+
+
+def test_where_every_episode_is_of_another_instance_the_interval_is_plain() -> None:
+    episodes = collect_episodes(OracleAgent(), "turngym/FrozenLake-v0", instance_range("test", 20))
+    score = score_episodes(episodes, 0.0)
+    assert score.instances == 20 and score.interval == wilson_interval(score.successes, 20)
+
+
+def numbered(index: int, observation: str, *, success: bool) -> Episode:
+    """Return an episode of a game that names its instances by their numbers."""
+    played = episode([0.0], success=success)
+    turn = replace(played.turns[0], observation=observation, state_key=f"test/{index}|1:{observation}|7")
+    return replace(played, index=index, turns=[turn])
+
+
+def test_a_game_that_numbers_its_instances_is_known_by_what_it_shows() -> None:
+    shown = [numbered(index, f"goal {index % 10}", success=index % 10 < 4) for index in range(100)]
+    assert score_episodes(shown, 0.0).instances == 10
+    assert score_episodes(shown, 0.0).interval == wilson_interval(4, 10)
+    hidden = [numbered(index, "Which number?", success=index % 10 < 4) for index in range(100)]
+    assert score_episodes(hidden, 0.0).instances == 100
+    assert score_episodes(hidden, 0.0).interval == wilson_interval(40, 100)

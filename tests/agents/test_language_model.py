@@ -318,6 +318,15 @@ def test_a_full_context_ends_the_episode(make_model: MakeModel, echo_env: str, c
             assert len(episode.turns) == len(full.turns)
 
 
+def test_a_reply_says_whether_its_limit_ended_it(make_model: MakeModel, echo_env: str) -> None:
+    model = make_model(dtype=torch.float64)
+    turns = [(turn, episode.token_ids) for episode in play(model, echo_env) for turn in episode.turns]
+    for turn, ids in turns:
+        assert turn.cut == (ids[turn.span[1] - 1] not in model.chat.stop_ids)
+        assert not turn.cut or turn.span[1] - turn.span[0] == MAX_REPLY
+    assert {turn.cut for turn, _ in turns} == {True, False}
+
+
 def test_the_context_is_the_models_at_most(make_model: MakeModel) -> None:
     model = make_model(max_position_embeddings=100)
     assert LanguageModelAgent(model, context_length=1000).context_length == 100

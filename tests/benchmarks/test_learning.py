@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from turngym.agents.evaluation import Score, wilson_interval
+from turngym.agents.evaluation import Score
+from turngym.agents.intervals import wilson_interval
 from turngym.benchmarks import learning
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from turngym.agents.evaluation import Score, wilson_interval
+from turngym.agents.evaluation import Score
+from turngym.agents.intervals import wilson_interval
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.reporting.progress import Progress
 

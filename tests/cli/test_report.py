@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from turngym._errors import InputError
-from turngym.agents.evaluation import Score, wilson_interval
+from turngym.agents.evaluation import Score
+from turngym.agents.intervals import wilson_interval
 from turngym.cli.report import Curve, alarm_line, read_curve, score_table, write_page, write_report
-from turngym.trainers.reporting.tables import COLUMNS, result_rows, table_cells
+from turngym.trainers.reporting.tables import COLUMNS, cut_cell, result_rows, table_cells, table_notes
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -25,7 +27,7 @@ def score(successes: int = 40, episodes: int = 50, errors: int = 0) -> Score:
     """Return a score of round numbers."""
     return Score(episodes=episodes, successes=successes, rate=successes / episodes, errors=errors,
                  interval=wilson_interval(successes, episodes), mean_return=0.5, mean_turns=3.25, mean_tokens=12.5,
-                 seconds=1.5)  # fmt: skip
+                 seconds=1.5, instances=48, cut_episodes=0.004, cut_replies=0.25)  # fmt: skip
 
 
 def result() -> dict[str, Any]:
@@ -54,10 +56,23 @@ def test_the_rows_stand_in_order_from_floor_to_optimum() -> None:
 def test_cells_by_hand() -> None:
     rows: dict[str, Score | float | None] = {"player": score(errors=2), "optimum": 0.5, "elsewhere": None}
     assert table_cells(rows) == [
-        ["player", "0.800", "[0.670, 0.888]", "0.500", "3.2", "12.5", "1.5", "50 (+2 errors)"],
-        ["optimum", "0.500", "", "", "", "", "", ""],
-        ["elsewhere", "unknown", "", "", "", "", "", ""],
+        ["player", "0.800", "[0.670, 0.888]", "0.500", "3.2", "12.5", "<1/25", "1.5", "50 (+2 errors)"],
+        ["optimum", "0.500", *[""] * 7],
+        ["elsewhere", "unknown", *[""] * 7],
     ]
+
+
+def test_notes_say_what_the_numbers_do_not() -> None:
+    assert table_notes({"player": score(), "optimum": 0.5}) == [
+        "The 50 episodes are of 48 different instances; the interval is over instances.",
+        "cut %, first number: the context ended these episodes, which then count as failures; raise context_length.",
+        "cut %, second number: these replies ended at the limit of tokens; raise max_reply_tokens.",
+    ]
+    whole = replace(score(), instances=50, cut_episodes=0.0, cut_replies=0.0)
+    assert table_notes({"player": whole, "other": whole}) == []
+    old = replace(score(), instances=None, cut_episodes=None, cut_replies=None)
+    assert table_notes({"player": old}) == [] and cut_cell(old) == "?/?"
+    assert [cut_cell(replace(score(), cut_replies=share)) for share in (0.0, 0.01, 1.0)] == ["<1/0", "<1/1", "<1/100"]
 
 
 @pytest.mark.parametrize("width", [80, 110])

@@ -14,7 +14,7 @@ import torch
 from tests.trainers.harness import copied, fail_on, instance_baseline, learn_from, make_loop, run, with_learning
 from torch import Tensor
 
-from turngym.agents.episode import Episode, read_episodes
+from turngym.agents.episode import Episode, Status, read_episodes
 from turngym.agents.language_model import LanguageModel, NonFiniteError
 from turngym.agents.rollout import Instance
 from turngym.envs.frozen_lake import FrozenLakeEnv
@@ -196,6 +196,15 @@ def test_damaged_weights_are_noticed_while_playing(model: LanguageModel, tiny: T
     with pytest.raises(NonFiniteError, match="logits are not finite"):
         run(loop, tmp_path)
     assert fingerprint(loop) == before
+
+
+def test_what_is_cut_short_is_counted(model: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
+    model.context_length = 90
+    numbers, played = run(make_loop(model, with_learning(tiny, steps=1)), tmp_path)
+    cut = sum(episode.status is Status.TRUNCATED_LENGTH for episode in played[0])
+    assert cut > 0 and numbers[0]["cut_episodes"] == cut / tiny.learning.batch_size
+    ends = [episode.token_ids[turn.span[1] - 1] for episode in played[0] for turn in episode.turns]
+    assert numbers[0]["cut_replies"] == np.mean([end not in model.chat.stop_ids for end in ends])
 
 
 # Environments that fail -----------------------------------------------------------------------------------------

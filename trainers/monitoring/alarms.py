@@ -15,6 +15,7 @@ from turngym.trainers.objectives.groups import EPSILON
 
 REWARD_STD, GRAD_NORM, KL_TAX = "reward_std", "grad_norm", "kl_tax"
 VALIDATION, EMPTY_STEPS, DRIFT = "validation", "empty_steps", "drift"
+CUT_EPISODES, CUT_REPLIES = "cut_episodes", "cut_replies"
 FIGURE = {
     REWARD_STD: "the standard deviation of the returns of a prompt",
     GRAD_NORM: "the gradient norm before clipping",
@@ -22,6 +23,8 @@ FIGURE = {
     VALIDATION: "the success in validation",
     EMPTY_STEPS: "the share of episodes that the filter kept",
     DRIFT: "the 99th percentile of |log pi of the trainer - log pi of the sampler|",
+    CUT_EPISODES: "the share of episodes that the context ended",
+    CUT_REPLIES: "the share of replies that ended at the limit of tokens",
 }
 """The kinds of alarm, and the figure that each watches."""
 ADVICE = {
@@ -34,6 +37,9 @@ ADVICE = {
     EMPTY_STEPS: "Every prompt is always won or always lost; try instances of other difficulty, a larger "
     "objective.group_size, or objective.filter all",
     DRIFT: "What is learned from is not quite what was played; try a model in float32, and see that it has no dropout",
+    CUT_EPISODES: "Their last turns are missing, and they count as failures; raise model.context_length, or take an "
+    "environment with shorter observations or fewer turns",
+    CUT_REPLIES: "Their actions may be missing; raise model.max_reply_tokens",
 }
 """The advice of each kind of alarm."""
 
@@ -74,6 +80,11 @@ class Thresholds:
     """"drift": for more than one sampled token in 100, the log-probabilities that sampler and trainer compute with the
     same weights differ by more than this, in nats. Float32 stays far below it, bfloat16 may not."""
 
+    cut_share: float = 0.1
+    """"cut_episodes" and "cut_replies": more than this share of the episodes of a step, or of its replies, is cut."""
+    cut_steps: int = 2
+    """Patience of "cut_episodes" and "cut_replies", in steps."""
+
     @classmethod
     def at(cls, sensitivity: float) -> Thresholds:
         """Return the thresholds at a sensitivity, above 0; patience is the same at each.
@@ -85,7 +96,7 @@ class Thresholds:
         return replace(plain, std_share=plain.std_share * sensitivity,
                        grad_norm_ratio=plain.grad_norm_ratio / sensitivity, kl_tax=plain.kl_tax / sensitivity,
                        validation_success=plain.validation_success * sensitivity,
-                       drift=plain.drift / sensitivity)  # fmt: skip
+                       drift=plain.drift / sensitivity, cut_share=plain.cut_share / sensitivity)  # fmt: skip
 
 
 def kinds_read(objective: Objective, *, validates: bool) -> list[str]:
@@ -195,6 +206,11 @@ class Alarms:
         if "logprob_drift_p99" in numbers:
             drift = numbers["logprob_drift_p99"]
             yield DRIFT, Reading(figure=drift, threshold=limits.drift, bad=drift > limits.drift)
+        for kind in (CUT_EPISODES, CUT_REPLIES):
+            if kind in numbers:
+                share = numbers[kind]
+                yield kind, Reading(figure=share, threshold=limits.cut_share, bad=share > limits.cut_share,
+                                    patience=limits.cut_steps)  # fmt: skip
         kept = numbers["kept"]
         yield EMPTY_STEPS, Reading(figure=kept, threshold=0.0, bad=not kept, patience=limits.empty_steps)
 

@@ -8,7 +8,8 @@ from typing import Any
 from turngym._errors import InputError
 from turngym.agents.evaluation import Score
 
-COLUMNS = ("agent", "success", "95% interval", "return", "turns", "tokens", "seconds", "n")
+COLUMNS = ("agent", "success", "95% interval", "return", "turns", "tokens", "cut %", "seconds", "n")
+"""The columns; "cut %" has the episodes that the context ended, and the replies that their limit ended."""
 ROWS = {
     "random": "random",
     "base_sampled": "base, sampled",
@@ -45,18 +46,40 @@ def table_cells(rows: Rows) -> list[list[str]]:
             low, high = row.interval
             count = f"{row.episodes}" + (f" (+{row.errors} errors)" if row.errors else "")
             cells.append([name, f"{row.rate:.3f}", f"[{low:.3f}, {high:.3f}]", f"{row.mean_return:.3f}",
-                          f"{row.mean_turns:.1f}", f"{row.mean_tokens:.1f}", f"{row.seconds:.1f}", count])  # fmt: skip
+                          f"{row.mean_turns:.1f}", f"{row.mean_tokens:.1f}", cut_cell(row), f"{row.seconds:.1f}",
+                          count])  # fmt: skip
         else:
             cells.append([name, "unknown" if row is None else f"{row:.3f}", *[""] * (len(COLUMNS) - 2)])
     return cells
 
 
+def cut_cell(score: Score) -> str:
+    """Return the shares of episodes and of replies that were cut short, in percent: "0/12"."""
+    shares = (score.cut_episodes, score.cut_replies)
+    return "/".join("?" if share is None else "<1" if 0 < share < 0.01 else f"{100 * share:.0f}" for share in shares)
+
+
+def table_notes(rows: Rows) -> list[str]:
+    """Return sentences on what the numbers of a table do not say by themselves."""
+    scores = [row for row in rows.values() if isinstance(row, Score)]
+    repeated = {(score.episodes, score.instances) for score in scores if score.instances not in (None, score.episodes)}
+    notes = [f"The {episodes} episodes are of {instances} different instances; the interval is over instances."
+             for episodes, instances in sorted(repeated)]  # fmt: skip
+    if any(score.cut_episodes for score in scores):
+        notes.append("cut %, first number: the context ended these episodes, which then count as failures; raise "
+                     "context_length.")  # fmt: skip
+    if any(score.cut_replies for score in scores):
+        notes.append("cut %, second number: these replies ended at the limit of tokens; raise max_reply_tokens.")
+    return notes
+
+
 def text_table(rows: Rows) -> str:
-    """Return the table as plain text, one line for each row."""
+    """Return the table as plain text, one line for each row, and what there is to say of it."""
     lines = [list(COLUMNS), *table_cells(rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
-    return "\n".join(
+    table = [
         "  ".join(cell.ljust(width) if column == 0 else cell.rjust(width)
                   for column, (cell, width) in enumerate(zip(line, widths, strict=True))).rstrip()
         for line in lines
-    )  # fmt: skip
+    ]  # fmt: skip
+    return "\n".join([*table, *table_notes(rows)])

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from turngym.agents.episode import Episode
+from turngym.agents.evaluation import cut_shares
 from turngym.agents.language_model import CheckpointError, LanguageModel, LanguageModelAgent
 from turngym.agents.rollout import Instance
 from turngym.agents.scoring import sampled_logprobs, token_batches
@@ -66,7 +67,7 @@ def explore(
             yield {"explorer": behaviour, "seconds": time.perf_counter() - started,
                    "errors": len(episodes) - len(usable), "explorer_episodes": len(usable),
                    "explorer_success": sum(episode.success for episode in usable) / max(1, len(usable)),
-                   "sampled_tokens": sum(episode.num_sampled for episode in usable)}  # fmt: skip
+                   "sampled_tokens": sum(episode.num_sampled for episode in usable), **cut_shares(usable)}  # fmt: skip
 
 
 def explorers(reference: LanguageModel, setup: StageOneSetup) -> Iterator[tuple[str, LanguageModelAgent]]:

@@ -16,6 +16,8 @@ from functools import partial
 
 import numpy as np
 
+from turngym.agents.episode import Episode
+from turngym.agents.evaluation import cut_shares
 from turngym.agents.language_model import LanguageModel, LanguageModelAgent
 from turngym.agents.rollout import Instance
 from turngym.seeds import Stream, episode_seed
@@ -145,6 +147,7 @@ def _play_block(
     instances = [Instance(split="train", index=i, seed=sample_seed(setup.seed, i, k)) for i, k in pairs]
     episodes = setup.rollouts.play(agent, instances, shaped=True, on_episode=on_episode)
     usable = [episode for episode in episodes if not episode.status.is_error()]
+    check_room(usable, agent)
     store.add(usable)
     summary = store.summary()
     if not summary.episodes:
@@ -156,7 +159,19 @@ def _play_block(
     return {"seconds": time.perf_counter() - started, "errors": len(episodes) - len(usable),
             "episodes": summary.episodes, "success": summary.success_rate,
             "value": float(np.mean(estimates.values)), "prior_strength": estimates.strength,
-            "sampled_tokens": sum(episode.num_sampled for episode in usable)}  # fmt: skip
+            "sampled_tokens": sum(episode.num_sampled for episode in usable), **cut_shares(usable)}  # fmt: skip
+
+
+def check_room(episodes: Sequence[Episode], agent: LanguageModelAgent) -> None:
+    """Check that some episode had room for a reply.
+
+    Raises:
+        PlayError: None had, so that nothing can be learned.
+    """
+    if episodes and not any(episode.turns for episode in episodes):
+        raise PlayError(f"no first observation leaves room for a reply of {agent.max_reply_tokens} tokens in a context "
+                        f"of {agent.context_length}: raise model.context_length, or lower "
+                        "model.max_reply_tokens")  # fmt: skip
 
 
 def estimate(

@@ -26,6 +26,9 @@ from turngym.trainers.stage_one.soft_values import Transitions, read_transitions
 from turngym.trainers.stage_one.store import ValueStore
 from turngym.trainers.stage_one.variance import VarianceSplit, bracket, variance_split
 
+NOTED_CUTS = 0.1
+"""Share of episodes or replies that were cut short, beyond which that is told."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageOneResult:
@@ -71,12 +74,23 @@ def run_stage_one(
             if (split := filtered_spread(store, setup)) is not None:
                 figures["environment_share"] = split.environment_share
             metrics.add("values", {**block, **figures, **(labels or {})})
+            note_cuts(block, progress)
         for block in explore(reference, store, setup, progress):
             metrics.add("values", {**block, **(labels or {})})
         split = filtered_spread(store, setup)
         if split is not None and split.spread_is_luck:
             progress.note(f"filter by the spread of returns: {split.of_spread}")
         return read_stage_one(store, setup)
+
+
+def note_cuts(block: Mapping[str, float], progress: Progress) -> None:
+    """Say where many episodes of a block, or many replies, were cut short."""
+    if block["cut_episodes"] > NOTED_CUTS:
+        progress.note(f"stage 1: the context ended {block['cut_episodes']:.0%} of the episodes, which count as "
+                      "failures; raise model.context_length")  # fmt: skip
+    if block["cut_replies"] > NOTED_CUTS:
+        progress.note(f"stage 1: {block['cut_replies']:.0%} of the replies ended at the limit of tokens; raise "
+                      "model.max_reply_tokens")  # fmt: skip
 
 
 def bracket_width(store: ValueStore, setup: StageOneSetup) -> float:

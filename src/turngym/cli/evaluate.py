@@ -19,6 +19,7 @@ from turngym.cli.options import JsonObject, parse
 from turngym.cli.report import score_table
 from turngym.cli.terminal import TerminalProgress, make_console
 from turngym.trainers.reporting.progress import Progress, SuccessSoFar
+from turngym.trainers.reporting.tables import table_notes
 
 MAY_BE_ZERO = ("seed", "first", "pause")
 LONGEST_PAUSE = 86_400
@@ -66,8 +67,8 @@ def run(words: Sequence[str]) -> int:
     rows["optimum"] = optimal_rate(env_id, instances, env_kwargs)
     decoding = f", {options.describe(named.decoding)}" if named.decoding else ""
     console.print(score_table(rows, f"{env_id}, {options.split} split{decoding}"))
-    if not floor:
-        console.print(no_random_floor(env_id), soft_wrap=True)
+    for note in [*table_notes(rows), *([] if floor else [no_random_floor(env_id)])]:
+        console.print(note, soft_wrap=True)
     return int(any(isinstance(row, Score) and row.errors for row in rows.values()))
 
 

@@ -14,7 +14,7 @@ from rich import box
 from rich.table import Table
 
 from turngym.agents.evaluation import Score
-from turngym.trainers.reporting.tables import COLUMNS, ROWS, Rows, result_rows, table_cells
+from turngym.trainers.reporting.tables import COLUMNS, ROWS, Rows, result_rows, table_cells, table_notes
 from turngym.trainers.run_files import METRICS_FILE
 
 CURVE_FILE, REPORT_FILE = "learning_curve.png", "report.html"
@@ -26,8 +26,8 @@ SMOOTHING = 10
 
 def score_table(rows: Rows, title: str) -> Table:
     """Return the table for the terminal; turns, tokens and return are means per episode."""
-    # Narrow gaps, so that the table with the longest names fits into a terminal of 80 columns.
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False,
+    # Gaps of one blank, so that the table with the longest names fits into a terminal of 80 columns.
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0, pad_edge=False,
                   show_edge=False)  # fmt: skip
     for column in COLUMNS:
         table.add_column(column, justify="left" if column == "agent" else "right", no_wrap=True)
@@ -132,6 +132,7 @@ def write_page(
     body = "".join(
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>\n" for cells in table_cells(rows)
     )
+    notes = "".join(f"<p>{escape(note)}</p>\n" for note in table_notes(rows))
     times = "".join(f"<tr><td>{escape(name)}</td><td>{value:.1f}</td></tr>\n" for name, value in seconds.items())
     encoded = base64.b64encode(picture).decode() if picture else ""
     image = f'<p><img alt="success over training steps" src="data:image/png;base64,{encoded}"></p>' if picture else ""
@@ -141,8 +142,10 @@ def write_page(
 <h1>{escape(title)}</h1>
 <table><thead><tr>{head}</tr></thead><tbody>
 {body}</tbody></table>
-<p>Held-out instances, each played once. Success with its 95% Wilson interval; return, turns and sampled tokens are
-means per episode; seconds are the wall-clock time of all n episodes of a row.</p>
+<p>Held-out instances. Success with its 95% Wilson interval over instances; return, turns and sampled tokens are means
+per episode; cut: the share of episodes that the context ended, and of replies that their limit ended; seconds are the
+wall-clock time of all n episodes of a row.</p>
+{notes}
 {f"<p>{escape(alarms)}</p>" if alarms else ""}
 {image}
 <h2>Time</h2>

@@ -20,6 +20,7 @@ from turngym.cli.options import JsonObject, parse
 from turngym.cli.report import score_table
 from turngym.cli.terminal import TerminalProgress, make_console
 from turngym.trainers.reporting.progress import SuccessSoFar
+from turngym.trainers.reporting.tables import table_notes
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,10 @@ def run(words: Sequence[str]) -> int:
         )
     score = score_episodes(episodes, time.perf_counter() - began)
     decoding = f", {options.describe(named.decoding)}" if named.decoding else ""
-    console.print(score_table({named.name: score}, f"{env_id}, {options.split} split{decoding}: {options.out}"))
+    rows = {named.name: score}
+    console.print(score_table(rows, f"{env_id}, {options.split} split{decoding}: {options.out}"))
+    for note in table_notes(rows):
+        console.print(note, soft_wrap=True)
     return int(score.errors > 0)
 
 

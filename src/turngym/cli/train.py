@@ -31,7 +31,7 @@ from turngym.trainers.config import (
 from turngym.trainers.launch.configure import configure, starting_point
 from turngym.trainers.launch.presets import load_preset, preset_names
 from turngym.trainers.launch.run_folder import begin_branch, run_config
-from turngym.trainers.reporting.tables import result_rows
+from turngym.trainers.reporting.tables import result_rows, table_notes
 from turngym.trainers.reporting.trackers import Tracker, tracking
 from turngym.trainers.run_files import CONFIG_FILE, RESULT_FILE
 
@@ -284,11 +284,12 @@ def finish(
 ) -> int:
     """Write the report and print the closing table; trackers get the picture too."""
     notes = write_report(folder, result, write_toml(config))
-    console.print(score_table(result_rows(result), f"{config.env.id}, test split"))
+    rows = result_rows(result)
+    console.print(score_table(rows, f"{config.env.id}, test split"))
     for tracker in trackers:
         if (folder / CURVE_FILE).is_file():
             tracker.picture("learning_curve", folder / CURVE_FILE)
-    for note in filter(None, [alarm_line(result), *notes]):
+    for note in filter(None, [*table_notes(rows), alarm_line(result), *notes]):
         console.print(note)
     console.print(f"Report: {folder / REPORT_FILE}")
     console.print(f"Watch it play: turngym play {config.env.id} --agent {shlex.quote(str(folder))}")

@@ -147,15 +147,40 @@ def test_an_alarm_knows_the_last_step_that_was_fine() -> None:
     assert alarms.bad_readings["reward_std"] == 22
 
 
+@pytest.mark.parametrize(("kind", "setting"), [("cut_episodes", "context_length"), ("cut_replies", "max_reply_tokens")])
+def test_what_is_cut_short_rings_and_says_what_to_raise(kind: str, setting: str) -> None:
+    assert ring(*series(kind, [0.11, 0.1, 0.2, 0.11, 0.5])) == [f"{kind}@4"]
+    assert ring(*series(kind, [0.4] * 3), thresholds=Thresholds(cut_share=0.5)) == []
+    assert ring(*series(kind, [0.06, 0.06]), thresholds=Thresholds.at(2.0)) == [f"{kind}@2"]
+    alarm = Alarm(alarm=kind, step=2, figure=0.5, threshold=0.1, readings=2, last_good_step=0)
+    assert f"raise model.{setting}" in str(alarm) and "is 0.5, above 0.1 for 2 readings in a row" in str(alarm)
+
+
 def test_a_kind_that_was_never_read_puts_every_step_in_doubt() -> None:
     kinds = kinds_read(find_objective("astarpo"), validates=True)
-    assert kinds == ["reward_std", "grad_norm", "kl_tax", "validation", "empty_steps", "drift"]
+    assert kinds == [
+        "reward_std",
+        "grad_norm",
+        "kl_tax",
+        "validation",
+        "empty_steps",
+        "drift",
+        "cut_episodes",
+        "cut_replies",
+    ]
     alarms = Alarms()
     ring(*[{}] * 7, alarms=alarms)
-    assert alarms.good_steps(kinds) == [7, 7, 7, 0, 7, 0]
-    ring({"validation": 0.5, "logprob_drift_p99": 0.0}, alarms=alarms)
-    assert alarms.good_steps(kinds) == [1] * 6
-    assert kinds_read(find_objective("grpo"), validates=False) == ["reward_std", "grad_norm", "empty_steps", "drift"]
+    assert alarms.good_steps(kinds) == [7, 7, 7, 0, 7, 0, 0, 0]
+    ring({"validation": 0.5, "logprob_drift_p99": 0.0, "cut_episodes": 0.1, "cut_replies": 0.0}, alarms=alarms)
+    assert alarms.good_steps(kinds) == [1] * 8
+    assert kinds_read(find_objective("grpo"), validates=False) == [
+        "reward_std",
+        "grad_norm",
+        "empty_steps",
+        "drift",
+        "cut_episodes",
+        "cut_replies",
+    ]
 
 
 def test_a_state_that_went_through_json_rings_as_if_nothing_had_happened() -> None:

@@ -279,6 +279,16 @@ def test_a_failing_environment_costs_its_own_samples(
     assert len(rows["episodes"]) == 64  # the extra samples make up for what is missing
 
 
+def test_a_context_without_room_for_a_reply_is_refused_and_nothing_is_stored(
+    model: LanguageModel, config: TrainConfig, tmp_path: Path
+) -> None:
+    model.context_length = 12
+    with pytest.raises(PlayError, match=r"no first observation leaves room for a reply of 4 tokens in a context of 12"):
+        fill(tmp_path / "values.sqlite", model, config)
+    with ValueStore(tmp_path / "values.sqlite", None) as store:
+        assert store.summary().episodes == 0
+
+
 def test_an_environment_that_pays_more_than_it_says_is_reported(
     model: LanguageModel, config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
