@@ -32,7 +32,7 @@ try:
     from turngym.webshop_server.reward import matches
     from turngym.webshop_server.settings import Engine, GoalKind, Mode, ShopSettings
     from turngym.webshop_server.shop import (
-        MAX_QUERY_CHARS,
+        ENDED,
         MAX_RESULTS,
         RemoteBackend,
         ShopBackend,
@@ -46,6 +46,8 @@ ObservationMode = Literal["text", "text_rich", "quoted", "html", "url"]
 RewardScheme = Literal["graded", "binary", "binary_x10"]
 QUERY_WORDS = 4
 """The most words in a query of the random agent."""
+QUERY_CHARS = 500
+"""The most characters in a query of the rule and of the oracle."""
 ORACLE_TURNS = 100
 """How long the oracle plays without a turn limit."""
 
@@ -172,6 +174,9 @@ class WebShopEnv(TextEnv):
         self._actions: list[str] = []
 
     def _play(self, action: str) -> tuple[float, bool, str]:
+        before = self._here.page.kind
+        if before is PageKind.DONE:
+            raise InvalidAction(ENDED)  # the original goes on, and pays again
         problem = self._here.act(action)
         self._actions.append(action)
         if problem:
@@ -272,7 +277,7 @@ class WebShopEnv(TextEnv):
         """Search for the instruction, look at the first result, and buy it: the rule of the original's paper."""
         page = self._here.page
         if page.kind is PageKind.START:
-            return f"search[{self.goal.instruction[:MAX_QUERY_CHARS]}]"
+            return f"search[{self.goal.instruction[:QUERY_CHARS]}]"
         if page.kind is PageKind.RESULTS and page.listed:
             return f"click[{page.listed[0]}]"
         return f"click[{BUY if page.kind is PageKind.ITEM else BACK_TO_SEARCH}]"
@@ -307,7 +312,7 @@ class WebShopEnv(TextEnv):
     def _query_for_goal(self) -> str:
         """Return a query that finds the goal's product, on the first page if any does."""
         queries = (self.goal.title, f"{self.goal.query} {self.goal.title}", self.goal.instruction)
-        return min((query[:MAX_QUERY_CHARS] for query in queries), key=self._rank)
+        return min((query[:QUERY_CHARS] for query in queries), key=self._rank)
 
     def _rank(self, query: str) -> int:
         found = list(self.backend.search(query.lower(), MAX_RESULTS))

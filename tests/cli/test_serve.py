@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 
 import pytest
 
@@ -68,15 +69,19 @@ def test_serves_until_it_is_stopped(number: signal.Signals) -> None:
     assert all(line["ms"] >= 0 for line in lines) and lines[1]["session"] not in {"fixed_0", None}
 
 
-def test_what_is_in_progress_is_finished() -> None:
+def test_what_was_asked_before_the_signal_is_answered() -> None:
     server = serve("--no-log")
     port, _ = opening(server)
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
-        client.sendall(b"POST /api/sessions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}")
-        assert ask(port, "/health") == 200  # so what was sent before has been heard
+    request = b"POST /api/sessions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"
+    with ExitStack() as opened:
+        clients = [opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10)) for _ in range(50)]
+        for client in clients:
+            client.sendall(request)
         server.terminate()
-        assert client.recv(100).startswith(b"HTTP/1.1 201")
+        assert all(client.recv(100).startswith(b"HTTP/1.1 201") for client in clients)
     assert server.communicate(timeout=20) and server.returncode == 0
+    with pytest.raises(ConnectionRefusedError):
+        ask(port, "/health")
 
 
 def test_draws_a_key_where_none_is_given() -> None:
@@ -89,8 +94,17 @@ def test_draws_a_key_where_none_is_given() -> None:
     assert len(keys) == 2 and all(len(key) >= 22 for key in keys)
 
 
+def test_a_weak_key_is_refused_where_others_reach_the_shop(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, "a")
+    assert main(["webshop", "serve", "--host", "0.0.0.0"]) == 2
+    said = capsys.readouterr().err
+    assert "it has 1 characters and needs 16" in said and re.search(rf"{KEY_VARIABLE}=[A-Za-z0-9_-]{{22}},", said)
+
+
 def test_clients_of_other_machines_cannot_name_their_visits() -> None:
-    server = serve("--no-log", "--host", "0.0.0.0")
+    server = serve("--no-log", "--host", "0.0.0.0", key="magpie-tundra-Vexing-41")
     port, _ = opening(server)
     assert ask(port, "/fixed_0") == 404
     assert ask(port, "/health", Host="shop.example") == 200

@@ -5,9 +5,7 @@ from turngym.webshop_server.pages.addresses import (
     AddressError,
     address_of,
     path_of,
-    read_keywords,
-    read_number,
-    read_options,
+    read_address,
 )
 from turngym.webshop_server.pages.html import environment, page_context, page_html
 from turngym.webshop_server.pages.links import clickables, target_of, usable_actions
@@ -53,9 +51,7 @@ __all__ = [
     "path_of",
     "plain_text",
     "quoted_text",
-    "read_keywords",
-    "read_number",
-    "read_options",
+    "read_address",
     "rich_text",
     "target_of",
     "usable_actions",

@@ -8,16 +8,25 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import get_args
 from urllib.parse import quote
 
-from turngym.webshop_server.pages.page import Page, PageKind
+from turngym.webshop_server.pages.page import Detail, Page, PageKind
 
 MAX_NUMBER_DIGITS = 6
+MAX_TRIED = 8
+"""At how many places options may be looked for, where texts in the address look like its end."""
 _STRING = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 _LIST = re.compile(rf"\s*+\[\s*+(?:{_STRING}\s*+(?:,\s*+{_STRING}\s*+)*,?\s*+)?\]\s*+", re.DOTALL)
 _PAIR = rf"({_STRING})\s*+:\s*+({_STRING})"
 _DICT = re.compile(rf"\s*+\{{\s*+(?:{_PAIR}\s*+(?:,\s*+{_PAIR}\s*+)*,?\s*+)?\}}\s*+", re.DOTALL)
+_MIDDLE = {
+    PageKind.ITEM: re.compile(rf"/([0-9]{{1,{MAX_NUMBER_DIGITS}}})/()(?=\{{)"),
+    PageKind.DETAIL: re.compile(rf"/([0-9]{{1,{MAX_NUMBER_DIGITS}}})/([^/]*)/(?=\{{)"),
+}
+"""What stands between keywords and options, either of which may hold slashes."""
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 
@@ -28,14 +37,21 @@ class AddressError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Which page is meant, within a session."""
+    """Which page is meant, within a session; two ways to write the same page are equal."""
 
     kind: PageKind = PageKind.START
-    keywords: tuple[str, ...] = ()
+    query: str = ""
+    """What was searched for: words in lower case with single spaces between them, see `query_of`."""
     number: int = 1
     asin: str = ""
-    chosen: frozenset[tuple[str, str]] = frozenset()
-    detail: str = ""
+    chosen: tuple[tuple[str, str], ...] = ()
+    """Options and values, sorted."""
+    detail: Detail | None = None
+
+
+def query_of(words: Iterable[str]) -> str:
+    """Return the query of an address from words, or from one text: letter case and space do not matter."""
+    return " ".join(" ".join(words).lower().split())
 
 
 def address_of(page: Page) -> Address:
@@ -45,11 +61,11 @@ def address_of(page: Page) -> Address:
     on_product = kind in (PageKind.ITEM, PageKind.DETAIL, PageKind.DONE)
     return Address(
         kind,
-        keywords=page.keywords if on_results else (),
+        query=query_of(page.keywords) if on_results else "",
         number=page.number if on_results else 1,
         asin=page.asin if on_product else "",
-        chosen=frozenset(page.chosen.items()) if on_product else frozenset(),
-        detail=page.detail or "" if kind is PageKind.DETAIL else "",
+        chosen=tuple(sorted(page.chosen.items())) if on_product else (),
+        detail=page.detail if kind is PageKind.DETAIL else None,
     )
 
 
@@ -79,28 +95,47 @@ def _literal(value: object) -> str:
 # Reading ------------------------------------------------------------------------------------------------------------
 
 
-def read_keywords(text: str) -> tuple[str, ...]:
-    """Return the words of a query: a list of strings, or the query itself.
+def read_address(kind: PageKind, text: str) -> Address:
+    """Return the address of a page of a kind from what follows the session in its path, percent-decoded.
 
     Raises:
-        AddressError: It begins like a list and is none.
+        AddressError: No page of this kind has it.
     """
-    if not text.lstrip().startswith("["):
-        return tuple(text.split(" "))
+    if kind is PageKind.RESULTS:
+        keywords, _, number = text.rpartition("/")
+        return Address(kind, read_query(keywords), read_number(number))
+    asin, _, rest = text.partition("/")
+    if kind is PageKind.DONE:
+        return Address(kind, asin=asin, chosen=read_options(rest))
+    middles = [*_MIDDLE[kind].finditer(rest)][-MAX_TRIED:]
+    found = next((one for one in reversed(middles) if _DICT.fullmatch(rest, one.end())), None)
+    if found is None:
+        raise AddressError("the address of a product ends in the number of a page and a dictionary of options")
+    query, options = rest[: found.start()], rest[found.end() :]
+    return Address(kind, read_query(query), read_number(found[1]), asin, read_options(options), _detail(found[2]))
+
+
+def read_query(text: str) -> str:
+    """Return the query that an address means: that of a list of strings, or the text itself.
+
+    Raises:
+        AddressError: It is a list with an escape of no character.
+    """
     if not _LIST.fullmatch(text):
-        raise AddressError("the keywords in the address are neither a query nor a list of strings")
-    return tuple(_unescaped(string) for string in re.findall(_STRING, text, re.DOTALL))
+        return query_of([text])
+    return query_of(_unescaped(string) for string in re.findall(_STRING, text, re.DOTALL))
 
 
-def read_options(text: str) -> dict[str, str]:
-    """Return what was chosen, by option.
+def read_options(text: str) -> tuple[tuple[str, str], ...]:
+    """Return options and what was chosen of each, sorted.
 
     Raises:
         AddressError: It is no dictionary of strings.
     """
     if not _DICT.fullmatch(text):
         raise AddressError("the options in the address are no dictionary of strings")
-    return {_unescaped(name): _unescaped(value) for name, value in re.findall(_PAIR, text, re.DOTALL)}
+    chosen = {_unescaped(name): _unescaped(value) for name, value in re.findall(_PAIR, text, re.DOTALL)}
+    return tuple(sorted(chosen.items()))
 
 
 def read_number(text: str) -> int:
@@ -112,6 +147,13 @@ def read_number(text: str) -> int:
     if not re.fullmatch(rf"[0-9]{{1,{MAX_NUMBER_DIGITS}}}", text):
         raise AddressError("the page in the address is no number")
     return int(text)
+
+
+def _detail(text: str) -> Detail | None:
+    details: dict[str, Detail] = {detail: detail for detail in get_args(Detail)}
+    if text and text not in details:
+        raise AddressError(f"the pages of a product are {', '.join(details)}")
+    return details.get(text)
 
 
 def _unescaped(string: str) -> str:

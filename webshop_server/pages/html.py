@@ -30,7 +30,14 @@ class Group:
     """The parts, each with the path that it leads to, if it leads anywhere."""
 
 
-def page_html(page: Page, parts: Sequence[Part], *, session: str | None = None, reward: Reward | None = None) -> str:
+def page_html(
+    page: Page,
+    parts: Sequence[Part],
+    *,
+    session: str | None = None,
+    reward: Reward | None = None,
+    token: str | None = None,
+) -> str:
     """Return a page as an HTML document.
 
     Args:
@@ -38,10 +45,10 @@ def page_html(page: Page, parts: Sequence[Part], *, session: str | None = None, 
         parts: What it shows, from top to bottom, as its shop lays it out.
         session: What links call the session; the page's own name for it if None.
         reward: What the purchase was worth, to be shown after it; None to leave that to the shop.
+        token: What the button that buys sends along, so that a site knows its own page; None for nothing.
     """
-    html: str = (
-        environment().get_template("page.html").render(page_context(page, parts, session=session, reward=reward))
-    )
+    context = page_context(page, parts, session=session, reward=reward)
+    html: str = environment().get_template("page.html").render(context, token=token)
     return html
 
 
@@ -54,7 +61,7 @@ def page_context(
     start = path_of(Page(session=session, goal=page.goal), session)
     if any(group.role == "reward" for group in groups):  # the shop has said it
         reward = None
-    return {"kind": page.kind.name.lower(), "groups": groups, "start": start, "reward": reward}
+    return {"kind": page.kind.name.lower(), "groups": groups, "start": start, "reward": reward, "token": None}
 
 
 @cache

@@ -35,7 +35,7 @@ from turngym.webshop_server.shop.shop import ENDED, MAX_RESULTS, Move, Shop
 
 DETAILS: tuple[Detail, ...] = ("Description", "Features")
 """There are no reviews in any catalogue."""
-MAX_QUERY_CHARS = 500
+MAX_QUERY_CHARS = 4_000
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class FixedShop(Shop):
         if not query:
             return Move(page, "write the words to search for between the brackets")
         if len(query) > MAX_QUERY_CHARS:
-            return Move(page, f"a query has at most {MAX_QUERY_CHARS} characters")
+            return Move(page, f"a query has at most {MAX_QUERY_CHARS:,} characters")
         found = tuple(self.search(query, MAX_RESULTS))
         return Move(replace(page, kind=PageKind.RESULTS, keywords=tuple(query.split()), found=found))
 

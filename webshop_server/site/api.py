@@ -14,7 +14,7 @@ from turngym._version import __version__
 from turngym.webshop_server.pages import page_html, plain_text, rich_text, usable_actions
 from turngym.webshop_server.shop import MAX_RESULTS, Split
 from turngym.webshop_server.site.sessions import SiteSession
-from turngym.webshop_server.site.state import is_operator, require_operator, session_or_404, site
+from turngym.webshop_server.site.state import begin_session, is_operator, require_operator, session_or_404, site
 
 MAX_ACTION_CHARS = 2_000
 MAX_QUERY_CHARS = 2_000
@@ -53,7 +53,7 @@ def begin() -> tuple[Response, int]:
     if goal is not None and not _is_index(goal):
         abort(400, "goal is a natural number.")
     try:
-        session = site().sessions.create(goal)
+        session = begin_session(goal)
     except ValueError as error:
         abort(404, str(error))
     return jsonify(_state(session)), 201

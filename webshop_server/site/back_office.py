@@ -32,9 +32,9 @@ def replay(name: str) -> Response:
     number = request.args.get("step", first, type=int)
     if not first <= number < first + len(steps):
         abort(404, f"Steps {first} to {first + len(steps) - 1} of this session are remembered.")
-    page = steps[number - first].page
+    page = session.page_at(steps[number - first].place)
     reward = session.shop.reward(page) if page.asin else None
     return html_answer(template("replay.html").render(
-        session=session, steps=steps, first=first, number=number, step=steps[number - first], worth=reward,
+        session=session, steps=steps, first=first, number=number, step=steps[number - first], page=page, worth=reward,
         **page_context(page, session.shop.layout(page)),
     ))  # fmt: skip

@@ -7,27 +7,26 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-
-from waitress.server import create_server
+from typing import Any
 
 from turngym.webshop_server.shop import LocalBackend
 from turngym.webshop_server.site.app import LOG, create_app
+from turngym.webshop_server.site.connections import SiteServer
 from turngym.webshop_server.site.state import SiteSettings
 
 LOOPBACK = {"127.0.0.1": "127.0.0.1", "localhost": "localhost", "::1": "[::1]"}
 """Addresses that no other machine reaches, as they stand in a URL."""
 THREADS = 4
-CONNECTIONS = 1000
-MAX_HEADER_BYTES = 32 * 1024
+MAX_HEADER_BYTES = 64 * 1024
 """The most that the address and the headers of a request take up."""
-IDLE_SECONDS = 60
-"""Seconds without traffic after which a connection is closed."""
 
 
 def serve(
     backend: LocalBackend, settings: SiteSettings, *, host: str, port: int, ready: Callable[[str], None] | None = None
 ) -> None:
-    """Serve a site until the process is told to stop by SIGINT or SIGTERM; requests in progress are finished.
+    """Serve a site until the process is told to stop by SIGINT or SIGTERM; requests that have arrived are answered.
+
+    A second signal ends it at once.
 
     Args:
         backend: The shop.
@@ -39,29 +38,48 @@ def serve(
     Raises:
         OSError: The address cannot be listened on.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    server = create_server(
-        create_app(backend, settings),
-        sockets=[socket.create_server((host, port), family=family)],
-        threads=THREADS,
-        connection_limit=CONNECTIONS,
-        channel_timeout=IDLE_SECONDS,
-        max_request_header_size=MAX_HEADER_BYTES,
-        max_request_body_size=MAX_HEADER_BYTES * 4,
-        clear_untrusted_proxy_headers=True,
-        ident=None,
-    )
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns whenever a request waits for a thread
+    server = make_server(create_app(backend, settings), host=host, port=port)
+
+    def stop(*_: object) -> None:
+        if server.stopping:
+            raise SystemExit(1)
+        server.stop()
+
     # A shell starts background programs with SIGINT ignored; a handler set here receives it again.
-    before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         if ready is not None:
             ready(f"http://{LOOPBACK.get(host, host)}:{server.effective_port}")
-        server.run()  # ends with SystemExit, after what is in progress
+        server.run()
     finally:
         server.close()
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def make_server(application: Any, *, host: str, port: int, threads: int = THREADS) -> SiteServer:
+    """Return a server that listens, for `run`.
+
+    Args:
+        application: The site as a WSGI application.
+        host: The address to listen on.
+        port: The port; 0 for any that is free.
+        threads: How many requests are worked on at a time.
+
+    Raises:
+        OSError: The address cannot be listened on.
+    """
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns whenever a request waits for a thread
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return SiteServer(
+        application,
+        socket.create_server((host, port), family=family),
+        threads=threads,
+        max_request_header_size=MAX_HEADER_BYTES,
+        max_request_body_size=2 * MAX_HEADER_BYTES,
+        clear_untrusted_proxy_headers=True,
+        ident=None,
+    )
 
 
 def log_requests() -> None:
@@ -71,7 +89,3 @@ def log_requests() -> None:
     LOG.addHandler(handler)
     LOG.setLevel(logging.INFO)
     LOG.propagate = False
-
-
-def _stop(*_: object) -> None:
-    raise SystemExit(0)

@@ -1,15 +1,15 @@
-"""The sessions of the site: each is a session of the shop with its past steps; old ones expire. All are in memory."""
+"""A session of the site: a session of the shop that can be walked through by addresses, and that remembers its steps.
+
+A step is kept as the address of the page that it led to, and the page is made again when it is asked for.
+"""
 
 from __future__ import annotations
 
 import secrets
-import time
-from collections import OrderedDict, deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import islice
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from threading import Lock
-from typing import TypeVar
 
 from turngym.webshop_server.pages import Address, Button, Choice, Link, Page, PageKind, Part, address_of, target_of
 from turngym.webshop_server.shop import ENDED, LocalBackend, LocalSession, Move
@@ -19,8 +19,10 @@ ID_BYTES = 16
 GO_BACK = "go back"
 MAX_STEPS = 200
 """How many of the last steps a session remembers."""
-MAX_LINKS = 1_000
-"""How many of the links that it offered last a session remembers."""
+MAX_CHARS = 40_000
+"""How many characters its steps may have in all; long ones are forgotten earlier."""
+MAX_ACTIONS = 5_000
+"""After how many actions a session is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,36 +31,60 @@ class Step:
 
     action: str
     """What was done, as an agent would write it; empty for the beginning, `GO_BACK` for a page shown before."""
-    page: Page
+    place: Address
+    """The page that it led to."""
     problem: str = ""
     """Why the action meant nothing."""
 
+    @property
+    def num_chars(self) -> int:
+        """How much there is to remember."""
+        place = self.place
+        return len(self.action) + len(self.problem) + len(place.query) + sum(len(value) for _, value in place.chosen)
+
 
 class SiteSession(LocalSession):
-    """A session of the shop that has a name and remembers its steps. Its lock is held by whoever reads or changes it.
+    """A session that has a name. Its lock is held by whoever reads or changes it.
 
     Args:
         backend: The shop.
         goal_number: Which goal the shopper has, in the fixed order.
-        name: What the session is called in addresses.
+        name: What the session is called in addresses; 128 random bits if None.
     """
 
-    def __init__(self, backend: LocalBackend, goal_number: int, name: str) -> None:
+    def __init__(self, backend: LocalBackend, goal_number: int, name: str | None = None) -> None:
         super().__init__(backend.shop, backend.open_session(goal_number).page)
         self.lock = Lock()
         self.goal_number = goal_number
-        self.name = name
-        self.steps: deque[Step] = deque([Step("", self.page)], maxlen=MAX_STEPS)
+        self.is_named = name is not None
+        """Whether a client chose the name."""
+        self.name = name or secrets.token_urlsafe(ID_BYTES)
+        self.token = secrets.token_urlsafe(ID_BYTES)
+        """What a page of the session sends along when it buys."""
+        self.steps: deque[Step] = deque([Step("", address_of(self.page))])
         """The last steps, the present page's being the last."""
         self.num_actions = 0
         """How many actions there were."""
-        self._shown: OrderedDict[Address, Page] = OrderedDict()
-        self._offered: OrderedDict[Address, tuple[Page, Part]] = OrderedDict()
+        self._num_chars = 0
 
     @property
     def bought(self) -> bool:
         """Whether the shopper has bought."""
         return self.page.kind is PageKind.DONE
+
+    @property
+    def ended(self) -> bool:
+        """Whether all addresses lead to the receipt.
+
+        In the original a purchase ends nothing, and clients that search a tree of actions count on that: sessions that
+        they name in a faithful shop go on.
+        """
+        return self.bought and not (self.is_named and self.shop.mode == "faithful")
+
+    @property
+    def spent(self) -> bool:
+        """Whether there were so many actions that no further one is taken."""
+        return self.num_actions >= MAX_ACTIONS
 
     def act(self, action: str) -> str:
         """Do what an agent writes, from the present page; return why it means nothing there, or nothing."""
@@ -68,135 +94,91 @@ class SiteSession(LocalSession):
 
     def search(self, query: str) -> str:
         """Search from the first page; return why that is impossible, or nothing."""
-        if self.bought:
+        if self.ended:
             return ENDED
         move = self.shop.look_for(self._start(), query)
         self._go(f"search[{query}]", move.page, move.problem)
         return move.problem
 
     def go_to(self, address: Address) -> bool:
-        """Go to a page by its address, if it was shown or offered by a link; return whether it was.
+        """Go to a page by its address, if the session was there or a link led there; return whether it was so.
 
-        After the purchase every address leads to the receipt.
+        After the purchase every address leads to the receipt, see `ended`.
         """
-        if self.bought or address == address_of(self.page):
+        if self.ended or address == address_of(self.page):
             return True
-        if address in self._offered:
-            page, part = self._offered[address]
+        part = _leading_to(address, self.page, self.parts)
+        if part is not None:
+            self._go(f"click[{part.text}]", self.shop.follow(self.page, part))
+        elif address.kind is PageKind.START or self._was_at(address):
+            self._go(GO_BACK, self.page_at(address))
+        elif (offer := self._offer(address)) is not None:
+            page, part = offer
             self._go(f"click[{part.text}]", self.shop.follow(page, part))
-        elif address in self._shown:
-            self._go(GO_BACK, self._shown[address])
-        elif address.kind is PageKind.START:
-            self._go(GO_BACK, self._start())
         else:
             return False
         return True
 
     def knows(self, address: Address) -> bool:
-        """Return whether the page was shown or offered."""
-        return address == address_of(self.page) or address in self._offered or address in self._shown
+        """Return whether the session was at a page, or a link led there."""
+        return address == address_of(self.page) or self._was_at(address) or self._offer(address) is not None
 
-    def show(self) -> Page:
-        """Return the present page and accept the addresses of its links from now on."""
-        page = self.page
-        _remember(self._shown, address_of(page), page, MAX_STEPS)
-        if page.kind not in {PageKind.START, PageKind.DONE}:
-            for part in self.parts:
-                if isinstance(part, Button | Link | Choice):
-                    _remember(self._offered, address_of(target_of(page, part)), (page, part), MAX_LINKS)
-        return page
+    def page_at(self, address: Address) -> Page:
+        """Return a page that the session was at, made anew from its address."""
+        start = self._start()
+        if address.kind is PageKind.START:
+            return start
+        results = self.shop.look_for(start, address.query).page if address.query else start
+        page = replace(
+            results,
+            kind=address.kind,
+            number=address.number,
+            asin=address.asin,
+            chosen=dict(address.chosen),
+            detail=address.detail,
+            visited=self.page.visited | ({address.asin} if address.asin else set()),
+        )
+        return replace(page, reward=self.shop.reward(page).total) if page.kind is PageKind.DONE else page
+
+    def _was_at(self, address: Address) -> bool:
+        return any(step.place == address for step in self.steps)
+
+    def _offer(self, address: Address) -> tuple[Page, Part] | None:
+        """Return the page that the session was at last of those with a link to an address, and the link."""
+        for place in dict.fromkeys(step.place for step in reversed(self.steps)):
+            if _may_lead_to(address, place):
+                page = self.page_at(place)
+                part = _leading_to(address, page, self.shop.layout(page))
+                if part is not None:
+                    return page, part
+        return None
 
     def _start(self) -> Page:
         return self.shop.open(self.page.goal, self.page.session)
 
     def _go(self, action: str, page: Page, problem: str = "") -> None:
         self.num_actions += 1
-        self.steps.append(Step(action, page, problem))
         self.page = page
+        self.steps.append(Step(action, address_of(page), problem))
+        self._num_chars += self.steps[-1].num_chars
+        while len(self.steps) > MAX_STEPS or (self._num_chars > MAX_CHARS and len(self.steps) > 1):
+            self._num_chars -= self.steps.popleft().num_chars
 
 
-class SessionStore:
-    """The sessions of a site: the latest so many, each as long as it is used.
-
-    Args:
-        backend: The shop.
-        max_sessions: How many; a further one takes the place of the one that was not used for longest.
-        lifetime: Seconds after its last use at which a session ends.
-        clock: Gives seconds.
-    """
-
-    def __init__(
-        self, backend: LocalBackend, *, max_sessions: int, lifetime: float, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._backend = backend
-        self._max_sessions = max_sessions
-        self._lifetime = lifetime
-        self._clock = clock
-        self._lock = Lock()
-        self._sessions: OrderedDict[str, tuple[float, SiteSession]] = OrderedDict()
-
-    def __len__(self) -> int:
-        with self._lock:
-            self._expire()
-            return len(self._sessions)
-
-    def create(self, goal_number: int | None = None, name: str | None = None) -> SiteSession:
-        """Begin a session.
-
-        Args:
-            goal_number: Which goal, in the fixed order; any of them with equal chance if None.
-            name: What it is called; 128 random bits if None. A session that has the name already is returned instead.
-
-        Raises:
-            ValueError: There is no such goal.
-        """
-        goals = self._backend.goals
-        number = secrets.randbelow(len(goals)) if goal_number is None else goal_number
-        if not 0 <= number < len(goals):
-            raise ValueError(f"there are goals 0 to {len(goals) - 1}, and no goal {number}")
-        name = name or secrets.token_urlsafe(ID_BYTES)
-        session = SiteSession(self._backend, number, name)
-        with self._lock:
-            self._expire()
-            if name not in self._sessions:
-                self._sessions[name] = (self._clock(), session)
-            while len(self._sessions) > self._max_sessions:
-                self._sessions.popitem(last=False)
-            return self._sessions[name][1]
-
-    def get(self, name: str) -> SiteSession | None:
-        """Return a session and count that as a use of it; None if there is none, or no longer."""
-        with self._lock:
-            self._expire()
-            if name not in self._sessions:
-                return None
-            self._sessions[name] = (self._clock(), self._sessions[name][1])
-            self._sessions.move_to_end(name)
-            return self._sessions[name][1]
-
-    def end(self, name: str) -> bool:
-        """Forget a session; return whether there was one."""
-        with self._lock:
-            return self._sessions.pop(name, None) is not None
-
-    def latest(self, number: int) -> list[SiteSession]:
-        """Return the sessions used last, the latest first; this does not count as a use of them."""
-        with self._lock:
-            self._expire()
-            return [session for _, session in islice(reversed(self._sessions.values()), number)]
-
-    def _expire(self) -> None:
-        oldest = self._clock() - self._lifetime
-        while self._sessions and next(iter(self._sessions.values()))[0] < oldest:
-            self._sessions.popitem(last=False)
+def _leading_to(address: Address, page: Page, parts: Sequence[Part]) -> Part | None:
+    """Return the button, link or choice of a page that leads to an address, if there is one."""
+    if page.kind in {PageKind.START, PageKind.DONE}:
+        return None
+    links = (part for part in parts if isinstance(part, Button | Link | Choice))
+    return next((part for part in links if address_of(target_of(page, part)) == address), None)
 
 
-_Key = TypeVar("_Key")
-_Value = TypeVar("_Value")
-
-
-def _remember(memory: OrderedDict[_Key, _Value], key: _Key, value: _Value, most: int) -> None:
-    memory[key] = value
-    memory.move_to_end(key)
-    if len(memory) > most:
-        memory.popitem(last=False)
+def _may_lead_to(address: Address, place: Address) -> bool:
+    """Return whether a page may have a link to an address, without looking at the page."""
+    if address.kind is PageKind.DONE:
+        return place.kind is PageKind.ITEM and (place.asin, place.chosen) == (address.asin, address.chosen)
+    if place.query != address.query or abs(place.number - address.number) > 1:
+        return False
+    if PageKind.RESULTS in {place.kind, address.kind}:
+        return True
+    return place.asin == address.asin and len(set(place.chosen) ^ set(address.chosen)) <= 2  # one choice changed

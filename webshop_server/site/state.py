@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address, ip_address
 from secrets import token_urlsafe
 
 from flask import Response, abort, current_app, request
@@ -11,7 +12,8 @@ from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
 from turngym.webshop_server.shop import LocalBackend
-from turngym.webshop_server.site.sessions import SessionStore, SiteSession
+from turngym.webshop_server.site.session_store import OPERATOR, SessionStore
+from turngym.webshop_server.site.sessions import MAX_ACTIONS, SiteSession
 
 EXTENSION = "turngym.webshop"
 
@@ -23,7 +25,7 @@ class SiteSettings:
     operator_key: str = field(default_factory=lambda: token_urlsafe(16), repr=False)
     """Opens the operator's pages and what is hidden from shoppers, as the password of HTTP's basic authentication."""
     max_sessions: int = 4096
-    """Most sessions at a time; a further one takes the place of the one that was not used for longest."""
+    """Most sessions at a time; one client has at most a quarter of them, and a quarter is kept for the operator."""
     session_minutes: float = 60.0
     """Minutes after its last use at which a session ends."""
     client_names: bool = True
@@ -53,7 +55,14 @@ def session_or_404(name: str) -> SiteSession:
     session = site().sessions.get(name)
     if session is None:
         abort(404, "There is no such session, or it has ended.")
+    if session.spent and not is_operator():
+        abort(410, f"This session has had its {MAX_ACTIONS:,} actions; begin another.")
     return session
+
+
+def begin_session(goal_number: int | None = None, name: str | None = None, *, anew: bool = False) -> SiteSession:
+    """Begin a session of the client that asks; the arguments are those of `SessionStore.create`."""
+    return site().sessions.create(goal_number, name, client=OPERATOR if is_operator() else _client(), anew=anew)
 
 
 def html_answer(html: str) -> Response:
@@ -74,3 +83,15 @@ def require_operator() -> None:
         raise Unauthorized(
             "The operator's key is needed.", www_authenticate=WWWAuthenticate("basic", {"realm": "operator"})
         )
+
+
+def _client() -> str:
+    """Return the address that asks; of an IPv6 address the network, which is what one client is given."""
+    given = request.remote_addr or ""
+    try:
+        address = ip_address(given)
+    except ValueError:
+        return given
+    if isinstance(address, IPv6Address):
+        return str(address.ipv4_mapped or IPv6Address(int(address) >> 64 << 64))
+    return given

@@ -6,7 +6,6 @@ An address leads only to what its session was offered: nothing can be bought tha
 from __future__ import annotations
 
 import re
-from typing import get_args
 
 from flask import Blueprint, Response, abort, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
@@ -14,21 +13,21 @@ from werkzeug.wrappers import Response as AnyResponse
 from turngym.webshop_server.pages import (
     Address,
     AddressError,
-    Detail,
     PageKind,
     page_html,
     path_of,
-    read_keywords,
-    read_number,
-    read_options,
+    read_address,
 )
 from turngym.webshop_server.shop import MAX_QUERY_CHARS
+from turngym.webshop_server.site.origins import may_buy
 from turngym.webshop_server.site.sessions import SiteSession
-from turngym.webshop_server.site.state import html_answer, session_or_404, site
+from turngym.webshop_server.site.state import begin_session, html_answer, session_or_404, site
 
 SESSION_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 GOAL_IN_NAME = re.compile(r".*fixed.*_([0-9]{1,9})")
 """A session with such a name gets the goal of that number: `fixed_12` gets goal 12."""
+PLACES = tuple(f"/{kind}/" for kind in PageKind if kind)
+"""What the paths of pages other than the first begin with."""
 
 storefront = Blueprint("storefront", __name__)
 
@@ -36,7 +35,7 @@ storefront = Blueprint("storefront", __name__)
 @storefront.get("/")
 def home() -> AnyResponse:
     """Begin a session."""
-    return _to_page(site().sessions.create())
+    return _to_page(begin_session())
 
 
 @storefront.get("/health")
@@ -54,8 +53,11 @@ def nothing() -> Response:
 
 @storefront.route("/<name>", methods=["GET", "POST"])
 def index(name: str) -> AnyResponse:
-    """Show the search page, or search."""
-    session = site().sessions.get(name) or _named(name)
+    """Show the search page, or search; a session that its client named begins anew here after the purchase."""
+    session = site().sessions.get(name)
+    over = session is not None and (session.bought or session.spent)
+    if session is None or (session.is_named and over and request.method == "GET"):
+        session = _named(name)
     query = request.form.get("search_query") if request.method == "POST" else None
     with session.lock:
         if query is None:
@@ -64,41 +66,39 @@ def index(name: str) -> AnyResponse:
         return _to_page(session)
 
 
-@storefront.route("/search_results/<name>/<path:keywords>/<number>", methods=["GET", "POST"])
-def search_results(name: str, keywords: str, number: str) -> AnyResponse:
+@storefront.route("/search_results/<name>/<any_text:rest>", methods=["GET", "POST"])
+def search_results(name: str, rest: str) -> AnyResponse:
     """Show results that the session has found, or search for keywords that are new to it."""
-    try:
-        address = Address(PageKind.RESULTS, keywords=read_keywords(keywords), number=read_number(number))
-    except AddressError as error:
-        abort(400, str(error))
+    address = _read(PageKind.RESULTS, rest)
     session = session_or_404(name)
     with session.lock:
         if address.number == 1 and not session.knows(address):
-            _search(session, " ".join(address.keywords))
+            _search(session, address.query)
             return _answer(session)
         return _shown(session, address)
 
 
-@storefront.route("/item_page/<name>/<asin>/<path:keywords>/<number>/<path:options>", methods=["GET", "POST"])
-def item_page(name: str, asin: str, keywords: str, number: str, options: str) -> AnyResponse:
+@storefront.route("/item_page/<name>/<any_text:rest>", methods=["GET", "POST"])
+def item_page(name: str, rest: str) -> AnyResponse:
     """Show a product, with what is chosen."""
-    return _product(PageKind.ITEM, name, asin, keywords=keywords, number=number, options=options)
+    return _place(PageKind.ITEM, name, rest)
 
 
-@storefront.route(
-    "/item_sub_page/<name>/<asin>/<path:keywords>/<number>/<detail>/<path:options>", methods=["GET", "POST"]
-)
-def item_sub_page(name: str, asin: str, **parts: str) -> AnyResponse:
+@storefront.route("/item_sub_page/<name>/<any_text:rest>", methods=["GET", "POST"])
+def item_sub_page(name: str, rest: str) -> AnyResponse:
     """Show a text of a product."""
-    if parts["detail"] not in get_args(Detail):
-        abort(404, f"A product has the pages {', '.join(get_args(Detail))}.")
-    return _product(PageKind.DETAIL, name, asin, **parts)
+    return _place(PageKind.DETAIL, name, rest)
 
 
-@storefront.route("/done/<name>/<asin>/<path:options>", methods=["GET", "POST"])
-def done(name: str, asin: str, options: str) -> AnyResponse:
+@storefront.route("/done/<name>/<any_text:rest>", methods=["GET", "POST"])
+def done(name: str, rest: str) -> AnyResponse:
     """Buy a product as it was looked at."""
-    return _product(PageKind.DONE, name, asin, options=options)
+    address = _read(PageKind.DONE, rest)
+    session = session_or_404(name)
+    with session.lock:
+        if not (session.bought or may_buy(session)):
+            abort(403, "In a browser the button on the page of a product buys it, and no address does.")
+        return _shown(session, address)
 
 
 def _named(name: str) -> SiteSession:
@@ -109,28 +109,28 @@ def _named(name: str) -> SiteSession:
         abort(404, "A session has a name of at most 64 letters, digits, - and _.")
     goal = GOAL_IN_NAME.fullmatch(name)
     try:
-        return site().sessions.create(None if goal is None else int(goal[1]), name)
+        return begin_session(None if goal is None else int(goal[1]), name, anew=True)
     except ValueError as error:
         abort(404, str(error))
 
 
-def _product(
-    kind: PageKind, name: str, asin: str, *, options: str, keywords: str = "", number: str = "1", detail: str = ""
-) -> AnyResponse:
-    try:
-        words = read_keywords(keywords) if keywords else ()
-        chosen = frozenset(read_options(options).items())
-        address = Address(kind, words, read_number(number), asin, chosen, detail)
-    except AddressError as error:
-        abort(400, str(error))
+def _place(kind: PageKind, name: str, rest: str) -> AnyResponse:
+    address = _read(kind, rest)
     session = session_or_404(name)
     with session.lock:
         return _shown(session, address)
 
 
+def _read(kind: PageKind, rest: str) -> Address:
+    try:
+        return read_address(kind, rest)
+    except AddressError as error:
+        abort(400, f"{str(error)[0].upper()}{str(error)[1:]}.")
+
+
 def _search(session: SiteSession, query: str) -> None:
     if len(query) > MAX_QUERY_CHARS:
-        abort(400, f"A query has at most {MAX_QUERY_CHARS} characters.")
+        abort(400, f"A query has at most {MAX_QUERY_CHARS:,} characters.")
     if problem := session.search(query):
         abort(400, f"{problem[0].upper()}{problem[1:]}.")
 
@@ -139,7 +139,7 @@ def _shown(session: SiteSession, address: Address) -> AnyResponse:
     """Answer with the page of an address; after the purchase, with the way to the receipt."""
     if not session.go_to(address):
         abort(404, "No link of this session leads here.")
-    if session.bought and address.kind is not PageKind.DONE:
+    if session.ended and address.kind is not PageKind.DONE:
         return _to_page(session)
     return _answer(session)
 
@@ -150,9 +150,9 @@ def _to_page(session: SiteSession) -> AnyResponse:
 
 def _answer(session: SiteSession) -> AnyResponse:
     """Answer with the present page; to a button, with the way to it, so that a browser can go back without asking."""
-    page = session.show()
     if request.method == "POST":
         return _to_page(session)
+    page = session.page
     reward = session.shop.reward(page) if session.bought else None
-    html = page_html(page, session.parts, session=session.name, reward=reward)
+    html = page_html(page, session.parts, session=session.name, reward=reward, token=session.token)
     return html_answer(html)

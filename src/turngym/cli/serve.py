@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from secrets import token_urlsafe
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,7 +14,7 @@ from turngym.cli.errors import UsageError
 from turngym.cli.options import parse
 from turngym.webshop_server.settings import ShopSettings
 from turngym.webshop_server.shop import KEY_VARIABLE, open_shop
-from turngym.webshop_server.site import LOOPBACK, SiteSettings, log_requests, serve
+from turngym.webshop_server.site import LOOPBACK, SiteSettings, log_requests, serve, weakness
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,7 @@ class ServeOptions(ShopSettings):
     port: int = 3000
     """The port; 0 for any that is free."""
     max_sessions: int = 4096
-    """Most sessions at a time; a further one ends the one that was not used for longest."""
+    """Most sessions at a time; one client has at most a quarter of them, and a quarter is kept for the operator."""
     session_minutes: float = 60.0
     """Minutes after its last use at which a session ends."""
     client_names: bool | None = None
@@ -51,7 +52,11 @@ def run(words: Sequence[str], console: Console) -> int:
         client_names=local if options.client_names is None else options.client_names,
         hosts=tuple(LOOPBACK.values()) if local else None,
     )
-    if key := os.environ.get(KEY_VARIABLE):
+    key = os.environ.get(KEY_VARIABLE)
+    if key and not local and (reason := weakness(key)):
+        raise UsageError(f"the key in {KEY_VARIABLE} is too weak for a shop that others reach: {reason}; take "
+                         f"{KEY_VARIABLE}={token_urlsafe(16)}, or leave it out to have one drawn")  # fmt: skip
+    if key:
         settings = replace(settings, operator_key=key)
     shop = ShopSettings(**{name: getattr(options, name) for name in ShopSettings.__dataclass_fields__})
     try:

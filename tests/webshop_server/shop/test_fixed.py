@@ -55,7 +55,7 @@ def test_a_visit(shop: FixedShop, wish: Goal) -> None:
         ([], "search[a\nb]", r"write search\[words\]"),
         ([], "search[shirt] then", r"write search\[words\]"),
         ([], "search[ ]", "write the words"),
-        ([], f"search[{'a' * (MAX_QUERY_CHARS + 1)}]", "at most 500 characters"),
+        ([], f"search[{'a' * (MAX_QUERY_CHARS + 1)}]", "at most 4,000 characters"),
         ([], "click[search]", "nothing on this page"),
         ([], "click[buy now]", "nothing on this page"),
         (["search[shirt]"], "search[lamp]", "no search bar here"),

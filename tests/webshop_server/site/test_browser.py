@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from waitress.server import create_server
 
 from turngym.webshop_server.settings import ShopSettings
 from turngym.webshop_server.shop import open_shop
 from turngym.webshop_server.site.app import create_app
+from turngym.webshop_server.site.serving import make_server
 from turngym.webshop_server.site.state import SiteSettings
 
 KEY = "key"
@@ -21,12 +21,13 @@ KEY = "key"
 def address() -> Iterator[str]:
     """The address of a site."""
     app = create_app(open_shop(ShopSettings(num_products=300)), SiteSettings(operator_key=KEY))
-    server = create_server(app, host="127.0.0.1", port=0, threads=2)
+    server = make_server(app, host="127.0.0.1", port=0, threads=2)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.effective_port}"
-    server.trigger.pull_trigger(server.close)
-    thread.join(10)
+    server.stop()
+    thread.join(30)
+    server.close()
 
 
 @pytest.fixture

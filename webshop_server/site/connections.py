@@ -1,0 +1,212 @@
+"""The server of the site: waitress, with bounds on what one client may hold and an end that loses no request.
+
+Waitress reads requests and sends answers in one thread, and four others work, so that a slow client holds a connection
+and no thread. What it lacks is added here: a share of the connections for each client, a limit to the time that a
+request or an answer may take on its way, the site's headers on its own answers, and a stop after which what has
+arrived is answered.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections import Counter
+from typing import Any
+
+from waitress.channel import HTTPChannel
+from waitress.server import TcpWSGIServer
+from waitress.task import ErrorTask, WSGITask
+
+from turngym.webshop_server.site.headers import HEADERS, NO_STORE
+
+MAX_CONNECTIONS = 960
+"""Connections at a time: as many as the usual limit of 1,024 open files leaves."""
+MAX_CONNECTIONS_PER_CLIENT = MAX_CONNECTIONS // 2
+"""Connections of one address at a time."""
+REQUEST_SECONDS = 10.0
+"""How long a request may take from its first byte to its last."""
+ANSWER_SECONDS = 30.0
+"""How long a client may take to receive an answer."""
+IDLE_SECONDS = 60.0
+"""How long a connection is kept between two requests."""
+STOP_SECONDS = 20.0
+"""How long the end waits for requests in progress."""
+STOP_REQUEST_SECONDS = 2.0
+"""How long the end waits for the rest of a request that has begun to arrive."""
+_ACCEPTED_AT_ONCE = 64
+_RETRY_SECONDS = 5
+
+
+class Channel(HTTPChannel):  # type: ignore[misc]
+    """A connection, which knows for how long it has been waiting for its client."""
+
+    server: SiteServer
+    served = 0
+    """How many requests have been answered."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        self._state: tuple[str, int] = ("idle", 0)
+        self.since = time.monotonic()
+        """When the present state began."""
+        super().__init__(*arguments, **named)
+
+    @property
+    def state(self) -> str:
+        """What is going on: `working` on a request, `sending` an answer, `receiving` a request, or `idle`."""
+        if self.requests:
+            return "working"
+        if self.total_outbufs_len:
+            return "sending"
+        return "idle" if self.request is None else "receiving"
+
+    def look(self, now: float) -> float:
+        """Return for how many seconds the connection has been in its state, as far as it was looked at before."""
+        state = (self.state, self.served)
+        if state != self._state:
+            self._state, self.since = state, now
+        return now - self.since
+
+    def received(self, data: bytes) -> bool:
+        """Take what a client has sent."""
+        taken = bool(super().received(data))
+        self.look(time.monotonic())
+        return taken
+
+    def service(self) -> None:
+        """Answer the next request."""
+        super().service()
+        self.served += 1
+
+    class task_class(WSGITask):  # type: ignore[misc]  # noqa: N801  (waitress looks for it under this name)
+        """An answer of the site; the last one of a connection when the server is about to end."""
+
+        def build_response_header(self) -> bytes:
+            """Return status and headers."""
+            if self.channel.server.stopping:
+                self.set_close_on_finish()
+            return bytes(super().build_response_header())
+
+    class error_task_class(ErrorTask):  # type: ignore[misc]  # noqa: N801
+        """An answer of the server itself."""
+
+        def execute(self) -> None:
+            """Write the answer."""
+            self.response_headers += [*HEADERS.items(), *NO_STORE.items()]
+            super().execute()
+
+
+LIMITS = {"receiving": REQUEST_SECONDS, "sending": ANSWER_SECONDS, "idle": IDLE_SECONDS}
+
+
+class SiteServer(TcpWSGIServer):  # type: ignore[misc]
+    """A server for a WSGI application.
+
+    Args:
+        application: What answers.
+        listening: The socket to listen on.
+        settings: Those of `waitress`.
+    """
+
+    channel_class = Channel
+    active_channels: dict[int, Channel]
+
+    def __init__(self, application: Any, listening: socket.socket, **settings: Any) -> None:
+        self.stopping = False
+        at = (listening.family, listening.type, listening.proto, listening.getsockname())
+        super().__init__(
+            application, _sock=listening, sockinfo=at, bind_socket=False,
+            connection_limit=2 * MAX_CONNECTIONS, cleanup_interval=1, asyncore_use_poll=True, **settings,
+        )  # fmt: skip
+
+    def run(self) -> None:
+        """Serve until `stop` is called, and then finish what is in progress."""
+        while not self.stopping:
+            self._turn(self.adj.asyncore_loop_timeout)
+        self._take_what_has_arrived()
+        self.accepting = False
+        self.del_channel()
+        self.socket.close()
+        end = time.monotonic() + STOP_SECONDS
+        while self._still_needed() and time.monotonic() < end:
+            self._turn(0.05)
+        self.task_dispatcher.shutdown()
+
+    def stop(self) -> None:
+        """Let `run` end; any thread and any signal handler may call this."""
+        self.stopping = True
+        self.pull_trigger()
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        for channel in list(self.active_channels.values()):
+            channel.handle_close()
+        super().close()
+
+    def handle_accept(self) -> None:
+        """Accept connections that wait."""
+        for _ in range(_ACCEPTED_AT_ONCE):
+            before = set(self.active_channels)
+            super().handle_accept()
+            new = [channel for number, channel in self.active_channels.items() if number not in before]
+            if not new:
+                return
+            self._make_room(new[0])
+
+    def maintenance(self, now: float) -> None:
+        """Close the connections whose clients take too long."""
+        at = time.monotonic()
+        for channel in list(self.active_channels.values()):
+            if channel.look(at) > LIMITS.get(channel.state, float("inf")):
+                channel.handle_close()
+
+    def _make_room(self, new: Channel) -> None:
+        """Close the connection that is worth least, where the client of a new one or all together have too many."""
+        counts = Counter(channel.addr[0] for channel in self.active_channels.values())
+        clients = {new.addr[0]}
+        if counts[new.addr[0]] <= MAX_CONNECTIONS_PER_CLIENT:
+            if counts.total() <= MAX_CONNECTIONS:
+                return
+            clients = {client for client, count in counts.items() if count == max(counts.values())}
+        now = time.monotonic()
+        waiting = [channel for channel in self.active_channels.values()
+                   if channel.addr[0] in clients and channel is not new and channel.state != "working"]  # fmt: skip
+        if waiting:
+            min(waiting, key=lambda channel: (_is_kept(channel), -channel.look(now))).handle_close()
+        else:
+            _refuse(new)
+
+    def _take_what_has_arrived(self) -> None:
+        """Accept and read all that clients had sent when the server was told to stop."""
+        known = -1
+        while known < len(self.active_channels):
+            known = len(self.active_channels)
+            self._turn(0)
+        self._turn(0)
+
+    def _still_needed(self) -> bool:
+        """Close the connections on which nothing is in progress; return whether any is left."""
+        now = time.monotonic()
+        for channel in list(self.active_channels.values()):
+            late = channel.state == "receiving" and channel.look(now) > STOP_REQUEST_SECONDS
+            if channel.state == "idle" or late:
+                channel.handle_close()
+        return bool(self.active_channels)
+
+    def _turn(self, timeout: float) -> None:
+        self.asyncore.loop(timeout=timeout, map=self._map, use_poll=True, count=1)
+
+
+def _is_kept(channel: Channel) -> bool:
+    """Return whether it is a connection between two requests, which costs its client nothing but another one."""
+    return channel.served > 0 and channel.state == "idle"
+
+
+def _refuse(channel: Channel) -> None:
+    """Answer that all connections are at work, and close this one."""
+    lines = [
+        "HTTP/1.1 503 Service Unavailable", "Content-Type: text/plain; charset=utf-8", "Connection: close",
+        f"Retry-After: {_RETRY_SECONDS}", *(f"{name}: {value}" for name, value in {**HEADERS, **NO_STORE}.items()),
+        "", "All connections that one client may have are at work; try again in a few seconds.",
+    ]  # fmt: skip
+    channel.send("\r\n".join(lines).encode())
+    channel.handle_close()

@@ -1,0 +1,42 @@
+"""Whether the operator's key can be guessed by who reaches the site from elsewhere."""
+
+from __future__ import annotations
+
+import re
+
+MIN_CHARS = 16
+MIN_DISTINCT = 8
+MIN_UNCOMMON = 10
+"""How many characters must be left when words and rows that everybody tries are taken out."""
+WORDS = (
+    "password", "passwort", "passphrase", "operator", "turngym", "webshop", "secret", "admin", "letmein", "welcome",
+    "changeme", "default", "testing", "master", "dragon", "monkey", "iloveyou", "example", "horse", "battery",
+    "staple", "correct", "passw0rd", "p@ssw0rd", "trustno1", "sunshine", "princess", "football", "root", "user", "key",
+    "test", "pass", "shop", "gym", "turn", "the",
+)  # fmt: skip
+ROWS = ("abcdefghijklmnopqrstuvwxyz", "01234567890", "qwertyuiop", "qwertzuiop", "asdfghjkl", "zxcvbnm", "yxcvbnm")
+_RUN = 3
+"""Successive characters of a row that count as one."""
+
+
+def weakness(key: str) -> str:
+    """Return why a key is too weak for a site that others reach, or nothing."""
+    if len(key) < MIN_CHARS:
+        return f"it has {len(key)} characters and needs {MIN_CHARS}"
+    if len(set(key)) < MIN_DISTINCT:
+        return f"it has {len(set(key))} different characters and needs {MIN_DISTINCT}"
+    if len(_uncommon(key)) < MIN_UNCOMMON:
+        return "it is made of words, rows or repetitions that are tried first"
+    return ""
+
+
+def _uncommon(key: str) -> str:
+    """Return a key without common words, rows of the alphabet or the keyboard, and repetitions."""
+    rest = re.sub(r"(.{2,}?)\1+", r"\1", key.lower())
+    for word in WORDS:
+        rest = rest.replace(word, " ")
+    for row in (*ROWS, *(row[::-1] for row in ROWS)):
+        for length in range(len(row), _RUN - 1, -1):
+            for first in range(len(row) - length + 1):
+                rest = rest.replace(row[first : first + length], " ")
+    return re.sub(r"(.)\1+", r"\1", rest).replace(" ", "")
