@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.utils.logging import disable_progress_bar
 
+from turngym._checksums import seal, verify_sealed
 from turngym._errors import InputWarning, WorkError
 from turngym.agents.base import Reply
 from turngym.agents.cache import PADDING, RaggedCache
@@ -102,13 +103,18 @@ class LanguageModel:
             **kwargs: For `AutoModelForCausalLM.from_pretrained`, such as `dtype`.
 
         Raises:
-            CheckpointError: The folder is missing or holds no model that can be loaded.
+            CheckpointError: The folder is missing, has changed since it was written, or holds no model that can be
+                loaded.
         """
         folder = Path(path)
         if not (folder / "config.json").is_file():
             raise CheckpointError(f"{folder} holds no model: there is no config.json in it")
         try:
+            verify_sealed(folder)
             decoding = decoding or Decoding.read(folder)
+        except ValueError as error:
+            raise CheckpointError(str(error)) from error
+        try:
             model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, **kwargs)
             tokenizer = _tokenizer_class(folder).from_pretrained(folder, local_files_only=True)
         except Exception as error:  # the readers of damaged files raise what they like
@@ -122,11 +128,13 @@ class LanguageModel:
     def save_pretrained(self, path: str | Path) -> None:
         """Write weights (safetensors), config, tokenizer and chat template, readable by any transformers program.
 
-        `turngym.json` beside them holds the limits and the temperature.
+        `turngym.json` beside them holds the limits and the temperature, and `checksums.json` tells whether they were
+        changed since.
         """
         self.model.save_pretrained(path)
         self.tokenizer.save_pretrained(path)
         self.decoding.save(Path(path))
+        seal(Path(path))
 
 
 def _within(decoding: Decoding, longest: int) -> Decoding:

@@ -13,7 +13,7 @@ from turngym.agents.small_model import build_decoder, train_tokenizer
 from turngym.envs import Oracle, Sampling, env_class, make_env, text_env
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.demonstrations import read_demonstrations
-from turngym.trainers.references import save_reference
+from turngym.trainers.references import load_reference, save_reference
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import Progress
 from turngym.trainers.rollouts import Rollouts
@@ -38,7 +38,7 @@ def prepare_base(config: TrainConfig, folder: Path, metrics: Metrics, progress: 
     """
     base = reference_folder(folder, 1)
     if base.is_dir():
-        return LanguageModel.from_pretrained(base, decoding=config.decoding)
+        return load_reference(folder, 1, config.decoding)
     metrics.clear()
     check_teacher(config)
     model = load_or_build(config)

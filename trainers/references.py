@@ -15,7 +15,7 @@ from pathlib import Path
 
 from turngym._durable import replacement
 from turngym.agents.decoding import Decoding
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.language_model import CheckpointError, LanguageModel
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.run_files import CHECKPOINTS, reference_folder, store_name
@@ -86,8 +86,16 @@ def save_reference(reference: LanguageModel, target: Path) -> None:
 
 
 def load_reference(folder: Path, number: int, decoding: Decoding | None = None) -> LanguageModel:
-    """Return the frozen reference of a round of a run."""
-    return frozen(LanguageModel.from_pretrained(reference_folder(folder, number), decoding=decoding))
+    """Return the frozen reference of a round of a run.
+
+    Raises:
+        CheckpointError: It is damaged; the message says what to do.
+    """
+    try:
+        return frozen(LanguageModel.from_pretrained(reference_folder(folder, number), decoding=decoding))
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}. Without this reference the run cannot go on as it began; another can begin "
+                              f"from its policy: --model.path {folder}") from error  # fmt: skip
 
 
 def remove_stale_store(path: Path, reference: LanguageModel) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from turngym._checksums import SEAL, seal
 from turngym.agents.decoding import DECODING_FILE, Decoding
 from turngym.agents.language_model import LanguageModel, LanguageModelAgent
 from turngym.agents.registry import AGENTS
@@ -58,11 +59,12 @@ def test_a_checkpoint_plays_what_it_is_told(weights: Path) -> None:
 def test_a_checkpoint_in_a_run_knows_its_game(weights: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     (run / "somewhere").mkdir(parents=True)
-    (run / "somewhere" / "policy").symlink_to(weights)
+    copy = shutil.copytree(weights, run / "somewhere" / "policy")
+    for name in (DECODING_FILE, SEAL):  # as a run of an earlier version left it
+        (copy / name).unlink()
     config = TrainConfig(env=EnvConfig(id="turngym/FrozenLakeWindy-v0", kwargs={"size": 5}))
     config = replace(config, model=replace(config.model, max_reply_tokens=3))
     (run / "config.toml").write_text(write_toml(config))
-    (weights / DECODING_FILE).rename(tmp_path / DECODING_FILE)  # as a run of an earlier version left it
     player = find_agent(str(run / "somewhere" / "policy"))
     assert player.env("", {}) == ("turngym/FrozenLakeWindy-v0", {"size": 5})
     assert player.env("FrozenLakeWindy", {}) == ("turngym/FrozenLakeWindy-v0", {"size": 5})
@@ -70,7 +72,6 @@ def test_a_checkpoint_in_a_run_knows_its_game(weights: Path, tmp_path: Path) -> 
     assert player.env("", {"size": 4}) == ("turngym/FrozenLakeWindy-v0", {"size": 4})
     agent = player.make(DecodingOptions(temperature=0.5), 4)
     assert isinstance(agent, LanguageModelAgent) and (agent.max_reply_tokens, agent.temperature) == (3, 0.5)
-    (tmp_path / DECODING_FILE).rename(weights / DECODING_FILE)
 
 
 def test_a_model_is_evaluated_beside_floor_and_optimum(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,6 +107,7 @@ def test_a_checkpoint_plays_as_it_was_trained_wherever_it_is_copied(weights: Pat
     copy = tmp_path / "elsewhere"
     shutil.copytree(weights, copy)
     Decoding(context_length=100, max_reply_tokens=7, temperature=0.3).save(copy)
+    seal(copy)
     agent = find_agent(str(copy)).make(DecodingOptions(), 2)
     assert isinstance(agent, LanguageModelAgent)
     assert (agent.context_length, agent.max_reply_tokens, agent.temperature) == (100, 7, 0.3)

@@ -64,7 +64,7 @@ def test_cells_by_hand() -> None:
 
 def test_notes_say_what_the_numbers_do_not() -> None:
     assert table_notes({"player": score(), "optimum": 0.5}) == [
-        "The 50 episodes are of 48 different instances; the interval is over instances.",
+        "50 episodes of 48 instances; the interval is over instances.",
         "cut %, first number: the context ended these episodes, which then count as failures; raise context_length.",
         "cut %, second number: these replies ended at the limit of tokens; raise max_reply_tokens.",
     ]

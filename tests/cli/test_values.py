@@ -105,6 +105,17 @@ def test_the_return_of_the_task_is_told_apart_from_the_shaped_one(
     assert table_row(out, "round 2")[:3] == [4, 0.75, 0.75]
 
 
+def test_a_run_of_another_version_is_shown_with_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = made_run(tmp_path, size=2)
+    text = (folder / CONFIG_FILE).read_text(encoding="utf-8").replace("[values]", "[values]\nold_setting = 3")
+    (folder / CONFIG_FILE).write_text(text.replace('version = "', 'version = "9.'), encoding="utf-8")
+    assert main(["values", str(folder)]) == 0
+    captured = capsys.readouterr()
+    assert "48 episodes of 4 instances" in captured.out
+    assert captured.err.startswith(f"turngym: warning: {folder / CONFIG_FILE}, by turngym 9.")
+    assert "cannot use: values.old_setting; they are passed over" in captured.err and captured.err.count("\n") == 1
+
+
 def test_a_game_of_chance(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = made_run(tmp_path, "turngym/FrozenLakeSlippery-v0", size=2, frozen_probability=1.0, samples=40)
     assert main(["values", str(folder), "--beta-value", "0.1"]) == 0

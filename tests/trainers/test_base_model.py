@@ -13,13 +13,14 @@ import pytest
 
 from turngym.agents.episode import write_episodes
 from turngym.agents.evaluation import instance_range
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.language_model import CheckpointError, LanguageModel
 from turngym.agents.scripted import OracleAgent
 from turngym.envs.frozen_lake import FrozenLakeEnv
 from turngym.trainers import base_model
 from turngym.trainers.base_model import check_context, load_or_build, prepare_base
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import TrainConfig
+from turngym.trainers.references import save_reference
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import SilentProgress
 from turngym.trainers.rollouts import Rollouts
@@ -159,3 +160,17 @@ def test_the_context_of_a_checkpoint_is_its_own(tiny: TrainConfig, model: Langua
         check_context(model, tiny)
     model.context_length = 512
     check_context(model, replace(tiny, model=replace(tiny.model, context_length=24)))
+
+
+def test_a_base_that_changed_between_kill_and_resume_is_refused(
+    tiny: TrainConfig, model: LanguageModel, tmp_path: Path
+) -> None:
+    save_reference(model, tmp_path / "base")
+    assert prepared(tiny, tmp_path).num_layers == 2
+    weights = tmp_path / "base" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    said = rf"base is damaged: model\.safetensors has changed .*restore it from a copy.*--model\.path {tmp_path}"
+    with pytest.raises(CheckpointError, match=said):
+        prepared(tiny, tmp_path)

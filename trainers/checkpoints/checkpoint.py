@@ -13,7 +13,6 @@ Nothing is pickled, so reading a checkpoint runs no code. One process writes to 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -27,10 +26,10 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import Tensor
 
+from turngym._checksums import DamagedError, verify, write_checksums
 from turngym._durable import remove, remove_unfinished, replacement
 from turngym.trainers.checkpoints.tensor_tree import from_json, read_tensors, to_json, write_tensors
 
-SCHEMA = 1
 POLICY, OPTIMIZER_TENSORS, OPTIMIZER = "policy", "optimizer.safetensors", "optimizer.json"
 STATE, MANIFEST = "state.json", "manifest.json"
 _OWN_FILES = (OPTIMIZER_TENSORS, OPTIMIZER, STATE)
@@ -103,7 +102,7 @@ def save_checkpoint(
         for name, source in files.items():
             (unfinished / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, unfinished / name)
-        _write_json(unfinished / MANIFEST, {"schema": SCHEMA, "files": _describe_files(unfinished)})
+        write_checksums(unfinished / MANIFEST, [file for file in unfinished.rglob("*") if file.is_file()])
     return target
 
 
@@ -201,16 +200,12 @@ def _write_states(path: Path, step: int, optimizer_state: dict[str, Any], extra:
 
 def _verify(path: Path, *, contents: bool = True) -> None:
     """Raise `CheckpointError` unless every file is listed and there, with its size and, if asked, its contents."""
-    for name, entry in _manifest_files(path).items():
-        size = (path / name).stat().st_size if (path / name).is_file() else None
-        if size is None:
-            raise CheckpointError(f"checkpoint {path} is damaged: {name} is missing")
-        if size != entry.get("size"):
-            raise CheckpointError(
-                f"checkpoint {path} is damaged: {name} has {size} bytes instead of {entry.get('size')}"
-            )
-        if contents and _sha256(path / name) != entry.get("sha256"):
-            raise CheckpointError(f"checkpoint {path} is damaged: {name} has changed since it was written")
+    if not path.is_dir():
+        raise CheckpointError(f"there is no checkpoint {path}")
+    try:
+        verify(path / MANIFEST, f"checkpoint {path}", required=_OWN_FILES, contents=contents)
+    except DamagedError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def _is_good(path: Path, *, contents: bool = True) -> bool:
@@ -219,18 +214,6 @@ def _is_good(path: Path, *, contents: bool = True) -> bool:
     except CheckpointError:
         return False
     return True
-
-
-def _manifest_files(path: Path) -> dict[str, dict[str, Any]]:
-    if not path.is_dir():
-        raise CheckpointError(f"there is no checkpoint {path}")
-    manifest = _read_json(path / MANIFEST)
-    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
-        raise CheckpointError(f"checkpoint {path} has a {MANIFEST} that this version (schema {SCHEMA}) cannot read")
-    files = manifest.get("files")
-    if not isinstance(files, dict) or not all(isinstance(files.get(name), dict) for name in (*_OWN_FILES, *files)):
-        raise CheckpointError(f"checkpoint {path} is damaged: {MANIFEST} does not list all files")
-    return files
 
 
 def _advice(path: Path) -> str:
@@ -251,16 +234,6 @@ def _order(path: Path) -> tuple[int, bool]:
     match = _NAME.fullmatch(path.name)
     assert match is not None
     return int(match[1]), match[2] is None
-
-
-def _describe_files(path: Path) -> dict[str, dict[str, Any]]:
-    files = sorted(file for file in path.rglob("*") if file.is_file())
-    return {file.relative_to(path).as_posix(): {"sha256": _sha256(file), "size": file.stat().st_size} for file in files}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -40,7 +40,7 @@ from turngym.trainers.config.section import Section, Temperature
 from turngym.trainers.config.toml import (
     ConfigError,
     imported_by,
-    parse_env_and_model,
+    parse_known,
     parse_toml,
     write_toml,
     written_by,
@@ -108,7 +108,7 @@ __all__ = [
     "algorithm_names",
     "find_objective_config",
     "imported_by",
-    "parse_env_and_model",
+    "parse_known",
     "parse_toml",
     "readers_of",
     "sections",

@@ -13,9 +13,12 @@ from turngym._version import __version__
 from turngym.arguments import suggestion
 from turngym.trainers.config.objective_parts import ObjectiveConfig
 from turngym.trainers.config.objectives import find_objective_config
+from turngym.trainers.config.section import Section
 from turngym.trainers.config.train import TrainConfig, sections, with_settings
 
 VERSION, NAME = "version", "name"
+NEEDED = {("env", "id"), ("env", "kwargs")}
+"""Settings without which nothing can be played."""
 
 
 class ConfigError(InputError):
@@ -60,26 +63,66 @@ def imported_by(text: str, *, source: str) -> list[str]:
     return imports
 
 
-def parse_env_and_model(text: str, *, source: str) -> TrainConfig:
-    """Read what a configuration of any version says about the environment and the model; the rest are defaults.
+def parse_known(text: str, *, source: str) -> tuple[TrainConfig, list[str]]:
+    """Read what this version knows of a configuration of any version.
+
+    Returns:
+        The configuration, with defaults for the rest; and the names of the settings and sections that are unknown here
+        or whose values cannot be used.
 
     Raises:
-        ConfigError: It is not TOML, or a value cannot be used.
+        ConfigError: It is not TOML, or what it says of the environment's id and arguments cannot be used.
     """
     tables = _tables(text, source)
-    if tables.get(VERSION) == __version__:
-        return parse_toml(text, source=source)
-    default = TrainConfig()
-    kept = {}
-    for name in ("env", "model"):
-        known = {part.name for part in fields(getattr(default, name))}
-        table = tables.get(name, {})
-        if not isinstance(table, dict):
-            return _filled({name: table}, source)  # which refuses it
-        kept[name] = {key: value for key, value in table.items() if key in known}
-    if not kept["env"].get("step_timeout", True):  # once, 0 waited for ever
-        del kept["env"]["step_timeout"]
-    return _filled(kept, source)
+    tables.pop(VERSION, None)
+    passed_over: list[str] = []
+    known = {name: _known_settings(name, table, source, passed_over) for name, table in tables.items()}
+    filled: dict[str, Any] = {name: section for name, section in known.items() if section is not None}
+    config = TrainConfig()
+    try:
+        return replace(config, **filled), passed_over
+    except ValueError:  # sections do not go together by the rules of this version
+        for name, section in filled.items():
+            try:
+                config = replace(config, **{name: section})
+            except ValueError:
+                passed_over.append(name)
+    return config, passed_over
+
+
+def _known_settings(name: str, table: Any, source: str, passed_over: list[str]) -> Section | None:
+    """Return a section with the settings that can be used, None for an unknown one; the others' names are noted."""
+    section = sections(TrainConfig()).get(name)
+    if section is None or not isinstance(table, dict):
+        if name == "env":
+            raise ConfigError(f"{source}: {name} is a section, not the value {table!r}")
+        passed_over.append(name)
+        return None
+    values = dict(table)
+    try:
+        section = _objective(values) if name == "objective" else section
+    except ValueError:
+        passed_over.append(name)
+        return None
+    known = {part.name for part in fields(section)}
+    try:
+        usable = with_settings(section, {key: value for key, value in values.items() if key in known})
+    except ValueError:
+        return _one_by_one(section, values, source, passed_over)
+    passed_over += [f"{name}.{key}" for key in values if key not in known]
+    return usable
+
+
+def _one_by_one(section: Section, values: Mapping[str, Any], source: str, passed_over: list[str]) -> Section:
+    """Return a section with each of the settings that can be used, where not all of them can."""
+    for key, value in values.items():
+        try:
+            section = with_settings(section, {key: value})
+        except ValueError as error:
+            if (section.section, key) in NEEDED:
+                raise ConfigError(f"{source}: {error}") from error
+            passed_over.append(f"{section.section}.{key}")
+    return section
 
 
 def _tables(text: str, source: str) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from turngym.envs.finding import check_env, resolve_env, short_name
 from turngym.envs.potentials import find_potential
 from turngym.plugins import requested, require_plugins
 from turngym.trainers.config import Overrides, TrainConfig, with_algorithm, with_overrides
+from turngym.trainers.launch.policies import policy_folder
 from turngym.trainers.launch.presets import load_preset, preset_for
-from turngym.trainers.launch.run_folder import policy_folder
 from turngym.trainers.prompts.levels import check_levels
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from turngym._errors import InputError
 from turngym.names import check_name, enter, find, nearest
 from turngym.plugins import require_plugins
-from turngym.trainers.config import ConfigError, TrainConfig, imported_by, parse_env_and_model, parse_toml
+from turngym.trainers.config import ConfigError, TrainConfig, imported_by, parse_known, parse_toml
 
 PRESETS: dict[str, str] = {
     entry.name.removesuffix(".toml"): entry.read_text(encoding="utf-8")
@@ -89,7 +89,7 @@ def read_config_text(path: Path) -> str:
 def _env_of(name: str) -> str | None:
     """Return the environment of a preset; None where that cannot be read, which is no matter of other environments."""
     try:
-        return parse_env_and_model(preset_text(name), source=f"preset {name}").env.id
+        return parse_known(preset_text(name), source=f"preset {name}")[0].env.id
     except ConfigError:
         return None
 

@@ -1,16 +1,16 @@
-"""What a run folder holds: its weights and its configuration, read to continue a run or to load its agent."""
+"""What a run folder holds: its checkpoints and its configuration, read to continue a run or to load its agent."""
 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from turngym._errors import InputError, input_errors
+from turngym._errors import InputError, InputWarning
 from turngym._version import __version__
-from turngym.agents.decoding import Decoding
 from turngym.plugins import require_plugins
-from turngym.trainers.config import TrainConfig, imported_by, parse_env_and_model, parse_toml, written_by
+from turngym.trainers.config import TrainConfig, imported_by, parse_known, parse_toml, written_by
 from turngym.trainers.launch.presets import read_config_text
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.run_files import CHECKPOINTS, CONFIG_FILE, METRICS_FILE, RESULT_FILE
@@ -22,53 +22,36 @@ def saved_steps(folder: Path) -> list[tuple[int, Path]]:
     return sorted(((int(match[1]), path) for match, path in named if match), key=lambda pair: (-pair[0], pair[1].name))
 
 
-def policy_folder(folder: Path) -> Path:
-    """Return the folder with the weights: of a run its last checkpoint, of a checkpoint its policy.
-
-    Raises:
-        InputError: There are none.
-    """
-    if not folder.is_dir():
-        raise InputError(f"there is no folder {folder}")
-    if (folder / "config.json").is_file():
-        return folder
-    if (folder / "policy" / "config.json").is_file():
-        return folder / "policy"
-    for _, path in saved_steps(folder):
-        if (path / "policy" / "config.json").is_file():
-            return path / "policy"
-    if (folder / CONFIG_FILE).is_file():
-        raise InputError(f"the run {folder} has no checkpoint yet; continue it with: turngym train --resume {folder}")
-    raise InputError(f"{folder} is neither a run nor a checkpoint: it has no {CONFIG_FILE} and no config.json")
-
-
 def agent_config(weights: Path) -> TrainConfig | None:
-    """Return what the run that a folder of weights lies in says about environment and model, None outside of runs.
+    """Return the configuration of the run that a folder of weights lies in, None outside of runs.
 
-    A run of another version is read too. What it imports is imported.
+    A run of another version is read too; see `known_config`.
 
     Raises:
         InputError: The configuration cannot be read, or names a module that cannot be imported.
     """
     for parent in [weights, *weights.absolute().parents][:4]:
         if (parent / CONFIG_FILE).is_file():
-            text, source = read_config_text(parent / CONFIG_FILE), str(parent / CONFIG_FILE)
-            require_plugins(imported_by(text, source=source))
-            return parse_env_and_model(text, source=source)
+            return known_config(parent)
     return None
 
 
-def decoding_of(weights: Path) -> Decoding:
-    """Return the limits and the temperature by which the model in a folder plays, unless told otherwise.
+def known_config(folder: Path) -> TrainConfig:
+    """Return what this version knows of the configuration of a run of any version, and import what it imports.
 
-    These are kept beside the weights; where nothing is, the run around them tells, and else the defaults of training.
+    Settings that are unknown here are named in a warning; a run that is continued needs all, see `run_config`.
 
     Raises:
-        InputError: The file or the configuration cannot be read.
+        InputError: The configuration cannot be read, or names a module that cannot be imported.
     """
-    with input_errors():
-        kept = Decoding.read(weights)
-    return kept or (agent_config(weights) or TrainConfig()).decoding
+    text, source = read_config_text(folder / CONFIG_FILE), str(folder / CONFIG_FILE)
+    require_plugins(imported_by(text, source=source))
+    config, passed_over = parse_known(text, source=source)
+    if passed_over:
+        warnings.warn(InputWarning(f"{source}, by {written_by(text, source=source)}, has settings that turngym "
+                                   f"{__version__} cannot use: {', '.join(passed_over)}; they are passed "
+                                   "over"), stacklevel=1)  # fmt: skip
+    return config
 
 
 def run_config(folder: Path) -> TrainConfig:

@@ -28,7 +28,8 @@ from turngym.trainers.config import (
     write_toml,
 )
 from turngym.trainers.launch.configure import check_game, configure, named, with_folders
-from turngym.trainers.launch.run_folder import decoding_of, policy_folder, run_config
+from turngym.trainers.launch.policies import decoding_of, load_policy
+from turngym.trainers.launch.run_folder import run_config
 from turngym.trainers.objectives import find_objective
 from turngym.trainers.reporting.progress import Progress, SilentProgress
 from turngym.trainers.reporting.tables import result_rows, text_table
@@ -180,11 +181,13 @@ def load_agent(
         CheckpointError: The model cannot be loaded.
     """
     require_plugins()
-    weights = policy_folder(Path(folder))
-    with input_errors():
-        decoding = decoding_of(weights).changed(
-            context_length=context_length, max_reply_tokens=max_reply_tokens, temperature=temperature,
-            keep_thoughts=keep_thoughts,
-        )  # fmt: skip
-    model = LanguageModel.from_pretrained(weights, decoding=decoding)
-    return LanguageModelAgent(model, greedy=greedy, slots=slots)
+
+    def load(weights: Path) -> LanguageModel:
+        with input_errors():
+            decoding = decoding_of(weights).changed(
+                context_length=context_length, max_reply_tokens=max_reply_tokens, temperature=temperature,
+                keep_thoughts=keep_thoughts,
+            )  # fmt: skip
+        return LanguageModel.from_pretrained(weights, decoding=decoding)
+
+    return LanguageModelAgent(load_policy(Path(folder), load), greedy=greedy, slots=slots)

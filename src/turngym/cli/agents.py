@@ -20,7 +20,8 @@ from turngym.envs.finding import check_env, resolve_env, short_name
 from turngym.names import nearest
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.config.section import SMALLEST
-from turngym.trainers.launch.run_folder import agent_config, decoding_of, policy_folder
+from turngym.trainers.launch.policies import decoding_of, policy_folder
+from turngym.trainers.launch.run_folder import agent_config
 
 
 @dataclass(frozen=True, kw_only=True)

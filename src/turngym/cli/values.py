@@ -19,7 +19,7 @@ from turngym.cli.options import parse
 from turngym.cli.terminal import make_console, printable
 from turngym.envs.finding import check_env
 from turngym.trainers.config import TrainConfig
-from turngym.trainers.launch.run_folder import run_config
+from turngym.trainers.launch.run_folder import known_config
 from turngym.trainers.references import round_betas, round_estimates, rounds_begun
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.rollouts import Rollouts
@@ -107,7 +107,7 @@ def find_store(folder: Path) -> tuple[TrainConfig, Path]:
     if not (folder / STORE_FILE).is_file():
         raise UsageError(f"the run {folder} has no {STORE_FILE}: its stage 1 has not begun; continue it with: "
                          f"turngym train --resume {folder}")  # fmt: skip
-    return run_config(folder), folder / STORE_FILE
+    return known_config(folder), folder / STORE_FILE
 
 
 def merge_stores(store: ValueStore, folder: Path, others: Sequence[str]) -> Iterator[str]:

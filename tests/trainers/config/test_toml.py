@@ -25,7 +25,7 @@ from turngym.trainers.config import (
     TrainConfig,
     ValueConfig,
     algorithm_names,
-    parse_env_and_model,
+    parse_known,
     parse_toml,
     sections,
     with_algorithm,
@@ -177,26 +177,41 @@ sede = 1
 """
 
 
-def test_environment_and_model_are_read_of_any_version() -> None:
-    for text in (EARLIER, f'version = "0.0.1"\n{EARLIER}'):
-        config = parse_env_and_model(text, source="here")
+def test_a_file_of_any_version_is_read_as_far_as_it_is_known() -> None:
+    for text in (EARLIER, f'version = "0.0.1"\n{EARLIER}', f'version = "{__version__}"\n{EARLIER}'):
+        config, passed_over = parse_known(text, source="here")
         assert config.env == EnvConfig(kwargs={"size": 3}) and config.model == ModelConfig(hidden_size=32, heads=2)
         assert replace(config, env=EnvConfig(), model=ModelConfig()) == TrainConfig()
+        assert sorted(passed_over) == [
+            "astarpo",
+            "env.patience",
+            "env.step_timeout",
+            "model.feedforward_size",
+            "run.sede",
+        ]
         with pytest.raises(ConfigError, match="there is no "):
             parse_toml(text, source="here")
 
 
-def test_a_configuration_of_this_version_is_read_strictly() -> None:
+def test_a_file_of_this_version_is_known_as_a_whole() -> None:
     config = TrainConfig(run=RunConfig(seed=3), env=EnvConfig(step_timeout=2.0))
-    assert parse_env_and_model(write_toml(config), source="here") == config
-    with pytest.raises(ConfigError, match=r"there is no setting 'env\.patience'"):
-        parse_env_and_model(f'version = "{__version__}"\n{EARLIER}', source="here")
+    config = replace(config, learning=replace(config.learning, temperature_final=0.3))
+    assert parse_known(write_toml(config), source="here") == (config, [])
 
 
-@pytest.mark.parametrize("text", ["env = 3", "model = 'path'", "[env]\nid = 3", "[model]\nheads = 5", "[env"])
-def test_an_environment_or_model_that_cannot_be_used_is_refused(text: str) -> None:
+def test_what_does_not_go_together_is_passed_over() -> None:
+    config, passed_over = parse_known("[learning]\nbatch_size = 30\n[objective]\nname = 'grpo'\ngroup_size = 16",
+                                      source="here")  # fmt: skip
+    assert passed_over == ["objective"] and config.learning.batch_size == 30
+    assert parse_known("[objective]\nname = 'unheard of'", source="here") == (TrainConfig(), ["objective"])
+    assert parse_known("[model]\nheads = 5\nlayers = 2", source="here")[1] == ["model.heads"]
+    assert parse_known("model = 'path'", source="here") == (TrainConfig(), ["model"])
+
+
+@pytest.mark.parametrize("text", ["env = 3", "[env]\nid = 3", "[env]\nkwargs = 3", "[env"])
+def test_an_environment_that_cannot_be_told_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^here"):
-        parse_env_and_model(text, source="here")
+        parse_known(text, source="here")
 
 
 def test_a_file_names_the_version_that_wrote_it() -> None:

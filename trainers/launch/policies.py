@@ -1,0 +1,126 @@
+"""The policy of a run or of a checkpoint: whole, as it was written, also while the run goes on."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
+
+from turngym._checksums import SEAL, DamagedError, verify, verify_sealed
+from turngym._errors import InputError, InputWarning, input_errors
+from turngym.agents.decoding import Decoding
+from turngym.trainers.config import TrainConfig
+from turngym.trainers.launch.run_folder import agent_config, saved_steps
+from turngym.trainers.run_files import CONFIG_FILE
+
+Loaded = TypeVar("Loaded")
+
+ATTEMPTS = 100
+"""How often a run's last policy is looked for, whose folder the run deletes as it saves later ones."""
+MANIFEST = "manifest.json"
+"""The list of all files of a checkpoint."""
+
+
+def policy_folder(folder: Path) -> Path:
+    """Return the folder with the weights: of a run that of its last sound checkpoint, of a checkpoint its policy.
+
+    A damaged checkpoint of a run is passed over with a warning. A folder that holds weights itself is returned as it
+    is.
+
+    Raises:
+        InputError: There are none, or none that is sound.
+    """
+    if (folder / "config.json").is_file():
+        with input_errors():
+            _verify_policy(folder)
+        return folder
+    for _ in range(ATTEMPTS):
+        problems: list[str] = []
+        for weights in _policies(folder):
+            try:
+                _verify_policy(weights)
+            except DamagedError as error:
+                if not weights.is_dir():  # the run has deleted it meanwhile
+                    break
+                problems.append(str(error))
+            else:
+                for problem in problems:
+                    warnings.warn(InputWarning(f"passing over a damaged checkpoint: {problem}"), stacklevel=1)
+                return weights
+        else:
+            raise InputError(f"{problems[0]}. No policy in {folder} is sound; name another checkpoint, or the run "
+                             "for the last one that is sound")  # fmt: skip
+    raise InputError(f"the checkpoints of {folder} are deleted faster than they can be read; try again later")
+
+
+def load_policy(folder: Path, load: Callable[[Path], Loaded]) -> Loaded:
+    """Return what `load` makes of the last policy, also where the run deletes that while it is read.
+
+    Args:
+        folder: A run, a checkpoint or a folder of weights.
+        load: Reads a folder of weights.
+
+    Raises:
+        InputError: There is no sound policy.
+        ValueError: `load` cannot read the policy.
+    """
+    weights = policy_folder(folder)
+    try:
+        return load(weights)
+    except (OSError, ValueError):
+        if weights.is_dir():
+            raise
+    for _ in range(ATTEMPTS):  # a copy is made faster than a model is loaded
+        weights = policy_folder(folder)
+        with TemporaryDirectory() as place:
+            try:
+                return load(shutil.copytree(weights, Path(place) / "policy"))
+            except (OSError, ValueError):
+                if weights.is_dir():
+                    raise
+    raise InputError(f"the checkpoints of {folder} are deleted faster than they can be read; try again later")
+
+
+def decoding_of(weights: Path) -> Decoding:
+    """Return the limits and the temperature by which the model in a folder plays, unless told otherwise.
+
+    These are kept beside the weights; where nothing is, the run around them tells, and else the defaults of training.
+
+    Raises:
+        InputError: The file or the configuration cannot be read.
+    """
+    with input_errors():
+        kept = Decoding.read(weights)
+    return kept or (agent_config(weights) or TrainConfig()).decoding
+
+
+def _policies(folder: Path) -> Iterator[Path]:
+    """Yield the folders that may hold the policy, the last one first.
+
+    Raises:
+        InputError: There are none.
+    """
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}")
+    steps = [folder] if (folder / "policy").is_dir() else [path for _, path in saved_steps(folder)]
+    found = [path / "policy" for path in steps if (path / "policy" / "config.json").is_file()]
+    if not found and (folder / CONFIG_FILE).is_file():
+        raise InputError(f"the run {folder} has no checkpoint yet; continue it with: turngym train --resume {folder}")
+    if not found:
+        raise InputError(f"{folder} is neither a run nor a checkpoint: it has no {CONFIG_FILE} and no config.json")
+    yield from found
+
+
+def _verify_policy(weights: Path) -> None:
+    """Check a policy by its seal, and one that an earlier version wrote by the manifest of its checkpoint.
+
+    Raises:
+        DamagedError: It has changed since it was written.
+    """
+    verify_sealed(weights)
+    manifest = weights.parent / MANIFEST
+    if weights.name == "policy" and manifest.is_file() and not (weights / SEAL).is_file():
+        verify(manifest, f"checkpoint {weights.parent}", under="policy/")
