@@ -33,8 +33,9 @@ from turngym.benchmarks import night_watch
 from turngym.benchmarks.page import kept
 from turngym.envs.core import TextEnv
 from turngym.trainers.config import EnvConfig, TrainConfig, WarmStartConfig
+from turngym.trainers.course import cloning_optimizers, cloning_step
 from turngym.trainers.rollouts import Rollouts
-from turngym.trainers.warm_start import cloning_optimizers, cloning_step, scripted_play
+from turngym.trainers.warm_start import scripted_play
 
 ENVIRONMENTS = ("turngym/FrozenLake-v0", night_watch.ENV_ID)
 MAX_REPLY_TOKENS = 8

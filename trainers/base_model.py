@@ -12,12 +12,13 @@ from turngym.agents.scripted import DemonstrationAgent, RandomAgent
 from turngym.agents.small_model import build_decoder, train_tokenizer
 from turngym.envs import Oracle, Sampling, env_class, make_env, text_env
 from turngym.trainers.config import TrainConfig
+from turngym.trainers.course_checkpoints import CourseCheckpoints
 from turngym.trainers.demonstrations import read_demonstrations
 from turngym.trainers.references import load_reference, save_reference
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import Progress
 from turngym.trainers.rollouts import Rollouts
-from turngym.trainers.run_files import reference_folder
+from turngym.trainers.run_files import WARM_START, reference_folder
 from turngym.trainers.stage_one.explorers import load_explorer
 from turngym.trainers.warm_start import check_lengths, clone, given_demonstrations
 
@@ -37,17 +38,30 @@ def prepare_base(config: TrainConfig, folder: Path, metrics: Metrics, progress: 
         ValueError: The context is shorter than the demonstrations, or the environment has none.
     """
     base = reference_folder(folder, 1)
+    kept = CourseCheckpoints(folder / WARM_START, progress.note)
     if base.is_dir():
-        return load_reference(folder, 1, config.decoding)
-    metrics.clear()
-    check_teacher(config)
-    model = load_or_build(config)
-    check_context(model, config)
+        model = load_reference(folder, 1, config.decoding)
+    else:
+        model = _clone_base(config, kept, metrics, progress)
+        save_reference(model, base)
+    kept.remove()
+    return model
+
+
+def _clone_base(config: TrainConfig, kept: CourseCheckpoints, metrics: Metrics, progress: Progress) -> LanguageModel:
+    """Return the model after its warm start, which goes on where one was stopped."""
+    if kept.found is None:
+        check_teacher(config)
+        metrics.begin_warm_start()
+        model = load_or_build(config)
+        check_context(model, config)
+    else:
+        metrics.begin_warm_start(kept.found.extra["correction"])
+        model = LanguageModel.from_pretrained(kept.found.policy, decoding=config.decoding)
     if config.warm_start.enabled:
         rollouts = Rollouts.of(config)
-        for check in clone(model, rollouts, config.warm_start, progress, seed=config.run.seed):
+        for check in clone(model, rollouts, config.warm_start, progress, seed=config.run.seed, kept=kept):
             metrics.add("warm_start", check)
-    save_reference(model, base)
     return model
 
 

@@ -1,34 +1,89 @@
-"""Ctrl-C that waits for the end of the step, so that the run can be saved."""
+"""Ctrl-C and the signals by which schedulers and terminals end a process, so that a run is saved before it stops."""
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What asks a process to stop: Ctrl-C, a scheduler, a terminal that closes."""
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked the process to stop; a KeyboardInterrupt, since no environment's failure must be taken for it.
+
+    Args:
+        number: The signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+    @property
+    def exit_code(self) -> int:
+        """128 and the number of the signal: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
+        return 128 + self.number
+
+
+def exit_code(error: KeyboardInterrupt) -> int:
+    """Return the exit code of a process that was interrupted."""
+    return error.exit_code if isinstance(error, Stopped) else 128 + signal.SIGINT
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Raise every signal of `SIGNALS` as `Stopped` while the block runs, so that it ends as after Ctrl-C."""
+
+    def stop(number: int, _: FrameType | None) -> None:
+        raise Stopped(number)
+
+    with _caught_by(stop):
+        yield
+
 
 class DeferredInterrupt:
-    """Notes the first Ctrl-C in `requested` instead of raising KeyboardInterrupt; a second one raises it at once.
+    """Notes the first signal in `requested` instead of raising `Stopped`; a second one raises it at once.
 
     Outside the main thread, where signals cannot be caught, it does nothing.
     """
 
-    requested = False
+    def __init__(self) -> None:
+        self.requested: Stopped | None = None
+        """The first signal, to be raised when the time has come."""
 
     def __enter__(self) -> Self:
-        """Catch SIGINT from now on."""
-        self._previous: Any = None
-        if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGINT, self._on_signal)
+        """Catch the signals from now on."""
+        self._catching = _caught_by(self._on_signal)
+        self._catching.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Put the earlier handler of SIGINT back."""
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        """Put the earlier handlers back, and raise a signal that nobody has asked for."""
+        self._catching.__exit__(None, None, None)
+        if error is None and self.requested:
+            raise self.requested
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
-            raise KeyboardInterrupt
-        self.requested = True
+            raise Stopped(number)
+        self.requested = Stopped(number)
+
+
+@contextmanager
+def _caught_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Give the signals to a handler; those that this process was told to ignore, as by nohup, stay ignored."""
+    previous: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                previous[number] = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, before in previous.items():
+            signal.signal(number, before)

@@ -69,13 +69,15 @@ def train(
         WarmStartError: The base never reached its success band.
         NonFiniteError: Learning became unstable; the last good checkpoint is intact.
         ValueError: A level of the curriculum cannot be played, there is nobody to clone, or the context is too short.
-        KeyboardInterrupt: The user interrupted; the run can be resumed, in stage 2 from the very step.
+        KeyboardInterrupt: The user interrupted; the run can be resumed, in warm start and stage 2 from the very step.
     """
     check_levels(config.env, config.curriculum.levels)
     torch.set_num_threads(config.run.threads)
     metrics = Metrics(folder / METRICS_FILE, trackers)
     if resume:
-        metrics.rewind()
+        if damaged := metrics.rewind():
+            progress.note(f"{metrics.path}: {damaged} cut off or damaged {'lines are' if damaged > 1 else 'line is'} "
+                          "left out")  # fmt: skip
     else:
         metrics.clear()
     base = prepare_base(config, folder, metrics, progress)
@@ -105,7 +107,7 @@ class TrainingRun:
     ) -> None:
         self._config, self._folder, self._metrics, self._progress = config, folder, metrics, progress
         self._setup = StageOneSetup.of(config)
-        last = latest_checkpoint(folder / CHECKPOINTS)
+        last = latest_checkpoint(folder / CHECKPOINTS, tell=progress.note)
         checkpoint = None if last is None else load_checkpoint(last)
         schedule = Schedule(config.learning, config.objective, config.monitors.rollback_learning_rate)
         references = References(folder, base)
@@ -204,7 +206,7 @@ class TrainingRun:
             )
 
     def _learn_round(self) -> None:
-        """Learn to the end of a round; save every `checkpoint_every` steps, at the end, on Ctrl-C and on an alarm."""
+        """Learn to the end of a round; save every `checkpoint_every` steps, at the end, on a signal and on an alarm."""
         loop, schedule, config = self.loop, self.loop.schedule, self._config
         self._progress.phase(f"stage 2: {config.objective.name}", config.learning.steps)
         self._progress.advance(schedule.step)
@@ -231,7 +233,7 @@ class TrainingRun:
             if error:
                 raise error
             if interrupt.requested:
-                raise KeyboardInterrupt
+                raise interrupt.requested
 
         with DeferredInterrupt() as interrupt:
             loop.run_round(after_step, self._folder / EPISODES / "failed_step.jsonl")
@@ -244,7 +246,9 @@ class TrainingRun:
         if not alarms or monitors.on_alarm == "warn":
             return None
         # The newest checkpoint that none of the alarms puts in doubt.
-        good = latest_checkpoint(self._folder / CHECKPOINTS, min(alarm.last_good_step for alarm in alarms))
+        good = latest_checkpoint(
+            self._folder / CHECKPOINTS, min(alarm.last_good_step for alarm in alarms), tell=self._progress.note
+        )
         if monitors.on_alarm == "rollback" and good and schedule.rollbacks < monitors.max_rollbacks:
             step = schedule.step
             self.roll_back(good)

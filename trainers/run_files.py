@@ -1,7 +1,10 @@
 """The names of everything in a run folder.
 
 runs/<name>/
-config.toml           the resolved configuration (written by the command line)
+config.toml           the resolved configuration
+config.used.toml      the same as the run went on with last, by which an edit of config.toml is known
+run.lock              who writes to the folder at present
+warm_start/           step-000300/: the clone and its optimizers, until base/ is there
 base/                 the model before reinforcement learning: the reference policy of round 1
 values.sqlite         the episodes of stage 1; absent where the objective does without
 references/           round-2/: the policy as it was at the first reset, the reference from then on; where there
@@ -17,8 +20,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-CONFIG_FILE, METRICS_FILE, RESULT_FILE = "config.toml", "metrics.jsonl", "result.json"
-CHECKPOINTS, EPISODES = "checkpoints", "episodes"
+CONFIG_FILE, USED_CONFIG_FILE, LOCK_FILE = "config.toml", "config.used.toml", "run.lock"
+METRICS_FILE, RESULT_FILE = "metrics.jsonl", "result.json"
+WARM_START, CHECKPOINTS, EPISODES = "warm_start", "checkpoints", "episodes"
 
 
 def reference_folder(folder: Path, number: int) -> Path:

@@ -8,32 +8,25 @@ validation instances, and where it is outside the band the second part is repeat
 
 from __future__ import annotations
 
-import copy
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 
 from turngym.agents.episode import Episode
 from turngym.agents.evaluation import instance_range, score_episodes
-from turngym.agents.language_model import LanguageModel, NonFiniteError
+from turngym.agents.language_model import LanguageModel
 from turngym.agents.rollout import Instance
-from turngym.agents.scoring import sampled_logprobs, token_batches
 from turngym.agents.scripted import DemonstrationAgent
 from turngym.seeds import Stream, generator
 from turngym.trainers.config import WarmStartConfig
+from turngym.trainers.course import Course
+from turngym.trainers.course_checkpoints import CourseCheckpoints
 from turngym.trainers.demonstrations import read_demonstrations
+from turngym.trainers.interrupt import DeferredInterrupt
 from turngym.trainers.reporting.progress import Progress
 from turngym.trainers.rollouts import Rollouts
-
-MATRIX_FACTOR = 4.0
-"""Learning rate of Muon on the hidden matrices, in units of that of AdamW on embeddings and norms."""
-MICROBATCH_TOKENS = 4096
-"""Padded tokens per forward pass."""
 
 
 class WarmStartError(RuntimeError):
@@ -41,7 +34,13 @@ class WarmStartError(RuntimeError):
 
 
 def clone(
-    model: LanguageModel, rollouts: Rollouts, config: WarmStartConfig, progress: Progress, *, seed: int
+    model: LanguageModel,
+    rollouts: Rollouts,
+    config: WarmStartConfig,
+    progress: Progress,
+    *,
+    seed: int,
+    kept: CourseCheckpoints | None = None,
 ) -> Iterator[dict[str, float]]:
     """Clone scripted play for a course, and repeat its part with mistakes until the success lies in the band.
 
@@ -51,6 +50,7 @@ def clone(
         config: How long, how fast, and into which band.
         progress: Told about every step, the course and its corrections.
         seed: The seed of the run, which determines the demonstrations.
+        kept: Holds the course while it lasts, and where one was stopped: the model is then that of its checkpoint.
 
     Yields:
         The numbers of the course and of each correction: the steps so far, its seconds, the mean loss of the last tenth
@@ -59,29 +59,24 @@ def clone(
     Raises:
         WarmStartError: The success is below the band after `warm_start.max_corrections`.
         NonFiniteError: The loss or a gradient is not finite.
+        KeyboardInterrupt: A signal asked to stop; the course is kept.
     """
-    course = Course(model, rollouts, config, progress, seed=seed)
-    started = time.perf_counter()
-    turning_point = min(math.ceil(config.flawless_share * config.course_steps), config.course_steps - 1)
-    progress.phase("warm start", config.course_steps)
-    course.teach(range(turning_point), 0.0)
-    flawless = course.state()
-    with_mistakes = range(turning_point, config.course_steps)
-    rate, success = config.mistake_rate, 0.0
+    rng = generator(seed, Stream.WARM_START)
+    course = Course(model, config, demonstrator(model, rollouts, config, rng), rng)
+    if kept is not None:
+        kept.restore(course)
     corrections = 0 if config.demonstrations else config.max_corrections  # a file knows no mistake rate
-    for correction in range(corrections + 1):
-        if correction:
-            progress.phase(f"warm start, correction {correction}", len(with_mistakes))
-            course.restore(flawless)
-        losses = course.teach(with_mistakes, rate)
+    while True:
+        _finish(course, progress, kept)
+        began = time.perf_counter()
         success = validate(model, rollouts, config.check_episodes)
         progress.advance(0, success=success)
-        yield {"step": config.course_steps + correction * len(with_mistakes), "seconds": time.perf_counter() - started,
-               "loss": float(np.mean(losses[-max(1, config.course_steps // 10):])), "mistake_rate": rate,
-               "success": success}  # fmt: skip
+        yield course.numbers(success, seconds=time.perf_counter() - began)
         if config.success_low <= success <= config.success_high:
             return
-        rate, started = corrected(rate, success, config), time.perf_counter()
+        if course.correction == corrections:
+            break
+        course.begin_correction(success)
     if success < config.success_low:
         raise WarmStartError(
             f"after a course of {config.course_steps} cloning steps and {corrections} corrections the sampled "
@@ -90,52 +85,22 @@ def clone(
     progress.note(f"the warm start overshot its band: success {success:.2f} > {config.success_high:.2f}")
 
 
-class Course:
-    """The cloning steps of a warm start: demonstrations, optimizers and their learning rates, which fall to 0.
+def _finish(course: Course, progress: Progress, kept: CourseCheckpoints | None) -> None:
+    """Take the steps that are left of a course or of its correction, and keep it now and then and at the end.
 
-    Args:
-        model: Trained in place.
-        rollouts: How scripted play is played.
-        config: How long and how fast.
-        progress: Told about every step.
-        seed: The seed of the run.
+    Raises:
+        KeyboardInterrupt: A signal asked to stop; the course is kept as it is after the step.
     """
-
-    def __init__(
-        self, model: LanguageModel, rollouts: Rollouts, config: WarmStartConfig, progress: Progress, *, seed: int
-    ) -> None:
-        self._model, self._steps, self._progress = model, config.course_steps, progress
-        self._optimizers = cloning_optimizers(model.model, config)
-        self._peaks = [optimizer.param_groups[0]["lr"] for optimizer in self._optimizers]
-        self._demonstrate = demonstrator(model, rollouts, config, generator(seed, Stream.WARM_START))
-
-    def teach(self, steps: range, mistake_rate: float) -> list[float]:
-        """Take these steps of the course, on demonstrations with this mistake rate, and return their losses."""
-        losses = []
-        for step in steps:
-            for optimizer, peak in zip(self._optimizers, self._peaks, strict=True):
-                optimizer.param_groups[0]["lr"] = peak * (1.0 - step / self._steps)
-            losses.append(cloning_step(self._model, self._optimizers, self._demonstrate(mistake_rate)))
-            self._progress.advance(loss=losses[-1])
-        return losses
-
-    def state(self) -> list[dict[str, Any]]:
-        """Return a copy of the state of the model and the optimizers."""
-        return copy.deepcopy([part.state_dict() for part in (self._model.model, *self._optimizers)])
-
-    def restore(self, state: list[dict[str, Any]]) -> None:
-        """Go back to a state, which may be restored again."""
-        for part, kept in zip((self._model.model, *self._optimizers), copy.deepcopy(state), strict=True):
-            part.load_state_dict(kept)
-
-
-def corrected(rate: float, success: float, config: WarmStartConfig) -> float:
-    """Return a mistake rate that brings the success nearer to the middle of the band.
-
-    The success falls about with the square of the rate. A correction changes the rate by half of itself at most.
-    """
-    middle = (config.success_low + config.success_high) / 2
-    return min(1.0, rate * min(1.5, max(0.5, math.sqrt(success / middle))))
+    done, total = course.progress
+    progress.phase(f"warm start, correction {course.correction}" if course.correction else "warm start", total)
+    progress.advance(done)
+    with DeferredInterrupt() as interrupt:
+        for step in range(done + 1, total + 1):
+            progress.advance(loss=course.take_step())
+            if kept is not None and (step == total or interrupt.requested or kept.due):
+                kept.save(course)
+            if interrupt.requested:
+                raise interrupt.requested
 
 
 def demonstrator(
@@ -185,41 +150,6 @@ def check_lengths(encoded: Sequence[Episode], context_length: int) -> None:
     if longest > context_length:
         raise ValueError(f"model.context_length {context_length} is shorter than the demonstrations, of which the "
                          f"longest has {longest} tokens: raise it to at least {longest}")  # fmt: skip
-
-
-def cloning_optimizers(network: torch.nn.Module, config: WarmStartConfig) -> list[torch.optim.Optimizer]:
-    """Return Muon for the hidden matrices and AdamW for embeddings, output head, biases and norms."""
-    tables = {parameter for name, module in network.named_modules() for parameter in module.parameters(recurse=False)
-              if isinstance(module, torch.nn.Embedding) or name == "lm_head"}  # fmt: skip
-    matrices: list[torch.nn.Parameter] = []
-    others: list[torch.nn.Parameter] = []
-    for parameter in network.parameters():
-        (matrices if parameter.ndim == 2 and parameter not in tables else others).append(parameter)
-    return [
-        torch.optim.Muon(matrices, lr=MATRIX_FACTOR * config.learning_rate, weight_decay=config.weight_decay),
-        torch.optim.AdamW(others, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.95)),
-    ]
-
-
-def cloning_step(model: LanguageModel, optimizers: list[torch.optim.Optimizer], episodes: list[Episode]) -> float:
-    """Take one step on the mean negative log-likelihood of the agents' tokens; return it, nats per token.
-
-    Raises:
-        NonFiniteError: The loss or a gradient is not finite; the weights are untouched.
-    """
-    num_tokens = sum(episode.num_sampled for episode in episodes)
-    total = 0.0
-    for batch in token_batches(episodes, max_tokens=MICROBATCH_TOKENS, device=model.device):
-        loss = -sampled_logprobs(model, batch).sum() / num_tokens
-        loss.backward()  # type: ignore[no-untyped-call]
-        total += float(loss.detach())
-    grad_norm = float(torch.nn.utils.clip_grad_norm_(model.model.parameters(), 1.0))
-    if not (math.isfinite(total) and math.isfinite(grad_norm)):
-        raise NonFiniteError(f"cloning: loss {total}, gradient norm {grad_norm}; lower warm_start.learning_rate")
-    for optimizer in optimizers:
-        optimizer.step()
-        optimizer.zero_grad()
-    return total
 
 
 def validate(model: LanguageModel, rollouts: Rollouts, episodes: int, *, temperature: float | None = None) -> float:

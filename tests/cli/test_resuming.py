@@ -13,8 +13,8 @@ from tests.cli.tiny_run import TINY
 
 from turngym._version import __version__
 from turngym.cli import main
-from turngym.cli.resuming import BRANCHING, FREE, REASONS, steps_done
 from turngym.trainers.config import OBJECTIVE_CONFIGS, AstarpoConfig, TrainConfig, sections
+from turngym.trainers.launch.resuming import BRANCHING, FREE, REASONS, steps_done
 from turngym.trainers.launch.run_folder import run_config, saved_steps
 
 RUN = "runs/frozen_lake-seed0"

@@ -1,4 +1,4 @@
-"""A run that is killed again and again, then resumed, ends with the same bits as one that was left alone.
+"""A run that is stopped and killed again and again, then resumed, ends with the same bits as one that was left alone.
 
 Run as a program, this file starts or resumes a run in one process after another and lets each of them kill itself at a
 given moment.
@@ -30,6 +30,7 @@ from turngym.trainers.config import (
     ValueConfig,
     WarmStartConfig,
 )
+from turngym.trainers.interrupt import exit_code, stoppable
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import SilentProgress
 from turngym.trainers.run import train
@@ -46,18 +47,24 @@ CONFIG = TrainConfig(
     evaluation=EvaluationConfig(episodes=20),
     run=RunConfig(threads=1, checkpoint_every=3, rollout_slots=16),
 )
-KILL, INTERRUPT = 9, 2
+HANGUP, INTERRUPT, KILL, TERMINATE = 1, 2, 9, 15
 WRITING = "writing a checkpoint"
 
 # Phase, work done in it by then, signal, exit status of the process, and the checkpoint it leaves.
 MOMENTS: list[tuple[str, int, int, int, str | None]] = [
     ("warm start", 25, KILL, -KILL, None),
+    ("warm start", 30, INTERRUPT, 130, None),  # among flawless play
+    ("warm start", 50, TERMINATE, 143, None),  # among mistakes
+    ("warm start", 55, KILL, -KILL, None),
+    ("stage 1: values", 10, TERMINATE, 143, None),
     ("stage 1: values", 10, KILL, -KILL, None),  # within the first block
     ("stage 1: values", 50, KILL, -KILL, None),  # within a round of extra samples
     ("stage 2: astarpo", 2, KILL, -KILL, None),  # before the first checkpoint
     ("stage 2: astarpo", 5, KILL, -KILL, "step-000003"),  # between two
     (WRITING, 0, KILL, -KILL, "step-000003"),
     ("stage 2: astarpo", 5, INTERRUPT, 130, "step-000005"),
+    ("stage 2: astarpo", 6, TERMINATE, 143, "step-000006"),
+    ("test: base, sampled", 7, HANGUP, 129, "step-000007"),
     ("test: trained, sampled", 7, KILL, -KILL, "step-000007"),
     ("never", 0, KILL, 0, "step-000007"),
 ]
@@ -85,9 +92,10 @@ def live_and_die(folder: Path, moment: tuple[str, int, int], *, resume: bool) ->
         sync = _durable.sync
         _durable.sync = lambda path: os.kill(os.getpid(), moment[2]) if "checkpoints" in path.parts else sync(path)
     try:
-        train(CONFIG, folder, Deadly(*moment), resume=resume)
-    except KeyboardInterrupt:
-        os._exit(130)
+        with stoppable():
+            train(CONFIG, folder, Deadly(*moment), resume=resume)
+    except KeyboardInterrupt as stop:
+        os._exit(exit_code(stop))
     os._exit(0)
 
 

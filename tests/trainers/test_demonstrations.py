@@ -18,8 +18,8 @@ from turngym.agents.rollout import collect_episodes
 from turngym.agents.scripted import OracleAgent, RandomAgent
 from turngym.agents.small_model import build_decoder, train_tokenizer
 from turngym.trainers.config import WarmStartConfig
+from turngym.trainers.course import cloning_optimizers, cloning_step
 from turngym.trainers.demonstrations import read_demonstrations
-from turngym.trainers.warm_start import cloning_optimizers, cloning_step
 
 RULES = "Guess a number from 0 to 9."
 CHAT = [

@@ -177,10 +177,19 @@ def test_resuming_repeats_what_was_not_saved(tiny: TrainConfig, finished: Finish
     assert steps(folder) == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_damaged_checkpoint_is_passed_over(tiny: TrainConfig, finished: Finished, folder: Path) -> None:
+def test_what_is_damaged_is_told_and_passed_over(
+    tiny: TrainConfig, finished: Finished, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     os.truncate(folder / "checkpoints" / "step-000006" / "policy" / "model.safetensors", 1000)
-    with pytest.warns(UserWarning, match="passing over a damaged checkpoint"):
-        train(tiny, folder, SilentProgress(), resume=True)
+    with (folder / "metrics.jsonl").open("ab") as file:
+        file.write(b'7\n{"phase": "\xff"}\n')
+    told: list[str] = []
+    progress = SilentProgress()
+    monkeypatch.setattr(progress, "note", told.append)
+    train(tiny, folder, progress, resume=True)
+    assert [line.partition(":")[0] for line in told] == [f"{folder}/metrics.jsonl", "passed over a damaged checkpoint"]
+    assert told[0].endswith(": 2 cut off or damaged lines are left out")
+    assert told[1].endswith("model.safetensors has 1000 bytes instead of " + told[1].rpartition(" ")[2])
     assert policy(folder) == policy(finished[0])
     assert steps(folder) == [1, 2, 3, 4, 5, 6]
 

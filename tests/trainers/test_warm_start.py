@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,27 +11,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
 
 from turngym.agents.episode import Episode, write_episodes
 from turngym.agents.evaluation import instance_range
-from turngym.agents.language_model import LanguageModel, NonFiniteError
+from turngym.agents.language_model import LanguageModel
 from turngym.agents.scripted import DemonstrationAgent
-from turngym.trainers import warm_start
+from turngym.trainers import course, course_checkpoints, warm_start
 from turngym.trainers.base_model import load_or_build
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import TrainConfig
+from turngym.trainers.course import MATRIX_FACTOR, Course, cloning_step
+from turngym.trainers.course_checkpoints import CourseCheckpoints
 from turngym.trainers.demonstrations import read_demonstrations
 from turngym.trainers.reporting.progress import SilentProgress
 from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.warm_start import (
-    MATRIX_FACTOR,
     WarmStartError,
     check_lengths,
     clone,
-    cloning_optimizers,
-    cloning_step,
-    corrected,
     demonstrator,
     scripted_play,
     validate,
@@ -98,7 +95,7 @@ def test_corrects_the_mistakes_until_the_success_is_in_the_band(
         shown.append(mistake_rate)
         return DemonstrationAgent(mistake_rate)
 
-    monkeypatch.setattr(warm_start, "cloning_step", record)
+    monkeypatch.setattr(course, "cloning_step", record)
     monkeypatch.setattr(warm_start, "DemonstrationAgent", agent)
     with_success(monkeypatch, 0.8, 0.05, 0.45)
     progress = Notes()
@@ -125,7 +122,7 @@ def test_a_correction_begins_where_the_mistakes_began(tiny: TrainConfig, monkeyp
         taught.append(tuple(fingerprint_of({k: torch.as_tensor(v) for k, v in state.items()}) for state in states))
         return cloning_step(model, optimizers, episodes)
 
-    monkeypatch.setattr(warm_start, "cloning_step", record)
+    monkeypatch.setattr(course, "cloning_step", record)
     with_success(monkeypatch, 0.9, 0.9, 0.9)
     list(cloned(model, config, SilentProgress()))
     assert len(taught) == 6 and len(set(taught)) == 4
@@ -149,16 +146,74 @@ def test_says_so_when_it_overshoots(tiny: TrainConfig, monkeypatch: pytest.Monke
     assert progress.notes == ["the warm start overshot its band: success 0.90 > 0.70"]
 
 
-@pytest.mark.parametrize(("success", "rate"), [(0.45, 0.2), (0.9, 0.2 * 2**0.5), (0.0, 0.1), (0.25, 0.2 * 5**0.5 / 3)])
-def test_a_correction_raises_the_mistakes_with_the_success(tiny: TrainConfig, success: float, rate: float) -> None:
-    stage = replace(tiny.warm_start, success_low=0.3, success_high=0.6)
-    assert corrected(0.2, success, stage) == pytest.approx(rate)
+# What a stop leaves ------------------------------------------------------------------------------------------------
 
 
-def test_a_correction_is_bounded(tiny: TrainConfig) -> None:
-    stage = replace(tiny.warm_start, success_low=0.1, success_high=0.2)
-    assert corrected(0.2, 1.0, stage) == pytest.approx(0.3)
-    assert corrected(0.8, 1.0, stage) == 1.0
+class Quitter(SilentProgress):
+    """Sends Ctrl-C to its own process after so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def advance(self, n: int = 1, **numbers: float) -> None:
+        self.left -= "loss" in numbers
+        if not self.left and "loss" in numbers:
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_a_course_goes_on_where_it_was_stopped_with_the_same_bits(
+    tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Stopped among flawless play, among mistakes, and in the correction."""
+    config = changed(tiny, course_steps=8, flawless_share=0.5, max_corrections=1)
+    monkeypatch.setattr(warm_start, "validate", lambda model, rollouts, episodes: 0.9)
+
+    def numbers(checks: Iterator[dict[str, float]]) -> list[dict[str, float]]:
+        return [{name: number for name, number in check.items() if name != "seconds"} for check in checks]
+
+    alone = load_or_build(config)
+    whole = numbers(cloned(alone, config, SilentProgress()))
+    found, model = [], alone
+    for steps, taken in ((2, 2), (4, 6), (4, 10), (0, 12)):
+        kept = CourseCheckpoints(tmp_path, pytest.fail)
+        model = LanguageModel.from_pretrained(kept.found.policy) if kept.found else load_or_build(config)
+        checks = clone(model, Rollouts.of(config), config.warm_start, Quitter(steps), seed=0, kept=kept)
+        if steps:
+            with pytest.raises(KeyboardInterrupt):
+                numbers(checks)
+        else:
+            found = numbers(checks)
+        assert [path.name for path in tmp_path.iterdir()] == [f"step-{taken:06d}"]
+    assert len(whole) == 2 and found == whole[1:]
+    assert fingerprint_of(model.model.state_dict()) == fingerprint_of(alone.model.state_dict())
+
+
+def test_a_course_is_kept_now_and_then_and_before_it_is_measured(
+    tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config = changed(tiny, course_steps=6, max_corrections=0)
+    saved: list[int | str] = []
+    kept = CourseCheckpoints(tmp_path, pytest.fail)
+    monkeypatch.setattr(course_checkpoints, "PAUSE", 0.0)
+    monkeypatch.setattr(course_checkpoints, "PAUSE_FACTOR", 0.0)
+    save = kept.save
+
+    def measure(*_: object) -> float:
+        saved.append("measured")
+        return 0.5
+
+    def record(course: Course) -> None:
+        saved.append(course.steps_taken)
+        save(course)
+
+    monkeypatch.setattr(warm_start, "validate", measure)
+    monkeypatch.setattr(kept, "save", record)
+    kept._next = 0.0
+    list(clone(load_or_build(config), Rollouts.of(config), config.warm_start, SilentProgress(), seed=0, kept=kept))
+    assert saved == [1, 2, 3, 4, 5, 6, "measured"]
+
+
+# Scripted play -----------------------------------------------------------------------------------------------------
 
 
 def drawn(model: LanguageModel, config: TrainConfig, batches: int, rate: float = 0.0) -> list[Episode]:
@@ -186,89 +241,6 @@ def test_demonstrations_are_play_on_training_instances(model: LanguageModel, tin
 
 def test_demonstrations_with_mistakes_sometimes_fail(model: LanguageModel, tiny: TrainConfig) -> None:
     assert 0.1 < np.mean([episode.success for episode in drawn(model, tiny, 5, rate=1.0)]) < 0.95
-
-
-def names_by_optimizer(network: torch.nn.Module, config: TrainConfig) -> list[set[str]]:
-    names = {parameter: name for name, parameter in network.named_parameters()}
-    optimizers = cloning_optimizers(network, config.warm_start)
-    assert [type(optimizer).__name__ for optimizer in optimizers] == ["Muon", "AdamW"]
-    held = [{names[p] for group in optimizer.param_groups for p in group["params"]} for optimizer in optimizers]
-    assert held[0] | held[1] == set(names.values()) and not held[0] & held[1]
-    return held
-
-
-@pytest.mark.parametrize("tied", [True, False])
-def test_muon_gets_exactly_the_hidden_matrices(model: LanguageModel, tiny: TrainConfig, tied: bool) -> None:
-    config = copy.deepcopy(model.model.config)
-    config.tie_word_embeddings = tied
-    matrices, others = names_by_optimizer(type(model.model)(config), tiny)
-    parts = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-             "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]  # fmt: skip
-    assert matrices == {f"model.layers.{layer}.{part}.weight" for layer in range(2) for part in parts}
-    assert ("lm_head.weight" in others) == (not tied)
-
-
-def test_weight_decay_shrinks_all_weights(model: LanguageModel, tiny: TrainConfig) -> None:
-    """By their learning rate: that of the hidden matrices is four times as high."""
-    config = replace(tiny.warm_start, weight_decay=0.5, learning_rate=0.1)
-    network = copy.deepcopy(model.model)
-    before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
-    matrices, _ = names_by_optimizer(network, tiny)
-    for parameter in network.parameters():
-        parameter.grad = torch.zeros_like(parameter)
-    for optimizer in cloning_optimizers(network, config):
-        optimizer.step()
-    for name, weight in network.named_parameters():
-        torch.testing.assert_close(weight, (0.8 if name in matrices else 0.95) * before[name])
-
-
-def test_tables_of_other_architectures_are_no_hidden_matrices(tiny: TrainConfig) -> None:
-    network = GPT2LMHeadModel(GPT2Config(vocab_size=11, n_embd=8, n_layer=1, n_head=2, n_positions=16))
-    matrices, others = names_by_optimizer(network, tiny)
-    assert {"transformer.wte.weight", "transformer.wpe.weight"} < others
-    assert len(matrices) == 4
-
-
-def test_a_step_lowers_the_likelihood_loss_it_reports(model: LanguageModel, tiny: TrainConfig) -> None:
-    episodes = drawn(model, tiny, 1)
-    streams = [torch.tensor([episode.token_ids]) for episode in episodes]
-    with torch.no_grad():
-        total, count = 0.0, 0
-        for episode, stream in zip(episodes, streams, strict=True):
-            logp_TV = model.model(input_ids=stream).logits[0].log_softmax(-1)
-            places = [place for turn in episode.turns for place in range(*turn.span)]
-            total -= sum(float(logp_TV[place - 1, episode.token_ids[place]]) for place in places)
-            count += len(places)
-    small = changed(tiny, learning_rate=1e-4).warm_start
-    optimizers = cloning_optimizers(model.model, small)
-    assert cloning_step(model, optimizers, episodes) == pytest.approx(total / count, rel=1e-5)
-    assert cloning_step(model, optimizers, episodes) < total / count
-
-
-def test_micro_batches_do_not_change_the_step(
-    model: LanguageModel, tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    episodes = drawn(model, tiny, 1)
-    gradients = []
-    for tokens in (1, 10**6):
-        monkeypatch.setattr(warm_start, "MICROBATCH_TOKENS", tokens)
-        copied = LanguageModel(copy.deepcopy(model.model), model.tokenizer)
-        cloning_step(copied, [], episodes)
-        gradients.append(torch.cat([parameter.grad.flatten() for parameter in copied.model.parameters()]))
-    residual = (gradients[0] - gradients[1]).abs() / gradients[0].abs().max()
-    assert float(residual.max()) < 1e-4
-    assert float(residual.mean()) < 1e-6
-
-
-def test_a_loss_that_is_not_finite_changes_nothing(model: LanguageModel, tiny: TrainConfig) -> None:
-    episodes = drawn(model, tiny, 1)
-    optimizers = cloning_optimizers(model.model, tiny.warm_start)
-    model.model.model.norm.weight.data[0] = torch.nan
-    before = fingerprint_of(model.model.state_dict())
-    with pytest.raises(NonFiniteError, match=r"loss nan.*lower warm_start.learning_rate"):
-        cloning_step(model, optimizers, episodes)
-    assert fingerprint_of(model.model.state_dict()) == before
-    assert all(not optimizer.state for optimizer in optimizers)
 
 
 def test_validation_samples_at_the_temperature_of_the_run(model: LanguageModel, tiny: TrainConfig) -> None:
@@ -328,7 +300,7 @@ def test_a_file_that_does_not_fit_is_refused_before_a_step(
     episodes = [model.chat.encode_episode(episode) for episode in read_demonstrations(file)]
     longest = max(len(episode.token_ids) for episode in episodes)
     model.context_length = longest - 1
-    monkeypatch.setattr(warm_start, "cloning_step", None)
+    monkeypatch.setattr(course, "cloning_step", None)
     with pytest.raises(ValueError, match=rf"context_length {longest - 1} is shorter .*raise it to at least {longest}$"):
         next(cloned(model, changed(tiny, demonstrations=str(file)), SilentProgress()))
 

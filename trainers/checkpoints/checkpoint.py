@@ -17,7 +17,6 @@ import json
 import math
 import re
 import shutil
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -129,10 +128,15 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{error}. {_advice(path)}") from error
 
 
-def latest_checkpoint(folder: Path, last_step: float = math.inf) -> Path | None:
-    """Return the newest checkpoint that verifies, none of them later than `last_step`, or None.
+def latest_checkpoint(
+    folder: Path, last_step: float = math.inf, *, tell: Callable[[str], None] | None = None
+) -> Path | None:
+    """Return the newest checkpoint that verifies, or None.
 
-    Unfinished ones are ignored; a damaged one is passed over with a warning that says what is wrong with it.
+    Args:
+        folder: Folder of all checkpoints of a run. Unfinished ones are ignored.
+        last_step: The last step whose checkpoint may be returned.
+        tell: Told about every damaged checkpoint that is passed over, in one sentence.
     """
     for path in _checkpoints(folder):
         if _order(path)[0] > last_step:
@@ -140,7 +144,8 @@ def latest_checkpoint(folder: Path, last_step: float = math.inf) -> Path | None:
         try:
             _verify(path)
         except CheckpointError as error:
-            warnings.warn(f"passing over a damaged checkpoint: {error}", stacklevel=2)
+            if tell is not None:
+                tell(f"passed over a damaged checkpoint: {error}")
         else:
             return path
     return None

@@ -88,7 +88,27 @@ def with_folders(config: TrainConfig) -> TrainConfig:
     if config.model.path:
         config = replace(config, model=replace(config.model, path=str(policy_folder(Path(config.model.path)))))
     models = [str(policy_folder(Path(path))) for path in config.values.explorer_models]
-    return replace(config, values=replace(config.values, explorer_models=models)) if models else config
+    config = replace(config, values=replace(config.values, explorer_models=models)) if models else config
+    return with_absolute_paths(config)
+
+
+def with_absolute_paths(config: TrainConfig) -> TrainConfig:
+    """Return a configuration whose files and folders are the same from whatever folder a run is continued."""
+    model, values, warm_start = config.model, config.values, config.warm_start
+    if model.path:
+        config = replace(config, model=replace(model, path=absolute(model.path)))
+    if values.explorer_models:
+        models = [absolute(path) for path in values.explorer_models]
+        config = replace(config, values=replace(values, explorer_models=models))
+    if warm_start.demonstrations:
+        shown = absolute(warm_start.demonstrations)
+        config = replace(config, warm_start=replace(warm_start, demonstrations=shown))
+    return config
+
+
+def absolute(path: str) -> str:
+    """Return a path from the root of the file system on."""
+    return str(Path(path).absolute())
 
 
 def with_plugins(config: TrainConfig) -> TrainConfig:

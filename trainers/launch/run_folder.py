@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from turngym._durable import replacement
 from turngym._errors import InputError, InputWarning
 from turngym._version import __version__
 from turngym.plugins import require_plugins
-from turngym.trainers.config import TrainConfig, imported_by, parse_known, parse_toml, written_by
+from turngym.trainers.config import TrainConfig, imported_by, parse_known, parse_toml, write_toml, written_by
 from turngym.trainers.launch.presets import read_config_text
 from turngym.trainers.reporting.metrics import Metrics
-from turngym.trainers.run_files import CHECKPOINTS, CONFIG_FILE, METRICS_FILE, RESULT_FILE
+from turngym.trainers.run_files import (
+    CHECKPOINTS,
+    CONFIG_FILE,
+    LOCK_FILE,
+    METRICS_FILE,
+    RESULT_FILE,
+    USED_CONFIG_FILE,
+)
+from turngym.trainers.run_lock import check_unused, run_lock
 
 
 def saved_steps(folder: Path) -> list[tuple[int, Path]]:
@@ -70,6 +82,65 @@ def run_config(folder: Path) -> TrainConfig:
                          "--model.path; turngym evaluate and turngym play read it as it is")  # fmt: skip
     require_plugins(imported_by(text, source=source))
     return parse_toml(text, source=source)
+
+
+def used_config(folder: Path) -> TrainConfig | None:
+    """Return the configuration that a run was started or went on with last, None where that was not kept.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    path = folder / USED_CONFIG_FILE
+    return parse_toml(read_config_text(path), source=str(path)) if path.is_file() else None
+
+
+def save_config(folder: Path, config: TrainConfig) -> None:
+    """Write the configuration of a run, for people and as what it went on with."""
+    text = write_toml(config)
+    for name in (USED_CONFIG_FILE, CONFIG_FILE):
+        with replacement(folder / name) as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def claimed(folder: Path, config: TrainConfig) -> Iterator[None]:
+    """Create the folder of a new run with its configuration, and keep others out of it while the block runs.
+
+    Raises:
+        InputError: The folder holds something, is in use, or cannot be created.
+    """
+    check_free(folder)
+    write_toml(config)  # before anything is created, since not every configuration has a form in TOML
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be created: {error.strerror}") from error
+    with run_lock(folder):
+        _check_empty(folder)  # again: another process may have been here first
+        save_config(folder, config)
+        yield
+
+
+def check_free(folder: Path) -> None:
+    """Check that a new run can have a folder; nothing is created.
+
+    Raises:
+        InputError: The folder holds something, is in use, or cannot be created.
+    """
+    check_unused(folder)
+    _check_empty(folder)
+    parent = next(parent for parent in folder.absolute().parents if parent.exists())
+    if not (parent.is_dir() and os.access(parent, os.W_OK)):
+        raise InputError(f"{folder} cannot be created: {parent} is no folder that can be written to")
+
+
+def _check_empty(folder: Path) -> None:
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {LOCK_FILE}:
+        return
+    if folder.exists():
+        this, another = shlex.quote(str(folder)), shlex.quote(f"{folder.name}-b")
+        raise InputError(f"{folder} exists already; continue that run (--resume {this}, or resume=True), or name "
+                         f"another: --run.name {another}")  # fmt: skip
 
 
 def begin_branch(folder: Path, changes: Sequence[str]) -> None:

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import json
-import shlex
+import signal
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,17 +25,19 @@ from turngym.trainers.config import (
     find_objective_config,
     with_algorithm,
     with_overrides,
-    write_toml,
 )
+from turngym.trainers.interrupt import Stopped, stoppable
 from turngym.trainers.launch.configure import check_game, configure, named, with_folders
 from turngym.trainers.launch.policies import decoding_of, load_policy
-from turngym.trainers.launch.run_folder import run_config
+from turngym.trainers.launch.resuming import begin_resume, plan_resume
+from turngym.trainers.launch.run_folder import claimed
 from turngym.trainers.objectives import find_objective
 from turngym.trainers.reporting.progress import Progress, SilentProgress
 from turngym.trainers.reporting.tables import result_rows, text_table
 from turngym.trainers.reporting.trackers import check_packages, tracking
 from turngym.trainers.run import train as train_in_folder
-from turngym.trainers.run_files import CONFIG_FILE, RESULT_FILE
+from turngym.trainers.run_files import RESULT_FILE
+from turngym.trainers.run_lock import run_lock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +86,13 @@ def train(
         preset: Another preset, or a configuration file.
         algorithm: One of `turngym.trainers.algorithm_names()`; that of the preset if left out.
         progress: Told about phases and steps.
-        resume: Continue the run in the folder `run={"name": ...}`, as it was configured.
+        resume: Continue the run in the folder `run={"name": ...}`, as its `config.toml` says.
         **overrides: Settings by section, such as `learning={"steps": 60}` or `run={"name": "mine", "seed": 1}`.
 
     Raises:
-        InputError: A name or a setting cannot be used, or the folder exists.
+        InputError: A name or a setting cannot be used, the folder exists, or another process writes to it.
+        KeyboardInterrupt: After Ctrl-C; the run is saved, and `resume` continues it.
+        SystemExit: After a signal of a scheduler (SIGTERM) or a closing terminal (SIGHUP); the run is saved as well.
     """
     if isinstance(env, TrainConfig):
         require_plugins(env.run.imports)
@@ -99,13 +103,30 @@ def train(
     else:
         config = configure(env, preset=preset, algorithm=algorithm, overrides=overrides)
     folder = Path(config.run.root) / config.run.name
-    if resume:
-        config = run_config(folder)
-    else:
+    progress = progress or SilentProgress()
+    if not resume:
         check_run(config)
-        claim(folder, config)
-    with tracking(config.run.trackers, folder, asdict(config)) as trackers:
-        record = train_in_folder(config, folder, progress or SilentProgress(), resume=resume, trackers=trackers)
+        with claimed(folder, config):
+            return _run(config, folder, progress)
+    config, branched = plan_resume(folder, lambda saved: saved)
+    with run_lock(folder):
+        begin_resume(folder, config, branched)
+        return _run(config, folder, progress, resume=True)
+
+
+def _run(config: TrainConfig, folder: Path, progress: Progress, *, resume: bool = False) -> TrainingResult:
+    """Train in a folder whose lock is held.
+
+    Raises:
+        SystemExit: A scheduler or a closing terminal ended the process; the run is saved as after Ctrl-C.
+    """
+    try:
+        with stoppable(), tracking(config.run.trackers, folder, asdict(config)) as trackers:
+            record = train_in_folder(config, folder, progress, resume=resume, trackers=trackers)
+    except Stopped as stop:
+        if stop.number == signal.SIGINT:
+            raise
+        raise SystemExit(stop.exit_code) from stop
     return TrainingResult(folder=folder, config=config, record=record)
 
 
@@ -124,24 +145,6 @@ def check_run(config: TrainConfig) -> None:
                              "with, and no run could be continued with it: give its objective a name of its "
                              "own")  # fmt: skip
         check_base(config)
-
-
-def claim(folder: Path, config: TrainConfig) -> None:
-    """Create the folder of a new run with its configuration.
-
-    Raises:
-        InputError: The folder exists or cannot be created.
-    """
-    text = write_toml(config)
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError as error:
-        this, another = shlex.quote(str(folder)), shlex.quote(f"{folder.name}-b")
-        raise InputError(f"{folder} exists already; continue that run (--resume {this}, or resume=True), or name "
-                         f"another: --run.name {another}") from error  # fmt: skip
-    except OSError as error:
-        raise InputError(f"{folder} cannot be created: {error.strerror}") from error
-    (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
 
 
 def read_result(folder: Path) -> dict[str, Any]:

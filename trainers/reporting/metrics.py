@@ -6,10 +6,10 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from turngym._durable import replacement
 from turngym.trainers.reporting.trackers import Tracker
 
 STAGE_TWO = ("learning", "alarm", "reset")
@@ -45,12 +45,10 @@ class Metrics:
 
     def lines(self) -> list[dict[str, Any]]:
         """Return all complete lines; one cut off by a crash, and what is no line of metrics at all, is left out."""
-        lines = []
-        if self.path.is_file():
-            for text in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
-                with suppress(ValueError, RecursionError):
-                    lines.append(json.loads(text))
-        return [line for line in lines if isinstance(line, dict) and "phase" in line]
+        return [line for line in map(_parsed, self._texts()) if line is not None]
+
+    def _texts(self) -> list[bytes]:
+        return self.path.read_bytes().splitlines() if self.path.is_file() else []
 
     def add(self, phase: str, numbers: Mapping[str, Any]) -> None:
         """Append one line."""
@@ -65,24 +63,51 @@ class Metrics:
         for tracker in self._trackers:
             tracker.scalars(phase, numbers.get("step", place), numbers)
 
-    def rewind(self, step: float = math.inf, rollbacks: int = 0) -> None:
-        """Drop the lines of stage 2 that come after a step, and a line cut off by a crash.
+    def begin_warm_start(self, checks: int = 0) -> None:
+        """Keep what was measured before a warm start goes on: the first checks of its success, and branches."""
+        lines = self.lines()
+        checked = [line for line in lines if line["phase"] == "warm_start"][:checks]
+        self._replace([line for line in lines if line in checked or line["phase"] == "branch"])
+
+    def rewind(self, step: float = math.inf, rollbacks: int = 0) -> int:
+        """Drop the lines of stage 2 that come after a step, and those that a crash or the disk has damaged.
 
         Args:
             step: The last step that is kept.
             rollbacks: The rollbacks before that step; lines from before the last of them stay.
+
+        Returns:
+            How many lines were damaged; the last one of a run that was killed may be.
         """
-        kept = [
+        lines = self.lines()
+        damaged = sum(bool(text.strip()) for text in self._texts()) - len(lines)
+        self._replace([
             line
-            for line in self.lines()
+            for line in lines
             if line["phase"] not in STAGE_TWO
             or line.get("rollbacks", 0) < rollbacks
             or line["step"] + (line["phase"] == "reset") <= step
-        ]
-        unfinished = self.path.with_suffix(".tmp")
-        unfinished.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        unfinished.replace(self.path)
+        ])  # fmt: skip
+        return damaged
+
+    def _replace(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        with replacement(self.path) as unfinished:
+            unfinished.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
     def seconds(self, phase: str) -> float:
         """Return the seconds of a phase; those of work that a crash lost do not count."""
-        return float(sum(line["seconds"] for line in self.lines() if line["phase"] == phase))
+        found = [line.get("seconds") for line in self.lines() if line["phase"] == phase]
+        return float(sum(number for number in found if isinstance(number, int | float)))
+
+
+def _parsed(text: bytes) -> dict[str, Any] | None:
+    """Return a line, None where it is damaged: no JSON, or without what every line of its phase has."""
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):  # bytes that are no UTF-8 are a ValueError too
+        return None
+    if not isinstance(line, dict) or not isinstance(line.get("phase"), str):
+        return None
+    stepless = line["phase"] in STAGE_TWO and not isinstance(line.get("step"), int)
+    nameless = line["phase"] == "alarm" and not isinstance(line.get("alarm"), str)
+    return None if stepless or nameless else line

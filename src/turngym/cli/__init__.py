@@ -16,6 +16,7 @@ from turngym.cli.errors import Failure, UsageError
 from turngym.envs import MissingCapability
 from turngym.names import nearest
 from turngym.plugins import load_plugins
+from turngym.trainers.interrupt import exit_code, stoppable
 
 COMMANDS = {
     "train": "teach a language model to play an environment",
@@ -34,8 +35,6 @@ IMPORT_HELP = (
     "objectives, potentials or presets; it may be given several times."
 )
 
-INTERRUPTED = 130
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
@@ -44,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The words after the program's name; those of this process if None.
 
     Returns:
-        0 on success, 1 when a command found a failure, 2 for input it cannot use, 130 after Ctrl-C.
+        0 on success, 1 when a command found a failure, 2 for input it cannot use, 130 after
+        Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"turngym {__version__}")
         return 0
     try:
-        with _sentences():
+        with stoppable(), _sentences():
             return _dispatch(words[0], words[1:])
     except UsageError as error:
         print(f"turngym: {error}", file=sys.stderr)
@@ -65,9 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except WorkError as error:
         print(f"turngym: {error}", file=sys.stderr)
         return Failure.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("Stopped.", file=sys.stderr)
-        return INTERRUPTED
+        return exit_code(stop)
     except BrokenPipeError:
         # The reader of our output (`| head`) has left. What is still buffered must not fail again at interpreter exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -17,7 +17,6 @@ from turngym.cli.errors import Failure, UsageError
 from turngym.cli.models import import_trained
 from turngym.cli.options import flags_of, parse
 from turngym.cli.report import CURVE_FILE, REPORT_FILE, alarm_line, score_table, write_report
-from turngym.cli.resuming import resumed_config
 from turngym.cli.terminal import TerminalProgress, make_console
 from turngym.cli.train_help import short_help
 from turngym.envs.finding import short_name
@@ -28,12 +27,15 @@ from turngym.trainers.config import (
     with_algorithm,
     write_toml,
 )
+from turngym.trainers.interrupt import exit_code
 from turngym.trainers.launch.configure import configure, starting_point
 from turngym.trainers.launch.presets import load_preset, preset_names
-from turngym.trainers.launch.run_folder import begin_branch, run_config
+from turngym.trainers.launch.resuming import begin_resume, plan_resume
+from turngym.trainers.launch.run_folder import check_free, claimed
 from turngym.trainers.reporting.tables import result_rows, table_notes
-from turngym.trainers.reporting.trackers import Tracker, tracking
-from turngym.trainers.run_files import CONFIG_FILE, RESULT_FILE
+from turngym.trainers.reporting.trackers import Tracker, check_packages, tracking
+from turngym.trainers.run_files import RESULT_FILE
+from turngym.trainers.run_lock import check_unused, run_lock
 
 UNREADABLE = (
     "turngym.agents.chat:ChatTemplateError",
@@ -108,9 +110,11 @@ def run(words: Sequence[str]) -> int:
     training = import_trained("turngym.trainers.launch.training")
     training.check_run(config)
     if options.dry_run:
-        return dry_run(config, folder, console)
-    training.claim(folder, config)
-    return execute(config, folder, console)
+        dry_run(config, folder, console)
+        check_free(folder)
+        return 0
+    with claimed(folder, config):
+        return execute(config, folder, console)
 
 
 # What to run --------------------------------------------------------------------------------------------------------
@@ -194,7 +198,7 @@ def list_presets(console: Console) -> int:
     return 0
 
 
-def dry_run(config: TrainConfig, folder: Path, console: Console) -> int:
+def dry_run(config: TrainConfig, folder: Path, console: Console) -> None:
     """Print what would run."""
     values, learning, easier = config.values, config.learning, len(config.curriculum.levels)
     stages = []
@@ -216,10 +220,9 @@ def dry_run(config: TrainConfig, folder: Path, console: Console) -> int:
     )
     stages.append(f"measurement on {config.evaluation.episodes} test instances")
     console.print(write_toml(config), soft_wrap=True)
-    console.print(f"# Would train in {folder}" + (", which exists already:" if folder.exists() else ":"))
+    console.print(f"# Would train in {folder}:")
     for number, line in enumerate(stages, start=1):
         console.print(f"# {number}. {line}", soft_wrap=True)
-    return 0
 
 
 # Running ------------------------------------------------------------------------------------------------------------
@@ -234,20 +237,28 @@ def resume(named: Named, words: Sequence[str], console: Console) -> int:
     folder = Path(named.resume)
     if named.game or named.preset or named.algorithm:
         raise UsageError("--resume continues a run as it was started: leave out ENV, --preset and --algorithm")
-    config = run_config(folder)
-    options = read(words, config)
-    wanted, branched = resumed_config(config, options.config, folder)
-    if options.dry_run:
-        return dry_run(wanted, folder, console)
+    dry = False
+
+    def settings(saved: TrainConfig) -> TrainConfig:
+        nonlocal dry
+        options = read(words, saved)
+        dry = options.dry_run
+        return options.config
+
+    config, branched = plan_resume(folder, settings)
+    check_packages(config.run.trackers)
+    if dry:
+        dry_run(config, folder, console)
+        check_unused(folder)
+        return 0
     if (folder / RESULT_FILE).is_file() and not branched:
         console.print(f"{folder} is complete.")
-        return finish(wanted, folder, import_trained("turngym.trainers.launch.training").read_result(folder), console)
-    if branched:
-        begin_branch(folder, branched)
-        console.print(f"A new branch of the run: {', '.join(branched)}.")
-    if wanted != config:
-        (folder / CONFIG_FILE).write_text(write_toml(wanted), encoding="utf-8")
-    return execute(wanted, folder, console, resumed=True)
+        return finish(config, folder, import_trained("turngym.trainers.launch.training").read_result(folder), console)
+    with run_lock(folder):
+        begin_resume(folder, config, branched)
+        if branched:
+            console.print(f"A new branch of the run: {', '.join(branched)}.")
+        return execute(config, folder, console, resumed=True)
 
 
 def execute(config: TrainConfig, folder: Path, console: Console, *, resumed: bool = False) -> int:
@@ -264,9 +275,9 @@ def execute(config: TrainConfig, folder: Path, console: Console, *, resumed: boo
             with TerminalProgress(console) as progress:
                 result = trainer.train(config, folder, progress, resume=resumed, trackers=trackers)
             return finish(config, folder, result, console, trackers)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print(f"Stopped. Continue with: {again}", file=sys.stderr)
-        return 130
+        return exit_code(stop)
     except _error_types(UNREADABLE) as error:
         raise UsageError(str(error)) from error
     except _error_types(FAILED) as error:

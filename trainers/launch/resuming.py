@@ -1,0 +1,104 @@
+"""What may change when a run goes on.
+
+Some settings do not touch what is learned; others make a new branch of the run, which says so in its files; the rest is
+what the run is, and cannot change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from turngym._errors import InputError
+from turngym.trainers.config import ObjectiveConfig, TrainConfig, sections
+from turngym.trainers.launch.configure import with_absolute_paths
+from turngym.trainers.launch.run_folder import begin_branch, run_config, save_config, saved_steps, used_config
+from turngym.trainers.run_files import CONFIG_FILE
+
+FREE = {
+    "run.threads", "run.trackers", "run.checkpoint_every", "run.imports", "evaluation.episodes", "evaluation.first",
+    "evaluation.validate_every", "evaluation.validation_episodes", "env.step_timeout",
+}  # fmt: skip
+"""Settings that do not touch what is learned; another number of threads adds up in another order."""
+BRANCHING = {
+    "learning.steps", "learning.max_tokens", "learning.learning_rate", "learning.final_learning_rate",
+    "learning.warmup_steps", "learning.max_grad_norm", "learning.tokens_per_microbatch", "learning.fresh_share",
+    "monitors.on_alarm", "monitors.sensitivity", "monitors.rollback_learning_rate", "monitors.max_rollbacks",
+    "monitors.retrieval_every", "objective.beta", "objective.beta_final", "run.rollout_slots",
+}  # fmt: skip
+"""Settings from which on learning goes another way than it would have gone."""
+REASONS = {
+    "env": "the policy was taught this environment",
+    "model": "the weights have this shape",
+    "warm_start": "the base has been cloned",
+    "values": "stage 1 has been played",
+    "shaping": "stage 1 was paid with these rewards",
+    "objective": "the values and the optimizer belong to this objective",
+    "learning": "the checkpoints count in these batches",
+    "curriculum": "the levels have their own instances",
+    "run": "everything random was drawn from this seed, in this folder",
+}
+
+
+def plan_resume(folder: Path, change: Callable[[TrainConfig], TrainConfig]) -> tuple[TrainConfig, list[str]]:
+    """Return the configuration that a run goes on with, and what makes it a new branch; nothing is changed yet.
+
+    An edit of `config.toml` counts as the same change asked for at the start.
+
+    Args:
+        folder: The run's.
+        change: Sets what is asked for.
+
+    Returns:
+        The configuration, and a line such as "learning.steps 60 -> 90" for every setting that makes a new branch.
+
+    Raises:
+        InputError: It is no run of this version, or a setting cannot change; the message says why.
+    """
+    written = run_config(folder)
+    used, wanted = used_config(folder) or written, with_absolute_paths(change(written))
+    steps, done = wanted.learning.steps, steps_done(folder)
+    if steps < used.learning.steps and steps < done:
+        raise InputError(f"--resume cannot lower learning.steps to {steps}: {folder} has learned for {done} already")
+    branched = []
+    for setting, (old, new) in changes(used, wanted).items():
+        if setting in FREE:
+            continue
+        if setting not in BRANCHING:
+            by = f", as {folder / CONFIG_FILE} was edited to" if setting in changes(used, written) else ""
+            reason = REASONS.get(setting.partition(".")[0], "it is what the run is")
+            raise InputError(
+                f"--resume cannot change {setting} from {old!r} to {new!r}{by}: {reason}; start another run for that, "
+                f"from this one's policy with --model.path {folder} if you like"
+            )
+        branched.append(f"{setting} {old} -> {new}")
+    return wanted, branched
+
+
+def begin_resume(folder: Path, config: TrainConfig, branched: Sequence[str]) -> None:
+    """Take note in a run folder of what `plan_resume` returned, under the run's lock."""
+    if branched:
+        begin_branch(folder, branched)
+    if config != used_config(folder) or config != run_config(folder):
+        save_config(folder, config)
+
+
+def changes(old: TrainConfig, new: TrainConfig) -> dict[str, tuple[object, object]]:
+    """Return the settings in which two configurations differ, such as "learning.steps", with both values."""
+    found: dict[str, tuple[object, object]] = {}
+    others: dict[str, Any] = dict(sections(new))
+    for name, section in sections(old).items():
+        other = others[name]
+        if isinstance(section, ObjectiveConfig) and type(section) is not type(other):
+            found[f"{name}.name"] = (section.name, other.name)
+            continue
+        pairs = {part.name: (getattr(section, part.name), getattr(other, part.name)) for part in fields(section)}
+        found |= {f"{name}.{setting}": pair for setting, pair in pairs.items() if pair[0] != pair[1]}
+    return found
+
+
+def steps_done(folder: Path) -> int:
+    """Return the step of a run's last checkpoint, 0 without any."""
+    return max((step for step, _ in saved_steps(folder)), default=0)
