@@ -24,7 +24,8 @@ def test_a_run_leaves_its_folder_and_a_table(trainer: InstallTrainer, capsys: py
     assert main(["train", "frozenlake", "--run.seed", "7", "--learning.steps", "2"]) == 0
     folder = Path("runs/frozen_lake-seed7")
     files = {path.name for path in folder.iterdir()}
-    assert files == {"config.toml", "metrics.jsonl", "result.json", "learning_curve.png", "report.html"}
+    configured = {"config.toml", "config.used.toml", "run.lock"}
+    assert files == {*configured, "metrics.jsonl", "result.json", "learning_curve.png", "report.html"}
     assert (folder / "config.toml").read_text().startswith(f'version = "{__version__}"\n')
     config = run_config(folder)
     assert (config.run.seed, config.learning.steps, config.run.name) == (7, 2, "frozen_lake-seed7")
