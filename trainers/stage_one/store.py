@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from turngym.agents.episode import Episode
+from turngym.trainers.stage_one.store_checksums import add_checksums
 from turngym.trainers.stage_one.store_file import ValueStoreError, ValueStoreMismatch, differences, open_database
 from turngym.trainers.stage_one.store_rows import (
     INSERT_EPISODE,
@@ -106,7 +107,10 @@ class ValueStore:
         else:
             ratios = [reply_log_ratios(*pair) for pair in zip(batch, ref_logprobs, strict=True)]
         with transaction(self._database):
-            return sum(self._insert(behaviour, *pair) for pair in zip(batch, ratios, strict=True))
+            first = self._next_number()
+            added = sum(self._insert(behaviour, *pair) for pair in zip(batch, ratios, strict=True))
+            add_checksums(self._database, self.fingerprint, first)
+        return added
 
     def merge(self, path: str | Path) -> int:
         """Take over the episodes of another store of the same set-up, such as a run with another seed has filled.
@@ -132,10 +136,11 @@ class ValueStore:
         self._database.execute("ATTACH DATABASE ? AS other", (str(path),))
         try:
             with transaction(self._database):
-                (last,) = self._database.execute("SELECT COALESCE(MAX(id), 0) FROM episodes").fetchone()
+                first = self._next_number()
                 self._database.execute(MERGE_EPISODES)
-                self._database.execute(MERGE_TURNS, (last,))
-                (added,) = self._database.execute("SELECT COUNT(*) FROM episodes WHERE id > ?", (last,)).fetchone()
+                self._database.execute(MERGE_TURNS, (first,))
+                add_checksums(self._database, self.fingerprint, first)
+                (added,) = self._database.execute("SELECT COUNT(*) FROM episodes WHERE id >= ?", (first,)).fetchone()
         finally:
             self._database.execute("DETACH DATABASE other")
         return int(added)
@@ -207,6 +212,10 @@ class ValueStore:
             mean_task_return=task_return / episodes if episodes else math.nan,
             success_rate=math.nan if success_rate is None else success_rate,
         )
+
+    def _next_number(self) -> int:
+        """Return the number that the next episode gets."""
+        return int(self._database.execute("SELECT COALESCE(MAX(id), 0) + 1 FROM episodes").fetchone()[0])
 
     def _by_instance(self, figure: str, behaviour: str, split: str) -> sqlite3.Cursor:
         return self._database.execute(

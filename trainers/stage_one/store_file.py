@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from turngym.trainers.stage_one.store_checksums import damaged_episode
 from turngym.trainers.stage_one.store_rows import TABLES, transaction
 
 SCHEMA = 4
@@ -42,7 +44,8 @@ def open_database(path: Path, fingerprint: Mapping[str, str] | None) -> tuple[sq
 
     Args:
         path: The file; it and its folder are created where absent.
-        fingerprint: What the file must have; None takes any, and creates none.
+        fingerprint: What the file must have; None takes any, and creates none. Then a file that cannot be written is
+            read all the same.
 
     Raises:
         ValueStoreMismatch: The file belongs to another set-up.
@@ -50,14 +53,21 @@ def open_database(path: Path, fingerprint: Mapping[str, str] | None) -> tuple[sq
     """
     if fingerprint is None and not path.is_file():
         raise ValueStoreError(f"there is no value store {path}")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    read_only = fingerprint is None and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
+    if not read_only:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    # A file whose folder takes no lock and no log beside it is read as one that nobody writes.
+    place = f"{path.absolute().as_uri()}?immutable=1" if read_only else str(path)
     try:
         # Autocommit: `transaction` says where a transaction begins and ends.
-        database = sqlite3.connect(path, timeout=30.0, isolation_level=None)
+        database = sqlite3.connect(place, timeout=30.0, isolation_level=None, uri=read_only)
     except sqlite3.Error as error:
         raise ValueStoreError(f"the value store {path} cannot be opened: {error}") from error
     try:
-        return database, _prepare(database, path, fingerprint)
+        stored = _prepare(database, path, fingerprint)
+        if not read_only:
+            _keep_log(database)
+        return database, stored
     except sqlite3.Error as error:
         database.close()
         raise ValueStoreError(
@@ -77,16 +87,24 @@ def _prepare(database: sqlite3.Connection, path: Path, fingerprint: Mapping[str,
                 _create(database, fingerprint)
     _check_file(database, path)
     stored = dict(database.execute("SELECT name, value FROM fingerprint"))
+    if (number := damaged_episode(database, stored)) is not None:
+        raise ValueStoreError(
+            f"the value store {path} is damaged: its episode {number} has changed since it was stored; "
+            "restore it from a checkpoint, or move it away: a run that is resumed does so itself, or samples anew"
+        )
     if fingerprint is not None and (unlike := differences(stored, fingerprint, "in the store")):
         raise ValueStoreMismatch(
             f"the value store {path} holds samples of another set-up: {unlike}. "
             "Go back to those settings, or give another path to sample the reference anew"
         )
+    return stored
+
+
+def _keep_log(database: sqlite3.Connection) -> None:
     # A log beside the file keeps readers and a killed writer apart. Losing power may lose the last batches, never the
     # file, and a lost batch is simply sampled again; so the log need not reach the disk at every commit.
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = NORMAL")
-    return stored
 
 
 def _create(database: sqlite3.Connection, fingerprint: Mapping[str, str]) -> None:
@@ -108,6 +126,6 @@ def _check_file(database: sqlite3.Connection, path: Path) -> None:
         raise ValueStoreError(
             f"{path} has schema {schema}, this version reads {SCHEMA}; give another path to sample anew"
         )
-    verdict = pragma("quick_check(1)")
+    verdict = pragma("integrity_check(1)")
     if verdict != "ok":
         raise ValueStoreError(f"the value store {path} is damaged ({verdict}); restore it from a checkpoint")

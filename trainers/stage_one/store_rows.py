@@ -71,7 +71,7 @@ SELECT held.id, turn, state_key, action, reward, task_reward, valid, potential, 
 FROM main.episodes AS held
 JOIN other.episodes AS new ON {_SAME_INSTANCE} AND held.seed = new.seed
 JOIN other.turns ON other.turns.episode = new.id
-WHERE held.id > ?
+WHERE held.id >= ?
 """  # noqa: S608 - names of columns
 
 

@@ -193,6 +193,20 @@ def test_damage_is_found_when_opening(tmp_path: Path, damage: str) -> None:
         ValueStore(path, FINGERPRINT)
 
 
+def test_a_store_that_cannot_be_written_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a?b#c%20" / "v"
+    with ValueStore(path, FINGERPRINT) as store:
+        store.add([episode(1, 1)])
+    before = path.read_bytes()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with ValueStore(path, None) as store:
+        assert store.returns() == {1: [1.0]}
+        assert [file.name for file in path.parent.iterdir()] == ["v"], "no log beside it"
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            store.add([episode(2, 1)])
+    assert path.read_bytes() == before
+
+
 def test_two_writers_share_a_store(tmp_path: Path) -> None:
     with ValueStore(tmp_path / "v", FINGERPRINT) as one, ValueStore(tmp_path / "v", FINGERPRINT) as two:
         one.add([episode(1, 1)])
