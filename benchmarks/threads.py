@@ -111,7 +111,7 @@ class Trainee:
             self.seconds("cloning")
         self._loop = TrainingRun(self._model, config, folder, Metrics(folder / "metrics.jsonl"), SilentProgress()).loop
         # That made the model the reference; cloning goes on with a copy of its own.
-        self._model = self._loop.references.copy(self._model)
+        self._model = self._model.copy()
         self._model.model.requires_grad_(True)
         self._cloning = cloning_optimizers(self._model.model, config.warm_start)
 

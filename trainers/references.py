@@ -6,7 +6,6 @@ repeated with the same result.
 
 from __future__ import annotations
 
-import copy
 import math
 import re
 from bisect import bisect_right
@@ -62,14 +61,10 @@ class References:
             policy: The policy with the weights that its last checkpoint holds, so that a run which is killed here
                 repeats the reset with the same weights.
         """
-        following = frozen(self.copy(policy))
+        following = frozen(policy.copy())
         save_reference(following, reference_folder(self._folder, self.number + 1))
         self.current, self.number = following, self.number + 1
         remove_stale_store(self.store, following)
-
-    def copy(self, model: LanguageModel) -> LanguageModel:
-        """Return a copy of a model with its own weights."""
-        return LanguageModel(copy.deepcopy(model.model), model.tokenizer, decoding=model.decoding)
 
 
 def frozen(model: LanguageModel) -> LanguageModel:

@@ -117,7 +117,7 @@ class TrainingRun:
                 if config.needs_stage_one and not (folder / name).exists():
                     shutil.copyfile(checkpoint.path / name, folder / name)
         result = self._stage_one(references)
-        policy = references.copy(base) if checkpoint is None else self._load_policy(checkpoint)
+        policy = base.copy() if checkpoint is None else self._load_policy(checkpoint)
         policy.model.requires_grad_(True)
         objective = find_objective(config.objective.name)
         kinds = kinds_read(objective, validates=config.evaluation.validate_every is not None)

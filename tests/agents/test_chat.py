@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from turngym.agents.chat import ChatFormat, ChatTemplateError
+from turngym.agents.chat import ChatFormat
 from turngym.agents.episode import Episode, Turn
+from turngym.agents.model_errors import ChatTemplateError
 from turngym.agents.small_model import chat_template
 
 MakeTokenizer = Callable[..., PreTrainedTokenizerFast]
@@ -192,7 +193,7 @@ def test_a_thought_that_the_prompt_opens_stays_open_in_the_stream(qwen_tokenizer
         (None, "no chat template"),
         ("{{ messages[-1].role }}", "does not show the user's message"),
         ("{{ messages[1].content }}{{ messages[0].content }}", "after the system prompt"),
-        ("{{ messages|length }}{% for m in messages %}{{ m.content }}{% endfor %}", "rewrites an earlier turn"),
+        ("{{ messages|length }}{% for m in messages %}{{ m.content }}{% endfor %}", "rewrites an earlier message"),
         ("{% for m in messages %}{% if loop.index < 4 %}{{ m.content + '<|im_end|>' }}{% endif %}{% endfor %}",
          "second user message"),
         ("{% for m in messages %}{{ m.content + '\n' }}{% endfor %}", "does not end a reply with a token"),

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from turngym.agents import language_model
+from turngym.agents import decoder
 from turngym.agents.base import Reply
 from turngym.agents.decoding import Decoding
 from turngym.agents.episode import Episode, Status
@@ -254,7 +254,7 @@ def test_what_was_played_before_does_not_change_a_bit(make_model: MakeModel, ech
     agent = LanguageModelAgent(model, slots=3, max_reply_tokens=MAX_REPLY)
     start(agent, 0, "On. " * 80, seed=0)
     agent.act([0])
-    assert agent._cache.allocated > 128, "the cache has grown"
+    assert agent._decoder.cache.allocated > 128, "the cache has grown"
     assert collect_episodes(agent, echo_env, instances, slots=3) == play_fresh(model, echo_env, instances)
 
 
@@ -287,16 +287,16 @@ def test_the_slots_in_use_may_be_any(make_model: MakeModel) -> None:
 
 @given(unread=st.dictionaries(st.integers(0, 200), st.integers(1, 20_000), min_size=1))
 def test_rows_are_read_with_their_like(unread: dict[int, int]) -> None:
-    parts = language_model._similar_parts(unread)
+    parts = decoder.similar_parts(unread)
     assert sorted(slot for part in parts for slot in part) == sorted(unread)
     for part in parts:
         counts = [unread[slot] for slot in part]
-        assert max(counts) <= language_model.MAX_STRETCH * min(counts) + language_model.SLACK
-        assert len(part) == 1 or len(part) * max(counts) <= language_model.MAX_PASS_TOKENS
+        assert max(counts) <= decoder.MAX_STRETCH * min(counts) + decoder.SLACK
+        assert len(part) == 1 or len(part) * max(counts) <= decoder.MAX_PASS_TOKENS
 
 
 def test_a_single_token_each_is_one_pass() -> None:
-    assert language_model._similar_parts(dict.fromkeys([5, 3, 4], 1)) == [[5, 3, 4]]
+    assert decoder.similar_parts(dict.fromkeys([5, 3, 4], 1)) == [[5, 3, 4]]
 
 
 # Limits and failures ------------------------------------------------------------------------------------------------
@@ -313,7 +313,9 @@ def test_a_full_context_ends_the_episode(make_model: MakeModel, echo_env: str, c
         assert all(turn.span[1] <= context for turn in episode.turns)
         assert episode.token_ids == full.token_ids[: len(episode.token_ids)], "there was no room for the rest alone"
         if episode.status is Status.TRUNCATED_LENGTH:
-            assert len(episode.token_ids) + MAX_REPLY > context and not episode.success
+            ends = [turn.span[1] for turn in episode.turns]
+            assert len(episode.token_ids) == (ends[-1] if ends else 0), "the stream ends with its last sampled id"
+            assert not episode.success
         else:
             assert len(episode.turns) == len(full.turns)
 
@@ -389,12 +391,13 @@ def test_a_slot_that_does_not_exist_is_refused(make_model: MakeModel, echo_env: 
 # Checkpoints --------------------------------------------------------------------------------------------------------
 
 
-def test_a_decoder_with_a_window_is_refused(make_model: MakeModel) -> None:
-    with pytest.raises(CheckpointError, match="only full attention"):
+def test_a_decoder_with_a_window_narrower_than_the_context_is_refused(make_model: MakeModel) -> None:
+    with pytest.raises(CheckpointError, match=r"sees 16 tokens at once .sliding_window of its config\.json.*of 512"):
         make_model(use_sliding_window=True, sliding_window=16, max_window_layers=1)
-    with pytest.raises(CheckpointError, match="window: 16 of 512"):
-        make_model("llama", sliding_window=16)
-    assert make_model("llama", sliding_window=512).context_length == 512, "a window that is never full changes nothing"
+    windowed = make_model(use_sliding_window=True, sliding_window=512, max_window_layers=1)
+    assert windowed.context_length == 512, "a window that is never full changes nothing"
+    windowed.model.config.sliding_window = 64
+    assert LanguageModel(windowed.model, windowed.tokenizer, decoding=Decoding(context_length=64)).context_length == 64
 
 
 def test_attention_without_a_mask_is_refused(make_model: MakeModel) -> None:
@@ -426,6 +429,7 @@ def test_a_checkpoint_of_a_named_tokenizer_class_is_read_by_it(make_model: MakeM
     model.save_pretrained(tmp_path)
     file = tmp_path / "tokenizer_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"tokenizer_class": "Qwen2Tokenizer"}))
+    (tmp_path / "checksums.json").unlink()
     loaded = LanguageModel.from_pretrained(tmp_path)
     assert type(loaded.tokenizer) is type(AutoTokenizer.from_pretrained(tmp_path))
     assert loaded.tokenizer.encode(TEXT) == model.tokenizer.encode(TEXT)

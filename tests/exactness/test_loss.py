@@ -74,7 +74,7 @@ def reference() -> Iterator[LanguageModel]:
 @pytest.fixture
 def policy(reference: LanguageModel) -> LanguageModel:
     """A policy some way from the reference."""
-    moved = LanguageModel(copy.deepcopy(reference.model), reference.tokenizer)
+    moved = reference.copy()
     generator = torch.Generator().manual_seed(7)
     for parameter in moved.model.parameters():
         parameter.data += 0.02 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
@@ -210,7 +210,7 @@ def test_the_gradient_equals_finite_differences(
 def test_at_the_first_step_the_log_ratio_is_zero_and_the_gradient_is_that_of_the_advantage(
     reference: LanguageModel, episodes: list[Episode]
 ) -> None:
-    policy = LanguageModel(copy.deepcopy(reference.model), reference.tokenizer)
+    policy = reference.copy()
     policy.model.requires_grad_(True)
     baseline = values_of(episodes)
     advantage_B = np.array([episode.total_reward - baseline.value(episode.index) for episode in episodes])
@@ -317,7 +317,7 @@ def test_logits_where_nothing_was_sampled_do_not_matter(
 def test_micro_batches_do_not_change_the_step(
     policy: LanguageModel, reference: LanguageModel, episodes: list[Episode], name: str, dtype: torch.dtype
 ) -> None:
-    frozen = LanguageModel(copy.deepcopy(reference.model), reference.tokenizer)
+    frozen = reference.copy()
     for model in (policy, frozen):
         model.model.to(dtype)
     results = []

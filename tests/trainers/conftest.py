@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 
 from turngym.agents.language_model import LanguageModel
@@ -56,4 +54,4 @@ def _cloned(tiny: TrainConfig) -> LanguageModel:
 @pytest.fixture
 def model(_cloned: LanguageModel) -> LanguageModel:
     """A model that solves some of the lakes; every test has its own copy."""
-    return LanguageModel(copy.deepcopy(_cloned.model), _cloned.tokenizer)
+    return _cloned.copy()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -49,7 +48,7 @@ def with_learning(config: TrainConfig, algorithm: str | None = None, **settings:
 
 def copied(model: LanguageModel) -> LanguageModel:
     """Return a model with weights of its own."""
-    return LanguageModel(copy.deepcopy(model.model), model.tokenizer)
+    return model.copy()
 
 
 def make_loop(model: LanguageModel, config: TrainConfig) -> Loop:

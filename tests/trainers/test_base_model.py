@@ -74,7 +74,7 @@ def test_the_built_in_model_is_a_function_of_the_configuration(tiny: TrainConfig
     assert fingerprint_of(first.model.state_dict()) == fingerprint_of(second.model.state_dict())
     assert fingerprint_of(first.model.state_dict()) != fingerprint_of(other.model.state_dict())
     assert first.tokenizer.get_vocab() == other.tokenizer.get_vocab()
-    assert (first.context_length, first.num_layers) == (512, 2)
+    assert (first.context_length, first.model.config.num_hidden_layers) == (512, 2)
     assert first.model.config.intermediate_size == 3 * 32
 
 
@@ -95,7 +95,7 @@ def test_a_game_without_an_oracle_is_refused_before_anything_is_built(
 
 def test_a_game_without_an_oracle_is_learned_without_a_warm_start(tiny: TrainConfig, tmp_path: Path) -> None:
     model = prepared(on(tiny, UNKNOWN, enabled=False), tmp_path)
-    assert (tmp_path / "base").is_dir() and model.num_layers == 2
+    assert (tmp_path / "base").is_dir() and model.model.config.num_hidden_layers == 2
     assert Metrics(tmp_path / "metrics.jsonl").lines() == []
 
 
@@ -105,7 +105,7 @@ def test_there_must_be_text_for_a_tokenizer(
     config = on(tiny, SILENT, enabled=False)
     with pytest.raises(ValueError, match=r"no sample_action, .* train a tokenizer on: .* or set model\.path"):
         prepared(config, tmp_path)
-    assert load_or_build(on(tiny, SILENT, enabled=False, demonstrations=str(file))).num_layers == 2
+    assert load_or_build(on(tiny, SILENT, enabled=False, demonstrations=str(file))).model.config.num_hidden_layers == 2
     model.save_pretrained(tmp_path / "model")
     given = load_or_build(replace(config, model=replace(config.model, path=str(tmp_path / "model"))))
     assert fingerprint_of(given.model.state_dict()) == fingerprint_of(model.model.state_dict())
@@ -166,7 +166,7 @@ def test_a_base_that_changed_between_kill_and_resume_is_refused(
     tiny: TrainConfig, model: LanguageModel, tmp_path: Path
 ) -> None:
     save_reference(model, tmp_path / "base")
-    assert prepared(tiny, tmp_path).num_layers == 2
+    assert prepared(tiny, tmp_path).model.config.num_hidden_layers == 2
     weights = tmp_path / "base" / "model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1

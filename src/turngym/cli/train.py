@@ -38,7 +38,6 @@ from turngym.trainers.run_files import RESULT_FILE
 from turngym.trainers.run_lock import check_unused, run_lock
 
 UNREADABLE = (
-    "turngym.agents.chat:ChatTemplateError",
     "turngym.agents.language_model:CheckpointError",
     "turngym.trainers.checkpoints.checkpoint:CheckpointError",
     "turngym.trainers.stage_one.store_file:ValueStoreError",

@@ -1,0 +1,122 @@
+"""A causal language model that reads many conversations at once, each id once: rows of their own length, one cache.
+
+Shapes: B rows, T tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from turngym.agents.cache import PADDING, RaggedCache
+
+MAX_STRETCH = 2
+"""How many times more unread ids the longest row of a forward pass may have than the shortest, beyond `SLACK`."""
+SLACK = 32
+"""So few ids more or less are not worth a pass of their own."""
+MAX_PASS_TOKENS = 16_384
+"""Most tokens of the rows that are read in one forward pass; bounds the memory that long openings take."""
+
+
+@dataclass(slots=True)
+class Row:
+    """One conversation in progress."""
+
+    stream: list[int]
+    """All ids so far."""
+    cached: int = 0
+    """How many of them the cache holds."""
+
+
+class CachedDecoder:
+    """A network with a cache of the conversations in its slots.
+
+    Args:
+        network: Any decoder of the transformers library that takes a cache and a four-dimensional mask.
+        slots: Conversations held at once.
+        columns: Most ids of a conversation.
+    """
+
+    def __init__(self, network: Any, slots: int, columns: int) -> None:
+        self._network = network
+        self.cache = RaggedCache(int(network.config.get_text_config().num_hidden_layers), slots, columns)
+
+    def read(self, rows: Mapping[int, Row]) -> Tensor:
+        """Feed every id that the cache does not hold yet; return the logits after the last one of each row, `[B, V]`.
+
+        Args:
+            rows: The conversations by their slots; each has an unread id. A row whose `cached` is 0 begins anew.
+        """
+        parts = similar_parts({slot: len(row.stream) - row.cached for slot, row in rows.items()})
+        if len(parts) == 1:
+            return self._pass(rows)
+        passes = [(part, self._pass({slot: rows[slot] for slot in part})) for part in parts]
+        logits = {slot: row_V for part, logits_BV in passes for slot, row_V in zip(part, logits_BV, strict=True)}
+        return torch.stack([logits[slot] for slot in rows])
+
+    def _pass(self, rows: Mapping[int, Row]) -> Tensor:
+        """Feed the unread ids of `rows` in one forward pass; return the logits after the last ones, `[B, V]`."""
+        slots = list(rows)
+        width = max(len(row.stream) - row.cached for row in rows.values())
+        # Rows are padded on the left so that the last column is the last id of every row. While most of the slots in
+        # use are busy all of them take part, the idle ones with padding: a view of the cache is cheaper than a copy.
+        in_use = max(slots) + 1
+        everyone = 2 * len(slots) >= in_use
+        height = in_use if everyone else len(slots)
+        ids = np.zeros((height, width), dtype=np.int64)
+        positions = np.full((height, width), PADDING, dtype=np.int64)
+        for place, (slot, row) in enumerate(rows.items()):
+            new = row.stream[row.cached :]
+            line = slot if everyone else place
+            ids[line, width - len(new) :] = new
+            positions[line, width - len(new) :] = np.arange(row.cached, len(row.stream))
+            row.cached = len(row.stream)
+        device = next(self._network.parameters()).device
+        positions_BT = torch.from_numpy(positions).to(device)
+        members = None if everyone else torch.tensor(slots, device=device)
+        may_see = self.cache.place(members, positions_BT, length=max(row.cached for row in rows.values()))
+        dtype = self._network.dtype
+        mask = torch.zeros_like(may_see, dtype=dtype).masked_fill_(~may_see, torch.finfo(dtype).min)
+        output = self._network(
+            input_ids=torch.from_numpy(ids).to(device),
+            attention_mask=mask,
+            position_ids=positions_BT.clamp(min=0),
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        logits_BV: Tensor = output.logits[:, -1]
+        return logits_BV[slots] if everyone else logits_BV
+
+
+def similar_parts(unread: Mapping[int, int]) -> list[list[int]]:
+    """Split slots by their numbers of unread ids, so that a long opening does not pad the short answers beside it."""
+    parts: list[list[int]] = []
+    shortest = 0
+    for slot in sorted(unread, key=unread.__getitem__):
+        count = unread[slot]
+        if parts and count <= MAX_STRETCH * shortest + SLACK and (len(parts[-1]) + 1) * count <= MAX_PASS_TOKENS:
+            parts[-1].append(slot)
+        else:
+            parts.append([slot])
+            shortest = count
+    return parts
+
+
+@contextmanager
+def evaluating(network: torch.nn.Module) -> Iterator[None]:
+    """Turn dropout off, and back on afterwards if it was on."""
+    was_training = network.training
+    if was_training:
+        network.eval()
+    try:
+        yield
+    finally:
+        if was_training:
+            network.train()

@@ -1,0 +1,17 @@
+"""Why a model cannot be used."""
+
+from __future__ import annotations
+
+from turngym._errors import WorkError
+
+
+class CheckpointError(ValueError):
+    """A model folder cannot be used; the message says which and why."""
+
+
+class ChatTemplateError(CheckpointError):
+    """The chat template cannot be used for play over several turns; the message says why and what to do."""
+
+
+class NonFiniteError(WorkError, FloatingPointError):
+    """Logits, loss or gradients are not finite: the run must stop before the next optimizer step."""
