@@ -458,6 +458,7 @@ def test_a_checkpoint_that_rewrites_history_needs_consent(make_model: MakeModel,
 
 
 def damage(folder: Path, name: str, content: bytes | None) -> None:
+    (folder / "checksums.json").unlink()  # as in a folder that another program has written
     if content is None:
         (folder / name).unlink()
     else:
