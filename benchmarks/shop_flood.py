@@ -138,7 +138,7 @@ def stopped(outstanding: int, num_products: int) -> list[str]:
         for connection in connections:
             await connection.ask(Request("GET", "/health"))
         asked = [asyncio.create_task(connection.ask(BEGIN)) for connection in connections]
-        await asyncio.sleep(0)  # so that all are sent
+        await asyncio.sleep(0)  # which is when all are sent
         site.process.send_signal(signal.SIGTERM)
         answers = await asyncio.gather(*asked, return_exceptions=True)
         for connection in connections:

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SHOP = ROOT / "webshop_server"
 PACKAGE = "turngym.webshop_server"
-ORDER = ("settings", "product", "goals", "reward", "catalogue", "search", "pages", "shop", "site")
+ORDER = ("settings", "product", "checksum", "goals", "reward", "catalogue", "search", "pages", "shop", "site")
 """From the ground up."""
 OUTSIDE = ("src/turngym/cli", "envs", "agents", "trainers", "benchmarks")
 USERS = [*SHOP.rglob("*.py"), *(path for folder in OUTSIDE for path in (ROOT / folder).rglob("*.py"))]

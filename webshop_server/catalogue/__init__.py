@@ -12,6 +12,7 @@ from turngym.webshop_server.catalogue.generated import (
 )
 from turngym.webshop_server.catalogue.json_stream import CatalogueFileError
 from turngym.webshop_server.catalogue.records import ProductRecords, RecordError, build_product
+from turngym.webshop_server.catalogue.sidecar import write_sidecar
 from turngym.webshop_server.catalogue.sources import STORE_SUFFIX, AnyCatalogue, goals_of, open_catalogue
 from turngym.webshop_server.catalogue.store import CatalogueStoreError, StoredCatalogue, write_catalogue
 
@@ -37,4 +38,5 @@ __all__ = [
     "read_records",
     "records_of",
     "write_catalogue",
+    "write_sidecar",
 ]

@@ -21,6 +21,7 @@ from turngym.webshop_server.catalogue.records import (
     read_annotation,
     read_wishes,
 )
+from turngym.webshop_server.catalogue.sidecar import verify_sidecar
 
 FATAL: frozenset[ProblemKind] = frozenset({"unreadable", "missing", "malformed"})
 """Problems that make a file unusable; with the others the original reads it too, and so does this shop."""
@@ -77,6 +78,7 @@ def check(paths: Iterable[Path]) -> CheckReport:
     reports = tuple(FileReport(path) for path in paths)
     for report in reports:
         try:
+            verify_sidecar(report.path)
             report.kind = kind_of(report.path)
         except CatalogueFileError as error:
             report.note("unreadable", str(error).removeprefix(f"{report.path}: "), record=0)

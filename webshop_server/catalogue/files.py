@@ -25,6 +25,7 @@ from turngym.webshop_server.catalogue.records import (
     read_annotation,
     read_wishes,
 )
+from turngym.webshop_server.catalogue.sidecar import verify_sidecar
 
 Kind = Literal["items", "attributes", "instructions"]
 ProblemKind = Literal[
@@ -68,6 +69,7 @@ class CatalogueFiles:
         """
         roles: dict[str, Path] = {}
         for path in paths:
+            verify_sidecar(path)
             kind = kind_of(path)
             if kind in roles:
                 raise CatalogueFileError(f"{roles[kind]} and {path} are both files of {kind}: name only one of them")
@@ -86,6 +88,11 @@ def kind_of(path: Path) -> Kind:
     for key, value in members(path):
         if key is None:
             return "items"
+        if key == "asin":
+            raise CatalogueFileError(
+                f"{path} holds a product by itself, not in a list; if each line is a product (JSON lines), "
+                "make them one list: [PRODUCT, PRODUCT, ...]"
+            )
         if isinstance(value, dict | list):
             return "attributes" if isinstance(value, dict) else "instructions"
     raise CatalogueFileError(

@@ -57,7 +57,10 @@ class JsonStream:
         else:
             yield from self._members(closing)
         if self._peek():
-            raise CatalogueFileError(f"there is text after its end: {self._peek()!r}")
+            raise CatalogueFileError(
+                f"there is text after its end: {self._peek()!r}; if each line is a value of its own (JSON lines), "
+                "make them one list or object"
+            )
 
     def _members(self, closing: str) -> Iterator[tuple[str | None, Any]]:
         separator = ","

@@ -7,6 +7,7 @@ from pathlib import Path
 from turngym.webshop_server.catalogue.catalogue import Catalogue
 from turngym.webshop_server.catalogue.files import CatalogueFiles, read_catalogue
 from turngym.webshop_server.catalogue.generated import generate_catalogue
+from turngym.webshop_server.catalogue.sidecar import SIDECAR_SUFFIX
 from turngym.webshop_server.catalogue.store import StoredCatalogue
 from turngym.webshop_server.goals import Draws, Goals
 from turngym.webshop_server.settings import GoalKind
@@ -38,7 +39,9 @@ def open_catalogue(path: str = "", *, num_products: int | None = None, seed: int
     place = Path(path)
     if place.suffix == STORE_SUFFIX:
         return StoredCatalogue(place)
-    files = sorted(place.glob("*.json*")) if place.is_dir() else [place]
+    files = [place]
+    if place.is_dir():
+        files = sorted(path for path in place.glob("*.json*") if path.suffix != SIDECAR_SUFFIX)
     return read_catalogue(CatalogueFiles.recognize(files), num_products=num_products)
 
 

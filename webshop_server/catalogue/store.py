@@ -2,13 +2,15 @@
 
 A row keeps the records of a product in the original's form, so that there is one way to build a product from them. The
 order of the goals is kept as well: a goal is then made from one product alone. A file is written whole or not at all,
-and never changes after: any number of processes can read it at once.
+and never changes after: any number of processes can read it at once. It ends in a checksum of all before, which SQLite
+passes over.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
@@ -24,15 +26,19 @@ from numpy.typing import NDArray
 from turngym._durable import replacement
 from turngym.webshop_server.catalogue.catalogue import Fingerprint
 from turngym.webshop_server.catalogue.records import ProductRecords, asin_key
+from turngym.webshop_server.checksum import crc32_of
 from turngym.webshop_server.goals import GoalCensus, GoalOrder
 from turngym.webshop_server.product import Product
 from turngym.webshop_server.settings import GoalKind
 
-SCHEMA = 2
+SCHEMA = 3
 APPLICATION_ID = 0x74677763
 """Written into the file's header ("tgwc"), so that a database of another program is recognized."""
 CACHED_PRODUCTS = 4096
 """How many of the products used last are kept in memory."""
+_SEAL = re.compile(rb"turngym crc32 ([0-9a-f]{8})\n")
+"""The end of a file, after the database."""
+_SEAL_BYTES = 23
 _PAGE_BYTES = 8192
 _BATCH = 1000
 _NUMBER = np.dtype("<u4")
@@ -78,16 +84,30 @@ def write_catalogue(path: str | Path, records: Iterable[ProductRecords]) -> int:
     path = Path(path)
     try:
         with replacement(path) as unfinished:
-            return _fill(unfinished, records)
+            written = _fill(unfinished, records)
+            seal(unfinished)
+            return written
     except sqlite3.OperationalError as error:  # no such folder, no permission, disk full
         raise OSError(f"the catalogue {path} cannot be written: {error}") from error
+
+
+def seal(path: Path) -> None:
+    """End a file that holds a database alone with its checksum.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    checksum = crc32_of(path)
+    with path.open("ab") as file:
+        file.write(f"turngym crc32 {checksum}\n".encode())
 
 
 class StoredCatalogue(Mapping[str, Product]):
     """Products by their asin, in the order of their file, read from what `write_catalogue` wrote when asked for.
 
-    Threads can share it, and a process that was forked goes on with it. It is sent to another process by its path. Use
-    it as a context manager, or call `close`.
+    Threads can share it, and a process that was forked goes on with it. It is sent to another process by its path. All
+    of it is read once when it is opened, at about 2 GB per second, and compared with its checksum. Use it as a context
+    manager, or call `close`.
 
     Args:
         path: The file, which must not change while it is open.
@@ -176,11 +196,25 @@ class StoredCatalogue(Mapping[str, Product]):
             raise CatalogueStoreError(f"{self.path} is a database, but not a catalogue of turngym")
         if (schema := self._number("PRAGMA user_version")) != SCHEMA:
             raise CatalogueStoreError(f"{self.path} has schema {schema}, this version reads {SCHEMA}: write it anew")
-        whole = self._number("PRAGMA page_size") * self._number("PRAGMA page_count")
+        whole = self._number("PRAGMA page_size") * self._number("PRAGMA page_count") + _SEAL_BYTES
         if (size := self.path.stat().st_size) != whole:
             raise CatalogueStoreError(f"{self.path} is damaged: it has {size:,} bytes instead of {whole:,}")
+        self._verify()
         ((num_products, fingerprint),) = self._query("SELECT num_products, fingerprint FROM catalogue")
         return num_products, fingerprint
+
+    def _verify(self) -> None:
+        """Compare the file with the checksum that it ends in."""
+        database = self.path.stat().st_size - _SEAL_BYTES
+        try:
+            with self.path.open("rb") as file:
+                file.seek(database)
+                found = _SEAL.fullmatch(file.read())
+            if found is None or found[1].decode() != crc32_of(self.path, database):
+                raise CatalogueStoreError(f"{self.path} is damaged: it does not have the checksum that it was written "
+                                          "with; write it anew")  # fmt: skip
+        except OSError as error:
+            raise CatalogueStoreError(f"the catalogue {self.path} cannot be read: {error}") from error
 
     def _read(self, asin: object) -> Product:
         rows = self._query(_SELECT_RECORDS, asin_key(asin)) if isinstance(asin, str) else []

@@ -30,7 +30,7 @@ from turngym.webshop_server.search.index_folder import check_index_folder, damag
 
 K1, B = np.float32(0.9), np.float32(0.4)
 ONE = np.float32(1)
-FORM = "bm25-1"
+FORM = "bm25-2"
 """Engine and version of the saved form."""
 EXACT_LENGTHS = 24
 """Lengths below this are kept as they are; of others the four leading bits are."""

@@ -1,4 +1,4 @@
-"""The folder of a saved index: whole or absent, with a header that names its engine and its documents."""
+"""The folder of a saved index: whole or absent, with a header of its engine, its documents and its checksums."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from turngym._durable import replacement
+from turngym.webshop_server.checksum import crc32_of
 
 HEADER = "index.json"
 
@@ -34,7 +35,8 @@ def new_index_folder(folder: Path, *, form: str, fingerprint: str) -> Iterator[P
     with replacement(folder) as unfinished:
         unfinished.mkdir()
         yield unfinished
-        header = json.dumps({"form": form, "fingerprint": fingerprint})
+        files = {path.name: crc32_of(path) for path in sorted(unfinished.iterdir())}
+        header = json.dumps({"form": form, "fingerprint": fingerprint, "crc32": files}, separators=(",", ":"))
         (unfinished / HEADER).write_text(header, encoding="utf-8")
 
 
@@ -52,7 +54,7 @@ def check_place(folder: Path) -> None:
 
 
 def check_index_folder(folder: Path, *, form: str, fingerprint: str | None) -> str:
-    """Return the fingerprint of the index in a folder.
+    """Return the fingerprint of the index in a folder; all files are read once and compared with their checksums.
 
     Args:
         folder: Where it is.
@@ -60,20 +62,27 @@ def check_index_folder(folder: Path, *, form: str, fingerprint: str | None) -> s
         fingerprint: What the documents must be; None for any.
 
     Raises:
-        SearchIndexError: There is no index, or not this one.
+        SearchIndexError: There is no index, not this one, or a damaged one.
     """
     try:
         header = json.loads((folder / HEADER).read_text(encoding="utf-8"))
         made, documents = str(header["form"]), str(header["fingerprint"])
-    except (OSError, KeyError, TypeError, ValueError) as error:
+        if made != form:
+            raise SearchIndexError(f"the index {folder} was made by another version or engine; make it anew")
+        if fingerprint not in {None, documents}:
+            raise SearchIndexError(f"the index {folder} is one over another catalogue; make it anew")
+        for name, checksum in dict(header["crc32"]).items():
+            if crc32_of(folder / name) != checksum:
+                raise damaged(folder, f"{name} does not have the checksum that it was written with")
+    except SearchIndexError:
+        raise
+    except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise damaged(folder) from error
-    if made != form:
-        raise SearchIndexError(f"the index {folder} was made by another version or engine; make it anew")
-    if fingerprint not in {None, documents}:
-        raise SearchIndexError(f"the index {folder} is one over another catalogue; make it anew")
     return documents
 
 
-def damaged(folder: Path) -> SearchIndexError:
+def damaged(folder: Path, reason: str = "") -> SearchIndexError:
     """Return the error to raise about a folder that cannot be read as an index."""
-    return SearchIndexError(f"{folder} holds no index, or a damaged one; make it anew")
+    return SearchIndexError(
+        f"{folder} holds no index, or a damaged one{f' ({reason})' if reason else ''}; make it anew"
+    )

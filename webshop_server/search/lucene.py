@@ -19,7 +19,7 @@ from typing import Any, Self, TypeVar
 
 from turngym.webshop_server.search.index_folder import check_index_folder, damaged, new_index_folder
 
-FORM = "lucene-9"
+FORM = "lucene-9-2"
 """Engine and version of the saved form."""
 INSTALLATION = "pip install 'turngym[lucene]' && pip install --no-deps pyserini==1.6.0"
 """What installs everything; pyserini would bring torch, transformers and more, of which its jar has no need."""

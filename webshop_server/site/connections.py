@@ -8,9 +8,11 @@ arrived is answered.
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from waitress.channel import HTTPChannel
@@ -19,8 +21,8 @@ from waitress.task import ErrorTask, WSGITask
 
 from turngym.webshop_server.site.headers import HEADERS, NO_STORE
 
-MAX_CONNECTIONS = 960
-"""Connections at a time: as many as the usual limit of 1,024 open files leaves."""
+MAX_CONNECTIONS = 900
+"""Connections at a time: about as many as the usual limit of 1,024 open files leaves."""
 MAX_CONNECTIONS_PER_CLIENT = MAX_CONNECTIONS // 2
 """Connections of one address at a time."""
 REQUEST_SECONDS = 10.0
@@ -31,8 +33,8 @@ IDLE_SECONDS = 60.0
 """How long a connection is kept between two requests."""
 STOP_SECONDS = 20.0
 """How long the end waits for requests in progress."""
-STOP_REQUEST_SECONDS = 2.0
-"""How long the end waits for the rest of a request that has begun to arrive."""
+_LOOK_SECONDS = 0.5
+"""How often connections are looked at for being late."""
 _ACCEPTED_AT_ONCE = 64
 _RETRY_SECONDS = 5
 
@@ -96,6 +98,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
 
 LIMITS = {"receiving": REQUEST_SECONDS, "sending": ANSWER_SECONDS, "idle": IDLE_SECONDS}
+"""How long a connection may be in a state, in seconds."""
+LIMITS_AT_THE_END = {"receiving": 2.0, "idle": 0.2}
+"""The same when the server ends: what has begun to arrive, and what may be on its way, is waited for a little."""
 
 
 class SiteServer(TcpWSGIServer):  # type: ignore[misc]
@@ -112,23 +117,30 @@ class SiteServer(TcpWSGIServer):  # type: ignore[misc]
 
     def __init__(self, application: Any, listening: socket.socket, **settings: Any) -> None:
         self.stopping = False
+        self._next_look = 0.0
+        self._to_close: list[Channel] = []
         at = (listening.family, listening.type, listening.proto, listening.getsockname())
         super().__init__(
             application, _sock=listening, sockinfo=at, bind_socket=False,
-            connection_limit=2 * MAX_CONNECTIONS, cleanup_interval=1, asyncore_use_poll=True, **settings,
+            connection_limit=2 * MAX_CONNECTIONS, asyncore_use_poll=True, log_socket_errors=False,
+            **settings,
         )  # fmt: skip
 
     def run(self) -> None:
         """Serve until `stop` is called, and then finish what is in progress."""
         while not self.stopping:
-            self._turn(self.adj.asyncore_loop_timeout)
+            self._turn(_LOOK_SECONDS)
+            if time.monotonic() >= self._next_look:
+                self._next_look = time.monotonic() + _LOOK_SECONDS
+                self._close_late(LIMITS)
         self._take_what_has_arrived()
         self.accepting = False
         self.del_channel()
         self.socket.close()
         end = time.monotonic() + STOP_SECONDS
-        while self._still_needed() and time.monotonic() < end:
+        while self.active_channels and time.monotonic() < end:
             self._turn(0.05)
+            self._close_late(LIMITS_AT_THE_END)
         self.task_dispatcher.shutdown()
 
     def stop(self) -> None:
@@ -153,27 +165,32 @@ class SiteServer(TcpWSGIServer):  # type: ignore[misc]
             self._make_room(new[0])
 
     def maintenance(self, now: float) -> None:
+        """Do nothing: `run` closes connections, between two turns of the loop."""
+
+    def _close_late(self, limits: Mapping[str, float]) -> None:
         """Close the connections whose clients take too long."""
-        at = time.monotonic()
+        now = time.monotonic()
         for channel in list(self.active_channels.values()):
-            if channel.look(at) > LIMITS.get(channel.state, float("inf")):
+            if channel.look(now) > limits.get(channel.state, math.inf):
                 channel.handle_close()
 
     def _make_room(self, new: Channel) -> None:
         """Close the connection that is worth least, where the client of a new one or all together have too many."""
-        counts = Counter(channel.addr[0] for channel in self.active_channels.values())
+        kept = [channel for channel in self.active_channels.values() if channel not in self._to_close]
+        counts = Counter(channel.addr[0] for channel in kept)
         clients = {new.addr[0]}
         if counts[new.addr[0]] <= MAX_CONNECTIONS_PER_CLIENT:
             if counts.total() <= MAX_CONNECTIONS:
                 return
             clients = {client for client, count in counts.items() if count == max(counts.values())}
         now = time.monotonic()
-        waiting = [channel for channel in self.active_channels.values()
+        waiting = [channel for channel in kept
                    if channel.addr[0] in clients and channel is not new and channel.state != "working"]  # fmt: skip
         if waiting:
-            min(waiting, key=lambda channel: (_is_kept(channel), -channel.look(now))).handle_close()
+            self._to_close.append(min(waiting, key=lambda channel: (_is_kept(channel), -channel.look(now))))
         else:
             _refuse(new)
+            self._to_close.append(new)
 
     def _take_what_has_arrived(self) -> None:
         """Accept and read all that clients had sent when the server was told to stop."""
@@ -183,17 +200,12 @@ class SiteServer(TcpWSGIServer):  # type: ignore[misc]
             self._turn(0)
         self._turn(0)
 
-    def _still_needed(self) -> bool:
-        """Close the connections on which nothing is in progress; return whether any is left."""
-        now = time.monotonic()
-        for channel in list(self.active_channels.values()):
-            late = channel.state == "receiving" and channel.look(now) > STOP_REQUEST_SECONDS
-            if channel.state == "idle" or late:
-                channel.handle_close()
-        return bool(self.active_channels)
-
     def _turn(self, timeout: float) -> None:
+        """Let the loop turn once. What is to be closed waits until then: a new connection could get its number."""
         self.asyncore.loop(timeout=timeout, map=self._map, use_poll=True, count=1)
+        for channel in self._to_close:
+            channel.handle_close()
+        self._to_close.clear()
 
 
 def _is_kept(channel: Channel) -> bool:
@@ -202,11 +214,10 @@ def _is_kept(channel: Channel) -> bool:
 
 
 def _refuse(channel: Channel) -> None:
-    """Answer that all connections are at work, and close this one."""
+    """Answer that all connections are at work."""
     lines = [
         "HTTP/1.1 503 Service Unavailable", "Content-Type: text/plain; charset=utf-8", "Connection: close",
         f"Retry-After: {_RETRY_SECONDS}", *(f"{name}: {value}" for name, value in {**HEADERS, **NO_STORE}.items()),
         "", "All connections that one client may have are at work; try again in a few seconds.",
     ]  # fmt: skip
     channel.send("\r\n".join(lines).encode())
-    channel.handle_close()

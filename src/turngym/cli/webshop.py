@@ -33,6 +33,7 @@ from turngym.webshop_server.catalogue import (
     open_catalogue,
     read_records,
     write_catalogue,
+    write_sidecar,
 )
 from turngym.webshop_server.product import Product
 from turngym.webshop_server.settings import Engine
@@ -82,6 +83,8 @@ class CheckOptions:
 
     files: Annotated[Positional[tuple[Path, ...]], arg(metavar="FILE...")]
     """Products, attributes and instructions, in any order, plain or gzipped."""
+    write_checksums: bool = False
+    """Write FILE.sha256 beside each file, if all can be used; a shop that reads the file verifies it from then on."""
 
 
 @dataclass(frozen=True)
@@ -240,7 +243,18 @@ def check_files(words: Sequence[str], console: Console) -> int:
     for file in report.files:
         describe_file(file, console)
     console.print("These files can be used as they are." if report.usable else "These files cannot be used; see above.")
+    if report.usable and options.write_checksums:
+        write_checksums(options.files, console)
     return int(not report.usable)
+
+
+def write_checksums(files: Iterable[Path], console: Console) -> None:
+    """Write the checksum of each file beside it."""
+    for file in files:
+        try:
+            console.print(f"Checksum in {write_sidecar(file)}")
+        except OSError as error:
+            raise UsageError(f"the checksum of {file} cannot be written: {error.strerror or error}") from error
 
 
 def describe_file(file: FileReport, console: Console) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,17 @@ def test_the_kind_of_a_file_is_told_by_its_content(files: CatalogueFiles) -> Non
 def test_a_file_of_no_kind_is_refused(write: Write, content: Any) -> None:
     with pytest.raises(CatalogueFileError, match="holds neither"):
         kind_of(write("other.json", content))
+
+
+def test_json_lines_are_told(write: Write, originals: tuple[Any, Any, Any]) -> None:
+    items, annotations, _ = originals
+    lines = b"\n".join(json.dumps(item).encode() for item in items[:3])
+    with pytest.raises(CatalogueFileError, match=r"holds a product by itself.*JSON lines.*one list"):
+        kind_of(write("items.jsonl", lines))
+    lines = b"\n".join(json.dumps({asin: each}).encode() for asin, each in annotations.items())
+    files = CatalogueFiles.recognize([write("items.json", items), write("attributes.jsonl", lines)])
+    with pytest.raises(CatalogueFileError, match=r"text after its end.*JSON lines"):
+        read_catalogue(files)
 
 
 def test_files_that_do_not_make_a_catalogue_are_refused(files: CatalogueFiles, write: Write) -> None:

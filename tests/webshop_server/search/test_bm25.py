@@ -144,6 +144,22 @@ def test_a_damaged_index_is_refused(index: BM25Index, tmp_path: Path, damage: st
         BM25Index.load(tmp_path / "index")
 
 
+def test_one_flipped_bit_is_found_wherever_it_is(index: BM25Index, tmp_path: Path) -> None:
+    index.save(tmp_path / "index")
+    files = sorted((tmp_path / "index").iterdir())
+    assert len(files) == 8
+    for file in files:
+        content = bytearray(file.read_bytes())
+        for place in range(0, 8 * len(content), max(1, len(content) // 40)):
+            content[place // 8] ^= 1 << place % 8
+            file.write_bytes(content)
+            with pytest.raises(SearchIndexError, match="make it anew"):
+                BM25Index.load(tmp_path / "index", fingerprint="five")
+            content[place // 8] ^= 1 << place % 8
+        file.write_bytes(content)
+    assert len(BM25Index.load(tmp_path / "index", fingerprint="five")) == len(index)
+
+
 def test_what_is_no_index_is_not_overwritten(index: BM25Index, tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("all of it")

@@ -135,7 +135,7 @@ def test_who_waits_for_the_site_is_not_late(
     server: SiteServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for state in connections.LIMITS:
-        monkeypatch.setitem(connections.LIMITS, state, 0.3)
+        monkeypatch.setitem(connections.LIMITS, state, 0.6)
     waiting = [connect(REQUEST.replace(b"quick", b"gate")) for _ in range(9)]
     time.sleep(2.5)
     gate.set()

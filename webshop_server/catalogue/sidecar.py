@@ -1,0 +1,53 @@
+"""Checksums of JSON files: one stands in a file beside, as the program `sha256sum` writes it, and is verified then."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+from turngym.webshop_server.catalogue.json_stream import CatalogueFileError
+
+SIDECAR_SUFFIX = ".sha256"
+_LINE = re.compile(r"(?P<checksum>[0-9a-f]{64}) [ *](?P<name>[^\n]+)\n?")
+
+
+def sidecar_of(path: Path) -> Path:
+    """Return where the checksum of a file stands, such as `items.json.sha256`."""
+    return path.with_name(path.name + SIDECAR_SUFFIX)
+
+
+def write_sidecar(path: Path) -> Path:
+    """Write the checksum of a file beside it, and return where.
+
+    Raises:
+        OSError: The file cannot be read, or its folder not be written.
+    """
+    place = sidecar_of(path)
+    place.write_text(f"{_sha256_of(path)}  {path.name}\n", encoding="utf-8")
+    return place
+
+
+def verify_sidecar(path: Path) -> None:
+    """Compare a file with the checksum beside it, if there is one.
+
+    Raises:
+        CatalogueFileError: They differ, or one of them cannot be read.
+    """
+    place = sidecar_of(path)
+    if not place.exists():
+        return
+    try:
+        line = _LINE.fullmatch(place.read_text(encoding="utf-8"))
+        found = _sha256_of(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise CatalogueFileError(f"{path} cannot be compared with its checksum: {error}") from error
+    if line is None or line["name"] != path.name:
+        raise CatalogueFileError(f"{place} is no checksum of {path.name}; delete it, or make it with sha256sum")
+    if line["checksum"] != found:
+        raise CatalogueFileError(f"{path} is damaged or was changed: it does not have the checksum of {place.name}")
+
+
+def _sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
