@@ -12,6 +12,7 @@ from turngym._checksums import SEAL, seal
 from turngym.agents.decoding import DECODING_FILE, Decoding
 from turngym.agents.language_model import LanguageModel, LanguageModelAgent
 from turngym.agents.registry import AGENTS
+from turngym.agents.scripted import RandomAgent
 from turngym.agents.small_model import build_decoder, train_tokenizer
 from turngym.cli import main
 from turngym.cli.agents import DecodingOptions, find_agent
@@ -95,10 +96,10 @@ def test_only_foreign_packages_are_called_missing() -> None:
 
 
 def test_titles_say_what_is_not_as_the_model_was_trained() -> None:
-    own = Decoding(context_length=100, temperature=0.3)
-    assert DecodingOptions().describe(own) == "temperature 0.3"
-    assert DecodingOptions(greedy=True, temperature=1.0).describe(own) == "greedy"
-    said = DecodingOptions(temperature=1.0, context_length=200, max_reply_tokens=80).describe(own)
+    own, agent = Decoding(context_length=100, temperature=0.3), RandomAgent()
+    assert DecodingOptions().describe(own, agent) == "temperature 0.3"
+    assert DecodingOptions(greedy=True, temperature=1.0).describe(own, agent) == "greedy"
+    said = DecodingOptions(temperature=1.0, context_length=200, max_reply_tokens=80).describe(own, agent)
     assert said == ("temperature 1 (its own: 0.3), context length 200 (its own: 100), "
                     "replies of at most 80 (its own: 16)")  # fmt: skip
 
@@ -121,6 +122,8 @@ def test_a_checkpoint_plays_as_it_was_trained_wherever_it_is_copied(weights: Pat
 def test_a_model_that_holds_less_than_was_asked_says_so(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["evaluate", str(weights), "--env", "FrozenLake", "--episodes", "2", "--context-length", "5000"]
     assert main(words) == 0
-    assert capsys.readouterr().err == (
+    captured = capsys.readouterr()
+    assert captured.err == (
         "turngym: warning: the model holds 1024 tokens, so its episodes end there, not at the context length of 5000\n"
     )
+    assert "5000" not in captured.out

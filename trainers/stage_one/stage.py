@@ -69,12 +69,13 @@ def run_stage_one(
         labels: Added to these lines, such as {"round": 2}.
     """
     with ValueStore(path, store_fingerprint(reference, setup.rollouts)) as store:
+        told: set[str] = set()
         for block in sample_reference(reference, store, setup, progress):
             figures = {"bracket_width": bracket_width(store, setup)}
             if (split := filtered_spread(store, setup)) is not None:
                 figures["environment_share"] = split.environment_share
             metrics.add("values", {**block, **figures, **(labels or {})})
-            note_cuts(block, progress)
+            note_cuts(block, progress, told)
         for block in explore(reference, store, setup, progress):
             metrics.add("values", {**block, **(labels or {})})
         split = filtered_spread(store, setup)
@@ -83,14 +84,22 @@ def run_stage_one(
         return read_stage_one(store, setup)
 
 
-def note_cuts(block: Mapping[str, float], progress: Progress) -> None:
-    """Say where many episodes of a block, or many replies, were cut short."""
-    if block["cut_episodes"] > NOTED_CUTS:
-        progress.note(f"stage 1: the context ended {block['cut_episodes']:.0%} of the episodes, which count as "
-                      "failures; raise model.context_length")  # fmt: skip
-    if block["cut_replies"] > NOTED_CUTS:
-        progress.note(f"stage 1: {block['cut_replies']:.0%} of the replies ended at the limit of tokens; raise "
-                      "model.max_reply_tokens")  # fmt: skip
+def note_cuts(block: Mapping[str, float], progress: Progress, told: set[str]) -> None:
+    """Say where many episodes of a block, or many replies, were cut short; each is told once.
+
+    Args:
+        block: The numbers of a block.
+        progress: Told.
+        told: What was said already; added to.
+    """
+    said = {
+        "cut_episodes": "of the episodes were ended by the context and count as failures; raise model.context_length",
+        "cut_replies": "of the replies ended at the limit of tokens; raise model.max_reply_tokens",
+    }
+    for kind, sentence in said.items():
+        if kind not in told and block[kind] > NOTED_CUTS:
+            progress.note(f"stage 1: {block[kind]:.0%} {sentence}")
+            told.add(kind)
 
 
 def bracket_width(store: ValueStore, setup: StageOneSetup) -> float:

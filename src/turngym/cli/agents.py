@@ -63,9 +63,14 @@ class DecodingOptions:
                            max_reply_tokens=self.max_reply_tokens,
                            keep_thoughts=self.keep_thoughts or None)  # fmt: skip
 
-    def describe(self, own: Decoding) -> str:
-        """Say it in some words, for titles: how tokens are chosen, and what is not as the model was trained."""
-        used = self.over(own)
+    def describe(self, own: Decoding, agent: Agent) -> str:
+        """Say it in some words, for titles: how tokens are chosen, and what is not as the model was trained.
+
+        Args:
+            own: How the model plays unless told otherwise.
+            agent: The agent that was made of it, which knows the context that the model can hold.
+        """
+        used = self.over(own).changed(context_length=getattr(agent, "context_length", None))
         parts = ["greedy" if self.greedy else f"temperature {used.temperature:g}"]
         if not self.greedy and used.temperature != own.temperature:
             parts[0] += f" (its own: {own.temperature:g})"

@@ -65,7 +65,7 @@ def run(words: Sequence[str]) -> int:
                 who, env_id, instances, env_kwargs=env_kwargs, slots=options.slots, progress=progress, name=name
             )
     rows["optimum"] = optimal_rate(env_id, instances, env_kwargs)
-    decoding = f", {options.describe(named.decoding)}" if named.decoding else ""
+    decoding = f", {options.describe(named.decoding, agent)}" if named.decoding else ""
     console.print(score_table(rows, f"{env_id}, {options.split} split{decoding}"))
     for note in [*table_notes(rows), *([] if floor else [no_random_floor(env_id)])]:
         console.print(note, soft_wrap=True)

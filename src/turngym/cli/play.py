@@ -62,6 +62,8 @@ def run(words: Sequence[str]) -> int:
         named = find_agent(options.agent, options.env)
         env_id, env_kwargs = named.env(options.env, options.env_kwargs)
         agent = named.make(options, 1)
+        if named.decoding is not None:
+            show(console, f"{named.name}, {options.describe(named.decoding, agent)}", "bold")
     else:
         env_id, env_kwargs = resolve_env(options.env), options.env_kwargs
         check_env(env_id, env_kwargs)

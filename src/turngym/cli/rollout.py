@@ -72,7 +72,7 @@ def run(words: Sequence[str]) -> int:
             agent, env_id, instances, env_kwargs=env_kwargs, slots=options.slots, on_episode=keep
         )
     score = score_episodes(episodes, time.perf_counter() - began)
-    decoding = f", {options.describe(named.decoding)}" if named.decoding else ""
+    decoding = f", {options.describe(named.decoding, agent)}" if named.decoding else ""
     rows = {named.name: score}
     console.print(score_table(rows, f"{env_id}, {options.split} split{decoding}: {options.out}"))
     for note in table_notes(rows):

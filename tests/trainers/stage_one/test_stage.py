@@ -92,3 +92,15 @@ def test_the_last_line_tells_the_width_of_the_bracket(model: LanguageModel, tiny
     assert blocks[0]["episodes"] < blocks[-1]["episodes"] and "bracket_width" not in explored
     run_stage_one(model, tmp_path / "values", StageOneSetup.of(config), metrics, SilentProgress())
     assert metric_lines(tmp_path, "values") == lines  # nothing is left to play or to tell
+
+
+def test_what_the_context_ends_is_told_once_and_counted_in_every_block(
+    model: LanguageModel, tiny: TrainConfig, tmp_path: Path
+) -> None:
+    model.context_length = 90
+    notes, metrics = Notes(), Metrics(tmp_path / "metrics.jsonl")
+    run_stage_one(model, tmp_path / "values.sqlite", StageOneSetup.of(tiny), metrics, notes)
+    (note,) = (text for text in notes.texts if "context" in text)
+    assert note.startswith("stage 1: ") and note.endswith("count as failures; raise model.context_length")
+    shares = [line["cut_episodes"] for line in metrics.lines()]
+    assert len(shares) > 1 and f"{max(shares[:1]):.0%}" in note and all(0 <= share <= 1 for share in shares)
