@@ -1,4 +1,4 @@
-"""What it takes to play: the interface of scripted agents, language models, remote models and people alike."""
+"""What it takes to play: which episode, and the interface of scripted agents, language models and people alike."""
 
 from __future__ import annotations
 
@@ -6,7 +6,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from turngym.arguments import Index, checked
 from turngym.envs.core import TextEnv
+from turngym.envs.splits import Split
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """Which episode to play."""
+
+    split: str
+    """The split of the instance."""
+    index: int
+    """The instance within its split."""
+    seed: int
+    """Seeds the environment's chance and the agent's sampling; of any size."""
+
+    def __post_init__(self) -> None:
+        """Check the three.
+
+        Raises:
+            InputError: There is no such split, or a number is no whole number of at least 0.
+        """
+        for name, kind in {"split": Split, "index": Index, "seed": Index}.items():
+            object.__setattr__(self, name, checked(getattr(self, name), kind, name))
 
 
 @dataclass(slots=True, kw_only=True)

@@ -124,7 +124,9 @@ class Episode:
     def to_json(self) -> str:
         """Return the episode as one line of JSON with its schema number and chat messages."""
         # ASCII escapes: an unpaired surrogate, which an agent may write, has no UTF-8 form.
-        return json.dumps({"schema": SCHEMA, **asdict(self), "messages": self.messages()}, default=np.generic.item)
+        return json.dumps(
+            {"schema": SCHEMA, **asdict(self), "messages": self.messages()}, default=np.generic.item, allow_nan=False
+        )
 
     @classmethod
     def from_json(cls, line: str | bytes) -> Episode:

@@ -7,11 +7,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from turngym.agents.episode import Episode, Status
+from turngym.agents.hosting import Failed, Game, HostSettings, open_host, run_calls
 from turngym.agents.intervals import clustered_interval
-from turngym.agents.rollout import Instance
+from turngym.agents.rollout import LATE_SHARE_SCRIPTED, STEP_TIMEOUT, Instance
 from turngym.envs.capabilities import Optimum
 from turngym.envs.finding import short_name
-from turngym.envs.making import make_env, text_env
+from turngym.envs.making import env_class
+
+OPTIMUM_SLOTS = 8
+"""Environments that are asked for their optimum at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,17 +143,74 @@ def instance_range(split: str, count: int, first: int = 0, *, seed: int = 0) -> 
     return [Instance(split=split, index=index, seed=seed * count + index) for index in range(first, first + count)]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimalRate:
+    """What the best possible agent achieves on a set of instances."""
+
+    rate: float | None = None
+    """The mean probability that it solves one, over those whose optimum is known; None where there is none."""
+    instances: int = 0
+    """How many were asked for."""
+    failures: int = 0
+    """Of how many the optimum is unknown since the environment failed."""
+    reason: str = ""
+    """How the first of them failed."""
+
+    def note(self) -> str:
+        """Return what to say beside the rate; empty where no environment failed."""
+        if not self.failures:
+            return ""
+        return (f"The optimum of {self.failures} of {self.instances} instances is unknown, since the environment "
+                f"failed, the first time with {self.reason}")  # fmt: skip
+
+
 def optimal_rate(
-    env_id: str, instances: Iterable[Instance], env_kwargs: Mapping[str, Any] | None = None
-) -> float | None:
-    """Return the mean probability that the best possible agent solves these instances; None where it is unknown."""
-    env = make_env(env_id, env_kwargs)
-    inside = text_env(env)
-    optima: list[float | None] = []
-    if isinstance(inside, Optimum):
-        for instance in instances:
-            env.reset(seed=instance.seed, options={"split": instance.split, "index": instance.index})
-            optima.append(inside.optimal_success())
-    env.close()
-    known = [optimum for optimum in optima if optimum is not None]
-    return sum(known) / len(known) if known and len(known) == len(optima) else None
+    env_id: str,
+    instances: Iterable[Instance],
+    env_kwargs: Mapping[str, Any] | None = None,
+    *,
+    step_timeout: float = STEP_TIMEOUT,
+    isolate: int = 0,
+) -> OptimalRate:
+    """Return the mean probability that the best possible agent solves these instances.
+
+    It is unknown where the environment cannot tell for one of them. An instance on which the environment fails is left
+    out and counted.
+
+    Args:
+        env_id: As of `make_env`.
+        instances: The instances.
+        env_kwargs: As of `make_env`.
+        step_timeout: As of `collect_episodes`.
+        isolate: As of `collect_episodes`.
+    """
+    asked = list(instances)
+    kind = env_class(env_id)
+    if kind is not None and not issubclass(kind, Optimum):
+        return OptimalRate(instances=len(asked))
+    settings = HostSettings(step_timeout=step_timeout, isolate=isolate, late_share=LATE_SHARE_SCRIPTED)
+    host = open_host(Game(env_id=env_id, env_kwargs=dict(env_kwargs or {})), settings)
+    try:
+        optima = run_calls(host, "optimum", asked, slots=min(len(asked), OPTIMUM_SLOTS))
+    finally:
+        host.close()
+    failed = [optimum for optimum in optima if isinstance(optimum, Failed)]
+    known = [optimum for optimum in optima if isinstance(optimum, float)]
+    told = bool(known) and len(known) + len(failed) == len(optima)
+    return OptimalRate(rate=sum(known) / len(known) if told else None, instances=len(asked), failures=len(failed),
+                       reason=failed[0].reason if failed else "")  # fmt: skip
+
+
+def error_note(name: str, episodes: Sequence[Episode]) -> str:
+    """Return what to say of episodes that ended in an error; empty where none did.
+
+    Args:
+        name: The agent's name in the table.
+        episodes: What it played.
+    """
+    failed = [episode for episode in episodes if episode.status.is_error()]
+    if not failed:
+        return ""
+    first = failed[0]
+    return (f"{name}: {len(failed)} of {len(episodes)} episodes ended in an error and count in no mean, the first "
+            f"({first.split} instance {first.index}) with {first.error}")  # fmt: skip

@@ -3,43 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium as gym
 
-from turngym.agents.base import Agent, Reply
-from turngym.agents.deadline import DeadlineCaller
+from turngym._errors import WorkError
+from turngym._exits import exits_raise
+from turngym.agents.base import Agent, Instance, Reply
 from turngym.agents.episode import Episode, Status, Turn
-from turngym.arguments import Index, checked
-from turngym.envs.core import TextEnv, UnfitEnv
+from turngym.agents.hosting import Failed, Game, Host, HostSettings, Interrupted, Opening, Outcome, Result, open_host
+from turngym.agents.hosting.host import STEP_TIMEOUT
+from turngym.agents.scripted import ScriptedAgent
 from turngym.envs.making import make_env, text_env
-from turngym.envs.splits import Split
 
-__all__ = ["Instance", "collect_episodes", "make_env", "text_env"]
+__all__ = ["STEP_TIMEOUT", "Instance", "PlayError", "collect_episodes", "make_env", "text_env"]
+
+LATE_SHARE_SCRIPTED, LATE_SHARE = 0.01, 0.1
+"""The share of the limit after which the others go on without an environment. Scripted agents reply alike in any
+company, a language model to the last bit only in the same one: so its slots wait longer for each other."""
+MAX_RESTARTS = 5
+"""How often an episode begins anew whose environment was lost with those of others."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Instance:
-    """Which episode to play."""
-
-    split: str
-    """The split of the instance."""
-    index: int
-    """The instance within its split."""
-    seed: int
-    """Seeds the environment's chance and the agent's sampling; of any size."""
-
-    def __post_init__(self) -> None:
-        """Check the three.
-
-        Raises:
-            InputError: There is no such split, or a number is no whole number of at least 0.
-        """
-        for name, kind in {"split": Split, "index": Index, "seed": Index}.items():
-            object.__setattr__(self, name, checked(getattr(self, name), kind, name))
+class PlayError(WorkError):
+    """Nothing can be done with the environment as it plays; the message says why."""
 
 
 def collect_episodes(
@@ -50,14 +39,18 @@ def collect_episodes(
     env_kwargs: Mapping[str, Any] | None = None,
     slots: int = 128,
     on_episode: Callable[[Episode], None] | None = None,
-    step_timeout: float | None = None,
+    step_timeout: float = STEP_TIMEOUT,
+    isolate: int = 0,
+    give_up_after: int = 3,
     wrap: Callable[[gym.Env[str, str]], gym.Env[str, str]] | None = None,
 ) -> list[Episode]:
     """Play one episode of every instance and return them in the order given.
 
-    An environment that raises costs its own episode, which is returned with status `error_environment`, or with
-    `error_timeout` if what it raised is a `TimeoutError`; its slot goes on with a new environment. All environments are
-    closed in the end.
+    An environment that raises, or answers what is no text or no finite number, costs its own episode, which is returned
+    with status `error_environment`, or with `error_timeout` if it took too long or raised a `TimeoutError`; its slot
+    goes on with a new environment. All environments are closed in the end.
+
+    A scripted agent plays in the same place as the environment, so what it calls there is isolated and limited too.
 
     Args:
         agent: The agent.
@@ -66,181 +59,185 @@ def collect_episodes(
         env_kwargs: Arguments for `turngym.envs.make_env`.
         slots: Episodes in progress at once.
         on_episode: Called with every finished episode, in order of finishing.
-        step_timeout: How long an environment may take to be made, to reset or to step, seconds. One that takes longer
-            is left behind in a thread, its episode ends with `error_timeout`. None waits for ever, without threads.
+        step_timeout: How long an environment may take to be made and reset, or to step, seconds. One that takes longer
+            is left behind in a thread while the others go on. Infinity waits for ever, in the thread of the caller,
+            which is also what environments need that catch signals.
+        isolate: Number of worker processes to put environments into; 0 for none. There an environment may also end its
+            process, fill its memory or block the interpreter. What belongs to the environment must be importable.
+        give_up_after: Raise once so many different instances have failed at their start and none has begun; 0: never.
         wrap: Puts wrappers around each environment that is made.
 
     Raises:
         gymnasium.error.UnregisteredEnv: There is no such environment.
         UnfitEnv: It does not play in text, or says too little of itself.
+        PlayError: No episode can begin, as of `give_up_after`.
+        InputError: The environment cannot be taken to another process.
     """
-    waiting = enumerate(instances)
-    env_slots: list[_EnvSlot] = []
-    plays: dict[int, _Play] = {}
-    finished: dict[int, Episode] = {}
-
-    def end(number: int, episode: Episode) -> None:
-        finished[number] = episode
-        if on_episode:
-            on_episode(episode)
-
-    def fill(slot: int) -> bool:
-        for number, instance in waiting:
-            play = _begin(env_slots[slot], number, instance)
-            if not play.episode.status.is_error():
-                plays[slot] = play
-                agent.start(slot, env_slots[slot].text_env(), play.observation, instance.seed)
-                return True
-            end(number, play.episode)
-        return False
-
+    scripted = isinstance(agent, ScriptedAgent)
+    game = Game(env_id=env_id, env_kwargs=dict(env_kwargs or {}), wrap=wrap, agent=agent if scripted else None)
+    settings = HostSettings(step_timeout=step_timeout, isolate=min(isolate, slots),
+                            late_share=LATE_SHARE_SCRIPTED if scripted else LATE_SHARE)  # fmt: skip
+    host = open_host(game, settings)
+    rollout = _Rollout(agent=agent, game=game, host=host, waiting=enumerate(instances), on_episode=on_episode,
+                       give_up_after=give_up_after)  # fmt: skip
     try:
-        for slot in range(slots):
-            env_slots.append(_EnvSlot(env_id, dict(env_kwargs or {}), step_timeout, wrap))
-            if not fill(slot):
-                break
-        while plays:
-            busy = sorted(plays)
-            for slot, reply in zip(busy, agent.act(busy), strict=True):
-                play = plays[slot]
-                if _advance(env_slots[slot], play, reply, agent.policy_version):
-                    play.episode.token_ids = agent.finish(slot)
-                    end(play.number, plays.pop(slot).episode)
-                    fill(slot)
-                else:
-                    agent.observe(slot, play.observation)
+        with exits_raise():
+            return rollout.run(slots)
     finally:
-        for env_slot in env_slots:
-            env_slot.close()
-    return [finished[number] for number in sorted(finished)]
+        host.close()
 
 
 @dataclass(slots=True)
 class _Play:
-    """An episode in progress: its record, and the observation that waits for a reply."""
+    """An episode in progress: its record, and where it stands."""
 
     number: int
+    instance: Instance
     episode: Episode
-    observation: str = ""
-    info: Mapping[str, Any] = field(default_factory=dict)
+    state: Opening | Outcome | None = None
+    """What was observed last; None before its start."""
+    reply: Reply | None = None
+    """The reply to it, while the environment plays it."""
+    restarts: int = 0
+    """How often it began anew."""
 
 
-class _EnvSlot:
-    """The environment of one slot: made when it is needed, replaced after it failed."""
+@dataclass(slots=True, kw_only=True)
+class _Rollout:
+    """The episodes of a rollout, in progress and finished."""
 
-    def __init__(
-        self,
-        env_id: str,
-        env_kwargs: dict[str, Any],
-        timeout: float | None,
-        wrap: Callable[[gym.Env[str, str]], gym.Env[str, str]] | None,
-    ) -> None:
-        self.env_id = env_id
-        self.env_kwargs = env_kwargs
-        self._wrap = wrap
-        self._timeout = timeout
-        self._caller: DeadlineCaller | None = None
-        self._env: gym.Env[str, str] | None = None
+    agent: Agent
+    game: Game
+    host: Host
+    waiting: Iterator[tuple[int, Instance]]
+    on_episode: Callable[[Episode], None] | None
+    give_up_after: int
+    plays: dict[int, _Play] = field(default_factory=dict)
+    """By slot."""
+    finished: dict[int, Episode] = field(default_factory=dict)
+    """By number."""
+    misfits: set[tuple[str, int]] = field(default_factory=set)
+    """Instances that failed at their start."""
+    begun: bool = False
+    """Whether any episode has begun."""
 
-    def _make(self) -> gym.Env[str, str]:
-        env = make_env(self.env_id, self.env_kwargs)
-        return self._wrap(env) if self._wrap else env
+    def run(self, slots: int) -> list[Episode]:
+        """Play all instances and return their episodes in that order."""
+        for slot in range(slots):
+            if not self._fill(slot):
+                break
+        while self.plays:
+            for slot, result in self.host.gather():
+                if slot in self.plays:  # one that is over cannot be interrupted
+                    self._receive(slot, result)
+            if not self.host.expecting:
+                self._reply(sorted(slot for slot, play in self.plays.items() if play.state and not play.reply))
+        return [self.finished[number] for number in sorted(self.finished)]
 
-    def reset(self, instance: Instance) -> tuple[str, Mapping[str, Any]]:
-        """Bring the environment to the start of an instance."""
-        if self._env is None:
-            self._caller = DeadlineCaller(self._timeout) if self._timeout else None
-            self._env = self._call(self._make)
-        options = {"split": instance.split, "index": instance.index}
-        observation, info = self._call(self._env.reset, seed=instance.seed, options=options)
-        return _text(observation), info
+    def _fill(self, slot: int) -> bool:
+        """Begin the next episode in a slot; return whether there is one."""
+        number, instance = next(self.waiting, (-1, None))
+        if instance is not None:
+            self._begin(slot, number, instance)
+        return instance is not None
 
-    def step(self, action: str) -> tuple[str, float, bool, bool, Mapping[str, Any]]:
-        """Play one reply."""
-        assert self._env is not None
-        observation, reward, terminated, truncated, info = self._call(self._env.step, action)
-        return _text(observation), float(reward), bool(terminated), bool(truncated), info
+    def _begin(self, slot: int, number: int, instance: Instance, restarts: int = 0) -> None:
+        episode = Episode(env_id=self.game.env_id, env_kwargs=dict(self.game.env_kwargs), split=instance.split,
+                          index=instance.index, seed=instance.seed)  # fmt: skip
+        self.plays[slot] = _Play(number, instance, episode, restarts=restarts)
+        self.host.submit(slot, "begin", instance)
 
-    def text_env(self) -> TextEnv:
-        """Return the environment without its wrappers."""
-        assert self._env is not None
-        return text_env(self._env)
+    def _reply(self, slots: list[int]) -> None:
+        """Let the agent reply in slots that wait for it."""
+        if not slots:
+            return
+        for slot, reply in zip(slots, self.agent.act(slots), strict=True):
+            play = self.plays[slot]
+            if reply.out_of_room and play.state:
+                play.episode.status = Status.TRUNCATED_LENGTH
+                play.episode.final_observation = play.state.observation
+                self._end(slot)
+            else:
+                self._ask(slot, reply)
 
-    def close(self) -> None:
-        """Close the environment, if there is one; a later reset makes another."""
-        env, self._env = self._env, None
-        if env is not None:
-            with suppress(Exception):  # what was played before is not lost
-                self._call(env.close)
-        if self._caller is not None:
-            self._caller.finish()
-            self._caller = None
+    def _ask(self, slot: int, reply: Reply) -> None:
+        """Ask the environment for a turn; a scripted agent fills in the text where it plays."""
+        play = self.plays[slot]
+        play.reply = reply
+        self.host.submit(slot, "turn", None if self.game.agent else reply.text)
 
-    def _call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        return self._caller(function, *args, **kwargs) if self._caller else function(*args, **kwargs)
+    # What comes back ------------------------------------------------------------------------------------------------
 
+    def _receive(self, slot: int, result: Result) -> None:
+        play = self.plays[slot]
+        if isinstance(result, Interrupted) and play.restarts < MAX_RESTARTS:
+            self._leave(slot)
+            self._begin(slot, play.number, play.instance, play.restarts + 1)
+        elif isinstance(result, Failed | Interrupted):
+            self._fail(slot, result)
+        elif isinstance(result, Opening):
+            self._open(slot, result)
+        elif isinstance(result, Outcome):
+            self._advance(slot, result)
 
-def _begin(env_slot: _EnvSlot, number: int, instance: Instance) -> _Play:
-    """Start an episode, with an error status if the environment did not come to its start."""
-    episode = Episode(env_id=env_slot.env_id, env_kwargs=dict(env_slot.env_kwargs), split=instance.split,
-                      index=instance.index, seed=instance.seed)  # fmt: skip
-    try:
-        observation, info = env_slot.reset(instance)
-    except (gym.error.UnregisteredEnv, UnfitEnv):
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever an environment raises costs its own episode alone
-        _fail(env_slot, episode, error)
-        return _Play(number, episode)
-    episode.instructions = env_slot.text_env().instructions
-    return _Play(number, episode, observation, info)
+    def _open(self, slot: int, opening: Opening) -> None:
+        play = self.plays[slot]
+        self.begun = True
+        play.state, play.episode.instructions = opening, opening.instructions
+        if self.game.agent:
+            self._ask(slot, Reply(text=""))
+        else:
+            self.agent.start(slot, self.host.env(slot, opening), opening.observation, play.instance.seed)
 
-
-def _advance(env_slot: _EnvSlot, play: _Play, reply: Reply, policy_version: int) -> bool:
-    """Play one reply and record it; return whether the episode is over."""
-    episode = play.episode
-    if reply.out_of_room:
-        episode.status = Status.TRUNCATED_LENGTH
-        episode.final_observation = play.observation
-        return True
-    try:
-        observation, reward, terminated, truncated, info = env_slot.step(reply.text)
+    def _advance(self, slot: int, outcome: Outcome) -> None:
+        """Record a turn, and go on to the next or to the next episode."""
+        play = self.plays[slot]
+        assert play.state
+        assert play.reply
         turn = Turn(
-            observation=play.observation, action=reply.text, reward=_finite(reward, "reward"),
-            task_reward=_finite(info["task_reward"], "task reward"), state_key=play.info["state_key"],
-            potential=_finite(play.info["potential"], "potential"), valid=info["valid"],
-            well_formed=info["well_formed"], cut=reply.cut, span=reply.span,
-            logprobs=reply.logprobs, policy_version=policy_version,
+            observation=play.state.observation, action=outcome.action, reward=outcome.reward,
+            task_reward=outcome.task_reward, state_key=play.state.state_key, potential=play.state.potential,
+            valid=outcome.valid, well_formed=outcome.well_formed, cut=play.reply.cut, span=play.reply.span,
+            logprobs=play.reply.logprobs, policy_version=self.agent.policy_version,
         )  # fmt: skip
-        success = bool(info["success"])
-    except UnfitEnv:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever an environment raises costs its own episode alone
-        _fail(env_slot, episode, error)
-        return True
-    episode.turns.append(turn)
-    play.observation, play.info = observation, info
-    if terminated or truncated:
-        episode.status = Status.COMPLETED if terminated else Status.TRUNCATED_TURNS
-        episode.success = success
-        episode.final_observation = observation
-    return terminated or truncated
+        play.episode.turns.append(turn)
+        if not math.isfinite(play.episode.total_reward):
+            self._fail(slot, Failed(reason="ValueError: the rewards of the environment add up to no finite number"))
+        elif outcome.terminated or outcome.truncated:
+            play.episode.status = Status.COMPLETED if outcome.terminated else Status.TRUNCATED_TURNS
+            play.episode.success = outcome.success
+            play.episode.final_observation = outcome.observation
+            self._end(slot)
+        elif self.game.agent:
+            play.state = outcome
+            self._ask(slot, Reply(text=""))
+        else:
+            play.state, play.reply = outcome, None
+            self.agent.observe(slot, outcome.observation)
 
+    def _fail(self, slot: int, failed: Failed | Interrupted) -> None:
+        """Record the failure of an environment."""
+        play = self.plays[slot]
+        timeout = isinstance(failed, Failed) and failed.timeout
+        play.episode.status = Status.ERROR_TIMEOUT if timeout else Status.ERROR_ENVIRONMENT
+        play.episode.error = failed.reason
+        if not self.begun:
+            self.misfits.add((play.instance.split, play.instance.index))
+            if len(self.misfits) == self.give_up_after:
+                raise PlayError(f"no episode can begin: {self.give_up_after} of {self.give_up_after} failed at their "
+                                f"start, the last one with {failed.reason}")  # fmt: skip
+        self._end(slot)
 
-def _fail(env_slot: _EnvSlot, episode: Episode, error: Exception) -> None:
-    """Record an environment's failure and clear its slot."""
-    episode.status = Status.ERROR_TIMEOUT if isinstance(error, TimeoutError) else Status.ERROR_ENVIRONMENT
-    episode.error = f"{type(error).__name__}: {error}"
-    env_slot.close()
+    def _end(self, slot: int) -> None:
+        """Keep the finished episode of a slot, and begin the next one there."""
+        play = self.plays[slot]
+        play.episode.token_ids = self._leave(slot)
+        self.finished[play.number] = play.episode
+        if self.on_episode:
+            self.on_episode(play.episode)
+        self._fill(slot)
 
-
-def _finite(value: Any, name: str) -> float:
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"the environment gave a {name} of {number}, which is not finite")
-    return number
-
-
-def _text(observation: object) -> str:
-    if not isinstance(observation, str):
-        raise TypeError(f"the environment observed a {type(observation).__name__}, not text")
-    return observation
+    def _leave(self, slot: int) -> list[int]:
+        """Take the agent out of a slot and return its token stream."""
+        play = self.plays.pop(slot)
+        return self.agent.finish(slot) if play.state and not self.game.agent else []

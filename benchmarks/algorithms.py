@@ -100,7 +100,7 @@ def make_base(base: tuple[Path, str, int, str]) -> list[Row]:
     rollouts = Rollouts.of(config)
     agents: list[tuple[str, Agent]] = [("random", RandomAgent()), ("base", rollouts.agent(model))]
     rates = {name: success(agent, rollouts, split, count) for name, agent in agents}
-    optimum = optimal_rate(config.env.id, instance_range(split, count), config.env.kwargs)
+    optimum = optimal_rate(config.env.id, instance_range(split, count), config.env.kwargs).rate
     if optimum is not None:
         rates["optimum"] = optimum
     return [Row(task=task, algorithm=name, seed=seed, learning_rate=0.0, episodes=count, success=rate, tokens=0,

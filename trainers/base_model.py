@@ -17,7 +17,7 @@ from turngym.trainers.demonstrations import read_demonstrations
 from turngym.trainers.references import load_reference, save_reference
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import Progress
-from turngym.trainers.rollouts import Rollouts
+from turngym.trainers.rollouts import SCRIPTED_SLOTS, Rollouts, without_errors
 from turngym.trainers.run_files import WARM_START, reference_folder
 from turngym.trainers.stage_one.explorers import load_explorer
 from turngym.trainers.warm_start import check_lengths, clone, given_demonstrations
@@ -115,7 +115,8 @@ def example_episodes(config: TrainConfig) -> list[Episode]:
         raise ValueError(f"{config.env.id} has no sample_action, so there is no text to train a tokenizer on: give the "
                          "environment one, set warm_start.demonstrations, or set model.path")  # fmt: skip
     instances = instance_range("train", TOKENIZER_EPISODES)
-    return given + Rollouts.of(config).play(agent, instances, slots=1)
+    played = Rollouts.of(config).play(agent, instances, slots=SCRIPTED_SLOTS)
+    return given + without_errors(played, "example episode")
 
 
 def check_teacher(config: TrainConfig) -> None:
@@ -148,7 +149,7 @@ def _flawless(config: TrainConfig) -> Iterator[Episode]:
     if not config.warm_start.enabled or config.warm_start.demonstrations or not issubclass(_text_class(config), Oracle):
         return
     instances = instance_range("train", CHECKED_DEMONSTRATIONS)
-    for episode in Rollouts.of(config).play(DemonstrationAgent(0.0), instances, slots=1):
+    for episode in Rollouts.of(config).play(DemonstrationAgent(0.0), instances, slots=SCRIPTED_SLOTS):
         if not episode.status.is_error():
             yield episode
 

@@ -12,7 +12,7 @@ from typing import Any
 from turngym._durable import replacement
 from turngym.agents.base import Agent
 from turngym.agents.episode import Episode, write_episodes
-from turngym.agents.evaluation import instance_range, no_random_floor, optimal_rate, score_episodes
+from turngym.agents.evaluation import error_note, instance_range, no_random_floor, optimal_rate, score_episodes
 from turngym.agents.language_model import LanguageModel
 from turngym.agents.scripted import RandomAgent
 from turngym.envs import MissingCapability
@@ -44,7 +44,11 @@ def evaluate_run(
     instances = instance_range("test", config.episodes, config.first)
     started = time.perf_counter()
     result: dict[str, Any] = {"env_id": rollouts.env.id, "objective": loop.learner.objective.name}
-    result["optimum"] = optimal_rate(rollouts.env.id, instances, rollouts.env.kwargs)
+    optimum = optimal_rate(rollouts.env.id, instances, rollouts.env.kwargs, step_timeout=rollouts.env.step_timeout,
+                           isolate=rollouts.env.isolate)  # fmt: skip
+    result["optimum"], result["optimum_failures"] = optimum.rate, optimum.failures
+    if optimum.failures:
+        progress.note(optimum.note())
     temperature = schedule.learning.final_temperature
     for name, agent in evaluated_agents(base, loop.learner.policy, rollouts, temperature):
         progress.phase(f"test: {name.replace('_', ', ')}", config.episodes)
@@ -54,6 +58,8 @@ def evaluate_run(
         except MissingCapability:
             progress.note(no_random_floor(rollouts.env.id))
             continue
+        if note := error_note(name, episodes):
+            progress.note(note)
         result[name] = score_episodes(episodes, time.perf_counter() - began).to_dict()
         if name.startswith("trained"):
             record_episodes(folder / EPISODES / f"test_{name}.jsonl", episodes)
@@ -64,7 +70,7 @@ def evaluate_run(
     result["seconds"] = {phase: metrics.seconds(phase) for phase in ("warm_start", "values", "learning")}
     result["seconds"]["test"] = time.perf_counter() - started
     with replacement(folder / RESULT_FILE) as unfinished:
-        unfinished.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        unfinished.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     return result
 
 

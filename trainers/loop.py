@@ -17,6 +17,7 @@ from typing import Any
 from turngym.agents.episode import Episode, write_episodes
 from turngym.agents.evaluation import cut_shares
 from turngym.agents.language_model import LanguageModelAgent, NonFiniteError
+from turngym.agents.rollout import PlayError
 from turngym.trainers.automatic_shaping import AutomaticShaping
 from turngym.trainers.baselines.baseline import Baseline, NoBaseline
 from turngym.trainers.batches import make_batch
@@ -28,7 +29,7 @@ from turngym.trainers.objectives import StepParams, TrainingBatch
 from turngym.trainers.prompts.sampler import PromptSampler
 from turngym.trainers.prompts.successes import SuccessTracker
 from turngym.trainers.references import References
-from turngym.trainers.rollouts import PlayError, Rollouts
+from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.schedules import Moment, Schedule
 
 OnStep = Callable[[dict[str, Any], Sequence[Episode]], None]

@@ -10,20 +10,18 @@ from typing import Any
 
 import gymnasium as gym
 
-from turngym._errors import WorkError
 from turngym.agents.base import Agent
 from turngym.agents.episode import Episode
 from turngym.agents.language_model import LanguageModel, LanguageModelAgent
-from turngym.agents.rollout import Instance, collect_episodes
+from turngym.agents.rollout import Instance, PlayError, collect_episodes
 from turngym.envs import played_range, reward_range, turn_limit
 from turngym.envs.potentials import ReplacePotential
 from turngym.trainers.config import EnvConfig, ShapingConfig, TrainConfig
 from turngym.trainers.instances import TARGET, level_of
 from turngym.trainers.shaping import is_shaped, shape_rewards, shaped_range
 
-
-class PlayError(WorkError):
-    """Nothing can be learned from the environment as it plays; the message says why."""
+SCRIPTED_SLOTS = 8
+"""Episodes of scripted agents played at once: enough to share the cost of a round, few environments to make."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +94,8 @@ class Rollouts:
                 env_kwargs=self.env_kwargs(level),
                 slots=self.slots if slots is None else slots,
                 step_timeout=self.env.step_timeout,
+                isolate=self.env.isolate,
+                give_up_after=0,  # whoever learns from them says so when there are none
                 wrap=self._wrap,
                 on_episode=on_episode,
             )
@@ -142,3 +142,19 @@ class Rollouts:
     def turn_limit(self) -> int | None:
         """Most turns of an episode; None without a limit."""
         return turn_limit(self.env.id, self.env.kwargs)
+
+
+def without_errors(episodes: Sequence[Episode], what: str) -> list[Episode]:
+    """Return the episodes that did not end in an error.
+
+    Args:
+        episodes: At least one episode.
+        what: What to call one of them in the message.
+
+    Raises:
+        PlayError: There is none.
+    """
+    usable = [episode for episode in episodes if not episode.status.is_error()]
+    if not usable:
+        raise PlayError(f"every {what} ended in an error, the first with {episodes[0].error}")
+    return usable

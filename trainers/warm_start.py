@@ -26,7 +26,7 @@ from turngym.trainers.course_checkpoints import CourseCheckpoints
 from turngym.trainers.demonstrations import read_demonstrations
 from turngym.trainers.interrupt import DeferredInterrupt
 from turngym.trainers.reporting.progress import Progress
-from turngym.trainers.rollouts import Rollouts
+from turngym.trainers.rollouts import SCRIPTED_SLOTS, Rollouts, without_errors
 
 
 class WarmStartError(RuntimeError):
@@ -133,11 +133,15 @@ def given_demonstrations(model: LanguageModel, path: str) -> list[Episode]:
 def scripted_play(
     model: LanguageModel, rollouts: Rollouts, rng: np.random.Generator, count: int, mistake_rate: float
 ) -> list[Episode]:
-    """Return a batch of scripted play on fresh training instances."""
+    """Return a batch of scripted play on fresh training instances, without the episodes that ended in an error.
+
+    Raises:
+        PlayError: Every episode did.
+    """
     indices = rng.integers(2**30, size=count).tolist()
     instances = [Instance(split="train", index=index, seed=index) for index in indices]
-    played = rollouts.play(DemonstrationAgent(mistake_rate), instances, slots=1)
-    return [model.chat.encode_episode(episode) for episode in played]
+    played = rollouts.play(DemonstrationAgent(mistake_rate), instances, slots=SCRIPTED_SLOTS)
+    return [model.chat.encode_episode(episode) for episode in without_errors(played, "demonstration")]
 
 
 def check_lengths(encoded: Sequence[Episode], context_length: int) -> None:

@@ -15,7 +15,7 @@ from tests.envs.five_hooks import FiveHooksEnv
 from turngym._errors import InputError
 from turngym.agents.base import Reply
 from turngym.agents.episode import Episode, Status
-from turngym.agents.rollout import Instance, collect_episodes
+from turngym.agents.rollout import Instance, PlayError, collect_episodes
 from turngym.agents.scripted import OracleAgent, RandomAgent, ScriptedAgent, Seat
 from turngym.envs.core import TextEnv, UnfitEnv
 from turngym.envs.parsing import InvalidAction
@@ -190,7 +190,7 @@ def test_a_player_is_asked_in_the_documented_order() -> None:
     turn = ["act [0, 1]", "observe 0", "observe 1"]
     assert agent.log[:2] == ["start 0", "start 1"]
     assert agent.log[2:11] == turn * 3
-    assert agent.log[11:16] == ["act [0, 1]", "finish 0", "start 0", "finish 1", "act [0]"]
+    assert agent.log[11:16] == ["act [0, 1]", "finish 0", "finish 1", "start 0", "act [0]"]
     assert agent.log[-1] == "finish 0"
     assert [episode.token_ids for episode in episodes] == [[0, 1, 2], [1, 1, 2], [0, 1, 2]]
     assert {turn.policy_version for episode in episodes for turn in episode.turns} == {7}
@@ -258,7 +258,7 @@ def test_the_error_is_the_environments_own() -> None:
     assert [episode.error for episode in episodes] == [
         "RuntimeError: the stairs are gone",
         "RuntimeError: a stair broke",
-        "TypeError: the environment observed a int, not text",
+        "TypeError: the observation of the environment is of type int, not text",
         "ValueError: the environment gave a reward of inf, which is not finite",
     ]
 
@@ -270,10 +270,26 @@ def test_an_environment_that_cannot_be_made_costs_one_episode() -> None:
     assert all(episode.success for episode in episodes if not episode.error)
 
 
-def test_when_nothing_can_be_played_everything_is_returned() -> None:
-    episodes = climb(5, slots=2, troubles=dict.fromkeys(range(5), "reset"))
-    assert [episode.index for episode in episodes] == [0, 1, 2, 3, 4]
-    assert {episode.status for episode in episodes} == {Status.ERROR_ENVIRONMENT}
+def test_three_failures_of_three_at_the_start_are_told_at_once() -> None:
+    seen: list[Episode] = []
+    reason = "no episode can begin: 3 of 3 failed at their start, the last one with RuntimeError: the stairs are gone"
+    with pytest.raises(PlayError, match=reason):
+        climb(50, slots=2, troubles=dict.fromkeys(range(50), "reset"), on_episode=seen.append)
+    assert len(seen) == 2
+    with pytest.raises(PlayError, match="unexpected keyword argument 'height'"):
+        collect_episodes(OracleAgent(), STAIRS, instances(9), env_kwargs={"height": 4})
+
+
+def test_fewer_failures_or_later_ones_are_counted() -> None:
+    for count, options in ((2, {}), (9, {"give_up_after": 0})):
+        episodes = climb(count, slots=2, troubles=dict.fromkeys(range(9), "reset"), **options)
+        assert [episode.index for episode in episodes] == list(range(count))
+        assert {episode.status for episode in episodes} == {Status.ERROR_ENVIRONMENT}
+    episodes = climb(9, slots=2, troubles=dict.fromkeys(range(1, 9), "reset"))
+    assert [episode.status.is_error() for episode in episodes] == [False] + [True] * 8
+    same = [Instance(split="train", index=0, seed=seed) for seed in range(5)]
+    episodes = collect_episodes(OracleAgent(), STAIRS, same, env_kwargs={"troubles": {0: "reset"}})
+    assert len(episodes) == 5, "one instance alone says nothing of the others"
 
 
 def test_a_mistake_of_the_caller_is_no_episode() -> None:
@@ -325,7 +341,7 @@ def test_a_hanging_environment_costs_its_own_episode(trouble: str) -> None:
     ]
     assert episodes[1].error == "TimeoutError: no answer within 1 seconds"
     assert len(episodes[1].turns) == (1 if trouble == "hang" else 0), "what was played before is kept"
-    assert len(StairsEnv.made) == 3, "its slot went on with another environment"
+    assert len(StairsEnv.made) == 2, "there was no other instance for its slot"
 
 
 def test_an_environment_may_report_a_timeout_of_its_own() -> None:

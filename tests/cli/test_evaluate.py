@@ -120,12 +120,12 @@ def test_a_rollout_of_an_environment_with_nothing_but_its_hooks(five_hooks_id: s
 
 
 def test_the_optimum_is_unknown_where_no_one_says_it(five_hooks_id: str) -> None:
-    assert optimal_rate(five_hooks_id, instance_range("test", 4)) is None
+    assert optimal_rate(five_hooks_id, instance_range("test", 4)).rate is None
 
 
 def test_the_optimum_is_the_mean_over_instances() -> None:
-    assert optimal_rate("turngym/FrozenLake-v0", instance_range("test", 10)) == 1.0
-    slippery = optimal_rate("turngym/FrozenLakeSlippery-v0", instance_range("test", 30))
+    assert optimal_rate("turngym/FrozenLake-v0", instance_range("test", 10)).rate == 1.0
+    slippery = optimal_rate("turngym/FrozenLakeSlippery-v0", instance_range("test", 30)).rate
     assert slippery is not None and 0.1 < slippery < 0.9
 
 

@@ -78,7 +78,10 @@ def test_what_cannot_be_played(words: list[str], capsys: pytest.CaptureFixture[s
     ("answers", "said"),
     [
         (RuntimeError("no more lakes"), "the environment failed: RuntimeError: no more lakes"),
-        ((None,) * 5, "the environment observed a NoneType, not text"),
+        (
+            (None,) * 5,
+            "the environment failed: TypeError: the observation of the environment is of type NoneType, not text",
+        ),
     ],
 )
 def test_an_environment_that_fails_in_play(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from turngym.arguments import NonNegative, Positive, PositiveShare
+from turngym.agents.hosting.host import STEP_TIMEOUT
+from turngym.arguments import Index, NonNegative, PositiveShare, Range
 from turngym.trainers.config.section import Section
 
 
@@ -19,9 +20,12 @@ class EnvConfig(Section):
     """The registered id of the environment; "module:Id" imports a module first."""
     kwargs: dict[str, Any] = field(default_factory=dict)
     """Arguments for `gymnasium.make` beyond the registered ones."""
-    step_timeout: Positive | None = None
-    """Seconds that an environment may take for a reset or a step before its episode is given up; None waits for
-    ever."""
+    step_timeout: Annotated[float, Range(low=0, above=True, infinite=True)] = STEP_TIMEOUT
+    """Seconds that an environment may take to be made and reset, or to step, before its episode is given up; "inf"
+    waits for ever."""
+    isolate: Index = 0
+    """Number of worker processes to put environments into, where one that ends its process costs its own episode too;
+    0 for none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from turngym.trainers.run_files import CONFIG_FILE
 
 FREE = {
     "run.threads", "run.trackers", "run.checkpoint_every", "run.imports", "evaluation.episodes", "evaluation.first",
-    "evaluation.validate_every", "evaluation.validation_episodes", "env.step_timeout",
+    "evaluation.validate_every", "evaluation.validation_episodes", "env.step_timeout", "env.isolate",
 }  # fmt: skip
 """Settings that do not touch what is learned; another number of threads adds up in another order."""
 BRANCHING = {

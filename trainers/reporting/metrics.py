@@ -51,9 +51,11 @@ class Metrics:
         return self.path.read_bytes().splitlines() if self.path.is_file() else []
 
     def add(self, phase: str, numbers: Mapping[str, Any]) -> None:
-        """Append one line."""
+        """Append one line; a number that is not finite has no form in JSON and is written as null."""
+        line = {name: None if isinstance(value, float) and not math.isfinite(value) else value
+                for name, value in numbers.items()}  # fmt: skip
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"phase": phase, **numbers}) + "\n")
+            file.write(json.dumps({"phase": phase, **line}, allow_nan=False) + "\n")
         if self._trackers:
             counted = "step" not in numbers
             self._pass_on(phase, sum(line["phase"] == phase for line in self.lines()) if counted else 0, numbers)

@@ -19,12 +19,12 @@ import numpy as np
 from turngym.agents.episode import Episode
 from turngym.agents.evaluation import cut_shares
 from turngym.agents.language_model import LanguageModel, LanguageModelAgent
-from turngym.agents.rollout import Instance
+from turngym.agents.rollout import Instance, PlayError
 from turngym.seeds import Stream, episode_seed
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import GROUP_FILTERS, STATE_BASELINES, TrainConfig, ValueConfig, Valued
 from turngym.trainers.reporting.progress import Progress, SuccessSoFar
-from turngym.trainers.rollouts import PlayError, Rollouts
+from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.shaping import played_shaping
 from turngym.trainers.stage_one.instance_values import ValueEstimates, estimate_values, next_instances
 from turngym.trainers.stage_one.store import ValueStore

@@ -11,11 +11,12 @@ from importlib import import_module
 from typing import Any
 
 from turngym._errors import InputError, InputWarning, WorkError
+from turngym._exits import exits_raise
 from turngym._version import __version__
 from turngym.cli.errors import Failure, UsageError
 from turngym.envs import MissingCapability
 from turngym.names import nearest
-from turngym.plugins import load_plugins
+from turngym.plugins import describe, load_plugins
 from turngym.trainers.interrupt import exit_code, stoppable
 
 COMMANDS = {
@@ -34,6 +35,8 @@ IMPORT_HELP = (
     "--import MODULE imports code of your own first, which registers environments, agents,\n"
     "objectives, potentials or presets; it may be given several times."
 )
+
+HELP = ("-h", "--help", "--help-all")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"turngym {__version__}")
         return 0
     try:
-        with stoppable(), _sentences():
+        with stoppable(), _sentences(), exits_raise():
             return _dispatch(words[0], words[1:])
     except UsageError as error:
         print(f"turngym: {error}", file=sys.stderr)
@@ -76,10 +79,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         named = "" if error.filename is None else f"{error.filename}: "
         print(f"turngym: {named}{error.strerror or error}", file=sys.stderr)
         return UsageError.exit_code if named else Failure.exit_code
-    except SystemExit as done:  # how the option parser ends after --help
+    except SystemExit as done:
+        return _ended(done, words)
+
+
+def _ended(done: SystemExit, words: Sequence[str]) -> int:
+    """Return the exit code after something below ended the program: the option parser after its help, or other code."""
+    if not done.code and {*words} & {*HELP}:
         if words[0] in IMPORTING:
             print(IMPORT_HELP)
-        return int(done.code or 0)
+        return 0
+    if not isinstance(done.__context__, BrokenPipeError):  # of which the console has taken care
+        print(f"turngym: the work was ended by other code, {describe(done)}", file=sys.stderr)
+    return Failure.exit_code
 
 
 @contextmanager

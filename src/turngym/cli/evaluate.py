@@ -5,20 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from turngym.agents.base import Agent
-from turngym.agents.evaluation import Score, instance_range, no_random_floor, optimal_rate, score_episodes
-from turngym.agents.rollout import Instance, collect_episodes
+from turngym.agents.evaluation import (
+    Score,
+    error_note,
+    instance_range,
+    no_random_floor,
+    optimal_rate,
+    score_episodes,
+)
+from turngym.agents.rollout import collect_episodes
 from turngym.agents.scripted import RandomAgent
 from turngym.cli.agents import DecodingOptions, able_agents, find_agent
 from turngym.cli.errors import UsageError
+from turngym.cli.hosting import HostingOptions
 from turngym.cli.options import JsonObject, parse
 from turngym.cli.report import score_table
-from turngym.cli.terminal import TerminalProgress, make_console
-from turngym.trainers.reporting.progress import Progress, SuccessSoFar
+from turngym.cli.terminal import TerminalProgress, make_console, printable
+from turngym.trainers.reporting.progress import SuccessSoFar
 from turngym.trainers.reporting.tables import table_notes
 
 MAY_BE_ZERO = ("seed", "first", "pause")
@@ -26,7 +34,7 @@ LONGEST_PAUSE = 86_400
 
 
 @dataclass(frozen=True)
-class EvaluateOptions(DecodingOptions):
+class EvaluateOptions(DecodingOptions, HostingOptions):
     """Measure an agent on held-out instances, beside the random floor and the optimum."""
 
     agent: Annotated[Positional[str], arg(metavar="AGENT")]
@@ -57,38 +65,27 @@ def run(words: Sequence[str]) -> int:
     agent = named.make(options, min(options.slots, options.episodes))
     console = make_console()
     instances = instance_range(options.split, options.episodes, options.first, seed=options.seed)
+    timeout, isolate = options.hosting(named.config.env if named.config else None)
+    play = partial(collect_episodes, env_id=env_id, instances=instances, env_kwargs=env_kwargs, slots=options.slots,
+                   step_timeout=timeout, isolate=isolate)  # fmt: skip
     rows: dict[str, Score | float | None] = {}
+    notes: list[str] = []
     floor = {"random": RandomAgent()} if "random" in able_agents(env_id, env_kwargs) else {}
     with TerminalProgress(console) as progress:
         for name, who in {**floor, named.name: agent}.items():
-            rows[name] = measure(
-                who, env_id, instances, env_kwargs=env_kwargs, slots=options.slots, progress=progress, name=name
-            )
-    rows["optimum"] = optimal_rate(env_id, instances, env_kwargs)
+            progress.phase(name, len(instances))
+            began = time.perf_counter()
+            episodes = play(who, on_episode=SuccessSoFar(progress))
+            rows[name] = score_episodes(episodes, time.perf_counter() - began)
+            notes.append(error_note(name, episodes))
+    optimum = optimal_rate(env_id, instances, env_kwargs, step_timeout=timeout, isolate=isolate)
+    rows["optimum"] = optimum.rate
     decoding = f", {options.describe(named.decoding, agent)}" if named.decoding else ""
     console.print(score_table(rows, f"{env_id}, {options.split} split{decoding}"))
-    for note in [*table_notes(rows), *([] if floor else [no_random_floor(env_id)])]:
-        console.print(note, soft_wrap=True)
+    notes += [optimum.note(), *table_notes(rows), "" if floor else no_random_floor(env_id)]
+    for note in filter(None, notes):
+        console.print(printable(note), soft_wrap=True, markup=False)
     return int(any(isinstance(row, Score) and row.errors for row in rows.values()))
-
-
-def measure(
-    agent: Agent,
-    env_id: str,
-    instances: Sequence[Instance],
-    *,
-    env_kwargs: JsonObject,
-    slots: int,
-    progress: Progress,
-    name: str,
-) -> Score:
-    """Play every instance once and return the score, with the success so far in the progress bar."""
-    progress.phase(name, len(instances))
-    began = time.perf_counter()
-    episodes = collect_episodes(
-        agent, env_id, instances, env_kwargs=env_kwargs, slots=slots, on_episode=SuccessSoFar(progress)
-    )
-    return score_episodes(episodes, time.perf_counter() - began)
 
 
 def check_amounts(**amounts: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -11,24 +11,36 @@ from rich.console import Console
 from rich.text import Text
 from tyro.conf import Positional, arg
 
-from turngym._errors import InputError
 from turngym.agents.base import Agent
+from turngym.agents.hosting import (
+    Failed,
+    Game,
+    Host,
+    HostSettings,
+    Interrupted,
+    Method,
+    Opening,
+    Outcome,
+    Result,
+    open_host,
+)
 from turngym.agents.human import HumanAgent, HumanLeft
-from turngym.agents.rollout import Instance, make_env, text_env
+from turngym.agents.rollout import Instance
+from turngym.agents.scripted import ScriptedAgent
 from turngym.cli.agents import DecodingOptions, find_agent
 from turngym.cli.errors import Failure
 from turngym.cli.evaluate import check_amounts
+from turngym.cli.hosting import HostingOptions
 from turngym.cli.options import JsonObject, parse
 from turngym.cli.terminal import make_console, printable
 from turngym.envs.finding import check_env, resolve_env
-from turngym.plugins import describe
 
 LONGEST_SHOWN = 4_000
 """Characters of one text that are shown; agents may write a million."""
 
 
 @dataclass(frozen=True)
-class PlayOptions(DecodingOptions):
+class PlayOptions(DecodingOptions, HostingOptions):
     """Play an environment yourself, or watch another agent."""
 
     env: Annotated[Positional[str], arg(metavar="ENV")]
@@ -58,8 +70,10 @@ def run(words: Sequence[str]) -> int:
     options.check()
     console = make_console()
     agent: Agent
+    trained = None
     if options.agent:
         named = find_agent(options.agent, options.env)
+        trained = named.config.env if named.config else None
         env_id, env_kwargs = named.env(options.env, options.env_kwargs)
         agent = named.make(options, 1)
         if named.decoding is not None:
@@ -68,73 +82,94 @@ def run(words: Sequence[str]) -> int:
         env_id, env_kwargs = resolve_env(options.env), options.env_kwargs
         check_env(env_id, env_kwargs)
         agent = HumanAgent(show=lambda text: show(console, text, "cyan"))
+    timeout, isolate = options.hosting(trained)
+    settings = HostSettings(step_timeout=timeout, isolate=min(isolate, 1))
+    game = Game(env_id=env_id, env_kwargs=env_kwargs, agent=agent if isinstance(agent, ScriptedAgent) else None)
     try:
         for number in range(options.episodes):
             instance = Instance(split=options.split, index=options.first + number, seed=options.seed + number)
-            play_episode(agent, env_id, instance, env_kwargs, console, pause=options.pause)
+            play_episode(agent, game, instance, console, settings=settings, pause=options.pause)
     except HumanLeft:
         show(console, "\nYou left the game.", "bold")
     return 0
 
 
 def play_episode(
-    agent: Agent, env_id: str, instance: Instance, env_kwargs: JsonObject, console: Console, *, pause: float = 0.0
+    agent: Agent,
+    game: Game,
+    instance: Instance,
+    console: Console,
+    *,
+    settings: HostSettings | None = None,
+    pause: float = 0.0,
 ) -> bool:
     """Play one episode before the user's eyes and return whether it was solved.
 
     A `HumanAgent` shows its observations itself; every other agent is shown with what it sees and says.
+
+    Args:
+        agent: The agent.
+        game: What is played, with the agent if it plays beside the environment.
+        instance: Which episode.
+        console: Where to show it.
+        settings: Where the environment runs.
+        pause: Seconds to wait after each turn of a watched agent.
 
     Raises:
         HumanLeft: The person closed the input.
         Failure: The environment failed.
     """
     watched = not isinstance(agent, HumanAgent)
-    env = make_env(env_id, env_kwargs)
-    options = {"split": instance.split, "index": instance.index}
-    observation, info = answer(env.reset, seed=instance.seed, options=options)
-    show(console, f"{env_id}, {instance.split} instance {instance.index}", "bold")
-    if watched:
-        show(console, text_env(env).instructions + "\n", "dim")
-        show(console, observation, "cyan")
-    agent.start(0, text_env(env), observation, instance.seed)
-    total, turns, over = 0.0, 0, False
-    while not over:
-        reply = agent.act([0])[0]
-        if reply.out_of_room:
-            show(console, "The agent's context is full.", "red")
-            break
-        observation, reward, terminated, truncated, info = answer(env.step, reply.text)
-        total, turns, over = total + float(reward), turns + 1, terminated or truncated
+    host = open_host(game, settings or HostSettings())
+    try:
+        opening = answer(host, "begin", instance)
+        assert isinstance(opening, Opening)
+        show(console, f"{game.env_id}, {instance.split} instance {instance.index}", "bold")
         if watched:
-            show(console, f"> {reply.text}", "green" if info["valid"] else "red")
-            time.sleep(pause)
-        if watched or over:
-            show(console, observation, "cyan")
-        if not over:
-            agent.observe(0, observation)
-    agent.finish(0)
-    env.close()
-    solved = bool(info["success"])
-    outcome = f"{'Solved' if solved else 'Not solved'} after {turns} turn{'' if turns == 1 else 's'}"
-    show(console, f"{outcome}, return {total:g}.", "bold green" if solved else "bold red")
+            show(console, opening.instructions + "\n", "dim")
+            show(console, opening.observation, "cyan")
+        if game.agent is None:
+            agent.start(0, host.env(0, opening), opening.observation, instance.seed)
+        rewards: list[float] = []
+        solved = over = False
+        while not over:
+            reply = None if game.agent else agent.act([0])[0]
+            if reply and reply.out_of_room:
+                show(console, "The agent's context is full.", "red")
+                break
+            outcome = answer(host, "turn", reply.text if reply else None)
+            assert isinstance(outcome, Outcome)
+            rewards.append(outcome.reward)
+            solved, over = outcome.success, outcome.terminated or outcome.truncated
+            if watched:
+                show(console, f"> {outcome.action}", "green" if outcome.valid else "red")
+                time.sleep(pause)
+            if watched or over:
+                show(console, outcome.observation, "cyan")
+            if game.agent is None and not over:
+                agent.observe(0, outcome.observation)
+        if game.agent is None:
+            agent.finish(0)
+    finally:
+        host.close()
+    turns = f"{len(rewards)} turn{'' if len(rewards) == 1 else 's'}"
+    outcome_text = f"{'Solved' if solved else 'Not solved'} after {turns}, return {sum(rewards):g}."
+    show(console, outcome_text, "bold green" if solved else "bold red")
     return solved
 
 
-def answer(method: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """Return what a method of an environment answers.
+def answer(host: Host, method: Method, argument: Any) -> Result:
+    """Return what an environment answers to a call.
 
     Raises:
-        Failure: It raised something, or observed something else than text.
+        Failure: It failed.
     """
-    try:
-        said = method(*arguments, **named)
-    except InputError:
-        raise
-    except Exception as error:
-        raise Failure(f"the environment failed: {describe(error)}") from error
-    if not isinstance(said[0], str):
-        raise Failure(f"the environment observed a {type(said[0]).__name__}, not text")
-    return said
+    host.submit(0, method, argument)
+    ((_, result),) = host.gather()
+    if isinstance(result, Failed | Interrupted):
+        place = f", {result.place}" if isinstance(result, Failed) and result.place else ""
+        raise Failure(f"the environment failed: {printable(result.reason)}{place}")
+    return result
 
 
 def show(console: Console, text: str, style: str) -> None:

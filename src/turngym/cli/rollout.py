@@ -11,20 +11,21 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from turngym.agents.episode import Episode, write_episodes
-from turngym.agents.evaluation import instance_range, score_episodes
+from turngym.agents.evaluation import error_note, instance_range, score_episodes
 from turngym.agents.rollout import collect_episodes
 from turngym.cli.agents import DecodingOptions, find_agent
 from turngym.cli.errors import UsageError
 from turngym.cli.evaluate import check_amounts
+from turngym.cli.hosting import HostingOptions
 from turngym.cli.options import JsonObject, parse
 from turngym.cli.report import score_table
-from turngym.cli.terminal import TerminalProgress, make_console
+from turngym.cli.terminal import TerminalProgress, make_console, printable
 from turngym.trainers.reporting.progress import SuccessSoFar
 from turngym.trainers.reporting.tables import table_notes
 
 
 @dataclass(frozen=True)
-class RolloutOptions(DecodingOptions):
+class RolloutOptions(DecodingOptions, HostingOptions):
     """Write episodes of an agent to a JSONL file, one episode a line."""
 
     agent: Annotated[Positional[str], arg(metavar="AGENT")]
@@ -58,6 +59,7 @@ def run(words: Sequence[str]) -> int:
     env_id, env_kwargs = named.env(options.env, options.env_kwargs)
     agent = named.make(options, min(options.slots, options.episodes))
     instances = instance_range(options.split, options.episodes, options.first, seed=options.seed)
+    timeout, isolate = options.hosting(named.config.env if named.config else None)
     console = make_console()
     began = time.perf_counter()
     with TerminalProgress(console) as progress:
@@ -69,14 +71,15 @@ def run(words: Sequence[str]) -> int:
             count(episode)
 
         episodes = collect_episodes(
-            agent, env_id, instances, env_kwargs=env_kwargs, slots=options.slots, on_episode=keep
-        )
+            agent, env_id, instances, env_kwargs=env_kwargs, slots=options.slots, on_episode=keep,
+            step_timeout=timeout, isolate=isolate,
+        )  # fmt: skip
     score = score_episodes(episodes, time.perf_counter() - began)
     decoding = f", {options.describe(named.decoding, agent)}" if named.decoding else ""
     rows = {named.name: score}
     console.print(score_table(rows, f"{env_id}, {options.split} split{decoding}: {options.out}"))
-    for note in table_notes(rows):
-        console.print(note, soft_wrap=True)
+    for note in filter(None, [error_note(named.name, episodes), *table_notes(rows)]):
+        console.print(printable(note), soft_wrap=True, markup=False)
     return int(score.errors > 0)
 
 

@@ -46,7 +46,7 @@ UNREADABLE = (
 FAILED = (
     "turngym.agents.language_model:NonFiniteError",
     "turngym.trainers.monitoring.alarms:AlarmError",
-    "turngym.trainers.rollouts:PlayError",
+    "turngym.agents.rollout:PlayError",
     "turngym.trainers.warm_start:WarmStartError",
 )
 """Errors of training that end it for a reason they explain."""

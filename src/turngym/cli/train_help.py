@@ -11,7 +11,7 @@ from turngym.trainers.config.section import choices, setting_docs, setting_types
 
 WIDTH = 110
 RARE: dict[str, tuple[str, ...]] = {
-    "env": ("step_timeout",),
+    "env": ("step_timeout", "isolate"),
     "shaping": ("invalid_penalty", "format_penalty", "step_cost"),
     "model": ("vocabulary_size", "digits_per_token", "keep_thoughts", "show_instructions"),
     "warm_start": ("batch_size", "weight_decay", "max_corrections", "check_episodes"),

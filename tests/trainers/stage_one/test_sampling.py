@@ -15,10 +15,11 @@ import pytest
 
 from turngym.agents.episode import Episode, Turn
 from turngym.agents.language_model import LanguageModel
+from turngym.agents.rollout import PlayError
 from turngym.envs.frozen_lake import FrozenLakeEnv
 from turngym.trainers.config import TrainConfig, ValueConfig
 from turngym.trainers.reporting.progress import SilentProgress
-from turngym.trainers.rollouts import PlayError, Rollouts
+from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.stage_one import sampling
 from turngym.trainers.stage_one.instance_values import estimate_values, next_instances
 from turngym.trainers.stage_one.sampling import (

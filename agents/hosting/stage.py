@@ -1,0 +1,227 @@
+"""One environment, the agent that looks into it, and the calls that both take part in; everything else is a host's."""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import gymnasium as gym
+
+import turngym
+from turngym._errors import WorkError
+from turngym.agents.base import Agent, Instance
+from turngym.envs.capabilities import MissingCapability, Optimum
+from turngym.envs.core import TextEnv, UnfitEnv
+from turngym.envs.making import make_env, text_env
+
+CALLERS_FAULTS = (gym.error.UnregisteredEnv, UnfitEnv, MissingCapability, WorkError)
+"""What says that nothing can be played this way at all: raised by the rollout instead of counted as its episode's."""
+LONGEST_REASON = 2_000
+"""Characters of an error that are kept."""
+
+Method = Literal["begin", "turn", "optimum", "close"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Game:
+    """What a rollout plays."""
+
+    env_id: str
+    """As of `turngym.envs.make_env`."""
+    env_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """As of `turngym.envs.make_env`."""
+    wrap: Callable[[gym.Env[str, str]], gym.Env[str, str]] | None = None
+    """Puts wrappers around the environment."""
+    agent: Agent | None = None
+    """The agent that looks into the environment and so plays beside it, if it is of this kind."""
+
+    def make(self) -> gym.Env[str, str]:
+        """Make the environment."""
+        env = make_env(self.env_id, self.env_kwargs)
+        return self.wrap(env) if self.wrap else env
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """The start of an episode."""
+
+    instructions: str
+    """The rules."""
+    observation: str
+    """The first observation."""
+    state_key: str
+    """As of `TurnInfo`."""
+    potential: float
+    """As of `TurnInfo`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of a turn; the fields that are not described here are those of `TurnInfo`."""
+
+    action: str
+    """What was played."""
+    observation: str
+    """The answer to it."""
+    reward: float
+    """The reward, shaping included."""
+    terminated: bool
+    """Whether the game ended."""
+    truncated: bool
+    """Whether the turn limit cut it off."""
+    task_reward: float
+    state_key: str
+    potential: float
+    valid: bool
+    well_formed: bool
+    success: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """A call that failed, at the cost of its own episode."""
+
+    reason: str
+    """What went wrong, on one line."""
+    timeout: bool = False
+    """Whether it took too long."""
+    place: str = ""
+    """File and line of the environment's code that raised, if any did."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interrupted:
+    """An episode whose environment was lost by no fault of its own; it can begin anew."""
+
+    reason: str
+    """What happened to the process that it was in."""
+
+
+Result = Opening | Outcome | Failed | Interrupted | float | None
+"""Of "begin", of "turn", of either, and of "optimum" and "close"."""
+
+
+class Stage:
+    """The environment of one slot: made when it is needed, replaced after it failed. Knows no threads and no limits.
+
+    Args:
+        game: What is played.
+        slot: The slot of the agent.
+    """
+
+    def __init__(self, game: Game, slot: int) -> None:
+        self._game, self._slot, self._agent = game, slot, game.agent
+        self._env: gym.Env[str, str] | None = None
+
+    def call(self, method: Method, *arguments: Any) -> Result:
+        """Call a method, and return what it raises as `Failed`; the environment is then closed and forgotten.
+
+        Raises:
+            BaseException: One of `CALLERS_FAULTS`, or Ctrl-C.
+        """
+        try:
+            result: Result = getattr(self, method)(*arguments)
+        except (*CALLERS_FAULTS, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever an environment raises costs its own episode alone
+            self.close()
+            return Failed(reason=reason_of(error), timeout=isinstance(error, TimeoutError), place=place_of(error))
+        return result
+
+    def begin(self, instance: Instance) -> Opening:
+        """Bring the environment to the start of an instance, and the agent into it."""
+        observation, info = self._reset(instance)
+        opening = Opening(instructions=self.text_env().instructions, observation=observation,
+                          state_key=_text(info["state_key"], "state key"),
+                          potential=_finite(info["potential"], "potential"))  # fmt: skip
+        if self._agent:
+            self._agent.start(self._slot, self.text_env(), observation, instance.seed)
+        return opening
+
+    def turn(self, action: str | None) -> Outcome:
+        """Play one reply, or let the agent choose it."""
+        assert self._env is not None
+        played = self._agent.act([self._slot])[0].text if self._agent and action is None else str(action)
+        observation, reward, terminated, truncated, info = self._env.step(played)
+        outcome = Outcome(
+            action=played, observation=_text(observation, "observation"), reward=_finite(reward, "reward"),
+            terminated=bool(terminated), truncated=bool(truncated),
+            task_reward=_finite(info["task_reward"], "task reward"), state_key=_text(info["state_key"], "state key"),
+            potential=_finite(info["potential"], "potential"), valid=bool(info["valid"]),
+            well_formed=bool(info["well_formed"]), success=bool(info["success"]),
+        )  # fmt: skip
+        if self._agent and (terminated or truncated):
+            self._agent.finish(self._slot)
+        elif self._agent:
+            self._agent.observe(self._slot, observation)
+        return outcome
+
+    def optimum(self, instance: Instance) -> float | None:
+        """Return the probability that the best agent solves an instance; None where it is unknown."""
+        self._reset(instance)
+        env = self.text_env()
+        chance = env.optimal_success() if isinstance(env, Optimum) else None
+        if chance is not None and not 0.0 <= chance <= 1.0:
+            raise ValueError(f"optimal_success must be None or in [0, 1], got {chance!r}")
+        return None if chance is None else float(chance)
+
+    def close(self) -> None:
+        """Close the environment, if there is one, whatever it raises; a later call makes another."""
+        env, self._env = self._env, None
+        if self._agent:
+            self._agent.finish(self._slot)
+        if env is not None:
+            with suppress(Exception, SystemExit):  # what was played before is not lost
+                env.close()
+
+    def leave(self) -> None:
+        """Take the agent away from a call that hangs, since its slot goes on with another stage."""
+        self._agent = None
+
+    def text_env(self) -> TextEnv:
+        """Return the environment without its wrappers."""
+        assert self._env is not None
+        return text_env(self._env)
+
+    def _reset(self, instance: Instance) -> tuple[str, Mapping[str, Any]]:
+        if self._env is None:
+            self._env = self._game.make()
+        observation, info = self._env.reset(
+            seed=instance.seed, options={"split": instance.split, "index": instance.index}
+        )
+        return _text(observation, "observation"), info
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the name and the message of an exception on one line."""
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001 - an environment's exceptions are its own code too
+        message = "(its message cannot be read)"
+    return " ".join(f"{type(error).__name__}: {message}".split())[:LONGEST_REASON]
+
+
+def place_of(error: BaseException) -> str:
+    """Return file and line of the code that raised an exception; empty where that is this package."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames or frames[-1].filename.startswith(str(Path(turngym.__file__).parent)):
+        return ""
+    return f"{Path(frames[-1].filename).name} line {frames[-1].lineno}"
+
+
+def _finite(value: Any, name: str) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"the environment gave a {name} of {number}, which is not finite")
+    return number
+
+
+def _text(value: object, name: str) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"the {name} of the environment is of type {type(value).__name__}, not text")
+    return value

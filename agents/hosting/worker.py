@@ -1,0 +1,86 @@
+"""The other side of `processes`: a process that holds environments and runs the calls that it is sent."""
+
+from __future__ import annotations
+
+import os
+import threading
+from multiprocessing.connection import Connection
+
+import gymnasium as gym
+
+from turngym._errors import InputError
+from turngym.agents.hosting.stage import Failed, Game, Stage, reason_of
+from turngym.plugins import load_plugins
+
+
+def work(handle: int) -> None:
+    """Run calls until the other side is gone.
+
+    Args:
+        handle: The file descriptor of the connection to it. Standard input ends with the process on the other side.
+    """
+    threading.Thread(target=end_with_parent, args=(take_standard_input(),), daemon=True).start()
+    connection = Connection(handle)
+    try:
+        game = receive_game(connection)
+        connection.send(None)
+        serve(connection, game)
+    except (EOFError, OSError):  # nobody is left to tell
+        return
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - it is raised where the game came from
+        connection.send(InputError(f"an environment cannot be brought to a worker process: {reason_of(error)}"))
+
+
+def serve(connection: Connection, game: Game) -> None:
+    """Run calls, and close the environments in the end."""
+    stages: dict[int, Stage] = {}
+    try:
+        while True:
+            slot, method, arguments = connection.recv()
+            if slot not in stages:
+                stages[slot] = Stage(game, slot)
+            try:
+                result = stages[slot].call(method, *arguments)
+            except KeyboardInterrupt as error:  # Ctrl-C does not get here: this one is the environment's own
+                result = Failed(reason=reason_of(error))
+            except BaseException as error:  # noqa: BLE001 - one of `CALLERS_FAULTS`
+                connection.send(portable(error))
+                continue
+            connection.send(result)
+    finally:
+        for stage in stages.values():
+            stage.close()
+
+
+def receive_game(connection: Connection) -> Game:
+    """Import what a game needs, register its environment and return it."""
+    load_plugins(connection.recv())
+    spec, game = connection.recv()
+    if spec is not None:
+        gym.registry.setdefault(spec.id, spec)
+    assert isinstance(game, Game)
+    return game
+
+
+def portable(error: BaseException) -> BaseException:
+    """Return an exception of the same class and message, whose other contents may not be found elsewhere."""
+    kind = type(error)
+    copy = kind.__new__(kind)
+    copy.args = (str(error),)
+    return copy
+
+
+def take_standard_input() -> int:
+    """Keep the standard input for `end_with_parent`; environments find an empty one."""
+    kept = os.dup(0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return kept
+
+
+def end_with_parent(lifeline: int) -> None:
+    """End this process, whatever it is doing, when the one that started it is gone."""
+    while os.read(lifeline, 1):
+        pass
+    os._exit(1)

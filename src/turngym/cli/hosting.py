@@ -1,0 +1,37 @@
+"""The options of a command that say where environments run, and how long they may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from turngym.agents.hosting.host import STEP_TIMEOUT
+from turngym.cli.errors import UsageError
+from turngym.trainers.config import EnvConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostingOptions:
+    """Limits and isolation of environments."""
+
+    step_timeout: float | None = None
+    """Seconds that an environment may take to be made and reset, or to step, before its episode is given up; "inf" for
+    ever. A run's own unless given, or else 60."""
+    isolate: int | None = None
+    """Number of worker processes to put environments into, where one that ends its process costs its own episode too;
+    0 for none. A run's own unless given, or else 0."""
+
+    def hosting(self, trained: EnvConfig | None = None) -> tuple[float, int]:
+        """Return limit and number of processes: those given, or else those of the run that is played.
+
+        Raises:
+            UsageError: One is out of range.
+        """
+        timeout = self.step_timeout if self.step_timeout is not None else (
+            trained.step_timeout if trained else STEP_TIMEOUT
+        )  # fmt: skip
+        isolate = self.isolate if self.isolate is not None else trained.isolate if trained else 0
+        if not timeout > 0:
+            raise UsageError(f"--step-timeout must be above 0, or inf to wait for ever, got {timeout:g}")
+        if isolate < 0:
+            raise UsageError(f"--isolate must be at least 0, got {isolate}")
+        return timeout, isolate
