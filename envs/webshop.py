@@ -330,4 +330,4 @@ def _is_wanted(wanted: WantedOption, choice: Choice) -> bool:
 
 def _same(wanted: WantedOption, value: str) -> bool:
     """Return whether a value is the one wanted; a person may have written it a little differently."""
-    return value == wanted.value if wanted.name else matches(value, wanted.value)
+    return value == wanted.value or (wanted.name is None and matches(value, wanted.value))

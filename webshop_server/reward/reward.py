@@ -84,11 +84,12 @@ def reward_of(
     same_category = len(_levels(product.product_category) & _levels(goal.product_category)) >= 2
     title_score = _title_score(nouns(product.title), nouns(goal.title), repeated=faithful)
     type_factor = _type_factor(same_query or same_category, title_score)
-    attributes_met = sum(_has(product, attribute) for attribute in goal.attributes)
-    fulfills = _fulfills_faithfully if faithful else _fulfills
-    options_met = sum(fulfills(chosen, wanted) for wanted in goal.options)
+    same, fulfills = (matches, _fulfills_faithfully) if faithful else (_same, _fulfills)
+    attributes_met = sum(_has(product, attribute, same) for attribute in goal.attributes)
+    options = [wanted for wanted in goal.options if faithful or wanted.value]  # no value can be chosen where none is
+    options_met = sum(fulfills(chosen, wanted) for wanted in options)
     within_bound = price <= goal.price_bound
-    parts = len(goal.attributes) + len(goal.options) + 1
+    parts = len(goal.attributes) + len(options) + 1
     return Reward(
         total=(attributes_met + options_met + within_bound) / parts * type_factor,
         type_factor=type_factor,
@@ -96,10 +97,10 @@ def reward_of(
         same_category=same_category,
         title_score=title_score,
         attribute_share=attributes_met / len(goal.attributes),
-        option_share=options_met / len(goal.options) if goal.options else None,
+        option_share=options_met / len(options) if options else None,
         within_bound=within_bound,
         attribute_weight=len(goal.attributes) / parts,
-        option_weight=len(goal.options) / parts,
+        option_weight=len(options) / parts,
         price_weight=1 / parts,
     )
 
@@ -122,9 +123,14 @@ def _type_factor(same_kind: bool, title_score: float) -> float:
     return 1.0 if same_kind or title_score > 0.2 else 0.5
 
 
-def _has(product: Product, attribute: str) -> bool:
+def _same(left: str, right: str) -> bool:
+    """Return whether two texts are one, or match; texts without letters and digits match none."""
+    return left == right or matches(left, right)
+
+
+def _has(product: Product, attribute: str, same: Callable[[str, str], bool]) -> bool:
     """Return whether a product has an attribute, or any of its texts says so."""
-    return any(matches(own, attribute) for own in product.attributes) or any(
+    return any(same(own, attribute) for own in product.attributes) or any(
         attribute in text.lower() for text in (product.title, " ".join(product.bullet_points), product.description)
     )
 
@@ -132,7 +138,7 @@ def _has(product: Product, attribute: str) -> bool:
 def _fulfills(chosen: Mapping[str, str], wanted: WantedOption) -> bool:
     """Compare what is wanted with the value chosen for that option, or with every value where a person named none."""
     values = chosen.values() if wanted.name is None else filter(None, [chosen.get(wanted.name)])
-    return any(matches(color_word(value), color_word(wanted.value)) for value in values)
+    return any(_same(color_word(value), color_word(wanted.value)) for value in values)
 
 
 def _fulfills_faithfully(chosen: Mapping[str, str], wanted: WantedOption) -> bool:

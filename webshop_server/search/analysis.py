@@ -4,8 +4,8 @@ Tokens follow the word boundaries of Unicode Standard Annex #29 with Lucene's ad
 and Hiragana every character is one, and Thai and its neighbors stay in runs. Then a possessive `'s` goes, letters
 become lower case, stop words are left out, and the rest is stemmed.
 
-Lucene 9.9 knows Unicode 12.1. Where a later Unicode changed a character, the patterns here keep to 12.1. Characters
-that came later mostly belong to no token in Lucene; here they are what the installed `regex` takes them for.
+Lucene 9.9 knows Unicode 12.1. Where a later Unicode changed a character, the patterns here keep to 12.1, and
+characters that came later belong to no token.
 """
 
 from __future__ import annotations
@@ -45,6 +45,18 @@ _PICTOGRAPHS = (
 _FORMER_MARKS = r"\u0600-\u0605\u06dd\u070f\u08e2\U000110bd\U000110cd"
 # What it did not count among the letters.
 _LATER_LETTERS = r"\u00b8\u02e5-\u02eb\u055a\u058a\ua708-\ua716"
+
+# Places without a character in Unicode 12.1, up to Unicode 17, that hold one now which would be part of a token.
+_LATER_CHARACTERS = """
+    558 58b-58c 5c8-5c9 870-89f 8b5 8be-8d2 b53-b55 c3c c5c-c5d cdc-cdd cf3 d04 d81 ece 170d 1715-171f 180f
+    1abf-1af0 1b4c 1c89-1c8a 1dfa 208f 209d-209f 2c2f 2c5f 31bb-31bf 4db6-4dbf 9ff0-9fff a7c0-a7c1 a7c7-a7f6 a82c
+    ab68-ab6d 10570-105f3 10780-107bf 10940-10959 10d40-10d85 10e80-10eff 10f70-10fc4 11070-11075 110c2 11147
+    111ce-111cf 1123f-11241 11380-113e2 11460-11461 116d0-116e3 11740-11746 11900-11959 11ab0-11abf 11b0a-11bf9
+    11db0-11df1 11f00-11fb0 1246f 12475-1247f 12550-12ff0 1342f 13439-143fa 16100-16139 16a70-16ac9 16d40-16d79
+    16ea0-16ed3 16fe4-16ff6 1aff0-1affe 1b11f-1b132 1b155 1b168 1ccf0-1cf46 1d127-1d128 1d250-1d281 1d6a6
+    1df00-1dfff 1e030-1e08f 1e290-1e2ae 1e4d0-1e7fe 1fbf0-1fbf9 2a6d7-2a6df 2b735-2b73f 2b81e 2cea2-2cead
+    2ebf0-2ee5d 30000-33479
+"""
 
 
 def _word(part: str, underscore: str) -> str:
@@ -102,6 +114,12 @@ def _any_token() -> str:
     return " | ".join([rf"{emoji} {joined_emoji}++", word, emoji, key_cap, flag, southeast_asian, ideograph])
 
 
+def _range(places: str) -> str:
+    """Return a range of hexadecimal numbers as it stands in a set of characters."""
+    return "-".join(rf"\U{place:0>8}" for place in places.split("-"))
+
+
+_LATER = regex.compile(f"[{''.join(map(_range, _LATER_CHARACTERS.split()))}]")
 _ASCII_TOKEN = regex.compile(_ascii_token(), regex.VERBOSE)
 _TOKEN = regex.compile(_any_token(), regex.VERBOSE | regex.VERSION1)
 
@@ -118,6 +136,8 @@ def analyze(text: str) -> list[str]:
 def tokenize(text: str) -> list[str]:
     """Return the tokens of a text in their order, as they are written, of at most 255 UTF-16 code units each."""
     pattern = _ASCII_TOKEN if text.isascii() else _TOKEN
+    if pattern is _TOKEN:
+        text = _LATER.sub(" ", text)
     tokens: list[str] = pattern.findall(text)
     return tokens if all(map(_surely_fits, tokens)) else list(_cut_tokens(pattern, text))
 

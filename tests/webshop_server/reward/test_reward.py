@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from turngym.webshop_server.catalogue import Catalogue, goals_of
 from turngym.webshop_server.goals import Goal, SeededDraws, WantedOption
-from turngym.webshop_server.product import Product
+from turngym.webshop_server.goals.goal import goal_of
+from turngym.webshop_server.product import Instruction, Product
 from turngym.webshop_server.reward.nouns import words_as_nouns
 from turngym.webshop_server.reward.reward import Reward, RewardError, reward_of
 
@@ -159,3 +161,27 @@ def test_every_synthetic_goal_can_be_fulfilled_under_the_fixed_rule(original_cat
     assert impossible["fixed"] == 0
     assert 0.05 < impossible["faithful"] / len(goals) < 0.1
     assert len(goals_of(original_catalogue, "human", draws)) == 13
+
+
+ODD_VALUES = ("", "\u2605", "\u00e9", "-", "\u200b", "[", "\x00", "100% cotton", "redwood", "8' x 10'", "a | b")
+
+
+@pytest.mark.parametrize("value", ODD_VALUES)
+def test_every_value_of_an_option_can_be_what_is_wanted(value: str) -> None:
+    product = replace(SHIRT, options={"color": (value, "plain"), "size": ("9",)}, attributes=(value or "soft",),
+                      synthetic=Instruction("a shirt", (value or "soft",)))  # fmt: skip
+    for number in range(2):
+        wish = goal_of(product, "synthetic", number, SeededDraws())
+        chosen = {wanted.name: wanted.value for wanted in wish.options if wanted.name and wanted.value}
+
+        def earned(chosen: dict[str, str], wish: Goal = wish) -> float:
+            return reward_of(product, 1.0, chosen, wish, nouns=words_as_nouns).total
+
+        assert earned(chosen) == 1.0
+        assert all(earned({name: chosen[name] for name in chosen if name != left_out}) < 1 for left_out in chosen)
+
+
+def test_where_only_an_empty_value_is_wanted_there_is_nothing_to_choose() -> None:
+    wish = goal(options=(WantedOption("color", ""),))
+    assert bought(wish, {}).option_share is None and bought(wish, {}).total == 1.0
+    assert bought(wish, {}, mode="faithful").option_share == 0.0, "as in the original"

@@ -118,3 +118,9 @@ def test_time_is_linear_in_the_length(unit: str) -> None:
     started = time.process_time()
     analyze((unit * 100_000)[:100_000])
     assert time.process_time() - started < 10
+
+
+@pytest.mark.parametrize("later", "\u08cc\u0870\ua7c7\U00010f70\U0001dfff\U00030000\U0001e290\u9ff0\U00011f00")
+def test_characters_later_than_those_of_lucene_belong_to_no_token(later: str) -> None:
+    assert analyze(f"yg{later}") == ["yg"] and analyze(later) == [] and analyze(f"a1{later}b2") == ["a1", "b2"]
+    assert analyze("yg\u08a0") == ["yg\u08a0"], "one of before is a letter"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from turngym.webshop_server.catalogue import Catalogue, goals_of
 from turngym.webshop_server.goals import Goal, RecordedDraws, SeededDraws
 from turngym.webshop_server.pages import Page, PageKind, clickables, plain_text, rich_text
 from turngym.webshop_server.settings import GoalKind
-from turngym.webshop_server.shop.faithful import FaithfulShop
+from turngym.webshop_server.shop.faithful import FaithfulShop, name_and_argument
 
 Find = Callable[[str, int], list[str]]
 
@@ -180,3 +184,16 @@ def facts(shop: FaithfulShop, page: Page) -> dict[str, Any]:
 
 def recorded_facts(step: dict[str, Any]) -> dict[str, Any]:
     return {name: step[name] for name in ("text", "text_rich", "url")} | step["avail"]
+
+
+@given(st.text(alphabet="a[]\n x", max_size=24))
+def test_actions_are_read_as_by_the_expression_of_the_original(action: str) -> None:
+    matched = re.match(r"(.+)\[(.+)\]", action)
+    assert name_and_argument(action) == (("", "") if matched is None else matched.groups())
+
+
+@pytest.mark.parametrize("action", ["[" * 1_000_000, "click[" * 200_000, "a[" + "]" * 1_000_000, "x[\n" * 300_000])
+def test_the_longest_action_is_read_at_once(action: str) -> None:
+    started = time.thread_time()
+    name_and_argument(action)
+    assert time.thread_time() - started < 0.1
