@@ -18,6 +18,7 @@ from turngym._errors import InputError
 from turngym.agents.evaluation import Score
 from turngym.agents.intervals import wilson_interval
 from turngym.cli.report import Curve, alarm_line, read_curve, score_table, write_page, write_report
+from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.tables import COLUMNS, cut_cell, result_rows, table_cells, table_notes
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -90,9 +91,15 @@ def test_a_damaged_result_is_refused(broken: dict[str, Any]) -> None:
         result_rows(broken)
 
 
-def test_the_curve_reads_one_phase_and_passes_over_a_torn_line() -> None:
-    curve = read_curve(metrics())
+def test_the_curve_reads_one_phase_and_passes_over_what_is_damaged(tmp_path: Path) -> None:
+    torn = (
+        b'7\n[]\n"x"\n{"phase": 7}\n{"phase": "learning"}\n\xff\xfe\n{"phase": "learning", "step": 9, "success": "x"}\n'
+    )
+    (tmp_path / "metrics.jsonl").write_bytes(torn + "\n".join(metrics()).encode())
+    curve = read_curve(Metrics(tmp_path / "metrics.jsonl").lines())
     assert curve.steps == list(range(1, 31)) and curve.success[-1] == 0.75
+    write_report(tmp_path, result(), "")
+    assert (tmp_path / "report.html").is_file()
 
 
 @given(st.lists(st.floats(0, 1), max_size=40), st.integers(1, 12))
@@ -105,7 +112,7 @@ def test_smoothing_stays_within_what_it_smooths(success: list[float], width: int
 
 def test_steps_that_a_rollback_undid_are_not_drawn() -> None:
     played = [(1, 0.1), (2, 0.2), (3, 0.0), (4, 0.0), (3, 0.3), (4, 0.4)]
-    curve = read_curve(json.dumps({"phase": "learning", "step": step, "success": rate}) for step, rate in played)
+    curve = read_curve({"phase": "learning", "step": step, "success": rate} for step, rate in played)
     assert (curve.steps, curve.success) == ([1, 2, 3, 4], [0.1, 0.2, 0.3, 0.4])
 
 

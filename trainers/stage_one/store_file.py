@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from turngym._errors import file_error
 from turngym.trainers.stage_one.store_checksums import damaged_episode
 from turngym.trainers.stage_one.store_rows import TABLES, transaction
 
@@ -50,26 +54,26 @@ def open_database(path: Path, fingerprint: Mapping[str, str] | None) -> tuple[sq
     Raises:
         ValueStoreMismatch: The file belongs to another set-up.
         ValueStoreError: The file is damaged, of another program or of another schema; or absent, without a fingerprint.
+        sqlite3.OperationalError: The disk is full or fails.
     """
     if fingerprint is None and not path.is_file():
         raise ValueStoreError(f"there is no value store {path}")
-    read_only = fingerprint is None and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
-    if not read_only:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    # A file whose folder takes no lock and no log beside it is read as one that nobody writes.
-    place = f"{path.absolute().as_uri()}?immutable=1" if read_only else str(path)
+    if fingerprint is None and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        return _read_only(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         # Autocommit: `transaction` says where a transaction begins and ends.
-        database = sqlite3.connect(place, timeout=30.0, isolation_level=None, uri=read_only)
+        database = sqlite3.connect(path, timeout=30.0, isolation_level=None)
     except sqlite3.Error as error:
         raise ValueStoreError(f"the value store {path} cannot be opened: {error}") from error
     try:
         stored = _prepare(database, path, fingerprint)
-        if not read_only:
-            _keep_log(database)
+        _keep_log(database)
         return database, stored
     except sqlite3.Error as error:
         database.close()
+        if file_error(error):
+            raise
         raise ValueStoreError(
             f"{path} is not a usable value store ({error}); "
             "move it away to sample the reference anew, or restore it from a checkpoint"
@@ -77,6 +81,27 @@ def open_database(path: Path, fingerprint: Mapping[str, str] | None) -> tuple[sq
     except ValueStoreError:
         database.close()
         raise
+
+
+def _read_only(path: Path) -> tuple[sqlite3.Connection, dict[str, str]]:
+    """Read a store that lies where neither a lock nor a log can be written beside it into memory."""
+    memory = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        with TemporaryDirectory() as place:
+            for name in (path.name, f"{path.name}-wal"):  # the log of a run that was killed holds its last episodes
+                if (path.parent / name).exists():
+                    shutil.copyfile(path.parent / name, Path(place) / name)
+            with closing(sqlite3.connect(Path(place) / path.name)) as copy:
+                copy.backup(memory)
+        stored = _prepare(memory, path, None)
+        memory.execute("PRAGMA query_only = ON")  # what is added here would be lost
+    except sqlite3.DatabaseError as error:
+        memory.close()
+        raise ValueStoreError(f"{path} is not a usable value store ({error})") from error
+    except ValueStoreError:
+        memory.close()
+        raise
+    return memory, stored
 
 
 def _prepare(database: sqlite3.Connection, path: Path, fingerprint: Mapping[str, str] | None) -> dict[str, str]:

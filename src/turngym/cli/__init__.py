@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-from turngym._errors import InputError, InputWarning, WorkError
+from turngym._errors import InputError, InputWarning, WorkError, file_error
 from turngym._exits import exits_raise
 from turngym._version import __version__
 from turngym.cli.errors import Failure, UsageError
@@ -75,10 +75,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output (`| head`) has left. What is still buffered must not fail again at interpreter exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:  # a folder that cannot be read or written, a name that is too long, a full disk
-        named = "" if error.filename is None else f"{error.filename}: "
-        print(f"turngym: {named}{error.strerror or error}", file=sys.stderr)
-        return UsageError.exit_code if named else Failure.exit_code
+    except Exception as error:
+        refused = file_error(error)  # a folder that cannot be read or written, a name that is too long, a full disk
+        if refused is None:
+            raise
+        print(f"turngym: {refused}", file=sys.stderr)
+        return Failure.exit_code if isinstance(refused, WorkError) else UsageError.exit_code
     except SystemExit as done:
         return _ended(done, words)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from html import escape
@@ -14,6 +13,7 @@ from rich import box
 from rich.table import Table
 
 from turngym.agents.evaluation import Score
+from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.tables import COLUMNS, ROWS, Rows, result_rows, table_cells, table_notes
 from turngym.trainers.run_files import METRICS_FILE
 
@@ -59,23 +59,16 @@ class Curve:
         return [sum(window) / len(window) for window in windows]
 
 
-def read_curve(lines: Iterable[str], phase: str = "learning") -> Curve:
-    """Return the training curve in a run's metrics.
-
-    A torn last line, left by a killed run, is passed over, and so are steps that a rollback undid.
-    """
+def read_curve(lines: Iterable[Mapping[str, Any]], phase: str = "learning") -> Curve:
+    """Return the training curve in the lines of a run's metrics, without the steps that a rollback undid."""
     curve = Curve()
     for line in lines:
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if record.get("phase") == phase and "success" in record:
-            while curve.steps and curve.steps[-1] >= record["step"]:
+        if line["phase"] == phase and isinstance(line.get("success"), int | float):
+            while curve.steps and curve.steps[-1] >= line["step"]:
                 curve.steps.pop()
                 curve.success.pop()
-            curve.steps.append(int(record["step"]))
-            curve.success.append(float(record["success"]))
+            curve.steps.append(int(line["step"]))
+            curve.success.append(float(line["success"]))
     return curve
 
 
@@ -164,8 +157,7 @@ def write_report(folder: Path, result: Mapping[str, Any], config: str) -> list[s
     rows, notes = result_rows(result), []
     title = f"{result.get('env_id', 'run')}: {folder.name}"
     picture = None
-    metrics = folder / METRICS_FILE
-    curve = read_curve(metrics.read_text(encoding="utf-8").splitlines() if metrics.is_file() else [])
+    curve = read_curve(Metrics(folder / METRICS_FILE).lines())
     try:
         draw_curve(curve, rows, title, folder / CURVE_FILE)
         picture = (folder / CURVE_FILE).read_bytes()

@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn
 from rich.console import Console
 from tyro.conf import FlagConversionOff, Positional, arg
 
+from turngym._errors import file_error
 from turngym.cli.errors import Failure, UsageError
 from turngym.cli.models import import_trained
 from turngym.cli.options import flags_of, parse
@@ -281,6 +282,11 @@ def execute(config: TrainConfig, folder: Path, console: Console, *, resumed: boo
         raise UsageError(str(error)) from error
     except _error_types(FAILED) as error:
         raise Failure(f"{error} (the run is in {folder})") from error
+    except Exception as error:
+        refused = file_error(error)
+        if refused is None:
+            raise
+        raise Failure(f"{refused}. What was saved is whole; continue with: {again}") from error
 
 
 def _error_types(names: Sequence[str]) -> tuple[type[Exception], ...]:
@@ -292,8 +298,11 @@ def _error_types(names: Sequence[str]) -> tuple[type[Exception], ...]:
 def finish(
     config: TrainConfig, folder: Path, result: dict[str, Any], console: Console, trackers: Sequence[Tracker] = ()
 ) -> int:
-    """Write the report and print the closing table; trackers get the picture too."""
-    notes = write_report(folder, result, write_toml(config))
+    """Print the closing table and write the report, where the folder takes one; trackers get the picture too."""
+    try:
+        notes = [*write_report(folder, result, write_toml(config)), f"Report: {folder / REPORT_FILE}"]
+    except OSError as error:
+        notes = [f"No report was written: {file_error(error)}"]
     rows = result_rows(result)
     console.print(score_table(rows, f"{config.env.id}, test split"))
     for tracker in trackers:
@@ -301,6 +310,5 @@ def finish(
             tracker.picture("learning_curve", folder / CURVE_FILE)
     for note in filter(None, [*table_notes(rows), alarm_line(result), *notes]):
         console.print(note)
-    console.print(f"Report: {folder / REPORT_FILE}")
     console.print(f"Watch it play: turngym play {config.env.id} --agent {shlex.quote(str(folder))}")
     return 0

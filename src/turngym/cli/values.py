@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -24,6 +24,7 @@ from turngym.trainers.references import round_betas, round_estimates, rounds_beg
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.run_files import CONFIG_FILE, METRICS_FILE, store_name
+from turngym.trainers.run_lock import run_lock
 from turngym.trainers.shaping import is_shaped
 from turngym.trainers.stage_one.importance import effective_share
 from turngym.trainers.stage_one.instance_values import ValueEstimates, composed_beta, composed_values
@@ -82,7 +83,8 @@ def run(words: Sequence[str]) -> int:
     config, path = find_store(Path(options.run))
     console = make_console()
     try:
-        with ValueStore(path, None) as store:
+        lock = run_lock(path.parent) if options.merge else nullcontext()
+        with lock, ValueStore(path, None) as store:
             for line in merge_stores(store, path.parent, options.merge):
                 console.print(line, soft_wrap=True)
             for part in describe_store(store, config, options):

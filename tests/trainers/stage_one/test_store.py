@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -412,3 +414,57 @@ def test_explorers_are_merged_each_with_their_own(tmp_path: Path) -> None:
         two.add([sampled(1, 10)], "another model", SCORES)
         assert one.merge(tmp_path / "two") == 1
         assert {turn.sample for turn in one.turns(1, behaviour=HOT)} == {0, 1}
+
+
+def without_rights(work: Callable[[], object]) -> bytes:
+    """Do something in a process that may write nowhere but to a temporary folder; return what it printed or raised."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        if os.geteuid() == 0:  # root may write everywhere
+            os.setuid(65534)
+        try:
+            answer = repr(work())
+        except Exception as error:  # noqa: BLE001 - whatever it is, the test looks at it
+            answer = f"{type(error).__name__}: {error}"
+        os.write(writer, answer.encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as answers:
+        answer_read = answers.read()
+    os.waitpid(child, 0)
+    return answer_read
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that everybody may enter, unlike those of pytest."""
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        yield Path(place)
+        Path(place, "run").chmod(0o755)
+
+
+def test_a_store_is_read_where_nothing_can_be_written(tmp_path: Path, open_folder: Path) -> None:
+    """With the episodes in the log that a killed run left; adding to it is refused."""
+    folder = open_folder / "run"
+    with ValueStore(folder / "v", FINGERPRINT) as store:
+        store.add([episode(1, 10)])
+        kept = [shutil.copyfile(folder / f"v{part}", tmp_path / f"v{part}") for part in ("", "-wal")]
+    assert kept[1].stat().st_size
+    for copy in kept:
+        copy.replace(folder / copy.name)
+    for path in (*folder.iterdir(), folder):
+        path.chmod(path.stat().st_mode & 0o555)
+
+    def read() -> object:
+        with ValueStore(folder / "v", None) as store:
+            return store.returns(), store.fingerprint == FINGERPRINT
+
+    def add() -> None:
+        with ValueStore(folder / "v", None) as store:
+            store.add([episode(1, 11)])
+
+    assert without_rights(read) == b"({1: [1.0]}, True)"
+    assert without_rights(add) == b"OperationalError: attempt to write a readonly database"
+    assert sorted(path.name for path in folder.iterdir()) == ["v", "v-wal"]
