@@ -32,9 +32,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 # Two processes ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "words", ["FrozenLake", "FrozenLake --dry-run", f"--resume {RUN}", f"--resume {RUN} --dry-run"]
-)
+@pytest.mark.parametrize("begin", ["FrozenLake", f"--resume {RUN}"])
+@pytest.mark.parametrize("end", ["", "--dry-run"])
 def test_a_run_in_use_is_named(
     begin: str, end: str, trainer: InstallTrainer, capsys: pytest.CaptureFixture[str]
 ) -> None:
