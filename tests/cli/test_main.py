@@ -115,7 +115,7 @@ def test_what_an_environment_lacks_is_one_sentence(
     [
         (PermissionError(13, "Permission denied", "runs/mine"), 2, "turngym: runs/mine: Permission denied\n"),
         (WorkError("the logits are not finite"), 1, "turngym: the logits are not finite\n"),
-        (OSError(28, "No space left on device"), 1, "turngym: No space left on device\n"),
+        (OSError(28, "No space left on device"), 1, "turngym: the disk is full; make room and try again\n"),
     ],
 )
 def test_what_the_disk_refuses_and_what_fails_is_one_sentence(
