@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from turngym.credentials import without_credentials
+
 SCHEMA = 1
 
 
@@ -95,6 +97,10 @@ class Episode:
     """Whether the task was solved."""
     error: str = ""
     """What went wrong, for the two error statuses."""
+
+    def __post_init__(self) -> None:
+        """Take the secrets out of addresses."""
+        self.env_kwargs = without_credentials(self.env_kwargs)
 
     @property
     def total_reward(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, Self, SupportsFloat, TypedDict
 
 import gymnasium as gym
@@ -169,6 +170,15 @@ class TextEnv(gym.Env[str, str], _Complete):
             **kwargs: Arguments of the class; those with defaults may be left out.
         """
         return cls.reward_range
+
+    @classmethod
+    def defining_arguments(cls, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what of some arguments decides how an environment made with them plays.
+
+        Episodes of equal defining arguments are of one game, and so can be stored together. By default all arguments
+        are; a game that is read from a file, or played at an address, puts what it finds there in their place.
+        """
+        return arguments
 
     # The Gymnasium interface ------------------------------------------------------------------------------------
 

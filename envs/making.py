@@ -13,6 +13,7 @@ from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_i
 
 from turngym._errors import InputError
 from turngym.arguments import checked
+from turngym.credentials import redacted, with_credentials, without_credentials
 from turngym.envs.adapter import AdaptedTextEnv, is_range
 from turngym.envs.core import AnnounceTurnLimit, TextEnv, UnfitEnv, is_wrapped
 from turngym.envs.registry import ANNOUNCE
@@ -48,7 +49,7 @@ def make_env(env_id: str, env_kwargs: Mapping[str, Any] | None = None) -> gym.En
     kind = env_class(env_id)
     if kind is AdaptedTextEnv:
         return _adapted(env_id, kwargs)
-    env = gym.make(env_id, disable_env_checker=True, **_without_adapter(kwargs))
+    env = _made(env_id, disable_env_checker=True, **_without_adapter(kwargs))
     if not isinstance(env.unwrapped, TextEnv):
         env.close()
         return _adapted(env_id, kwargs)
@@ -147,6 +148,17 @@ def turn_limit(env_id: str, env_kwargs: Mapping[str, Any] | None = None) -> int 
     return None if limit == NO_LIMIT else limit
 
 
+def defining_arguments(env_id: str, env_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of the arguments decides how an environment plays, see `TextEnv.defining_arguments`.
+
+    Args:
+        env_id: As of `make_env`.
+        env_kwargs: As of `make_env`.
+    """
+    kind = env_class(env_id)
+    return dict(env_kwargs if kind in (None, AdaptedTextEnv) else kind.defining_arguments(env_kwargs))
+
+
 def declared_range(kind: type[TextEnv], kwargs: Mapping[str, Any]) -> tuple[float, float] | None:
     """Return the `reward_range` that a class declares for arguments; None where `__init__` may set another.
 
@@ -191,7 +203,7 @@ def make_adapted(env_id: str, env_kwargs: Mapping[str, Any], **arguments: Any) -
         **arguments: Those of `AdaptedTextEnv`.
     """
     # Without a time limit inside: it would not count the replies that never get there.
-    return AdaptedTextEnv(gym.make(env_id, max_episode_steps=-1, disable_env_checker=True, **env_kwargs), **arguments)
+    return AdaptedTextEnv(_made(env_id, max_episode_steps=-1, disable_env_checker=True, **env_kwargs), **arguments)
 
 
 def _adapted(env_id: str, kwargs: Mapping[str, Any]) -> gym.Env[str, str]:
@@ -218,7 +230,22 @@ def _checked_kwargs(env_kwargs: Any) -> dict[str, Any]:
     limit = checked(kwargs.get("max_episode_steps"), int | None, "max_episode_steps")
     if limit is not None and limit < 1 and limit != NO_LIMIT:
         raise InputError(f"max_episode_steps must be at least 1, or {NO_LIMIT} for no limit, got {limit}")
-    return {**kwargs, **({} if limit is None else {"max_episode_steps": limit})}
+    clean: dict[str, Any] = without_credentials(dict(kwargs))
+    return clean if limit is None else {**clean, "max_episode_steps": limit}
+
+
+def _made(env_id: str, **kwargs: Any) -> gym.Env[str, str]:
+    """Return what `gymnasium.make` makes, in whose message of failure, which lists all arguments, no secret stands.
+
+    What connects to an address in this suite asks for its secret by itself, so that it is in no `spec` either.
+    """
+    kind = env_class(env_id)
+    own = kind is not None and kind.__module__.startswith(f"{TextEnv.__module__.rpartition('.')[0]}.")
+    try:
+        return gym.make(env_id, **(kwargs if own else with_credentials(kwargs)))
+    except Exception as error:
+        error.args = tuple(redacted(part) if isinstance(part, str) else part for part in error.args)
+        raise
 
 
 def _spec(env_id: str) -> EnvSpec:

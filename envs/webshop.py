@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -48,6 +49,8 @@ QUERY_WORDS = 4
 """The most words in a query of the random agent."""
 QUERY_CHARS = 500
 """The most characters in a query of the rule and of the oracle."""
+ABOUT_THE_SHOP = ("num_products", "catalogue", "goals", "mode", "shop_seed", "engine", "index", "nouns", "url")
+"""The arguments that say which shop it is."""
 ORACLE_TURNS = 100
 """How long the oracle plays without a turn limit."""
 
@@ -100,9 +103,10 @@ class WebShopEnv(TextEnv):
       Lucene runs in Java, which does not survive a fork: `gymnasium.vector.AsyncVectorEnv` needs `context="spawn"`.
     * `nouns=""`: an installed model of spaCy, such as the original's `en_core_web_sm`, that finds the nouns of titles;
       a rule without data by default. They decide whether a purchase is of another kind than what was wanted.
-    * `url=""`: a server's address with the operator's key, `http://operator:KEY@127.0.0.1:3000`; without the key it is
-      taken from the environment variable `TURNGYM_WEBSHOP_KEY`. The shop is as the server has it: the other arguments
-      about it must be left out. Play and its transcript are the same as in this process.
+    * `url=""`: a server's address, `http://127.0.0.1:3000`, with the operator's key in the environment variable
+      `TURNGYM_WEBSHOP_KEY`; or with both in one, `http://operator:KEY@127.0.0.1:3000`, of which the key is written
+      nowhere. The shop is as the server has it: the other arguments about it must be left out. Play and its transcript
+      are the same as in this process.
     * `index=""`: a folder that `turngym webshop index` wrote for this engine and catalogue; without one the index is
       built when the shop opens.
 
@@ -141,11 +145,8 @@ class WebShopEnv(TextEnv):
         self.reward_range = self.reward_range_of(reward_scheme=reward_scheme)
         self.show_actions = show_actions
         self.history = history
-        settings = ShopSettings(num_products=num_products, catalogue=catalogue, goals=goals, mode=mode, seed=shop_seed,
-                                engine=engine, index=index, nouns=nouns)  # fmt: skip
-        if url and settings != ShopSettings():
-            raise InputError("with url= the shop is as its server has it; give the arguments about it to the server")
-        self.backend: ShopBackend = RemoteBackend(url) if url else open_shop(settings)
+        self.backend = _backend(num_products=num_products, catalogue=catalogue, goals=goals, mode=mode,
+                                shop_seed=shop_seed, engine=engine, index=index, nouns=nouns, url=url)  # fmt: skip
         self.explains_refusals = self.backend.mode == "fixed"
         self.session: ShopSession | None = None
 
@@ -158,6 +159,16 @@ class WebShopEnv(TextEnv):
     ) -> tuple[float, float]:
         """Return the bounds of a return: with "binary_x10" a purchase earns up to 10."""
         return 0.0, 10.0 if reward_scheme == "binary_x10" else 1.0
+
+    @classmethod
+    def defining_arguments(cls, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the arguments, with the shop that is found there in place of an address or a catalogue's path."""
+        url, catalogue = arguments.get("url"), arguments.get("catalogue")
+        if not (url or catalogue):
+            return arguments
+        backend = _backend(**{name: value for name, value in arguments.items() if name in ABOUT_THE_SHOP})
+        elsewhere = {name: value for name, value in arguments.items() if name not in ABOUT_THE_SHOP}
+        return {**elsewhere, "shop": backend.setup}
 
     def close(self) -> None:
         """Leave the shop; on a server the session ends."""
@@ -317,6 +328,14 @@ class WebShopEnv(TextEnv):
     def _rank(self, query: str) -> int:
         found = list(self.backend.search(query.lower(), MAX_RESULTS))
         return found.index(self.goal.asin) if self.goal.asin in found else MAX_RESULTS
+
+
+def _backend(*, url: str = "", shop_seed: int = 0, **settings: Any) -> ShopBackend:
+    """Return the shop that arguments of the environment mean."""
+    local = ShopSettings(seed=shop_seed, **settings)
+    if url and local != ShopSettings():
+        raise InputError("with url= the shop is as its server has it; give the arguments about it to the server")
+    return RemoteBackend(url) if url else open_shop(local)
 
 
 def _is_chosen(wanted: WantedOption, page: Page) -> bool:

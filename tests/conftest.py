@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from turngym import plugins
+from turngym import credentials, plugins
 from turngym.agents.registry import AGENTS
 from turngym.envs.potentials import POTENTIALS
 from turngym.trainers.launch.presets import PRESETS
@@ -49,6 +49,12 @@ def _fixed_seeds() -> None:
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
         torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start every test without secrets of addresses, and forget those that it brings."""
+    monkeypatch.setenv(credentials.VARIABLE, "")
 
 
 @pytest.fixture

@@ -9,9 +9,18 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from turngym.credentials import redacted
+
 
 class InputError(ValueError):
-    """Input that cannot be used; the command line prints the message and ends with exit code 2."""
+    """Input that cannot be used; the command line prints the message and ends with exit code 2.
+
+    Args:
+        message: One sentence, of which the secrets of addresses are left out.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redacted(message))
 
 
 @contextmanager

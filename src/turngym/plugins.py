@@ -23,6 +23,7 @@ from pathlib import Path
 from types import ModuleType
 
 from turngym._errors import InputError
+from turngym.credentials import redacted
 
 GROUP = "turngym.plugins"
 """The group of entry points under which packages announce their modules."""
@@ -145,4 +146,4 @@ def describe(error: BaseException) -> str:
     ours = (str(Path(__file__).parent), str(Path(importlib.__file__).parent), "<frozen")
     places = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
     where = f", {Path(places[-1].filename).name} line {places[-1].lineno}" if places else ""
-    return " ".join(f"{type(error).__name__}: {error}".split()) + where
+    return redacted(" ".join(f"{type(error).__name__}: {error}".split())) + where

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from turngym.agents.hosting.host import STEP_TIMEOUT
 from turngym.arguments import Index, NonNegative, PositiveShare, Range
+from turngym.credentials import without_credentials
 from turngym.trainers.config.section import Section
 
 
@@ -19,13 +20,19 @@ class EnvConfig(Section):
     id: str = "turngym/FrozenLake-v0"
     """The registered id of the environment; "module:Id" imports a module first."""
     kwargs: dict[str, Any] = field(default_factory=dict)
-    """Arguments for `gymnasium.make` beyond the registered ones."""
+    """Arguments for `gymnasium.make` beyond the registered ones; the secret of an address is kept by the process alone,
+    see `turngym.credentials`."""
     step_timeout: Annotated[float, Range(low=0, above=True, infinite=True)] = STEP_TIMEOUT
     """Seconds that an environment may take to be made and reset, or to step, before its episode is given up; "inf"
     waits for ever."""
     isolate: Index = 0
     """Number of worker processes to put environments into, where one that ends its process costs its own episode too;
     0 for none."""
+
+    def __post_init__(self) -> None:
+        """Check every value, and take the secrets out of addresses."""
+        object.__setattr__(self, "kwargs", without_credentials(self.kwargs))
+        super().__post_init__()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +69,11 @@ class CurriculumConfig(Section):
     easiest first. The environment itself is always the last level, so without others there is no curriculum."""
     min_share: PositiveShare = 0.1
     """Least share of the prompts for each level."""
+
+    def __post_init__(self) -> None:
+        """Check every value, and take the secrets out of addresses."""
+        object.__setattr__(self, "levels", without_credentials(self.levels))
+        super().__post_init__()
 
     def check(self) -> None:
         """Check that the least shares of all levels fit into one whole.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from turngym._errors import InputError
 from turngym.envs import text_env
 from turngym.envs.finding import try_env, why_not
 from turngym.trainers.config import EnvConfig
@@ -25,21 +26,21 @@ def check_levels(env: EnvConfig, levels: Sequence[Mapping[str, Any]]) -> None:
         levels: For each easier level the arguments that it changes.
 
     Raises:
-        ValueError: A level cannot be made, equals another, or does not fit the target.
+        InputError: A level cannot be made, equals another, or does not fit the target.
     """
     known = [env.kwargs]
     for number, level in enumerate(levels):
         place, kwargs = f"curriculum.levels[{number}] {level}", {**env.kwargs, **level}
         for name in NO_LEVELS:
             if name in level:
-                raise ValueError(f"{place}: {name} makes no level, since training sets it; leave it out")
+                raise InputError(f"{place}: {name} makes no level, since training sets it; leave it out")
         if kwargs in known:
-            raise ValueError(f"{place} is the same as another level or the environment itself; leave it out")
+            raise InputError(f"{place} is the same as another level or the environment itself; leave it out")
         known.append(kwargs)
         own, target = _shared(env.id, kwargs, place), _shared(env.id, env.kwargs, "env")
         for name, value in own.items():
             if value != target[name]:
-                raise ValueError(f"{place} must not change {name}: it has {value}, the environment itself "
+                raise InputError(f"{place} must not change {name}: it has {value}, the environment itself "
                                  f"{target[name]}")  # fmt: skip
 
 
@@ -48,5 +49,5 @@ def _shared(env_id: str, kwargs: Mapping[str, Any], place: str) -> dict[str, Any
     try:
         env = try_env(env_id, kwargs, index=LEVEL_INSTANCES)
     except (Exception, SystemExit) as error:
-        raise ValueError(f"{place} cannot be made: {why_not(error)}") from error
+        raise InputError(f"{place} cannot be made: {why_not(error)}") from error
     return {name: getattr(text_env(env), name) for name in ("reasoning", "reward_range")}

@@ -20,6 +20,7 @@ from turngym.agents.episode import Episode
 from turngym.agents.evaluation import cut_shares
 from turngym.agents.language_model import LanguageModel, LanguageModelAgent
 from turngym.agents.rollout import Instance, PlayError
+from turngym.envs.making import defining_arguments
 from turngym.seeds import Stream, episode_seed
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import GROUP_FILTERS, STATE_BASELINES, TrainConfig, ValueConfig, Valued
@@ -85,7 +86,7 @@ def store_fingerprint(reference: LanguageModel, rollouts: Rollouts) -> dict[str,
         "longest reply": str(rollouts.max_reply_tokens),
         "longest episode": str(reference.context_length),
         "environment": rollouts.env.id,
-        "environment arguments": repr(sorted(rollouts.env.kwargs.items())),
+        "environment arguments": repr(sorted(defining_arguments(rollouts.env.id, rollouts.env.kwargs).items())),
         "turn limit": str(rollouts.turn_limit),
         **({"reward shaping": shaping} if shaping else {}),
     }

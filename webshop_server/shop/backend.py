@@ -43,6 +43,10 @@ class ShopBackend(Protocol):
     def mode(self) -> Mode:
         """Whether it is `faithful` to the original, or `fixed`."""
 
+    @property
+    def setup(self) -> str:
+        """What tells one shop from others that play differently: equal for equal products, goals, prices and mode."""
+
     def goal_number(self, split: Split, index: int) -> int:
         """Return the number of goal `index` of a split in the fixed order."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import blake2b
 from typing import get_args
 
 from turngym.webshop_server.catalogue import AnyCatalogue, goals_of, open_catalogue
@@ -65,6 +66,8 @@ class LocalBackend:
     shop: Shop
     goals: Sequence[Goal]
     """All goals in their fixed order."""
+    setup: str = ""
+    """What tells this shop from others that play differently, 32 hexadecimal digits; empty where nobody asks."""
 
     @property
     def mode(self) -> Mode:
@@ -115,7 +118,9 @@ def open_shop(settings: ShopSettings) -> LocalBackend:
                          f"{MIN_GOALS}; take more products")  # fmt: skip
     index = _index(*stock, settings.engine, settings.index)
     kind = FaithfulShop if settings.mode == "faithful" else FixedShop
-    return LocalBackend(kind(catalogue, index.search, draws, _nouns(settings.nouns)), goals)
+    setup = "|".join((catalogue.fingerprint, settings.goals, settings.mode, str(settings.seed), settings.nouns))
+    return LocalBackend(kind(catalogue, index.search, draws, _nouns(settings.nouns)), goals,
+                        setup=blake2b(setup.encode(), digest_size=16).hexdigest())  # fmt: skip
 
 
 @lru_cache(maxsize=4)

@@ -9,8 +9,10 @@ from base64 import b64encode
 from collections.abc import Sequence
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
-from urllib.parse import quote, unquote, urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
+from turngym._errors import InputError
+from turngym.credentials import password_of, with_credentials, without_credentials
 from turngym.webshop_server.goals import Goal, WantedOption
 from turngym.webshop_server.pages import Button, Choice, Link, Page, PageKind, Part
 from turngym.webshop_server.settings import Mode
@@ -22,19 +24,20 @@ TIMEOUT = 30.0
 """Seconds to wait for an answer."""
 
 
-class RemoteShopError(ConnectionError):
+class RemoteShopError(InputError, ConnectionError):
     """The server cannot be used; the message says why and what to do."""
 
 
 class RemoteBackend:
-    """A shop on a server; implements `ShopBackend`. Not to be shared between threads.
+    """A shop on a server; implements `ShopBackend`. Not to be shared between threads; a copy connects anew.
 
     Args:
         url: The server's address, with the operator's key as its password: `http://operator:KEY@127.0.0.1:3000`.
-            Without it the key is taken from the environment variable `TURNGYM_WEBSHOP_KEY`.
+            Without it the key is the one that came with this address before, see `turngym.credentials`, or that of the
+            environment variable `TURNGYM_WEBSHOP_KEY`.
 
     Raises:
-        ValueError: The address is none.
+        InputError: The address is none.
         RemoteShopError: The server does not answer, is none of turngym's, or refuses the key.
     """
 
@@ -42,8 +45,13 @@ class RemoteBackend:
         self._server = _Server(url)
         about = self._server.ask("GET", "/api/shop")
         self._server.ask("GET", "/api/goals/0")  # refused without the key
-        self.mode: Mode = about["mode"]
-        self._splits: dict[str, tuple[int, int]] = {name: tuple(ends) for name, ends in about["goals"].items()}
+        try:
+            self.mode: Mode = about["mode"]
+            self.setup = str(about["setup"])
+            self._splits: dict[str, tuple[int, int]] = {name: tuple(ends) for name, ends in about["goals"].items()}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise RemoteShopError(f"what answers at {self._server.address} is no shop of this version of "
+                                  "turngym") from error  # fmt: skip
 
     def goal_number(self, split: Split, index: int) -> int:
         """Return the number of goal `index` of a split in the fixed order; beyond the last one they begin again."""
@@ -59,9 +67,7 @@ class RemoteBackend:
 
     def open_session(self, number: int) -> RemoteSession:
         """Begin a session with the goal of this number in the fixed order."""
-        return RemoteSession(
-            self._server, self._goal(number), self._server.ask("POST", "/api/sessions", {"goal": number})
-        )
+        return RemoteSession(self._server, number, self._goal(number))
 
     def _goal(self, number: int) -> Goal:
         told = self._server.ask("GET", f"/api/goals/{number}")
@@ -70,12 +76,31 @@ class RemoteBackend:
 
 
 class RemoteSession:
-    """A session on a server; implements `ShopSession`."""
+    """A session on a server; implements `ShopSession`.
 
-    def __init__(self, server: _Server, goal: Goal, state: dict[str, Any]) -> None:
+    A copy, and what comes out of a pickle, begins a session of its own at its next action and repeats what was done in
+    the first one, which leads to the same page.
+    """
+
+    def __init__(self, server: _Server, number: int, goal: Goal) -> None:
         self._server = server
+        self._number = number
         self._goal = goal
-        self._take(state)
+        self._done: list[str] = []
+        """The actions so far."""
+        self._copied = False
+        """Whether the session on the server belongs to another."""
+        self._begin()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy begins with."""
+        return {**vars(self), "_copied": True}
+
+    def _begin(self) -> None:
+        self._copied = False
+        self._take(self._server.ask("POST", "/api/sessions", {"goal": self._number}))
+        for action in self._done:
+            self._send(action)
 
     @property
     def potential(self) -> float:
@@ -84,13 +109,20 @@ class RemoteSession:
 
     def act(self, action: str) -> str:
         """Do `search[words]` or `click[text]`; return why it means nothing here, or nothing."""
+        if self._copied:
+            self._begin()
+        self._send(action)
+        self._done.append(action)
+        return str(self._state["problem"])
+
+    def _send(self, action: str) -> None:
         order = {"action": action, "number": self._state["number"]}
         self._take(self._server.ask("POST", f"{self._path}/actions", order))
-        return str(self._state["problem"])
 
     def end(self) -> None:
         """End the session."""
-        self._server.ask("DELETE", self._path)
+        if not self._copied:
+            self._server.ask("DELETE", self._path)
 
     @property
     def _path(self) -> str:
@@ -103,19 +135,27 @@ class RemoteSession:
 
 
 class _Server:
-    """An HTTP server that answers in JSON; the connection is kept."""
+    """An HTTP server that answers in JSON; the connection is kept. A copy holds the address alone and connects anew."""
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-            raise ValueError(f"{_without_key(url)!r} is no address of a server; write http://HOST:PORT")
-        self._shown = _without_key(url)
-        self._prefix = parts.path.rstrip("/")
-        key = unquote(parts.password or "") or os.environ.get(KEY_VARIABLE, "")
-        credentials = b64encode(f"operator:{key}".encode()).decode()
-        self._headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/json"}
-        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-        self._connection = kind(parts.hostname, parts.port, timeout=TIMEOUT)
+        self.address = without_credentials(url)
+        self._connect()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the address."""
+        return {"address": self.address}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the address."""
+        self.address = state["address"]
+        self._connect()
+
+    def _connect(self) -> None:
+        """Make a connection, which opens with the first request."""
+        host, port, secure, self._prefix = _parts_of(self.address)
+        self._keys = [password_of(with_credentials(self.address)), os.environ.get(KEY_VARIABLE, "")]
+        """The operator's key of the address, then that of the variable: one of them may be that of an earlier start."""
+        self._connection = (HTTPSConnection if secure else HTTPConnection)(host, port, timeout=TIMEOUT)
         weakref.finalize(self, self._connection.close)
 
     def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -127,17 +167,20 @@ class _Server:
         try:
             status, answer = self._exchange(method, path, body)
         except (OSError, HTTPException) as error:
-            raise RemoteShopError(f"the shop at {self._shown} does not answer: {error}; is `turngym webshop serve` "
+            raise RemoteShopError(f"the shop at {self.address} does not answer: {error}; is `turngym webshop serve` "
                                   "running there?") from error  # fmt: skip
+        if status == 401 and len(self._keys) > 1:
+            del self._keys[0]
+            return self.ask(method, path, body)
         if status == 401:
-            raise RemoteShopError(f"the shop at {self._shown} needs the operator's key, which it printed when it "
+            raise RemoteShopError(f"the shop at {self.address} needs the operator's key, which it printed when it "
                                   f"started: put it into {KEY_VARIABLE} or into the address")  # fmt: skip
         try:
             told = json.loads(answer) if answer else {}
         except ValueError as error:
-            raise RemoteShopError(f"what answers at {self._shown} is no shop of turngym") from error
+            raise RemoteShopError(f"what answers at {self.address} is no shop of turngym") from error
         if status >= 400:
-            raise RemoteShopError(f"the shop at {self._shown} refuses {method} {path}: {told.get('error', status)}")
+            raise RemoteShopError(f"the shop at {self.address} refuses {method} {path}: {told.get('error', status)}")
         return told
 
     def _exchange(self, method: str, path: str, body: dict[str, Any] | None) -> tuple[int, bytes]:
@@ -147,9 +190,11 @@ class _Server:
         """
         kept = self._connection.sock is not None
         data = None if body is None else json.dumps(body)
+        credentials = b64encode(f"operator:{self._keys[0]}".encode()).decode()
+        headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/json"}
         for last in (not kept, True):
             try:
-                self._connection.request(method, self._prefix + path, data, self._headers)
+                self._connection.request(method, self._prefix + path, data, headers)
                 response = self._connection.getresponse()
                 return response.status, response.read()
             except (ConnectionError, HTTPException):
@@ -162,9 +207,19 @@ class _Server:
         raise AssertionError("unreachable")
 
 
-def _without_key(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+def _parts_of(address: str) -> tuple[str, int | None, bool, str]:
+    """Return host, port, whether it is HTTPS, and what comes before the path of every request.
+
+    Raises:
+        InputError: It is no address of a server.
+    """
+    try:
+        parts = urlsplit(address)
+        if parts.scheme in {"http", "https"} and parts.hostname and not (parts.query or parts.fragment):
+            return parts.hostname, parts.port, parts.scheme == "https", parts.path.rstrip("/")
+    except ValueError:  # of a port that is no number, or brackets that are no address
+        pass
+    raise InputError(f"{address!r} is no address of a server; write http://HOST:PORT")
 
 
 def _part(record: dict[str, Any]) -> Part:

@@ -34,7 +34,8 @@ def shop() -> Response:
     """Say what shop this is."""
     backend = site().backend
     splits = {split: backend.goal_range(split) for split in get_args(Split)}
-    return jsonify(version=__version__, mode=backend.mode, num_products=len(backend.shop.catalogue), goals=splits)
+    return jsonify(version=__version__, mode=backend.mode, num_products=len(backend.shop.catalogue), goals=splits,
+                   setup=backend.setup)  # fmt: skip
 
 
 @api.post("/sessions")

@@ -14,6 +14,7 @@ import tyro
 
 from turngym._errors import InputError
 from turngym.cli.errors import UsageError
+from turngym.credentials import without_credentials
 from turngym.names import nearest
 
 Options = TypeVar("Options")
@@ -37,9 +38,13 @@ _EXPECTED = {
 }
 
 
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
 def _read_json(text: str) -> Any:
     try:
-        return json.loads(text)
+        return without_credentials(json.loads(text, parse_constant=_refuse_constant))
     except RecursionError as error:
         raise ValueError("the text is nested too deeply") from error
 

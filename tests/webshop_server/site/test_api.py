@@ -142,7 +142,7 @@ def test_the_document_is_served(agent: Agent) -> None:
 def test_the_shop_says_what_it_is(agent: Agent, backend: LocalBackend) -> None:
     _, told = agent.ask("GET", "/api/shop")
     goals = {"train": [3, 10], "validation": [1, 3], "test": [0, 1]}
-    assert told == {"version": __version__, "mode": backend.mode, "num_products": 16, "goals": goals}
+    assert told == {"version": __version__, "mode": backend.mode, "num_products": 16, "goals": goals, "setup": ""}
 
 
 def test_an_agent_shops(agent: Agent) -> None:
