@@ -7,17 +7,19 @@ turns; everything else was written by the environment or the chat format. Nothin
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from turngym.credentials import redacted, without_credentials
+from turngym.strict_json import dumps
 
-from turngym.credentials import without_credentials
-
-SCHEMA = 1
+SCHEMA = 2
+"""The form of a line. In lines of form 1 the messages end with the observation after the last reply."""
+READABLE = (1, SCHEMA)
 
 
 class Status(StrEnum):
@@ -118,21 +120,31 @@ class Episode:
         return sum(stop - start for start, stop in (turn.span for turn in self.turns))
 
     def messages(self) -> list[dict[str, str]]:
-        """Return the episode as chat messages, the form supervised fine-tuning tools read."""
+        """Return the episode as chat messages, the form that supervised fine-tuning tools read.
+
+        A system message with the rules, if there are any, and then user and assistant in turns. The last one is the
+        assistant's, since tools drop conversations that end otherwise; `final_observation` has what came after it.
+        """
         messages = [{"role": "system", "content": self.instructions}] if self.instructions else []
         for turn in self.turns:
             messages.append({"role": "user", "content": turn.observation})
             messages.append({"role": "assistant", "content": turn.action})
-        if self.final_observation:
-            messages.append({"role": "user", "content": self.final_observation})
         return messages
 
-    def to_json(self) -> str:
-        """Return the episode as one line of JSON with its schema number and chat messages."""
-        # ASCII escapes: an unpaired surrogate, which an agent may write, has no UTF-8 form.
-        return json.dumps(
-            {"schema": SCHEMA, **asdict(self), "messages": self.messages()}, default=np.generic.item, allow_nan=False
+    def texts(self) -> list[str]:
+        """Return all that was said, in order: the messages and what came after them."""
+        return [message["content"] for message in self.messages()] + [self.final_observation] * bool(
+            self.final_observation
         )
+
+    def to_json(self) -> str:
+        """Return the episode as one line of strict JSON with its schema number and chat messages.
+
+        It is read back as it was but for what strict JSON has no form for, see `turngym.strict_json`: a reward or a
+        log-probability that is not finite is read as NaN, and half a character as its spelling.
+        """
+        record = {"schema": SCHEMA, **asdict(self), "error": redacted(self.error), "messages": self.messages()}
+        return dumps(record)
 
     @classmethod
     def from_json(cls, line: str | bytes) -> Episode:
@@ -144,13 +156,20 @@ class Episode:
         try:
             record = json.loads(line)
             schema = record.pop("schema")
-            if schema != SCHEMA:
-                raise ValueError(f"episode schema {schema} cannot be read; this version reads {SCHEMA}")
+            if schema not in READABLE:
+                raise ValueError(f"episode schema {schema} cannot be read; this version reads {READABLE}")
             record.pop("messages", None)
-            turns = [Turn(**{**turn, "span": tuple(turn["span"])}) for turn in record.pop("turns")]
+            turns = [_turn(turn) for turn in record.pop("turns")]
             return cls(**{**record, "turns": turns, "status": Status(record["status"])})
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise ValueError(f"not an episode: {error}") from error
+
+
+def _turn(record: dict[str, Any]) -> Turn:
+    """Read a turn; null stands for a number that was not finite."""
+    numbers = {name: math.nan for name in ("reward", "task_reward", "potential") if record[name] is None}
+    logprobs = [math.nan if number is None else number for number in record.get("logprobs", [])]
+    return Turn(**{**record, **numbers, "span": tuple(record["span"]), "logprobs": logprobs})
 
 
 def write_episodes(path: Path, episodes: Iterable[Episode]) -> int:

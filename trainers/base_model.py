@@ -84,7 +84,7 @@ def load_or_build(config: TrainConfig) -> LanguageModel:
     shape = config.model
     if shape.path:
         return LanguageModel.from_pretrained(shape.path, decoding=config.decoding)
-    texts = [message["content"] for episode in example_episodes(config) for message in episode.messages()]
+    texts = [text for episode in example_episodes(config) for text in episode.texts()]
     tokenizer = train_tokenizer(
         texts, vocabulary_size=shape.vocabulary_size, digits_per_token=shape.digits_per_token,
         show_instructions=shape.show_instructions,

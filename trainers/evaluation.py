@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from turngym.agents.evaluation import error_note, instance_range, no_random_floo
 from turngym.agents.language_model import LanguageModel
 from turngym.agents.scripted import RandomAgent
 from turngym.envs import MissingCapability
+from turngym.strict_json import dumps
 from turngym.trainers.config import EvaluationConfig
 from turngym.trainers.loop import Loop
 from turngym.trainers.reporting.metrics import Metrics
@@ -70,7 +70,7 @@ def evaluate_run(
     result["seconds"] = {phase: metrics.seconds(phase) for phase in ("warm_start", "values", "learning")}
     result["seconds"]["test"] = time.perf_counter() - started
     with replacement(folder / RESULT_FILE) as unfinished:
-        unfinished.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        unfinished.write_text(dumps(result, indent=2) + "\n", encoding="utf-8")
     return result
 
 

@@ -84,7 +84,7 @@ def test_a_hostile_rollout_is_written_and_read_back(tmp_path: Path) -> None:
     out = tmp_path / "hostile.jsonl"
     assert main(["rollout", "hostile", "FrozenLake", "--episodes", "20", "--out", str(out)]) == 0
     actions = [turn.action for episode in read_episodes(out) for turn in episode.turns]
-    assert "\ud800 \udfff" in actions and max(map(len, actions)) >= 1_000_000
+    assert r"\ud800 \udfff" in actions and max(map(len, actions)) >= 1_000_000
 
 
 def test_a_file_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

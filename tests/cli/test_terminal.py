@@ -7,12 +7,13 @@ import sys
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from rich import box
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from turngym.agents.episode import Episode
-from turngym.cli.terminal import TerminalProgress, describe, make_console, printable
+from turngym.cli.terminal import Screen, TerminalProgress, describe, make_console
 from turngym.trainers.reporting.progress import Progress, SilentProgress, SuccessSoFar
 
 
@@ -32,7 +33,7 @@ def clock() -> Clock:
 
 def plain() -> Console:
     """Return a console that writes to memory, as to a file."""
-    return Console(file=io.StringIO(), width=100, highlight=False, markup=False)
+    return Screen(file=io.StringIO(), width=100)
 
 
 def written(console: Console) -> str:
@@ -78,7 +79,7 @@ def test_an_exception_ends_the_phase_without_calling_it_finished(clock: Clock) -
 
 
 def test_a_terminal_gets_a_bar_and_the_same_lines(clock: Clock) -> None:
-    console = Console(file=io.StringIO(), width=100, force_terminal=True, highlight=False, markup=False)
+    console = Screen(file=io.StringIO(), width=100, force_terminal=True)
     with TerminalProgress(console, clock) as progress:
         progress.phase("learning", 4)
         progress.advance(4, success=0.75)
@@ -109,29 +110,40 @@ def test_numbers_are_few_and_success_is_first() -> None:
     assert describe({}) == ""
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("a\nb\tc é 雪", "a\nb\tc é 雪"),
-        ("\x1b[2Jgone", "\\u{1b}[2Jgone"),
-        ("\x00\x07\x7f\x9b", "\\u{0}\\u{7}\\u{7f}\\u{9b}"),
-        ("\u202eabc", "\\u{202e}abc"),
-        ("\ud800", "\\u{d800}"),
-    ],
-)
-def test_control_characters_are_spelled_out(text: str, shown: str) -> None:
-    assert printable(text) == shown
-
-
-@given(st.text())
-def test_printable_text_can_be_written_anywhere(text: str) -> None:
-    shown = printable(text)
-    assert shown.encode() and "\x1b" not in shown if text else shown == ""
-    assert printable(shown) == shown
-
-
 def test_output_that_is_no_terminal_is_plain(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stdout", stream)
     make_console().print("[bold]x[/bold] 3", style="red")
     assert stream.getvalue() == "[bold]x[/bold] 3\n"
+
+
+HOSTILE = "\x1b]0;x\x07[red]\u202egone\x9b2J\r\u2028"
+SPELLED = r"\u{1b}]0;x\u{7}[red]\u{202e}gone\u{9b}2J\u{d}\u{2028}"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_nothing_on_the_screen_steers_the_terminal(terminal: bool, clock: Clock) -> None:
+    """Texts, tables with their titles, and progress: whatever their source."""
+    console = Screen(file=io.StringIO(), width=200, force_terminal=terminal, color_system=None)
+    table = Table(title=HOSTILE, box=box.SIMPLE_HEAD)
+    table.add_column(HOSTILE)
+    table.add_row(HOSTILE)
+    for one in (HOSTILE, table, Text(HOSTILE)):
+        console.print(one)
+    with TerminalProgress(console, clock) as progress:
+        progress.phase(HOSTILE, 3)
+        progress.advance(3, success=1.0)
+        progress.note(HOSTILE)
+    shown = written(console)
+    assert shown.count(SPELLED) >= 6 and not set("\x07\x9b\u202e\u2028") & set(shown) and "\x1b]0" not in shown
+    assert ("\x1b" in shown) is terminal  # of the bar alone
+
+
+def test_a_table_stays_straight() -> None:
+    console = Screen(file=io.StringIO(), width=100)
+    table = Table(box=box.ASCII)
+    for cell in ("a", "\x1b[2J"):
+        table.add_row(cell, "end")
+    console.print(table)
+    lines = written(console).splitlines()
+    assert len({len(line) for line in lines}) == 1 and r"| \u{1b}[2J |" in written(console)

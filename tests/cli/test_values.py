@@ -15,7 +15,7 @@ from turngym.agents.rollout import collect_episodes
 from turngym.agents.scripted import RandomAgent
 from turngym.cli import main
 from turngym.cli.values import STORE_FILE
-from turngym.trainers.config import EnvConfig, ShapingConfig, TrainConfig, write_toml
+from turngym.trainers.config import EnvConfig, ShapingConfig, TrainConfig, with_algorithm, write_toml
 from turngym.trainers.launch.run_folder import run_config
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.rollouts import Rollouts
@@ -231,6 +231,9 @@ def test_what_is_no_run_with_values(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "is no run: it has no config.toml" in said(str(tmp_path))
     (tmp_path / CONFIG_FILE).write_text(write_toml(TrainConfig()), encoding="utf-8")
     assert f"stage 1 has not begun; continue it with: turngym train --resume {tmp_path}" in said(str(tmp_path))
+    (tmp_path / CONFIG_FILE).write_text(write_toml(with_algorithm(TrainConfig(), "grpo")), encoding="utf-8")
+    assert f"the run {tmp_path} has no values: grpo does without stage 1 here" in said(str(tmp_path))
+    (tmp_path / CONFIG_FILE).write_text(write_toml(TrainConfig()), encoding="utf-8")
     ValueStore(tmp_path / STORE_FILE, {}).close()
     assert "holds no episode of the train split" in said(str(tmp_path))
     assert "--beta-value must be a number of at least 0, got -1.0" in said(str(tmp_path), "--beta-value", "-1")

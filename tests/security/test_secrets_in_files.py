@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import tomllib
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,15 +15,14 @@ from urllib.parse import quote
 import pytest
 from tests.cli.tiny_run import TINY
 
-import turngym
 from turngym.agents import RandomAgent
 from turngym.agents.episode import Episode, write_episodes
 from turngym.agents.rollout import Instance, collect_episodes
 from turngym.cli import main
 from turngym.credentials import VARIABLE
 from turngym.envs import Split, TextEnv, make_env, register
+from turngym.trainers import base_model
 from turngym.trainers.config import CurriculumConfig, EnvConfig, parse_toml, write_toml
-from turngym.trainers.stage_one.store import ValueStore
 from turngym.webshop_server.shop.remote import KEY_VARIABLE
 
 KEY = "k3y/of the operator"
@@ -70,6 +68,7 @@ def test_no_file_and_no_screen_shows_the_key(
 ) -> None:
     """A run by a configuration file, its dry run, resume, values, evaluation, rollout and play, all at the site."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(base_model, "TOKENIZER_EPISODES", 10)
     Path("given.toml").write_text(
         f'[env]\nid = "turngym/WebShop-v0"\nkwargs = {{max_episode_steps = 2, url = "{site.with_key}"}}\n{SETTINGS}'
         '[curriculum]\nlevels = [{max_episode_steps = 1}]\n[run]\nname = "mine"\ntrackers = ["tensorboard"]\n'
@@ -98,24 +97,6 @@ def test_no_file_and_no_screen_shows_the_key(
     assert leaks(told.out, told.err) == []
     assert site.address in Path("runs/mine/config.toml").read_text()
     assert site.address in Path("episodes.jsonl").read_text()
-
-
-def test_a_restarted_site_has_the_same_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The store is of a shop, not of an address."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(KEY_VARIABLE, KEY)
-    settings = tomllib.loads(SETTINGS)
-    fingerprints = []
-    for number in range(2):
-        site = Site()
-        turngym.train("WebShop", env={"kwargs": {"url": site.with_key, "max_episode_steps": 1}},
-                      run={"name": f"run{number}"}, **settings)  # fmt: skip
-        site.stop()
-        with ValueStore(f"runs/run{number}/values.sqlite", None) as store:
-            fingerprints.append(store.fingerprint)
-    assert fingerprints[0] == fingerprints[1] and leaks() == []
-    with ValueStore("runs/run0/values.sqlite", None) as store:
-        assert store.merge("runs/run1/values.sqlite") == 0  # the seeds are the same
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_a_conversation_becomes_an_episode(tmp_path: Path) -> None:
     assert episode.instructions == RULES
     assert [(turn.observation, turn.action) for turn in episode.turns] == [("Which number?", "4"), ("Too low.", "7")]
     assert episode.final_observation == "Right." and episode.success
-    assert episode.messages() == CHAT
+    assert [*episode.messages(), {"role": "user", "content": episode.final_observation}] == CHAT
     assert len({turn.state_key for turn in episode.turns}) == 2
 
 
@@ -124,7 +124,7 @@ def test_empty_lines_and_a_byte_order_mark_are_passed_over(tmp_path: Path) -> No
         (chat(("user", "?"), ("assistant", None)), "the content of message 2 must be text, not null"),
         (chat(("user", [{"type": "text"}]), ("assistant", "4")), "the content of message 1 must be text, not a list"),
         ({"prompt": "2 + 2?", "completion": 4}, "the content of message 2 must be text, not a number"),
-        ({"schema": 2}, "episode schema 2 cannot be read"),
+        ({"schema": 3}, "episode schema 3 cannot be read"),
         ({"schema": 1, "turns": []}, "not an episode"),
     ],
 )
@@ -178,10 +178,10 @@ def test_every_conversation_comes_back(
     messages = [{"role": "system", "content": rules}] if rules else []
     for observation, reply in turns:
         messages += [{"role": "user", "content": observation}, {"role": "assistant", "content": reply}]
-    messages += [{"role": "user", "content": last}] if last else []
     folder = tmp_path_factory.mktemp("chat")
-    (episode,) = read_demonstrations(written(folder, {"messages": messages}))
-    assert episode.messages() == messages
+    end = [{"role": "user", "content": last}] if last else []
+    (episode,) = read_demonstrations(written(folder, {"messages": messages + end}))
+    assert episode.messages() == messages and episode.final_observation == last
     recorded = read_demonstrations(written(folder, episode.to_json()))
     assert recorded == [episode]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from turngym._durable import replacement
+from turngym.strict_json import dumps
 from turngym.trainers.reporting.trackers import Tracker
 
 STAGE_TWO = ("learning", "alarm", "reset")
@@ -51,11 +52,9 @@ class Metrics:
         return self.path.read_bytes().splitlines() if self.path.is_file() else []
 
     def add(self, phase: str, numbers: Mapping[str, Any]) -> None:
-        """Append one line; a number that is not finite has no form in JSON and is written as null."""
-        line = {name: None if isinstance(value, float) and not math.isfinite(value) else value
-                for name, value in numbers.items()}  # fmt: skip
+        """Append one line, of strict JSON: a number that is not finite is null."""
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"phase": phase, **line}, allow_nan=False) + "\n")
+            file.write(dumps({"phase": phase, **numbers}) + "\n")
         if self._trackers:
             counted = "step" not in numbers
             self._pass_on(phase, sum(line["phase"] == phase for line in self.lines()) if counted else 0, numbers)
@@ -94,7 +93,7 @@ class Metrics:
 
     def _replace(self, lines: Sequence[Mapping[str, Any]]) -> None:
         with replacement(self.path) as unfinished:
-            unfinished.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+            unfinished.write_text("".join(dumps(line) + "\n" for line in lines), encoding="utf-8")
 
     def seconds(self, phase: str) -> float:
         """Return the seconds of a phase; those of work that a crash lost do not count."""

@@ -14,6 +14,7 @@ from turngym._errors import InputError, InputWarning, WorkError, file_error
 from turngym._exits import exits_raise
 from turngym._version import __version__
 from turngym.cli.errors import Failure, UsageError
+from turngym.cli.printable import accept_any_text, tell
 from turngym.envs import MissingCapability
 from turngym.names import nearest
 from turngym.plugins import describe, load_plugins
@@ -49,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 on success, 1 when a command found a failure, 2 for input it cannot use, 130 after
         Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
     """
+    accept_any_text()
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
         print(_usage())
@@ -60,13 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         with stoppable(), _sentences(), exits_raise():
             return _dispatch(words[0], words[1:])
     except UsageError as error:
-        print(f"turngym: {error}", file=sys.stderr)
+        tell(error)
         return error.exit_code
     except (InputError, MissingCapability) as error:
-        print(f"turngym: {error}", file=sys.stderr)
+        tell(error)
         return UsageError.exit_code
     except WorkError as error:
-        print(f"turngym: {error}", file=sys.stderr)
+        tell(error)
         return Failure.exit_code
     except KeyboardInterrupt as stop:
         print("Stopped.", file=sys.stderr)
@@ -79,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         refused = file_error(error)  # a folder that cannot be read or written, a name that is too long, a full disk
         if refused is None:
             raise
-        print(f"turngym: {refused}", file=sys.stderr)
+        tell(refused)
         return Failure.exit_code if isinstance(refused, WorkError) else UsageError.exit_code
     except SystemExit as done:
         return _ended(done, words)
@@ -103,7 +105,7 @@ def _sentences() -> Iterator[None]:
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **named: Any) -> None:
         if issubclass(category, InputWarning):
-            print(f"turngym: warning: {message}", file=sys.stderr)
+            tell(f"warning: {message}")
         else:
             pythons(message, category, *place, **named)
 
@@ -148,7 +150,7 @@ def split_imports(words: Sequence[str]) -> tuple[list[str], list[str]]:
 def _load(modules: Sequence[str]) -> None:
     """Import other people's code; announced modules that are broken are told and left out."""
     for problem in load_plugins(modules):
-        print(f"turngym: warning: {problem}", file=sys.stderr)
+        tell(f"warning: {problem}")
 
 
 def _usage() -> str:

@@ -25,7 +25,7 @@ from turngym.cli.errors import UsageError
 from turngym.cli.hosting import HostingOptions
 from turngym.cli.options import JsonObject, parse
 from turngym.cli.report import score_table
-from turngym.cli.terminal import TerminalProgress, make_console, printable
+from turngym.cli.terminal import TerminalProgress, make_console
 from turngym.trainers.reporting.progress import SuccessSoFar
 from turngym.trainers.reporting.tables import table_notes
 
@@ -84,7 +84,7 @@ def run(words: Sequence[str]) -> int:
     console.print(score_table(rows, f"{env_id}, {options.split} split{decoding}"))
     notes += [optimum.note(), *table_notes(rows), "" if floor else no_random_floor(env_id)]
     for note in filter(None, notes):
-        console.print(printable(note), soft_wrap=True, markup=False)
+        console.print(note, soft_wrap=True)
     return int(any(isinstance(row, Score) and row.errors for row in rows.values()))
 
 

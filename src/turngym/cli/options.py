@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeGuard, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -14,6 +14,7 @@ import tyro
 
 from turngym._errors import InputError
 from turngym.cli.errors import UsageError
+from turngym.cli.printable import printable
 from turngym.credentials import without_credentials
 from turngym.names import nearest
 
@@ -157,12 +158,14 @@ def parse(
     """
     prog = f"turngym {command}"
     start = tyro.MISSING_NONPROP if default is None else default
+    help_text = io.StringIO()
     try:
-        with redirect_stderr(io.StringIO()):
+        with redirect_stderr(io.StringIO()), redirect_stdout(help_text):
             options: Options = tyro.cli(kind, prog=prog, args=words, registry=_REGISTRY, default=start, config=_CONFIG)
             return options
     except SystemExit as stop:
         if not stop.code:
+            print(printable(help_text.getvalue()), end="")  # the defaults may be those of a foreign file
             raise
         refusal: BaseException | None = stop
         while refusal is not None and not isinstance(refusal, InputError):  # of a section that checks itself

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from rich.console import Console
-from rich.text import Text
 from tyro.conf import Positional, arg
 
 from turngym.agents.base import Agent
@@ -32,7 +31,7 @@ from turngym.cli.errors import Failure
 from turngym.cli.evaluate import check_amounts
 from turngym.cli.hosting import HostingOptions
 from turngym.cli.options import JsonObject, parse
-from turngym.cli.terminal import make_console, printable
+from turngym.cli.terminal import make_console
 from turngym.envs.finding import check_env, resolve_env
 
 LONGEST_SHOWN = 4_000
@@ -168,11 +167,11 @@ def answer(host: Host, method: Method, argument: Any) -> Result:
     ((_, result),) = host.gather()
     if isinstance(result, Failed | Interrupted):
         place = f", {result.place}" if isinstance(result, Failed) and result.place else ""
-        raise Failure(f"the environment failed: {printable(result.reason)}{place}")
+        raise Failure(f"the environment failed: {result.reason}{place}")
     return result
 
 
 def show(console: Console, text: str, style: str) -> None:
     """Print text in a colour, with nothing in it that could steer the terminal."""
     cut = "" if len(text) <= LONGEST_SHOWN else f"... ({len(text)} characters)"
-    console.print(Text(printable(text[:LONGEST_SHOWN]) + cut, style=style), soft_wrap=True)
+    console.print(text[:LONGEST_SHOWN] + cut, style=style, soft_wrap=True)

@@ -19,7 +19,7 @@ from turngym.cli.evaluate import check_amounts
 from turngym.cli.hosting import HostingOptions
 from turngym.cli.options import JsonObject, parse
 from turngym.cli.report import score_table
-from turngym.cli.terminal import TerminalProgress, make_console, printable
+from turngym.cli.terminal import TerminalProgress, make_console
 from turngym.trainers.reporting.progress import SuccessSoFar
 from turngym.trainers.reporting.tables import table_notes
 
@@ -79,7 +79,7 @@ def run(words: Sequence[str]) -> int:
     rows = {named.name: score}
     console.print(score_table(rows, f"{env_id}, {options.split} split{decoding}: {options.out}"))
     for note in filter(None, [error_note(named.name, episodes), *table_notes(rows)]):
-        console.print(printable(note), soft_wrap=True, markup=False)
+        console.print(note, soft_wrap=True)
     return int(score.errors > 0)
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.segment import Segment
+from rich.text import Text
+
+from turngym.cli.printable import printable
 
 PLAIN_WIDTH = 110
 LEAST_WAIT = 30.0
@@ -18,22 +21,30 @@ LEAST_WAIT = 30.0
 MOST_NUMBERS = 4
 
 
-def make_console() -> Console:
+class Screen(Console):
+    """A console that prints text as it is: it takes no markup from it, and nothing in it can steer the terminal.
+
+    Args:
+        **options: As of `rich.console.Console`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Spell out what might steer the terminal before its place in a table is measured."""
+        return super().render_str(printable(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Spell it out in all other texts too, those of progress bars included."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
+
+
+def make_console() -> Screen:
     """Return a console on standard output; where that is no terminal it writes plain text of a fixed width."""
     terminal = sys.stdout.isatty()
-    return Console(highlight=False, markup=False, width=None if terminal else PLAIN_WIDTH)
-
-
-def printable(text: str) -> str:
-    """Return text that cannot steer the terminal: control, format and unpaired surrogate characters are spelled out.
-
-    Models and environments write anything, escape sequences included.
-    """
-    return "".join(character if _harmless(character) else f"\\u{{{ord(character):x}}}" for character in text)
-
-
-def _harmless(character: str) -> bool:
-    return character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs")
+    return Screen(width=None if terminal else PLAIN_WIDTH)
 
 
 def describe(numbers: dict[str, float]) -> str:
@@ -82,8 +93,8 @@ class TerminalProgress:
         self._began = self._spoke = self._clock()
         if self._console.is_terminal:
             self._bar = Progress(
-                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-                TextColumn("{task.fields[numbers]}"), console=self._console, transient=True,
+                TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+                TextColumn("{task.fields[numbers]}", markup=False), console=self._console, transient=True,
             )  # fmt: skip
             self._task = self._bar.add_task(self._name, total=total, numbers="")
             self._bar.start()
@@ -100,7 +111,7 @@ class TerminalProgress:
 
     def note(self, text: str) -> None:
         """Print one line that stays."""
-        self._print(printable(text))
+        self._print(text)
 
     def _close(self, *, finished: bool) -> None:
         if self._bar is not None:
@@ -117,4 +128,4 @@ class TerminalProgress:
         return f"{self._done}{total}" + (f", {numbers}" if numbers else "")
 
     def _print(self, line: str) -> None:
-        self._console.print(line, markup=False, soft_wrap=True)
+        self._console.print(line, soft_wrap=True)

@@ -17,6 +17,7 @@ from turngym._errors import file_error
 from turngym.cli.errors import Failure, UsageError
 from turngym.cli.models import import_trained
 from turngym.cli.options import flags_of, parse
+from turngym.cli.printable import printable
 from turngym.cli.report import CURVE_FILE, REPORT_FILE, alarm_line, score_table, write_report
 from turngym.cli.terminal import TerminalProgress, make_console
 from turngym.cli.train_help import short_help
@@ -276,7 +277,7 @@ def execute(config: TrainConfig, folder: Path, console: Console, *, resumed: boo
                 result = trainer.train(config, folder, progress, resume=resumed, trackers=trackers)
             return finish(config, folder, result, console, trackers)
     except KeyboardInterrupt as stop:
-        print(f"Stopped. Continue with: {again}", file=sys.stderr)
+        print(printable(f"Stopped. Continue with: {again}"), file=sys.stderr)
         return exit_code(stop)
     except _error_types(UNREADABLE) as error:
         raise UsageError(str(error)) from error

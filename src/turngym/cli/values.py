@@ -16,7 +16,7 @@ from tyro.conf import Positional, arg
 
 from turngym.cli.errors import UsageError
 from turngym.cli.options import parse
-from turngym.cli.terminal import make_console, printable
+from turngym.cli.terminal import make_console
 from turngym.envs.finding import check_env
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.launch.run_folder import known_config
@@ -100,16 +100,20 @@ def find_store(folder: Path) -> tuple[TrainConfig, Path]:
     """Return the configuration and the value store of a run.
 
     Raises:
-        UsageError: The folder is no run, or its stage 1 has not begun.
+        UsageError: The folder is no run, or one without stage 1, or its stage 1 has not begun.
     """
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder}")
     if not (folder / CONFIG_FILE).is_file():
         raise UsageError(f"{folder} is no run: it has no {CONFIG_FILE}")
+    config = known_config(folder)
+    if not config.needs_stage_one:
+        raise UsageError(f"the run {folder} has no values: {config.objective.name} does without stage 1 here, so there "
+                         "is no value store; astarpo is an algorithm that has one")  # fmt: skip
     if not (folder / STORE_FILE).is_file():
         raise UsageError(f"the run {folder} has no {STORE_FILE}: its stage 1 has not begun; continue it with: "
                          f"turngym train --resume {folder}")  # fmt: skip
-    return known_config(folder), folder / STORE_FILE
+    return config, folder / STORE_FILE
 
 
 def merge_stores(store: ValueStore, folder: Path, others: Sequence[str]) -> Iterator[str]:
@@ -126,7 +130,7 @@ def merge_stores(store: ValueStore, folder: Path, others: Sequence[str]) -> Iter
         )
     for other in map(Path, others):
         path = other / STORE_FILE if other.is_dir() else other
-        yield f"{printable(str(path))}: {store.merge(path)} new episodes merged."
+        yield f"{path}: {store.merge(path)} new episodes merged."
 
 
 def describe_store(store: ValueStore, config: TrainConfig, options: ValuesOptions) -> list[str | Table]:
@@ -237,7 +241,7 @@ def describe_luck(turns: Iterable[StoredTurn], beta: float, kind: str, *, reason
     try:
         transitions = read_transitions(turns, reasoning=reasoning)
     except ValueError as error:
-        return [f"States have no values: {printable(str(error))}."]
+        return [f"States have no values: {error}."]
     measured = variance_split(transitions)
     # Without pseudo-visits, which would pull V* below V^E where there is no chance at all.
     optimism_S = monte_carlo_values(transitions, beta) - soft_values(transitions, beta, strength=0.0)
@@ -282,7 +286,7 @@ def behaviours_table(store: ValueStore, split: str, names: Sequence[str], turns:
         log_ratios = [turn.log_ratio for turn in turns if turn.behaviour == name]
         effective = held.turns and held.turns * effective_share(log_ratios)
         cells = (str(held.episodes), f"{held.success_rate:.3f}", str(held.turns), f"{effective:.0f}")
-        table.add_row(printable(name), *cells)
+        table.add_row(name, *cells)
     return table
 
 
@@ -290,7 +294,7 @@ def fingerprint_table(fingerprint: dict[str, str]) -> Table:
     """Return the set-up of a store as a table."""
     table = Table(title="Made with", title_justify="left", box=None, show_header=False, pad_edge=False)
     for name, value in sorted(fingerprint.items()):
-        table.add_row(printable(name), printable(value[:LONGEST_VALUE]))
+        table.add_row(name, value[:LONGEST_VALUE])
     return table
 
 

@@ -16,7 +16,7 @@ from tyro.conf import Positional, arg
 
 from turngym.cli.errors import UsageError
 from turngym.cli.options import parse
-from turngym.cli.terminal import TerminalProgress, make_console, printable
+from turngym.cli.terminal import TerminalProgress, make_console
 from turngym.names import nearest
 from turngym.trainers.reporting.progress import Progress
 from turngym.webshop_server.catalogue import (
@@ -227,7 +227,7 @@ def portrait(product: Product) -> Table:
         "wishes": "\n".join(wish.text for wish in product.human),
     }
     for name, text in facts.items():
-        table.add_row(name, printable(text))
+        table.add_row(name, text)
     return table
 
 
@@ -263,7 +263,7 @@ def describe_file(file: FileReport, console: Console) -> None:
     counts = ", ".join(f"{count:,} {name}" for name, count in file.counts.items())
     console.print(f"{file.path}: {kind}{f' ({counts})' if counts else ''}")
     for problem in file.problems:
-        console.print(f"  {printable(str(problem))}")
+        console.print(f"  {problem}")
     for name, count in file.problem_counts.items():
         console.print(f"  in all: {count:,} {name}")
 

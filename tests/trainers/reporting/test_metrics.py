@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from turngym.trainers.reporting.metrics import Metrics
@@ -86,3 +89,11 @@ def test_nothing_is_written_before_the_first_line(tmp_path: Path) -> None:
 def test_clearing_forgets_everything(metrics: Metrics) -> None:
     metrics.clear()
     assert metrics.lines() == []
+
+
+def test_lines_are_strict_json(metrics: Metrics) -> None:
+    """Readers in other languages, and databases, take no NaN; here and there it is null."""
+    metrics.add("values", {"value": math.nan, "levels": [{"success": math.inf}, {"success": np.float32(0.5)}]})
+    metrics.rewind()
+    assert json.loads(metrics.path.read_text().splitlines()[-1], parse_constant=pytest.fail) == metrics.lines()[-1]
+    assert metrics.lines()[-1] == {"phase": "values", "value": None, "levels": [{"success": None}, {"success": 0.5}]}

@@ -1,0 +1,68 @@
+"""`rollout`: lines that fine-tuning tools take, and that come back as demonstrations."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from turngym.agents.episode import read_episodes
+from turngym.cli import main
+from turngym.trainers.demonstrations import read_demonstrations
+
+
+def refused_by_converters(messages: list[dict[str, Any]]) -> str:
+    """Return why converters of conversations drop one; empty if they take it.
+
+    They take a system message apart if it is the first, and ask of the others that user and assistant alternate from
+    the user on and that their number is even.
+    """
+    if messages and messages[0]["role"] == "system":
+        messages = messages[1:]
+    for place, message in enumerate(messages):
+        if set(message) != {"role", "content"} or message["role"] != ("user", "assistant")[place % 2]:
+            return f"message {place} is the {message.get('role')}'s"
+    return "" if messages and len(messages) % 2 == 0 else f"there are {len(messages)}"
+
+
+@pytest.mark.parametrize(
+    ("agent", "env", "kwargs"),
+    [
+        ("oracle", "Countdown", {}),
+        ("random", "FrozenLake", {"reasoning": True}),
+        ("hostile", "Countdown", {}),
+        ("hostile", "WebShop", {"max_episode_steps": 4, "num_products": 50}),
+        ("rule", "WebShopOriginal", {"goals": "synthetic", "num_products": 50}),
+    ],
+)
+def test_every_conversation_is_taken(
+    agent: str, env: str, kwargs: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["rollout", agent, env, "--env-kwargs", json.dumps(kwargs), "--episodes", "20"]) == 0
+    lines = Path("episodes.jsonl").read_bytes().splitlines()
+    records = [json.loads(line, parse_constant=pytest.fail) for line in lines]
+    assert len(records) == 20
+    for record in records:
+        assert refused_by_converters(record["messages"]) == "" and record["messages"][-1]["role"] == "assistant"
+        assert record["final_observation"] not in (None, "") and record["messages"][0]["role"] == "system"
+        json.dumps(record, ensure_ascii=False, allow_nan=False).encode()  # UTF-8 has a form for all of it
+    played = list(read_episodes(Path("episodes.jsonl")))
+    assert [episode.final_observation for episode in played] == [record["final_observation"] for record in records]
+    if agent != "hostile":  # whose empty replies nobody can learn
+        assert len(read_demonstrations("episodes.jsonl")) == 20
+
+
+def test_the_rules_of_converters_are_not_empty() -> None:
+    user, assistant = {"role": "user", "content": "o"}, {"role": "assistant", "content": "a"}
+    assert refused_by_converters([user, assistant]) == ""
+    for bad in ([], [user], [user, assistant, user], [assistant, user], [user, {"role": "system", "content": ""}]):
+        assert refused_by_converters(bad) != ""
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_arguments_are_json_too(number: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rollout", "random", "FrozenLake", "--env-kwargs", f'{{"success_rate": {number}}}']) == 2
+    assert "--env-kwargs takes a JSON object" in capsys.readouterr().err
