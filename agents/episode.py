@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from turngym.credentials import redacted, without_credentials
+from turngym.credentials import without_credentials
 from turngym.strict_json import dumps
 
 SCHEMA = 2
@@ -143,8 +143,7 @@ class Episode:
         It is read back as it was but for what strict JSON has no form for, see `turngym.strict_json`: a reward or a
         log-probability that is not finite is read as NaN, and half a character as its spelling.
         """
-        record = {"schema": SCHEMA, **asdict(self), "error": redacted(self.error), "messages": self.messages()}
-        return dumps(record)
+        return dumps({"schema": SCHEMA, **asdict(self), "messages": self.messages()})
 
     @classmethod
     def from_json(cls, line: str | bytes) -> Episode:

@@ -15,6 +15,7 @@ import gymnasium as gym
 import turngym
 from turngym._errors import WorkError
 from turngym.agents.base import Agent, Instance
+from turngym.credentials import redacted
 from turngym.envs.capabilities import MissingCapability, Optimum
 from turngym.envs.core import TextEnv, UnfitEnv
 from turngym.envs.making import make_env, text_env
@@ -198,12 +199,12 @@ class Stage:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return the name and the message of an exception on one line."""
+    """Return the name and the message of an exception on one line, without secrets of addresses."""
     try:
         message = str(error)
     except Exception:  # noqa: BLE001 - an environment's exceptions are its own code too
         message = "(its message cannot be read)"
-    return " ".join(f"{type(error).__name__}: {message}".split())[:LONGEST_REASON]
+    return redacted(" ".join(f"{type(error).__name__}: {message}".split()))[:LONGEST_REASON]
 
 
 def place_of(error: BaseException) -> str:
