@@ -3,7 +3,8 @@
     python -m turngym.benchmarks.learning runs/* --out benchmarks/results/learning.md
 
 Each run trained its own warm start from its own seed. A group shows the mean over its runs with the lowest and highest
-run; below it every run stands with its own 95% Wilson interval.
+run; below it every run stands with its own 95% Wilson interval over instances, and with the share of episodes that the
+context ended and of replies that their limit ended.
 """
 
 from __future__ import annotations
@@ -21,13 +22,17 @@ from typing import Any
 
 from turngym.agents.evaluation import Score
 from turngym.benchmarks.page import kept
+from turngym.trainers.reporting.tables import cut_cell
 
 AGENTS = ("random", "base_sampled", "base_greedy", "trained_sampled", "trained_greedy")
 GROUP_HEAD = (
     "| environment | runs | turns | random | optimum | base, sampled | base, greedy | A*PO, sampled | A*PO, greedy "
     "| sampled, of the optimum | seconds |"
 )
-RUN_HEAD = "| run | episodes | base, sampled | base, greedy | A*PO, sampled | A*PO, greedy | warm start, s | A*PO, s |"
+RUN_HEAD = (
+    "| run | episodes | instances | base, sampled | base, greedy | A*PO, sampled | A*PO, greedy | A*PO, cut % "
+    "| warm start, s | A*PO, s |"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +106,9 @@ def run_row(run: RunResult) -> str:
         return f"{score.rate:.3f} [{score.interval[0]:.3f}, {score.interval[1]:.3f}]"
 
     learning = run.seconds["values"] + run.seconds["learning"]
-    cells = [run.name, str(run.scores["trained_sampled"].episodes), *(interval(agent) for agent in AGENTS[1:]),
+    trained = run.scores["trained_sampled"]
+    instances = "?" if trained.instances is None else str(trained.instances)
+    cells = [run.name, str(trained.episodes), instances, *(interval(agent) for agent in AGENTS[1:]), cut_cell(trained),
              f"{run.seconds['warm_start']:.0f}", f"{learning:.0f}"]  # fmt: skip
     return f"| {' | '.join(cells)} |"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from turngym.agents.episode import Episode
@@ -28,6 +29,8 @@ FEEDFORWARD_FACTOR = 3
 """Width of the feed-forward layers of the small model, in units of `hidden_size`."""
 CHECKED_DEMONSTRATIONS = 64
 """Flawless demonstrations that are played to check that they fit into the context."""
+CHECKED_OPENINGS = 16
+"""First observations that are read to check that a reply fits behind one."""
 
 
 def prepare_base(config: TrainConfig, folder: Path, metrics: Metrics, progress: Progress) -> LanguageModel:
@@ -133,16 +136,43 @@ def check_teacher(config: TrainConfig) -> None:
 
 
 def check_context(model: LanguageModel, config: TrainConfig) -> None:
-    """Check that flawless play, or the demonstrations of a file, fit into the context.
+    """Check that a reply, and flawless play or the demonstrations of a file, fit into the context.
 
     Raises:
-        ValueError: A demonstration is longer; the message says which length would do. Or the file cannot be read.
+        ValueError: No first observation leaves room for a reply, or a demonstration is longer; the message says which
+            length would do. Or the file cannot be read.
     """
     if config.warm_start.enabled and config.warm_start.demonstrations:
         given_demonstrations(model, config.warm_start.demonstrations)
     episodes = list(_flawless(config))
     if episodes:
         check_lengths([model.chat.encode_episode(episode) for episode in episodes], model.context_length)
+    check_room(model, config)
+
+
+def check_room(model: LanguageModel, config: TrainConfig) -> None:
+    """Check that some first observation leaves room for a reply.
+
+    Raises:
+        ValueError: None does, so that nothing could be learned.
+    """
+    shortest = min((len(ids) for ids in _openings(model, config)), default=0)
+    longest = config.model.max_reply_tokens
+    if shortest + longest > model.context_length:
+        raise ValueError(f"no episode has room for a reply: the shortest first observation has {shortest} tokens, "
+                         f"which with model.max_reply_tokens {longest} is more than the context of "
+                         f"{model.context_length}; raise model.context_length, take a model that holds more, or lower "
+                         "model.max_reply_tokens")  # fmt: skip
+
+
+def _openings(model: LanguageModel, config: TrainConfig) -> Iterator[list[int]]:
+    """Yield the first ids of some training episodes; instances that cannot be begun are left out."""
+    env = make_env(config.env.id, config.env.kwargs)
+    for instance in instance_range("train", CHECKED_OPENINGS):
+        with suppress(Exception):  # what an environment raises is counted where it is played
+            observation, _ = env.reset(seed=instance.seed, options={"split": "train", "index": instance.index})
+            yield model.chat.opening(text_env(env).instructions, observation)
+    env.close()
 
 
 def _flawless(config: TrainConfig) -> Iterator[Episode]:

@@ -17,6 +17,7 @@ def score(successes: int) -> dict[str, Any]:
     return Score(
         episodes=100, successes=successes, rate=successes / 100, interval=wilson_interval(successes, 100),
         mean_return=successes / 100, mean_turns=4.0, mean_tokens=8.0, seconds=1.0, errors=0,
+        instances=96, cut_episodes=0.0, cut_replies=0.02,
     ).to_dict()  # fmt: skip
 
 
@@ -43,8 +44,8 @@ def test_runs_of_an_environment_are_one_row(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert len(table[0]) == len(table[1]) == len(table[2])
     assert [row[0] for row in table[6:]] == ["one", "two"]
-    assert table[6][1:3] == ["100", "0.300 [0.219, 0.396]"]
-    assert table[6][-2:] == ["10", "22"]
+    assert table[6][1:4] == ["100", "96", "0.300 [0.219, 0.396]"]
+    assert table[6][-3:] == ["0/2", "10", "22"] and len(table[4]) == len(table[5]) == len(table[6])
 
 
 def test_other_arguments_are_another_environment(tmp_path: Path) -> None:

@@ -149,8 +149,18 @@ def test_a_context_that_flawless_play_does_not_fit_into_is_refused_before_a_step
 
 
 def test_without_a_warm_start_nothing_has_to_fit(tiny: TrainConfig, tmp_path: Path) -> None:
-    config = on(replace(tiny, model=replace(tiny.model, context_length=24)), tiny.env.id, enabled=False)
-    assert prepared(config, tmp_path).context_length == 24
+    config = on(replace(tiny, model=replace(tiny.model, context_length=40)), tiny.env.id, enabled=False)
+    assert prepared(config, tmp_path).context_length == 40
+
+
+def test_a_context_without_room_for_a_reply_is_refused_at_the_start(tiny: TrainConfig, model: LanguageModel) -> None:
+    config = on(tiny, tiny.env.id, enabled=False)
+    model.context_length = 12
+    said = r"has \d+ tokens, which with model\.max_reply_tokens 4 is more than the context of 12; raise"
+    with pytest.raises(ValueError, match=said):
+        check_context(model, config)
+    model.context_length = 512
+    check_context(model, config)
 
 
 def test_the_context_of_a_checkpoint_is_its_own(tiny: TrainConfig, model: LanguageModel) -> None:
