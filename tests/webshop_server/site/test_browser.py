@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import re
 import threading
 from collections.abc import Iterator
+from contextlib import closing
+from html import unescape
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -141,3 +148,77 @@ def test_no_page_asks_another_host(page: Any, address: str) -> None:
     page.on("request", lambda request: asked.append(request.url))
     look_at_options(page, address)
     assert len(asked) > 3 and all(url.startswith((address, "data:")) for url in asked)
+
+
+ATTACK = """<!DOCTYPE html><title>attack</title>
+<img src="{shop}/"><img src="{shop}/fixed_0"><img src="{shop}{done}"><img src="{shop}/search_results/fixed_0/x/1">
+<img referrerpolicy="no-referrer" src="{shop}{done}">
+<link rel="stylesheet" href="{shop}{done}"><script src="{shop}{done}"></script><iframe src="{shop}{done}"></iframe>
+<iframe sandbox="allow-scripts" srcdoc="<script>fetch('{shop}{done}', {{mode: 'no-cors'}})</script>"></iframe>
+<form id="buy" method="post" action="{shop}{done}" target="there"></form><iframe name="there"></iframe>
+<a id="way" href="{shop}/">to the shop</a>
+<script>
+fetch("{shop}{done}", {{mode: "no-cors", credentials: "include"}}).catch(() => 0);
+fetch("{shop}{done}", {{mode: "no-cors", method: "POST"}}).catch(() => 0);
+fetch("{shop}/api/sessions", {{mode: "no-cors", method: "POST", body: "{{}}"}}).catch(() => 0);
+navigator.sendBeacon("{shop}/api/sessions/fixed_0/actions", '{{"action": "click[buy now]"}}');
+document.getElementById("buy").submit();
+</script>"""
+
+
+@pytest.fixture
+def attack(address: str) -> Iterator[tuple[str, str]]:
+    """The address of a page of another site that tries to buy in the session `fixed_0`, and what it tries to ask."""
+    shop = address.replace("127.0.0.1", "localhost")
+    visitor = HTTPConnection(address.removeprefix("http://"))
+    for path in ("/fixed_0", "/search_results/fixed_0/shirt/1"):
+        visitor.request("GET", path)
+        page = visitor.getresponse().read().decode()
+    item = unescape(re.findall(r'href="(/item_page/[^"]+)"', page)[0])
+    visitor.request("GET", item)
+    done = re.findall(r'action="(/done/[^"]+)"', visitor.getresponse().read().decode())[0]
+    visitor.close()
+
+    class Attacker(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = ATTACK.format(shop=shop, done=done).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Attacker)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://localhost:{server.server_port}/", done
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("from_elsewhere", [False, True])
+def test_a_page_of_another_site_buys_nothing(
+    browser: Any, address: str, attack: tuple[str, str], from_elsewhere: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    page_address, done = attack
+    if from_elsewhere:  # another site altogether, and not another port of the same
+        page_address = page_address.replace("localhost", "127.0.0.1")
+    window = browser.new_page()
+    window.set_default_timeout(10_000)
+    with caplog.at_level(logging.INFO, "turngym.webshop_server.site"):
+        window.goto(page_address)
+        window.wait_for_load_state("networkidle")
+        tried = [json.loads(record.message)["status"] for record in caplog.records]
+    assert len(tried) >= 12 and set(tried) == {403}
+    window.click("#way")
+    window.wait_for_selector("main.error a")
+    window.click("main.error a")
+    window.wait_for_selector("#search_input")
+    window.goto(f"{address}{done}")
+    assert "button" in window.inner_text("main.error"), "an address buys nothing either"
+    window.close()
+    with closing(HTTPConnection(address.removeprefix("http://"))) as visitor:
+        visitor.request("GET", "/api/sessions/fixed_0")
+        state = json.loads(visitor.getresponse().read())
+    assert (state["kind"], state["bought"]) == ("item", False)
