@@ -47,7 +47,8 @@ def page(browser: Any) -> Iterator[Any]:
     window.on("pageerror", lambda error: said.append(str(error)))
     yield window
     window.close()
-    assert said == []
+    # A test that is faster than the first frame puts the keyboard into the search bar before `autofocus` does.
+    assert [message for message in said if not message.startswith("Autofocus processing was blocked")] == []
 
 
 def look_at_options(page: Any, address: str) -> None:
