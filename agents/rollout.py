@@ -23,6 +23,10 @@ __all__ = ["STEP_TIMEOUT", "Instance", "PlayError", "collect_episodes", "make_en
 LATE_SHARE_SCRIPTED, LATE_SHARE = 0.01, 0.1
 """The share of the limit after which the others go on without an environment. Scripted agents reply alike in any
 company, a language model to the last bit only in the same one: so its slots wait longer for each other."""
+MOST_TURNS = 10_000
+"""Turns after which a game without a turn limit is given up."""
+MOST_ENDLESS = 3
+"""How many games may be given up so before any has ended."""
 MAX_RESTARTS = 5
 """How often an episode begins anew whose environment was lost with those of others."""
 
@@ -98,6 +102,8 @@ class _Play:
     """What was observed last; None before its start."""
     reply: Reply | None = None
     """The reply to it, while the environment plays it."""
+    total: float = 0.0
+    """The rewards so far."""
     restarts: int = 0
     """How often it began anew."""
 
@@ -118,6 +124,8 @@ class _Rollout:
     """By number."""
     misfits: set[tuple[str, int]] = field(default_factory=set)
     """Instances that failed at their start."""
+    endless: int = 0
+    """Games that did not end."""
     begun: bool = False
     """Whether any episode has begun."""
 
@@ -201,19 +209,36 @@ class _Rollout:
             logprobs=play.reply.logprobs, policy_version=self.agent.policy_version,
         )  # fmt: skip
         play.episode.turns.append(turn)
-        if not math.isfinite(play.episode.total_reward):
+        play.total += outcome.reward
+        if not math.isfinite(play.total):
             self._fail(slot, Failed(reason="ValueError: the rewards of the environment add up to no finite number"))
         elif outcome.terminated or outcome.truncated:
             play.episode.status = Status.COMPLETED if outcome.terminated else Status.TRUNCATED_TURNS
             play.episode.success = outcome.success
             play.episode.final_observation = outcome.observation
             self._end(slot)
+        elif len(play.episode.turns) == MOST_TURNS:
+            self._give_up(slot)
         elif self.game.agent:
             play.state = outcome
             self._ask(slot, Reply(text=""))
         else:
             play.state, play.reply = outcome, None
             self.agent.observe(slot, outcome.observation)
+
+    def _give_up(self, slot: int) -> None:
+        """End a game that does not end by itself.
+
+        Raises:
+            PlayError: It is one of many, and no game has ended yet.
+        """
+        reason = f"the game did not end within {MOST_TURNS} turns; give it a turn limit (max_episode_steps)"
+        self.endless += 1
+        if self.endless == MOST_ENDLESS and not any(
+            not episode.status.is_error() for episode in self.finished.values()
+        ):
+            raise PlayError(reason)
+        self._fail(slot, Failed(reason=reason))
 
     def _fail(self, slot: int, failed: Failed | Interrupted) -> None:
         """Record the failure of an environment."""

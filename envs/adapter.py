@@ -103,6 +103,8 @@ class AdaptedTextEnv(TextEnv):
         observation, reward, terminated, truncated, info = self._parts(self.inner.step(action), "step", parts)
         self._over = terminated or truncated
         self._return += float(reward)
+        if not math.isfinite(self._return):
+            raise ValueError(f"{self._name} gave a reward of {reward}, with which the return is not finite")
         self._take(observation, info)
         if self._ended:
             self._check_return()

@@ -11,13 +11,21 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
+from turngym._deadline import call_within
 from turngym._errors import InputError
 from turngym.envs.core import UnfitEnv
 from turngym.envs.making import ADAPTER_ARGUMENTS, make_env
 from turngym.envs.registry import env_ids
-from turngym.envs.splits import SPLITS
+from turngym.envs.splits import SPLITS, Split
 from turngym.names import nearest
 from turngym.plugins import describe, import_requested
+
+TRIED_INSTANCES = 3
+"""Instances of a split of which one must come to its start."""
+TRY_LIMIT = 300.0
+"""Seconds that an environment may take to be made and brought to an instance of each split."""
+MAIN_THREAD = "signal only works in main thread"
+"""How Python begins to refuse to catch a signal elsewhere."""
 
 _VERSION = re.compile(r"-v(\d+)$")
 _NAMED = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
@@ -115,7 +123,7 @@ def check_env(env_id: str, env_kwargs: Mapping[str, Any]) -> None:
         for key in env_kwargs:
             if known is not None and key not in known:
                 raise InputError(f"{short_name(env_id)} takes no argument {key!r}{nearest(key, known)}")
-        try_env(env_id, env_kwargs)
+        _try_in_time(env_id, env_kwargs)
     except InputError:
         raise
     except ModuleNotFoundError as error:
@@ -125,10 +133,19 @@ def check_env(env_id: str, env_kwargs: Mapping[str, Any]) -> None:
         raise InputError(f"{short_name(env_id)} {fault}: {why_not(error)}") from error
 
 
+def _try_in_time(env_id: str, env_kwargs: Mapping[str, Any]) -> None:
+    try:
+        call_within(TRY_LIMIT, try_env, env_id, env_kwargs)
+    except ValueError as error:
+        if MAIN_THREAD not in str(error):
+            raise
+        try_env(env_id, env_kwargs)  # it catches signals, which works here alone
+
+
 def try_env(env_id: str, env_kwargs: Mapping[str, Any], *, index: int = 0) -> gym.Env[str, str]:
     """Make an environment, bring it to an instance of each split, and return it closed.
 
-    Whatever the environment raises passes through.
+    Where an instance fails the next ones are tried. Whatever the environment raises on all of them passes through.
 
     Raises:
         UnfitEnv: It observes something else than text.
@@ -136,12 +153,28 @@ def try_env(env_id: str, env_kwargs: Mapping[str, Any], *, index: int = 0) -> gy
     env = make_env(env_id, env_kwargs)
     try:
         for split in SPLITS:  # a family may be too small to be split
-            observation, _ = env.reset(seed=0, options={"split": split, "index": index})
-            if not isinstance(observation, str):
-                raise UnfitEnv(f"{type(env.unwrapped).__name__} observed a {type(observation).__name__}, not text")
+            _try_split(env, split, index)
     finally:
         env.close()
     return env
+
+
+def _try_split(env: gym.Env[str, str], split: Split, index: int) -> None:
+    """Bring an environment to one of a few instances of a split."""
+    failure: BaseException | None = None
+    for place in range(index, index + TRIED_INSTANCES):
+        try:
+            observation, _ = env.reset(seed=0, options={"split": split, "index": place})
+        except UnfitEnv:
+            raise
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - it is raised again unless another instance is fine
+            failure = failure or error
+            continue
+        if not isinstance(observation, str):
+            raise UnfitEnv(f"{type(env.unwrapped).__name__} observed a {type(observation).__name__}, not text")
+        return
+    assert failure is not None
+    raise failure
 
 
 def why_not(error: BaseException) -> str:

@@ -22,7 +22,7 @@ import gymnasium as gym
 
 from turngym._errors import InputError, WorkError
 from turngym.agents.hosting.host import Patience
-from turngym.agents.hosting.stage import Failed, Game, Interrupted, Method, Opening, Outcome, Result
+from turngym.agents.hosting.stage import Failed, Game, Interrupted, Method, Opening, Outcome, Refusal, Result
 from turngym.envs.core import TextEnv
 from turngym.plugins import requested
 
@@ -207,8 +207,8 @@ class ProcessHost:
             except (EOFError, OSError):
                 self._bury(worker, worker.epitaph())
                 continue
-            if isinstance(message, BaseException):
-                raise message
+            if isinstance(message, Refusal):
+                raise message.error()
             if not worker.ready:
                 worker.ready = True
                 continue

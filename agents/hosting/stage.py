@@ -18,12 +18,14 @@ from turngym.agents.base import Agent, Instance
 from turngym.credentials import redacted
 from turngym.envs.capabilities import MissingCapability, Optimum
 from turngym.envs.core import TextEnv, UnfitEnv
+from turngym.envs.finding import MAIN_THREAD
 from turngym.envs.making import make_env, text_env
 
 CALLERS_FAULTS = (gym.error.UnregisteredEnv, UnfitEnv, MissingCapability, WorkError)
 """What says that nothing can be played this way at all: raised by the rollout instead of counted as its episode's."""
 LONGEST_REASON = 2_000
 """Characters of an error that are kept."""
+SIGNAL_HINT = "; environments that catch signals need no limit (step_timeout inf)"
 
 Method = Literal["begin", "turn", "optimum", "close"]
 
@@ -101,6 +103,22 @@ class Interrupted:
 
     reason: str
     """What happened to the process that it was in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """One of `CALLERS_FAULTS` on its way from another process, where alone its contents may be found."""
+
+    kind: type[BaseException]
+    """Its class."""
+    message: str
+    """What it says."""
+
+    def error(self) -> BaseException:
+        """Return an exception of this class that says the same."""
+        copy = self.kind.__new__(self.kind)
+        copy.args = (self.message,)
+        return copy
 
 
 Result = Opening | Outcome | Failed | Interrupted | float | None
@@ -204,7 +222,12 @@ def reason_of(error: BaseException) -> str:
         message = str(error)
     except Exception:  # noqa: BLE001 - an environment's exceptions are its own code too
         message = "(its message cannot be read)"
+<<<<<<< HEAD
     return redacted(" ".join(f"{type(error).__name__}: {message}".split()))[:LONGEST_REASON]
+=======
+    hint = SIGNAL_HINT if MAIN_THREAD in message else ""
+    return " ".join(f"{type(error).__name__}: {message}".split())[:LONGEST_REASON] + hint
+>>>>>>> 1b25418 (Hosting of environments has its tests; games that do not end, instances that fail when an environment is tried, and shops that do not answer are given up)
 
 
 def place_of(error: BaseException) -> str:

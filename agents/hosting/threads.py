@@ -6,6 +6,7 @@ costs more than a step of a small game. A call that is late keeps its thread; a 
 
 from __future__ import annotations
 
+import ctypes
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -45,7 +46,8 @@ class Line:
         self._running: tuple[int, Method] | None = None
         self.since = 0.0
         """When the running call began, seconds of the monotonic clock."""
-        Thread(target=copy_context().run, args=(self._work,), name="turngym-environments", daemon=True).start()
+        self._thread = Thread(target=copy_context().run, args=(self._work,), name="turngym-environments", daemon=True)
+        self._thread.start()
 
     @property
     def busy(self) -> bool:
@@ -90,6 +92,11 @@ class Line:
     def finish(self) -> None:
         """End the thread after its calls; does not wait for it."""
         self._wake.put(False)
+
+    def interrupt(self) -> None:
+        """Raise SystemExit in the running call as soon as it runs Python code, so that no endless loop eats time."""
+        identity = ctypes.c_ulong(self._thread.ident or 0)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(identity, ctypes.py_object(SystemExit))
 
     def _work(self) -> None:
         while self._wake.get():
@@ -202,6 +209,7 @@ class ThreadHost:
         stage.leave()
         line.send([(slot, "close", partial(stage.call, "close"))])
         line.finish()
+        line.interrupt()
 
     def _wait(self) -> None:
         """Wait until a thread has run out of calls or a call takes too long; one that is late gets the thread."""

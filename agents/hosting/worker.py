@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection
 import gymnasium as gym
 
 from turngym._errors import InputError
-from turngym.agents.hosting.stage import Failed, Game, Stage, reason_of
+from turngym.agents.hosting.stage import Failed, Game, Refusal, Result, Stage, reason_of
 from turngym.plugins import load_plugins
 
 
@@ -28,7 +28,8 @@ def work(handle: int) -> None:
     except (EOFError, OSError):  # nobody is left to tell
         return
     except (Exception, SystemExit) as error:  # noqa: BLE001 - it is raised where the game came from
-        connection.send(InputError(f"an environment cannot be brought to a worker process: {reason_of(error)}"))
+        message = f"an environment cannot be brought to a worker process: {reason_of(error)}"
+        connection.send(Refusal(kind=InputError, message=message))
 
 
 def serve(connection: Connection, game: Game) -> None:
@@ -40,12 +41,11 @@ def serve(connection: Connection, game: Game) -> None:
             if slot not in stages:
                 stages[slot] = Stage(game, slot)
             try:
-                result = stages[slot].call(method, *arguments)
+                result: Result | Refusal = stages[slot].call(method, *arguments)
             except KeyboardInterrupt as error:  # Ctrl-C does not get here: this one is the environment's own
                 result = Failed(reason=reason_of(error))
             except BaseException as error:  # noqa: BLE001 - one of `CALLERS_FAULTS`
-                connection.send(portable(error))
-                continue
+                result = Refusal(kind=type(error), message=str(error))
             connection.send(result)
     finally:
         for stage in stages.values():
@@ -60,14 +60,6 @@ def receive_game(connection: Connection) -> Game:
         gym.registry.setdefault(spec.id, spec)
     assert isinstance(game, Game)
     return game
-
-
-def portable(error: BaseException) -> BaseException:
-    """Return an exception of the same class and message, whose other contents may not be found elsewhere."""
-    kind = type(error)
-    copy = kind.__new__(kind)
-    copy.args = (str(error),)
-    return copy
 
 
 def take_standard_input() -> int:

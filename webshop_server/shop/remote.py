@@ -6,6 +6,7 @@ import json
 import os
 import weakref
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Sequence
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
@@ -22,6 +23,12 @@ KEY_VARIABLE = "TURNGYM_WEBSHOP_KEY"
 """The environment variable that has the operator's key, where the address has none."""
 TIMEOUT = 30.0
 """Seconds to wait for an answer."""
+
+
+GIVE_UP = 3
+"""Requests without an answer in a row after which no more are made."""
+_unanswered: Counter[str] = Counter()
+"""Requests without an answer in a row, by address: those of all environments of this process."""
 
 
 class RemoteShopError(InputError, ConnectionError):
@@ -164,11 +171,16 @@ class _Server:
         Raises:
             RemoteShopError: It does not answer, or not with what was asked for.
         """
+        if _unanswered[self.address] >= GIVE_UP:
+            raise RemoteShopError(f"the shop at {self.address} left {GIVE_UP} requests in a row without answer and is "
+                                  "asked no more; start it anew, and then this program")  # fmt: skip
         try:
             status, answer = self._exchange(method, path, body)
         except (OSError, HTTPException) as error:
+            _unanswered[self.address] += isinstance(error, TimeoutError)
             raise RemoteShopError(f"the shop at {self.address} does not answer: {error}; is `turngym webshop serve` "
                                   "running there?") from error  # fmt: skip
+        _unanswered[self.address] = 0
         if status == 401 and len(self._keys) > 1:
             del self._keys[0]
             return self.ask(method, path, body)

@@ -15,7 +15,7 @@ from rich.console import Console
 
 import turngym
 from turngym._errors import InputError
-from turngym.agents.evaluation import instance_range, score_episodes
+from turngym.agents.evaluation import error_note, instance_range
 from turngym.agents.rollout import collect_episodes, make_env
 from turngym.agents.scripted import HostileAgent, OracleAgent
 from turngym.cli.options import parse
@@ -156,9 +156,8 @@ def environments() -> str:
         env.close()
         played.append(short_name(env_id))
         agent = OracleAgent() if isinstance(env.unwrapped, Oracle) else HostileAgent()
-        score = score_episodes(collect_episodes(agent, env_id, instance_range("train", 2)), 0.0)
-        if score.errors:
-            raise Broken(f"{env_id} failed in play: install turngym again")
+        if note := error_note(env_id, collect_episodes(agent, env_id, instance_range("train", 2))):
+            raise Broken(f"{note}: mend it, or install its package again")
     return ", ".join(played) + "".join(absent)
 
 
