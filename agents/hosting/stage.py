@@ -222,12 +222,8 @@ def reason_of(error: BaseException) -> str:
         message = str(error)
     except Exception:  # noqa: BLE001 - an environment's exceptions are its own code too
         message = "(its message cannot be read)"
-<<<<<<< HEAD
-    return redacted(" ".join(f"{type(error).__name__}: {message}".split()))[:LONGEST_REASON]
-=======
     hint = SIGNAL_HINT if MAIN_THREAD in message else ""
-    return " ".join(f"{type(error).__name__}: {message}".split())[:LONGEST_REASON] + hint
->>>>>>> 1b25418 (Hosting of environments has its tests; games that do not end, instances that fail when an environment is tried, and shops that do not answer are given up)
+    return redacted(" ".join(f"{type(error).__name__}: {message}".split()))[:LONGEST_REASON] + hint
 
 
 def place_of(error: BaseException) -> str:
