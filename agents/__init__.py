@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from turngym.agents.base import Agent, Reply
+from turngym.agents.decoding import Decoding
 from turngym.agents.episode import Episode, Status, Turn, read_episodes, write_episodes
 from turngym.agents.evaluation import Score, instance_range, optimal_rate, score_episodes
 from turngym.agents.registry import AGENTS, make_agent, register_agent
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AGENTS",
     "Agent",
+    "Decoding",
     "DemonstrationAgent",
     "Episode",
     "HostileAgent",

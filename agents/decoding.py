@@ -53,6 +53,12 @@ class Decoding:
         """
         return replace(self, **{name: value for name, value in settings.items() if value is not None})
 
+    def unlike(self, other: Self) -> list[str]:
+        """Return the limits and the temperature that `other` does not have: "max_reply_tokens 80 (here 16)"."""
+        names = ("context_length", "max_reply_tokens", "temperature")
+        pairs = {name: (getattr(self, name), getattr(other, name)) for name in names}
+        return [f"{name} {own} (here {here})" for name, (own, here) in pairs.items() if own not in (None, here)]
+
     @classmethod
     def read(cls, folder: Path) -> Self | None:
         """Return what is kept beside the weights in a folder; None where nothing is.

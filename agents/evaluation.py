@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,6 +17,9 @@ from turngym.envs.making import env_class
 
 OPTIMUM_SLOTS = 8
 """Environments that are asked for their optimum at once."""
+
+_NUMBER = re.compile(r"^(?:(?:train|validation|test)/\d+|seed=-?\d+)\|")
+"""How the state begins of a game that numbers its instances, and of an adapted one, which only knows its seed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,16 +118,12 @@ def _beginning(episode: Episode) -> tuple[str, str, str]:
     if not episode.turns:
         return episode.instructions, episode.final_observation, ""
     first = episode.turns[0]
-    return episode.instructions, first.observation, first.state_key.removeprefix(_number(episode))
+    return episode.instructions, first.observation, _NUMBER.sub("", first.state_key)
 
 
 def _is_numbered(episode: Episode) -> bool:
     """Whether the state names the instance by its number, as games do that do not say what their instances hold."""
-    return not episode.turns or episode.turns[0].state_key.startswith(_number(episode))
-
-
-def _number(episode: Episode) -> str:
-    return f"{episode.split}/{episode.index}|"
+    return not episode.turns or _NUMBER.match(episode.turns[0].state_key) is not None
 
 
 def no_random_floor(env_id: str) -> str:

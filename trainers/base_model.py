@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from turngym.agents.decoding import Decoding
 from turngym.agents.episode import Episode
 from turngym.agents.evaluation import instance_range
 from turngym.agents.language_model import LanguageModel
@@ -58,6 +59,7 @@ def _clone_base(config: TrainConfig, kept: CourseCheckpoints, metrics: Metrics, 
         metrics.begin_warm_start()
         model = load_or_build(config)
         check_context(model, config)
+        note_limits(config, progress)
     else:
         metrics.begin_warm_start(kept.found.extra["correction"])
         model = LanguageModel.from_pretrained(kept.found.policy, decoding=config.decoding)
@@ -98,6 +100,13 @@ def load_or_build(config: TrainConfig) -> LanguageModel:
         seed=config.run.seed,
     )  # fmt: skip
     return LanguageModel(decoder, tokenizer, decoding=config.decoding)
+
+
+def note_limits(config: TrainConfig, progress: Progress) -> None:
+    """Say where a checkpoint is trained on by other limits, or at another temperature, than it was trained by."""
+    kept = Decoding.read(Path(config.model.path)) if config.model.path else None
+    if kept is not None and (unlike := kept.unlike(config.decoding)):
+        progress.note(f"the model was trained with {', '.join(unlike)}")
 
 
 def example_episodes(config: TrainConfig) -> list[Episode]:

@@ -107,17 +107,18 @@ def test_where_every_episode_is_of_another_instance_the_interval_is_plain() -> N
     assert score.instances == 20 and score.interval == wilson_interval(score.successes, 20)
 
 
-def numbered(index: int, observation: str, *, success: bool) -> Episode:
+def numbered(name: str, index: int, observation: str, *, success: bool) -> Episode:
     """Return an episode of a game that names its instances by their numbers."""
     played = episode([0.0], success=success)
-    turn = replace(played.turns[0], observation=observation, state_key=f"test/{index}|1:{observation}|7")
+    turn = replace(played.turns[0], observation=observation, state_key=f"{name}{index}|1:{observation}|7")
     return replace(played, index=index, turns=[turn])
 
 
-def test_a_game_that_numbers_its_instances_is_known_by_what_it_shows() -> None:
-    shown = [numbered(index, f"goal {index % 10}", success=index % 10 < 4) for index in range(100)]
+@pytest.mark.parametrize("name", ["test/", "seed="])
+def test_a_game_that_numbers_its_instances_is_known_by_what_it_shows(name: str) -> None:
+    shown = [numbered(name, index, f"goal {index % 10}", success=index % 10 < 4) for index in range(100)]
     assert score_episodes(shown, 0.0).instances == 10
     assert score_episodes(shown, 0.0).interval == wilson_interval(4, 10)
-    hidden = [numbered(index, "Which number?", success=index % 10 < 4) for index in range(100)]
+    hidden = [numbered(name, index, "Which number?", success=index % 10 < 4) for index in range(100)]
     assert score_episodes(hidden, 0.0).instances == 100
     assert score_episodes(hidden, 0.0).interval == wilson_interval(40, 100)

@@ -17,7 +17,7 @@ from turngym.agents.language_model import CheckpointError, LanguageModel
 from turngym.agents.scripted import OracleAgent
 from turngym.envs.frozen_lake import FrozenLakeEnv
 from turngym.trainers import base_model
-from turngym.trainers.base_model import check_context, load_or_build, prepare_base
+from turngym.trainers.base_model import check_context, load_or_build, note_limits, prepare_base
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.references import save_reference
@@ -151,6 +151,21 @@ def test_a_context_that_flawless_play_does_not_fit_into_is_refused_before_a_step
 def test_without_a_warm_start_nothing_has_to_fit(tiny: TrainConfig, tmp_path: Path) -> None:
     config = on(replace(tiny, model=replace(tiny.model, context_length=40)), tiny.env.id, enabled=False)
     assert prepared(config, tmp_path).context_length == 40
+
+
+def test_a_checkpoint_that_goes_on_by_other_limits_is_told(
+    tiny: TrainConfig, model: LanguageModel, tmp_path: Path
+) -> None:
+    class Notes(SilentProgress):
+        def note(self, text: str) -> None:
+            noted.append(text)
+
+    noted: list[str] = []
+    kept = replace(tiny.decoding, max_reply_tokens=80, temperature=0.3)
+    for decoding in (tiny.decoding, kept):
+        LanguageModel(model.model, model.tokenizer, decoding=decoding).save_pretrained(tmp_path)
+        note_limits(replace(tiny, model=replace(tiny.model, path=str(tmp_path))), Notes())
+    assert noted == ["the model was trained with max_reply_tokens 80 (here 4), temperature 0.3 (here 1.0)"]
 
 
 def test_a_context_without_room_for_a_reply_is_refused_at_the_start(tiny: TrainConfig, model: LanguageModel) -> None:
