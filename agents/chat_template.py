@@ -207,8 +207,8 @@ def difference(expected: str, found: str) -> str:
 
 
 def with_date(template: str, day: date) -> str:
-    """Return a template that shows this date, whenever it is rendered; one that shows no date is returned as it is."""
-    if "strftime_now" not in template:
+    """Return a template that always shows this date; one that shows none, or one of its own, stays as it is."""
+    if "strftime_now" not in template or "macro strftime_now(" in template:
         return template
     midnight = datetime.combine(day, time())
     parts = "".join(f".replace('%{letter}', '{midnight:%{letter}}')" for letter in _DATE_LETTERS)

@@ -63,10 +63,10 @@ def check_decoder(network: Any, context_length: int) -> None:
             raise CheckpointError(f"{name} sees {width} tokens at once ({setting} of its config.json), fewer than the "
                                   f"context of {context_length}: set model.context_length to at most {width}, or take "
                                   "a model with full attention")  # fmt: skip
-    spans = [span for span in _numbers(config.to_dict()) if span < context_length]
+    spans = {setting: span for setting, span in _spans(config.to_dict()) if span < context_length}
     try:
         with torch.inference_mode(), evaluating(network):
-            worst = _worst_difference(network, min(2 * max(spans, default=0), context_length))
+            worst = _worst_difference(network, min(2 * max(spans.values(), default=0), context_length))
     except Exception as error:  # an unfit decoder raises whatever its own code raises
         reason = str(error).partition("\n")[0]
         raise CheckpointError(
@@ -74,9 +74,11 @@ def check_decoder(network: Any, context_length: int) -> None:
             f"with {type(error).__name__}: {reason}; take a decoder with full attention"
         ) from error
     if not worst <= LARGEST_DIFFERENCE.get(network.dtype, LARGEST_ROUGH_DIFFERENCE):
+        named = ", ".join(f"{setting} {span}" for setting, span in spans.items())
+        within = f", or set model.context_length to what its config.json may name as a span ({named})" if spans else ""
         raise CheckpointError(f"{name} cannot be played: read with a cache, rows of different lengths get other "
                               f"probabilities than in a plain forward pass (by {worst:.2g} of the spread of the logits)"
-                              "; take a decoder with full attention")  # fmt: skip
+                              f"; take a decoder with full attention{within}")  # fmt: skip
 
 
 def _windows(config: Any) -> Iterator[tuple[str, int]]:
@@ -94,13 +96,13 @@ def _windows(config: Any) -> Iterator[tuple[str, int]]:
             yield setting, int(width)
 
 
-def _numbers(config: Mapping[str, Any]) -> Iterator[int]:
+def _spans(config: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     """Yield every whole number of a configuration that may be the span of a layer, wherever it stands."""
     for key, value in config.items():
         if isinstance(value, Mapping):
-            yield from _numbers(value)
+            yield from _spans(value)
         elif isinstance(value, int) and any(word in key for word in SPAN_WORDS):
-            yield int(value)
+            yield key, int(value)
 
 
 def _worst_difference(network: Any, longest: int) -> float:

@@ -81,14 +81,16 @@ def check_base(config: TrainConfig) -> None:
     base = load_or_build(config)
     check_context(base, config)
     for path in config.values.explorer_models if config.needs_stage_one else ():
-        load_explorer(path, base)
+        load_explorer(path, base, config.model)
 
 
 def load_or_build(config: TrainConfig) -> LanguageModel:
     """Load the configured checkpoint, or build the small model with a tokenizer trained on the environment's text."""
     shape = config.model
     if shape.path:
-        return LanguageModel.from_pretrained(shape.path, decoding=config.decoding)
+        return LanguageModel.from_pretrained(
+            shape.path, decoding=config.decoding, allow_pickle=shape.allow_pickle, day=shape.day
+        )
     texts = [text for episode in example_episodes(config) for text in episode.texts()]
     tokenizer = train_tokenizer(
         texts, vocabulary_size=shape.vocabulary_size, digits_per_token=shape.digits_per_token,

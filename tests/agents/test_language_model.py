@@ -10,11 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from turngym.agents import decoder
 from turngym.agents.base import Reply
 from turngym.agents.decoding import Decoding
 from turngym.agents.episode import Episode, Status
@@ -283,20 +280,6 @@ def test_the_slots_in_use_may_be_any(make_model: MakeModel) -> None:
     expected = [(reply.text, reply.span) for reply in replies([0, 1, 2])]
     assert [(reply.text, reply.span) for reply in replies([39, 3, 20])] == expected
     assert [(reply.text, reply.span) for reply in replies([2, 1, 0])] == expected
-
-
-@given(unread=st.dictionaries(st.integers(0, 200), st.integers(1, 20_000), min_size=1))
-def test_rows_are_read_with_their_like(unread: dict[int, int]) -> None:
-    parts = decoder.similar_parts(unread)
-    assert sorted(slot for part in parts for slot in part) == sorted(unread)
-    for part in parts:
-        counts = [unread[slot] for slot in part]
-        assert max(counts) <= decoder.MAX_STRETCH * min(counts) + decoder.SLACK
-        assert len(part) == 1 or len(part) * max(counts) <= decoder.MAX_PASS_TOKENS
-
-
-def test_a_single_token_each_is_one_pass() -> None:
-    assert decoder.similar_parts(dict.fromkeys([5, 3, 4], 1)) == [[5, 3, 4]]
 
 
 # Limits and failures ------------------------------------------------------------------------------------------------

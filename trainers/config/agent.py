@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -36,8 +37,18 @@ class ModelConfig(Section):
     """Longest reply, in tokens, the end-of-turn token included."""
     keep_thoughts: bool = False
     """Accept a chat template that removes earlier thoughts from the history; the stream keeps them as sampled."""
+    allow_pickle: bool = False
+    """Read weights of `path` and of explorers that are stored as pickles; only for folders that you trust."""
+    date: str = ""
+    """The date that a chat template shows, such as 2026-11-29, if it shows one and has none of its own; empty for that
+    of the first start, which the run keeps."""
     show_instructions: bool = False
     """Whether the small model's system prompt holds the environment's rules; without, it learns them by playing."""
+
+    @property
+    def day(self) -> dt.date | None:
+        """The date as such."""
+        return dt.date.fromisoformat(self.date) if self.date else None
 
     @property
     def num_weights(self) -> int:
@@ -48,8 +59,13 @@ class ModelConfig(Section):
         """Check that the small model can be built.
 
         Raises:
-            ValueError: The width does not suit the heads, the vocabulary has no room, or a reply does not fit.
+            ValueError: The width does not suit the heads, the vocabulary has no room, a reply does not fit, or the date
+                is none.
         """
+        try:
+            _ = self.day
+        except ValueError:
+            raise self.refuse("date", "must be a date such as 2026-11-29, or empty") from None
         if not self.path and self.hidden_size % (2 * self.heads):
             raise self.refuse("hidden_size", f"must be a multiple of {2 * self.heads}, twice the heads")
         if not self.path and self.vocabulary_size < 300:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from turngym._errors import InputError, input_errors
@@ -39,7 +40,7 @@ def configure(
         base = starting_point(env, preset)
         chosen = base if algorithm is None else with_algorithm(base, algorithm)
         config = overrides(chosen) if callable(overrides) else with_overrides(chosen, overrides or {})
-        config = with_plugins(with_folders(config))
+        config = with_date(with_plugins(with_folders(config)))
         check_game(config)
         other = (algorithm or config.objective.name) if config.objective != base.objective else ""
         return named(config, stem=Path(preset).stem if preset else None, algorithm=other)
@@ -109,6 +110,14 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
 def absolute(path: str) -> str:
     """Return a path from the root of the file system on."""
     return str(Path(path).absolute())
+
+
+def with_date(config: TrainConfig) -> TrainConfig:
+    """Return a configuration that keeps the date which the chat template of a checkpoint may show: today's."""
+    if not config.model.path or config.model.date:
+        return config
+    today = datetime.now().astimezone().date()
+    return replace(config, model=replace(config.model, date=today.isoformat()))
 
 
 def with_plugins(config: TrainConfig) -> TrainConfig:

@@ -27,7 +27,7 @@ from turngym.trainers.config import (
     with_overrides,
 )
 from turngym.trainers.interrupt import Stopped, stoppable
-from turngym.trainers.launch.configure import check_game, configure, named, with_folders
+from turngym.trainers.launch.configure import check_game, configure, named, with_date, with_folders
 from turngym.trainers.launch.policies import decoding_of, load_policy
 from turngym.trainers.launch.resuming import begin_resume, plan_resume
 from turngym.trainers.launch.run_folder import claimed
@@ -98,7 +98,7 @@ def train(
         require_plugins(env.run.imports)
         with input_errors():
             config = with_overrides(env if algorithm is None else with_algorithm(env, algorithm), overrides)
-            config = named(with_folders(config))
+            config = named(with_date(with_folders(config)))
             check_game(config)
     else:
         config = configure(env, preset=preset, algorithm=algorithm, overrides=overrides)
@@ -165,6 +165,7 @@ def read_result(folder: Path) -> dict[str, Any]:
 def load_agent(
     folder: str | Path, *, greedy: bool = False, slots: int = 128, temperature: float | None = None,
     context_length: int | None = None, max_reply_tokens: int | None = None, keep_thoughts: bool | None = None,
+    allow_pickle: bool = False,
 ) -> LanguageModelAgent:  # fmt: skip
     """Return the agent of a run or checkpoint folder, for `turngym.agents.collect_episodes`.
 
@@ -178,6 +179,7 @@ def load_agent(
         context_length: Longest token stream of an episode; the model's own limit stays the most.
         max_reply_tokens: Longest reply, in tokens.
         keep_thoughts: Accept a chat template that removes earlier thoughts; the stream keeps them.
+        allow_pickle: Read weights that are stored as pickles; only for folders that you trust.
 
     Raises:
         InputError: There are no weights, or a setting cannot be used.
@@ -191,6 +193,6 @@ def load_agent(
                 context_length=context_length, max_reply_tokens=max_reply_tokens, temperature=temperature,
                 keep_thoughts=keep_thoughts,
             )  # fmt: skip
-        return LanguageModel.from_pretrained(weights, decoding=decoding)
+        return LanguageModel.from_pretrained(weights, decoding=decoding, allow_pickle=allow_pickle)
 
     return LanguageModelAgent(load_policy(Path(folder), load), greedy=greedy, slots=slots)

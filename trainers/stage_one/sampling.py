@@ -11,7 +11,7 @@ import hashlib
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -23,7 +23,7 @@ from turngym.agents.rollout import Instance, PlayError
 from turngym.envs.making import defining_arguments
 from turngym.seeds import Stream, episode_seed
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of
-from turngym.trainers.config import GROUP_FILTERS, STATE_BASELINES, TrainConfig, ValueConfig, Valued
+from turngym.trainers.config import GROUP_FILTERS, STATE_BASELINES, ModelConfig, TrainConfig, ValueConfig, Valued
 from turngym.trainers.reporting.progress import Progress, SuccessSoFar
 from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.shaping import played_shaping
@@ -46,6 +46,8 @@ class StageOneSetup:
     """The section `values`."""
     rollouts: Rollouts
     """How episodes are played."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The section `model`, by which the models of explorers are read."""
     seed: int = 0
     """The seed of the run."""
     tokens_per_microbatch: int = 4096
@@ -60,7 +62,7 @@ class StageOneSetup:
         """Return that of a run."""
         objective = config.objective
         valued = isinstance(objective, Valued) and objective.baseline in STATE_BASELINES
-        return cls(values=config.values, rollouts=Rollouts.of(config), seed=config.run.seed,
+        return cls(values=config.values, rollouts=Rollouts.of(config), model=config.model, seed=config.run.seed,
                    tokens_per_microbatch=config.learning.tokens_per_microbatch,
                    reads_states=valued or config.shaping.automatic_weight != 0.0,
                    reads_spread=objective.filter in GROUP_FILTERS)  # fmt: skip

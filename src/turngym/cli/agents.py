@@ -38,6 +38,8 @@ class DecodingOptions:
     """Longest reply, in tokens, the end-of-turn token included; a run's or checkpoint's own unless given."""
     keep_thoughts: bool = False
     """Accept a chat template that removes earlier thoughts from the history; the stream keeps them as sampled."""
+    allow_pickle: bool = False
+    """Read weights that are stored as pickles; only for folders that you trust."""
 
     def check(self) -> None:
         """Check the ranges.
@@ -184,7 +186,7 @@ def load_model(folder: Path, options: DecodingOptions, slots: int) -> Agent:
         agent: Agent = library.load_agent(
             folder, slots=slots, greedy=options.greedy, temperature=options.temperature,
             context_length=options.context_length, max_reply_tokens=options.max_reply_tokens,
-            keep_thoughts=options.keep_thoughts or None,
+            keep_thoughts=options.keep_thoughts or None, allow_pickle=options.allow_pickle,
         )  # fmt: skip
     except ValueError as error:
         raise UsageError(str(error)) from error

@@ -13,7 +13,7 @@ WIDTH = 110
 RARE: dict[str, tuple[str, ...]] = {
     "env": ("step_timeout", "isolate"),
     "shaping": ("invalid_penalty", "format_penalty", "step_cost"),
-    "model": ("vocabulary_size", "digits_per_token", "keep_thoughts", "show_instructions"),
+    "model": ("vocabulary_size", "digits_per_token", "keep_thoughts", "allow_pickle", "date", "show_instructions"),
     "warm_start": ("batch_size", "weight_decay", "max_corrections", "check_episodes"),
     "values": ("max_samples", "explorer_temperatures", "explorer_models", "explorer_samples", "prior_strength",
                "state_estimator", "state_potentials"),
