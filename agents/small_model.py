@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -14,6 +14,11 @@ _WORDS = r" ?[A-Za-z]+[.,:;]?\n?(?: (?=\d))?|\d{1,%d}| ?[^\sA-Za-z\d]\n?(?: (?=\
 """What is never merged across: a word or a mark with its spaces and line end, some digits, one other white space.
 
 A space before a number belongs to what stands before it, so a number is spelled alike wherever it stands."""
+
+MOST_CHARACTERS = 20_000
+"""So much of a text is read to train a tokenizer: the time of a long word grows with its square."""
+MOST_CHARACTERS_IN_ALL = 50_000_000
+"""So much of all texts is read; some seconds."""
 
 
 def chat_template(*, show_instructions: bool) -> str:
@@ -30,7 +35,8 @@ def train_tokenizer(
 ) -> PreTrainedTokenizerFast:
     """Train a byte-level BPE tokenizer whose common words are single tokens.
 
-    Any text whatever encodes and decodes to itself, since every byte is in the vocabulary.
+    Any text whatever encodes and decodes to itself, since every byte is in the vocabulary. Of long texts, and of many,
+    the beginning is read.
 
     Args:
         texts: What the environments and scripted agents say.
@@ -50,12 +56,22 @@ def train_tokenizer(
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    backend.train_from_iterator(texts, trainer)
+    backend.train_from_iterator(_bounded(texts), trainer)
     tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=backend, eos_token=STOP, pad_token=PAD, additional_special_tokens=[USER, ASSISTANT, SYSTEM]
     )
     tokenizer.chat_template = chat_template(show_instructions=show_instructions)
     return tokenizer
+
+
+def _bounded(texts: Iterable[str]) -> Iterator[str]:
+    """Yield the beginnings of texts, until there is enough of them."""
+    left = MOST_CHARACTERS_IN_ALL
+    for text in texts:
+        if left <= 0:
+            return
+        yield text[: min(left, MOST_CHARACTERS)]
+        left -= min(len(text), MOST_CHARACTERS)
 
 
 def build_decoder(
