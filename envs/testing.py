@@ -286,12 +286,12 @@ def check_episode(env: gym.Env[str, str], episode: list[Moment], *, usable: bool
     limit = inside.turn_limit
     assert limit is None or len(episode) <= limit + 1, "the episode outlived its turn limit"
     assert not episode[-1].truncated or len(episode) - 1 == limit, "only the turn limit truncates"
-    assert not (episode[-1].truncated and episode[-1].terminated), "a game that terminates is not truncated"
 
 
 def check_moment(env: TextEnv, moment: Moment) -> None:
     """Check one observation with its reward and information."""
     info = moment.info
+    assert not (moment.terminated and moment.truncated), "a game that terminates is not truncated"
     assert moment.observation in env.observation_space, "an observation is outside of its space"
     shaping = {key: info[key] for key in (POTENTIAL_KEY, PLAIN_KEY) if key in info}
     keys = set(info) - set(shaping)

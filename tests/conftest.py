@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import runpy
 import shutil
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,11 @@ from turngym.trainers.launch.presets import PRESETS
 # Set before torch or transformers is loaded, here and in the processes that tests start: pytest-xdist already fills the
 # cores, and more threads would add up sums in another order.
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+
+# No test leaves this machine, nor does any Python that one starts, which finds the guard by itself.
+GUARD = Path(__file__).parent / "no_network"
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(GUARD), os.environ.get("PYTHONPATH")]))
+runpy.run_path(str(GUARD / "sitecustomize.py"))
 
 # The same examples in every run, and no deadline: a busy machine is not a failure.
 settings.register_profile("turngym", deadline=None, derandomize=True)

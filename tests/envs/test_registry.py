@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import pickle  # noqa: TID251 - only what this file wrote itself
 import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from typing import Any
 
 import gymnasium as gym
@@ -15,7 +17,7 @@ import numpy as np
 import pytest
 
 from turngym.envs import Optimum, RandomFloor, TextEnv, env_ids
-from turngym.envs.making import text_env
+from turngym.envs.making import make_env, text_env
 from turngym.envs.splits import SPLITS
 from turngym.envs.testing import (
     Policy,
@@ -90,6 +92,37 @@ def test_seed_determines_the_episode(env_id: str) -> None:
     assert starts == [second.reset(seed=seed) for seed in range(10)]
     assert len({info["state_key"] for _, info in starts}) > 1
     assert first.reset() == second.reset(), "and what follows without a seed"
+
+
+@pytest.mark.parametrize("copied", [deepcopy, lambda env: pickle.loads(pickle.dumps(env))], ids=["deepcopy", "pickle"])  # noqa: S301
+def test_a_copy_goes_on_by_itself(env: gym.Env[str, str], copied: Callable[[Any], Any]) -> None:
+    """Made and not yet reset, at the start, and in the midst of an episode: the same from there on, and no more."""
+    policy = random_policy(1)
+    assert copied(env).reset(seed=3) == env.reset(seed=3)
+    for _ in range(2):
+        twin = copied(env)
+        reply = policy(text_env(env))
+        answers = [env.step(reply), twin.step(reply)]
+        assert answers[0] == answers[1] and text_env(twin) is not text_env(env)
+        twin.step("nonsense")
+        assert text_env(env).turns_taken == text_env(twin).turns_taken - 1
+        if answers[0][2] or answers[0][3]:
+            break
+    assert copied(env).reset(seed=4) == env.reset(seed=4)
+
+
+def test_the_last_turn_ends_a_game_in_one_way(env_id: str) -> None:
+    """An oracle that wins in the very turn of the limit has won, and was not cut off."""
+    env = make_env(env_id)
+    index, whole = next((index, episode) for index in range(99)
+                        if (episode := play(env, oracle_policy, split="test", index=index))[-1].terminated)  # fmt: skip
+    assert not whole[-1].truncated
+    tight = make_env(env_id, {"max_episode_steps": len(whole) - 1})
+    replies = iter([moment.reply for moment in whole[1:]])
+    last = play(tight, lambda _: next(replies), split="test", index=index)[-1]
+    assert (last.terminated, last.truncated) == (True, False) and last.info["success"] == whole[-1].info["success"]
+    cut = play(make_env(env_id, {"max_episode_steps": 1}), lambda _: "nonsense", split="test", index=index)[-1]
+    assert (cut.terminated, cut.truncated) == (False, True)
 
 
 def test_vector_environment_agrees_with_single_ones(env_id: str) -> None:

@@ -126,8 +126,9 @@ def test_longest_expressions_stay_cheap() -> None:
 # The sources --------------------------------------------------------------------------------------------------------
 
 FORBIDDEN_BUILTINS = {"eval", "exec", "compile", "__import__"}
-FORBIDDEN_MODULES = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib", "sympy"}
-FORBIDDEN_ATTRIBUTES = {("ast", "literal_eval"), ("torch", "load"), ("builtins", "eval"), ("builtins", "exec")}
+FORBIDDEN_MODULES = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib", "sympy", "yaml", "jsonpickle"}
+FORBIDDEN_ATTRIBUTES = {("ast", "literal_eval"), ("torch", "load"), ("builtins", "eval"), ("builtins", "exec"),
+                        ("os", "system"), ("os", "popen"), ("subprocess", "getoutput")}  # fmt: skip
 
 
 def violations(source: str) -> Iterator[str]:
@@ -138,6 +139,8 @@ def violations(source: str) -> Iterator[str]:
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             if (node.value.id, node.attr) in FORBIDDEN_ATTRIBUTES:
                 yield f"line {node.lineno}: {node.value.id}.{node.attr}"
+        elif isinstance(node, ast.keyword) and node.arg == "shell" and ast.unparse(node.value) != "False":
+            yield f"line {node.value.lineno}: {node.arg}={ast.unparse(node.value)}"
         elif isinstance(node, ast.Import):
             modules = [alias.name for alias in node.names if alias.name.split(".")[0] in FORBIDDEN_MODULES]
             yield from (f"line {node.lineno}: {module}" for module in modules)
@@ -162,6 +165,9 @@ def violations(source: str) -> Iterator[str]:
         "import pickle",
         "from pickle import loads",
         "def f():\n    import sympy.parsing as p",
+        "import yaml",
+        "import os\nos.system(text)",
+        "subprocess.run(text, shell=True)",
     ],
 )
 def test_violations_are_found(source: str) -> None:
@@ -169,7 +175,8 @@ def test_violations_are_found(source: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "source", ["model.eval()", "import re\nre.compile('a')", "torch.compile(f)", "torch.save(x, y)"]
+    "source",
+    ["model.eval()", "import re\nre.compile('a')", "torch.compile(f)", "torch.save(x, y)", "run(words, shell=False)"],
 )
 def test_innocent_namesakes_are_not(source: str) -> None:
     assert not list(violations(source))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
-from typing import get_args
+from typing import Any, Self, get_args
 
 from turngym.webshop_server.catalogue import AnyCatalogue, goals_of, open_catalogue
 from turngym.webshop_server.goals import Goal, SeededDraws
@@ -68,6 +68,10 @@ class LocalBackend:
     """All goals in their fixed order."""
     setup: str = ""
     """What tells this shop from others that play differently, 32 hexadecimal digits; empty where nobody asks."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return itself: copies of an environment share the shop and its goals."""
+        return self
 
     @property
     def mode(self) -> Mode:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 from turngym.webshop_server.goals import Draws, Goal
 from turngym.webshop_server.pages import (
@@ -53,6 +53,10 @@ class Shop(ABC):
     nouns: NounExtractor = words_as_nouns
     mode: ClassVar[Mode]
     """How it rewards a purchase."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return itself: copies of an environment share the shop."""
+        return self
 
     def open(self, goal: Goal, session: str) -> Page:
         """Return the page on which a shopper with a goal begins."""

@@ -94,7 +94,7 @@ def _ended(done: SystemExit, words: Sequence[str]) -> int:
             print(IMPORT_HELP)
         return 0
     if not isinstance(done.__context__, BrokenPipeError):  # of which the console has taken care
-        print(f"turngym: the work was ended by other code, {describe(done)}", file=sys.stderr)
+        tell(f"the work was ended by other code, {describe(done)}")
     return Failure.exit_code
 
 
