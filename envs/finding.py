@@ -126,7 +126,7 @@ def check_env(env_id: str, env_kwargs: Mapping[str, Any]) -> None:
         _try_in_time(env_id, env_kwargs)
     except InputError:
         raise
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         raise InputError(str(error)) from error
     except (Exception, SystemExit) as error:
         fault = f"refuses its arguments {dict(env_kwargs)}" if env_kwargs else "cannot be made and reset"

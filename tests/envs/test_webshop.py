@@ -13,7 +13,7 @@ from turngym.envs import Rule, TextEnv
 from turngym.envs.making import text_env
 from turngym.envs.testing import check_text_env, oracle_policy, play, random_policy
 from turngym.envs.webshop import WebShopEnv
-from turngym.webshop_server.catalogue import generate_catalogue
+from turngym.webshop_server.catalogue import generate_catalogue, generate_records, write_catalogue
 from turngym.webshop_server.pages import PageKind
 from turngym.webshop_server.search import documents_of, save_index
 from turngym.webshop_server.shop import LocalBackend
@@ -186,6 +186,16 @@ def test_searches_a_saved_index(tmp_path: Path) -> None:
     assert saved.step(action)[0] == env.step(action)[0]
     with pytest.raises(ValueError, match="over another catalogue; make it anew"):
         shop_env(num_products=51, index=str(tmp_path / "index"))
+
+
+def test_what_a_catalogue_holds_decides_play_and_not_its_path(tmp_path: Path) -> None:
+    found = []
+    for name, count in (("a", 40), ("b", 40), ("c", 41)):
+        write_catalogue(tmp_path / f"{name}.sqlite", generate_records(count, 0))
+        arguments = {"catalogue": str(tmp_path / f"{name}.sqlite"), "num_products": 0, "mode": "faithful"}
+        found.append(WebShopEnv.defining_arguments(arguments))
+    assert found[0] == found[1] != found[2] and set(found[0]) == {"shop"}
+    assert WebShopEnv.defining_arguments({"history": 2, "num_products": 40}) == {"history": 2, "num_products": 40}
 
 
 def test_refuses_a_catalogue_that_is_not_there(tmp_path: Path) -> None:

@@ -117,6 +117,7 @@ class RemoteSession:
     def act(self, action: str) -> str:
         """Do `search[words]` or `click[text]`; return why it means nothing here, or nothing."""
         if self._copied:
+            self._server.ask("GET", f"/api/goals/{self._number}")  # refused with the key of an earlier start
             self._begin()
         self._send(action)
         self._done.append(action)
@@ -160,7 +161,8 @@ class _Server:
     def _connect(self) -> None:
         """Make a connection, which opens with the first request."""
         host, port, secure, self._prefix = _parts_of(self.address)
-        self._keys = [password_of(with_credentials(self.address)), os.environ.get(KEY_VARIABLE, "")]
+        keys = (password_of(with_credentials(self.address)), os.environ.get(KEY_VARIABLE, ""))
+        self._keys = [key for key in keys if key] or [""]
         """The operator's key of the address, then that of the variable: one of them may be that of an earlier start."""
         self._connection = (HTTPSConnection if secure else HTTPConnection)(host, port, timeout=TIMEOUT)
         weakref.finalize(self, self._connection.close)

@@ -208,6 +208,18 @@ def test_samples_of_another_set_up_are_refused(
         ValueStore(tmp_path / "values.sqlite", store_fingerprint(model, Rollouts.of(config)))
 
 
+def test_a_store_is_of_what_an_address_leads_to(
+    model: LanguageModel, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FrozenLakeEnv, "defining_arguments", lambda arguments: {"lake": len(arguments["address"])})
+    found = []
+    for address in ("a", "b", "cc"):
+        elsewhere = replace(config, env=replace(config.env, kwargs={"address": address}))
+        monkeypatch.setattr(Rollouts, "turn_limit", 10)
+        found.append(store_fingerprint(model, Rollouts.of(elsewhere))["environment arguments"])
+    assert found == ["[('lake', 1)]", "[('lake', 1)]", "[('lake', 2)]"]
+
+
 def test_runs_of_other_seeds_play_other_episodes_that_can_be_merged(
     model: LanguageModel, config: TrainConfig, tmp_path: Path
 ) -> None:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import os
+import pickle  # noqa: TID251 - only what this file wrote itself
 import socket
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 
+from turngym._errors import InputError
+from turngym.credentials import without_credentials
+from turngym.envs import make_env
+from turngym.envs.webshop import WebShopEnv
+from turngym.webshop_server.settings import ShopSettings
+from turngym.webshop_server.shop import open_shop
 from turngym.webshop_server.shop.remote import KEY_VARIABLE, RemoteBackend, RemoteShopError
 
 ID = "turngym/WebShop-v0"
@@ -104,10 +113,74 @@ def test_a_connection_that_was_closed_is_opened_again(served: tuple[str, dict[st
     assert session.act("search[red]") == "" and session.page.keywords == ("red",)
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:3000", "ftp://host", "http://", "http://host?x=1", "shop"])
+def test_a_copy_has_a_session_of_its_own_where_the_first_one_stands(served: tuple[str, dict[str, Any]]) -> None:
+    env = gym.make(ID, url=served[0])
+    env.reset(seed=0, options={"split": "test", "index": 1})
+    inside: Any = env.unwrapped
+    env.step(inside.oracle_action())
+    copies: list[Any] = [deepcopy(env), pickle.loads(pickle.dumps(env))]  # noqa: S301
+    told = [one.step("click[back to search]") for one in (env, *copies)]
+    assert told[0] == told[1] == told[2] and told[0][4]["valid"]
+    reply = inside.oracle_action()
+    assert [copy.step(reply)[0] for copy in copies] == [env.step(reply)[0]] * 2
+    copies[0].close()
+    assert inside.session._state["session"] != copies[1].unwrapped.session._state["session"]
+    assert env.step("click[back to search]")[4]["valid"]
+    env.close()
+    copies[1].close()
+
+
+def test_a_copy_that_never_played_leaves_the_session_alone(served: tuple[str, dict[str, Any]]) -> None:
+    env = gym.make(ID, url=served[0])
+    env.reset(seed=0)
+    deepcopy(env).close()
+    assert env.step("search[red]")[4]["valid"]
+
+
+def test_a_pickle_holds_no_key(served: tuple[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(KEY_VARIABLE)
+    quoted = "a%20key%2Fwith%3A%20signs"
+    env = make_env(ID, {"url": served[0].replace("http://", f"http://operator:{quoted}@")})
+    env.reset(seed=0)
+    kept = pickle.dumps(env)
+    assert not any(secret.encode() in kept for secret in (KEY, quoted, b64encode(f"operator:{KEY}".encode()).decode()))
+    again = pickle.loads(kept)  # noqa: S301
+    assert again.step("search[red]")[0] == env.step("search[red]")[0]
+
+
+def test_a_restarted_server_is_the_same_shop() -> None:
+    """Address and key are others; what decides play is not. Another shop is another one."""
+    shops = []
+    for arguments in (["--num-products", "50"], ["--num-products", "50"], ["--num-products", "51"]):
+        server, address = start(*arguments)
+        shops.append(WebShopEnv.defining_arguments({"url": address, "history": 2}))
+        stop(server)
+    assert shops[0] == shops[1] != shops[2] and shops[0]["history"] == 2 and "url" not in shops[0]
+    assert shops[0]["shop"] == open_shop(ShopSettings(num_products=50)).setup
+
+
+def test_the_key_of_a_new_start_is_found(served: tuple[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process still keeps the key that came with the address before; the variable has the present one."""
+    without_credentials(served[0].replace("http://", "http://operator:of-an-earlier-start@"))
+    assert RemoteBackend(served[0]).mode == served[1]["mode"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "127.0.0.1:3000",
+        "ftp://host",
+        "http://",
+        "http://host?x=1",
+        "shop",
+        "http://h:port",
+        "http://[::1",
+        "http://h:99999",
+    ],
+)
 def test_other_addresses_are_refused(url: str) -> None:
-    with pytest.raises(ValueError, match="is no address of a server"):
-        gym.make(ID, url=url)
+    with pytest.raises(InputError, match="is no address of a server"):
+        RemoteBackend(url)
 
 
 def test_a_server_that_is_not_there_is_named() -> None:
