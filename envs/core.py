@@ -95,6 +95,8 @@ class TextEnv(gym.Env[str, str], _Complete):
     """Whether the observation says why an action is unusable; only the copy of an original that does not is silent."""
     deterministic: bool = True
     """Whether the same actions on the same instance always lead to the same outcome."""
+    path_arguments: tuple[str, ...] = ()
+    """Arguments that name files or folders, which a training run keeps by their absolute paths."""
 
     @checked_arguments
     def __init__(self, *, split: Split = "train", reasoning: bool = False, render_mode: str | None = None) -> None:

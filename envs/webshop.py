@@ -118,6 +118,8 @@ class WebShopEnv(TextEnv):
     * v0: Initial version.
     """
 
+    path_arguments = ("catalogue", "index")
+
     @checked_arguments
     def __init__(
         self,

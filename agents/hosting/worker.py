@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from multiprocessing.connection import Connection
+from types import FrameType
 
 import gymnasium as gym
 
@@ -19,6 +21,8 @@ def work(handle: int) -> None:
     Args:
         handle: The file descriptor of the connection to it. Standard input ends with the process on the other side.
     """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, play_on)
     threading.Thread(target=end_with_parent, args=(take_standard_input(),), daemon=True).start()
     connection = Connection(handle)
     try:
@@ -30,6 +34,14 @@ def work(handle: int) -> None:
     except (Exception, SystemExit) as error:  # noqa: BLE001 - it is raised where the game came from
         message = f"an environment cannot be brought to a worker process: {reason_of(error)}"
         connection.send(Refusal(kind=InputError, message=message))
+
+
+def play_on(number: int, frame: FrameType | None) -> None:
+    """Do nothing on a signal that a scheduler sends to all processes of a job: the other side ends this one.
+
+    It does so when it has brought its work to a place where it can be continued. Programs that environments start get
+    the usual answers to signals back, unlike those that are ignored.
+    """
 
 
 def serve(connection: Connection, game: Game) -> None:

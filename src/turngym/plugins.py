@@ -38,6 +38,7 @@ class _Loaded:
     """What this process has loaded."""
 
     requested: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
     announced: dict[str, str] | None = None
 
 
@@ -66,12 +67,18 @@ def load_plugins(modules: Iterable[str] = ()) -> list[str]:
     return [problem for problem in _loaded.announced.values() if problem]
 
 
-def require_plugins(modules: Iterable[str] = ()) -> None:
+def require_plugins(modules: Iterable[str] = (), folder: str = "") -> None:
     """Do what `load_plugins` does, for code that is called from Python: a broken announced module is a warning.
+
+    Args:
+        modules: Names as Python imports them.
+        folder: Where they are looked for as well, beside the current folder; empty for nowhere.
 
     Raises:
         PluginError: As of `load_plugins`.
     """
+    if folder and folder not in _loaded.folders:
+        _loaded.folders.append(folder)
     for problem in load_plugins(modules):
         warnings.warn(problem, stacklevel=3)
 
@@ -87,13 +94,15 @@ def import_requested(name: str) -> ModuleType:
                           "file my_games.py")  # fmt: skip
     here = str(Path.cwd())
     module = _imported(name)
-    if module is None and here not in sys.path:
-        sys.path.append(here)  # last, so that a file here never hides a module that is installed
-        module = _imported(name)
-        if module is None:
-            sys.path.remove(here)
+    for folder in (here, *_loaded.folders):
+        if module is None and folder not in sys.path:
+            sys.path.append(folder)  # last, so that a file there never hides a module that is installed
+            module = _imported(name)
+            if module is None:
+                sys.path.remove(folder)
     if module is None:
-        raise PluginError(f"there is no module {name!r}: it is neither installed nor in {here}")
+        places = " or ".join([here, *_loaded.folders])
+        raise PluginError(f"there is no module {name!r}: it is neither installed nor in {places}")
     if getattr(module, "__file__", None) is None and hasattr(module, "__path__"):
         raise PluginError(f"{name} is a folder without __init__.py, so that importing it loads nothing; name a module "
                           f"in it, such as {name}.games")  # fmt: skip

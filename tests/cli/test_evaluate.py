@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 
-from turngym.agents.episode import read_episodes
+from turngym.agents.episode import Episode, read_episodes, write_episodes
 from turngym.agents.evaluation import instance_range, optimal_rate
-from turngym.cli import main
+from turngym.cli import main, rollout
 
 
 def test_a_table_from_floor_to_optimum(capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,6 +92,23 @@ def test_a_file_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFix
     (tmp_path / "file").write_text("")
     assert main(["rollout", "oracle", "FrozenLake", "--out", str(tmp_path / "file" / "x.jsonl")]) == 2
     assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_rollout_that_is_stopped_leaves_what_was_played(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def write_two(path: Path, episodes: list[Episode]) -> None:
+        write_episodes(path, episodes)
+        if len(list(read_episodes(path))) == 3:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(rollout, "write_episodes", write_two)
+    out = tmp_path / "x.jsonl"
+    assert main(["rollout", "oracle", "FrozenLake", "--episodes", "9", "--out", str(out)]) == 128 + number
+    assert len(list(read_episodes(out))) == 3
+    said = capsys.readouterr()
+    assert f"{out} holds the episodes that were played." in said.out and said.err == "Stopped.\n"
 
 
 def test_no_random_row_where_no_random_action_is_known(five_hooks_id: str, capsys: pytest.CaptureFixture[str]) -> None:

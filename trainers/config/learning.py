@@ -134,3 +134,5 @@ class RunConfig(Section):
     """Trackers that get the metrics, the table of the result and the learning curve too."""
     imports: list[str] = field(default_factory=list)
     """Modules to import first, which register environments, objectives, potentials or agents."""
+    import_folder: str = ""
+    """Where such modules lie that are not installed, beside the current folder; that in which the run was started."""

@@ -50,17 +50,19 @@ def written_by(text: str, *, source: str) -> str:
     return f"turngym {tables[VERSION]}" if VERSION in tables else "an earlier version"
 
 
-def imported_by(text: str, *, source: str) -> list[str]:
-    """Return the modules that a configuration imports, which may register the objective that it names.
+def imported_by(text: str, *, source: str) -> tuple[list[str], str]:
+    """Return the modules that a configuration imports, which may register its objective, and the folder they lie in.
 
     Raises:
-        ConfigError: It is not TOML, or `run.imports` is no list of texts.
+        ConfigError: It is not TOML, `run.imports` is no list of texts, or `run.import_folder` no text.
     """
     run = _tables(text, source).get("run", {})
-    imports = run.get("imports", []) if isinstance(run, dict) else []
+    imports, folder = (run.get("imports", []), run.get("import_folder", "")) if isinstance(run, dict) else ([], "")
     if not isinstance(imports, list) or not all(isinstance(name, str) for name in imports):
         raise ConfigError(f"{source}: run.imports must be a list of texts, got {imports!r}")
-    return imports
+    if not isinstance(folder, str):
+        raise ConfigError(f"{source}: run.import_folder must be a text, got {folder!r}")
+    return imports, folder
 
 
 def parse_known(text: str, *, source: str) -> tuple[TrainConfig, list[str]]:

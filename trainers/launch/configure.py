@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from gymnasium.error import UnregisteredEnv
+
 from turngym._errors import InputError, input_errors
+from turngym.envs import env_class
 from turngym.envs.finding import check_env, resolve_env, short_name
 from turngym.envs.potentials import find_potential
 from turngym.plugins import requested, require_plugins
@@ -73,7 +77,7 @@ def check_game(config: TrainConfig) -> None:
     Raises:
         ValueError: One of them is unknown or cannot be made; the message says why.
     """
-    require_plugins(config.run.imports)
+    require_plugins(config.run.imports, config.run.import_folder)
     check_env(config.env.id, config.env.kwargs)
     check_levels(config.env, config.curriculum.levels)
     if config.shaping.potential:
@@ -96,6 +100,11 @@ def with_folders(config: TrainConfig) -> TrainConfig:
 def with_absolute_paths(config: TrainConfig) -> TrainConfig:
     """Return a configuration whose files and folders are the same from whatever folder a run is continued."""
     model, values, warm_start = config.model, config.values, config.warm_start
+    with suppress(UnregisteredEnv):  # which is told where the environment is made
+        named = getattr(env_class(config.env.id), "path_arguments", ())
+        kwargs = {name: path for name, path in config.env.kwargs.items() if name in named and isinstance(path, str)}
+        paths = {name: absolute(path) for name, path in kwargs.items() if path}
+        config = replace(config, env=replace(config.env, kwargs={**config.env.kwargs, **paths}))
     if model.path:
         config = replace(config, model=replace(model, path=absolute(model.path)))
     if values.explorer_models:
@@ -121,9 +130,10 @@ def with_date(config: TrainConfig) -> TrainConfig:
 
 
 def with_plugins(config: TrainConfig) -> TrainConfig:
-    """Return a configuration whose `run.imports` also lists the modules that were imported on request."""
+    """Return a configuration whose `run.imports` also lists what was imported on request, from this folder."""
     imports = list(dict.fromkeys([*config.run.imports, *requested()]))
-    return replace(config, run=replace(config.run, imports=imports))
+    folder = config.run.import_folder or (str(Path.cwd()) if imports else "")
+    return replace(config, run=replace(config.run, imports=imports, import_folder=folder))
 
 
 def named(config: TrainConfig, *, stem: str | None = None, algorithm: str = "") -> TrainConfig:

@@ -68,7 +68,7 @@ def load_preset(name: str) -> TrainConfig:
     path = Path(name)
     if "\0" not in name and (path.suffix == ".toml" or path.is_file()):
         text = read_config_text(path)
-        require_plugins(imported_by(text, source=str(path)))
+        require_plugins(*imported_by(text, source=str(path)))
         return parse_toml(text, source=str(path))
     raise InputError(f"there is no preset {name!r}{nearest(name, preset_names())}")
 

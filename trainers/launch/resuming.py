@@ -18,8 +18,9 @@ from turngym.trainers.launch.run_folder import begin_branch, run_config, save_co
 from turngym.trainers.run_files import CONFIG_FILE
 
 FREE = {
-    "run.threads", "run.trackers", "run.checkpoint_every", "run.imports", "evaluation.episodes", "evaluation.first",
-    "evaluation.validate_every", "evaluation.validation_episodes", "env.step_timeout", "env.isolate",
+    "run.threads", "run.trackers", "run.checkpoint_every", "run.imports", "run.import_folder",
+    "evaluation.episodes", "evaluation.first", "evaluation.validate_every", "evaluation.validation_episodes",
+    "env.step_timeout", "env.isolate",
 }  # fmt: skip
 """Settings that do not touch what is learned; another number of threads adds up in another order."""
 BRANCHING = {
@@ -58,7 +59,7 @@ def plan_resume(folder: Path, change: Callable[[TrainConfig], TrainConfig]) -> t
         InputError: It is no run of this version, or a setting cannot change; the message says why.
     """
     written = run_config(folder)
-    used, wanted = used_config(folder) or written, with_absolute_paths(change(written))
+    used, wanted = (with_absolute_paths(each) for each in (used_config(folder) or written, change(written)))
     steps, done = wanted.learning.steps, steps_done(folder)
     if steps < used.learning.steps and steps < done:
         raise InputError(f"--resume cannot lower learning.steps to {steps}: {folder} has learned for {done} already")

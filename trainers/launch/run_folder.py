@@ -57,7 +57,7 @@ def known_config(folder: Path) -> TrainConfig:
         InputError: The configuration cannot be read, or names a module that cannot be imported.
     """
     text, source = read_config_text(folder / CONFIG_FILE), str(folder / CONFIG_FILE)
-    require_plugins(imported_by(text, source=source))
+    require_plugins(*imported_by(text, source=source))
     config, passed_over = parse_known(text, source=source)
     if passed_over:
         warnings.warn(InputWarning(f"{source}, by {written_by(text, source=source)}, has settings that turngym "
@@ -80,7 +80,7 @@ def run_config(folder: Path) -> TrainConfig:
         raise InputError(f"{folder} was written by {writer}, and this is {__version__}, which may learn "
                          "differently: finish it with that version, or start another run from its policy with "
                          "--model.path; turngym evaluate and turngym play read it as it is")  # fmt: skip
-    require_plugins(imported_by(text, source=source))
+    require_plugins(*imported_by(text, source=source))
     return parse_toml(text, source=source)
 
 

@@ -95,7 +95,7 @@ def train(
         SystemExit: After a signal of a scheduler (SIGTERM) or a closing terminal (SIGHUP); the run is saved as well.
     """
     if isinstance(env, TrainConfig):
-        require_plugins(env.run.imports)
+        require_plugins(env.run.imports, env.run.import_folder)
         with input_errors():
             config = with_overrides(env if algorithm is None else with_algorithm(env, algorithm), overrides)
             config = named(with_date(with_folders(config)))

@@ -32,8 +32,8 @@ from turngym.trainers.stage_one.store import ValueStore
 
 REFERENCE_WEIGHTS = "reference weights"
 """The key of the reference's weights in the fingerprint of a store."""
-BLOCK = 1024
-"""Episodes stored at a time, which is the most that a killed run loses."""
+BLOCK = 256
+"""Episodes stored at a time, which is the most that a run that is stopped or killed loses."""
 ROUNDS = 4
 """Least number of rounds in which the extra samples are handed out; each is planned with what was found before."""
 

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from turngym._errors import FULL
 from turngym.agents.episode import Episode, write_episodes
 from turngym.agents.evaluation import error_note, instance_range, score_episodes
 from turngym.agents.rollout import collect_episodes
@@ -70,10 +71,15 @@ def run(words: Sequence[str]) -> int:
             write(options.out, episode)
             count(episode)
 
-        episodes = collect_episodes(
-            agent, env_id, instances, env_kwargs=env_kwargs, slots=options.slots, on_episode=keep,
-            step_timeout=timeout, isolate=isolate,
-        )  # fmt: skip
+        try:
+            episodes = collect_episodes(
+                agent, env_id, instances, env_kwargs=env_kwargs, slots=options.slots, on_episode=keep,
+                step_timeout=timeout, isolate=isolate,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            if options.out.exists():
+                console.print(f"{options.out} holds the episodes that were played.")
+            raise
     score = score_episodes(episodes, time.perf_counter() - began)
     decoding = f", {options.describe(named.decoding, agent)}" if named.decoding else ""
     rows = {named.name: score}
@@ -87,9 +93,11 @@ def write(path: Path, episode: Episode) -> None:
     """Append one episode, so that an interrupted rollout leaves what was played.
 
     Raises:
-        UsageError: The file cannot be written.
+        UsageError: The file cannot be written, for another reason than a full disk.
     """
     try:
         write_episodes(path, [episode])
     except OSError as error:
+        if error.errno in FULL:
+            raise
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error

@@ -15,11 +15,13 @@ from turngym.trainers.config import (
     AstarpoConfig,
     CurriculumConfig,
     EnvConfig,
+    ModelConfig,
     Overrides,
     PpoConfig,
     ShapingConfig,
     TrainConfig,
     ValueConfig,
+    WarmStartConfig,
 )
 from turngym.trainers.launch.configure import check_game, configure, named, starting_point, with_folders
 from turngym.trainers.launch.presets import load_preset
@@ -149,3 +151,22 @@ def test_a_wrong_setting_is_refused_as_input() -> None:
     for overrides in wrong:
         with pytest.raises(InputError):
             configure("FrozenLake", overrides=overrides)
+
+
+def test_files_are_kept_by_their_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a run goes on from any folder; words that only look like files stay as they are."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("model", "other", "fixed"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    config = TrainConfig(
+        env=EnvConfig(id="turngym/WebShop-v0", kwargs={"catalogue": "shop.sqlite", "mode": "fixed", "index": ""}),
+        model=ModelConfig(path="model"), values=ValueConfig(explorer_models=["other", str(tmp_path / "model")]),
+        warm_start=WarmStartConfig(demonstrations="some.jsonl"),
+    )  # fmt: skip
+    kept = with_folders(config)
+    assert kept.env.kwargs == {"catalogue": str(tmp_path / "shop.sqlite"), "mode": "fixed", "index": ""}
+    assert kept.model.path == str(tmp_path / "model")
+    assert kept.values.explorer_models == [str(tmp_path / "other"), str(tmp_path / "model")]
+    assert kept.warm_start.demonstrations == str(tmp_path / "some.jsonl")
+    assert with_folders(kept) == kept

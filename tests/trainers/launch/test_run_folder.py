@@ -12,7 +12,7 @@ from turngym._version import __version__
 from turngym.plugins import requested
 from turngym.trainers.config import EnvConfig, LearningConfig, ModelConfig, RunConfig, TrainConfig, write_toml
 from turngym.trainers.launch.policies import policy_folder
-from turngym.trainers.launch.run_folder import agent_config, begin_branch, run_config
+from turngym.trainers.launch.run_folder import agent_config, begin_branch, run_config, save_config
 
 CONFIG = TrainConfig(env=EnvConfig(id="turngym/FrozenLakeWindy-v0", kwargs={"size": 5}),
                      model=ModelConfig(max_reply_tokens=3), learning=LearningConfig(steps=7))  # fmt: skip
@@ -95,3 +95,16 @@ def test_a_branch_is_noted_and_the_result_put_aside(tmp_path: Path) -> None:
         result.write_text(str(number))
         begin_branch(tmp_path, ["learning.steps 3 -> 4"])
         assert not result.exists() and (tmp_path / f"result-before-branch-{number}.json").read_text() == str(number)
+
+
+def test_a_module_of_the_folder_where_a_run_began_is_found_from_elsewhere(
+    own_code: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (own_code / "their_tools.py").write_text("FOUND = 1")
+    config = TrainConfig(run=RunConfig(imports=["their_tools"], import_folder=str(own_code)))
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    save_config(own_code, config)
+    assert run_config(own_code) == config and requested() == ["their_tools"]
+    save_config(own_code, TrainConfig(run=RunConfig(imports=["no_tools"], import_folder=str(own_code))))
+    with pytest.raises(InputError, match=rf"neither installed nor in {Path.cwd()} or {own_code}$"):
+        run_config(own_code)

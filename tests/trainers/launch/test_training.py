@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,6 +19,7 @@ import pytest
 import turngym
 from turngym._errors import InputError
 from turngym.agents import collect_episodes, instance_range
+from turngym.cli import main
 from turngym.trainers.config import (
     AstarpoConfig,
     CurriculumConfig,
@@ -33,7 +36,9 @@ from turngym.trainers.config import (
 )
 from turngym.trainers.launch import training
 from turngym.trainers.launch.run_folder import run_config
+from turngym.trainers.reporting.progress import SilentProgress
 from turngym.trainers.reporting.tables import ROWS
+from turngym.trainers.run_lock import check_unused
 
 TINY: Any = {
     "env": {"kwargs": {"size": 2}},
@@ -100,6 +105,54 @@ def test_a_folder_is_never_overwritten_but_resumed(result: turngym.TrainingResul
     assert again.scores.keys() == result.scores.keys()
     rates = [{name: score.rate for name, score in one.scores.items()} for one in (again, result)]
     assert rates[0] == rates[1] and (result.folder / "metrics.jsonl").read_text() == before
+
+
+def test_a_run_that_was_moved_goes_on_from_another_folder(
+    result: turngym.TrainingResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Begun from a folder beside its model, with an edit of its configuration on the way."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    shutil.copytree(result.folder / "base", "model")
+    tiny = {**TINY, "model": {"path": "model", "max_reply_tokens": 3}}
+    first = turngym.train("FrozenLake", run={"name": "mine"}, **tiny)
+    moved = Path("runs/mine").rename(tmp_path / "there" / "other").absolute()
+    (moved / "result.json").unlink()
+    shutil.rmtree(moved / "checkpoints")
+    text = (moved / "config.toml").read_text()
+    (moved / "config.toml").write_text(text.replace("episodes = 4\n", "episodes = 5\n"))
+    monkeypatch.chdir(tmp_path / "there")
+    assert main(["train", "--resume", "other"]) == 0
+    assert main(["evaluate", "other", "--episodes", "2"]) == 0
+    again = json.loads((moved / "result.json").read_text())
+    assert again["trained_greedy"]["episodes"] == 5 and first.record["trained_greedy"]["episodes"] == 4
+    assert "Report: other/report.html" in capsys.readouterr().out
+
+
+def test_an_edit_that_cannot_be_is_refused_in_python_too(result: turngym.TrainingResult) -> None:
+    path = result.folder / "config.toml"
+    text = path.read_text()
+    path.write_text(text.replace("batch_size = 8\n", "batch_size = 16\n"))
+    try:
+        with pytest.raises(InputError, match=r"cannot change learning.batch_size from 8 to 16, as .* was edited to"):
+            turngym.train("FrozenLake", run={"name": "mine", "root": str(result.folder.parent)}, resume=True)
+    finally:
+        path.write_text(text)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, None)])
+def test_a_signal_ends_a_script_as_a_scheduler_expects(number: int, code: int | None, tmp_path: Path) -> None:
+    class Struck(SilentProgress):
+        def phase(self, name: str, total: int | None) -> None:
+            if name.startswith("test"):
+                signal.raise_signal(number)
+
+    with pytest.raises(KeyboardInterrupt if code is None else SystemExit) as ended:
+        turngym.train("FrozenLake", run={"name": "x", "root": str(tmp_path)}, progress=Struck(), **TINY)
+    assert code is None or (isinstance(ended.value, SystemExit) and ended.value.code == code)
+    assert (tmp_path / "x" / "checkpoints" / "step-000002").is_dir()
+    check_unused(tmp_path / "x")
 
 
 def test_only_a_run_can_be_resumed(tmp_path: Path) -> None:
