@@ -157,7 +157,8 @@ def check_context(model: LanguageModel, config: TrainConfig) -> None:
         given_demonstrations(model, config.warm_start.demonstrations)
     episodes = list(_flawless(config))
     if episodes:
-        check_lengths([model.chat.encode_episode(episode) for episode in episodes], model.context_length)
+        encoded = [model.chat.encode_episode(episode) for episode in episodes]
+        check_lengths(encoded, model.context_length, config.model.max_reply_tokens)
     check_room(model, config)
 
 

@@ -126,7 +126,7 @@ def given_demonstrations(model: LanguageModel, path: str) -> list[Episode]:
         ValueError: The file cannot be read, or a demonstration is longer than the model's context.
     """
     encoded = [model.chat.encode_episode(episode) for episode in read_demonstrations(Path(path))]
-    check_lengths(encoded, model.context_length)
+    check_lengths(encoded, model.context_length, model.decoding.max_reply_tokens)
     return encoded
 
 
@@ -144,16 +144,23 @@ def scripted_play(
     return [model.chat.encode_episode(episode) for episode in without_errors(played, "demonstration")]
 
 
-def check_lengths(encoded: Sequence[Episode], context_length: int) -> None:
-    """Check that all demonstrations fit into the context of a model.
+def check_lengths(encoded: Sequence[Episode], context_length: int, max_reply_tokens: int = 0) -> None:
+    """Check that all demonstrations fit into the context of a model, and could be played there to their end.
+
+    Args:
+        encoded: At least one demonstration, as tokens.
+        context_length: Longest token stream.
+        max_reply_tokens: Room that an agent needs before each of its replies.
 
     Raises:
         ValueError: One is longer than the context; the message says which length would do.
     """
     longest = max(len(episode.token_ids) for episode in encoded)
-    if longest > context_length:
+    needed = max(longest, *(turn.span[0] + max_reply_tokens for episode in encoded for turn in episode.turns[-1:]))
+    if needed > context_length:
+        room = f", and a last reply may need {needed - longest} more" if needed > longest else ""
         raise ValueError(f"model.context_length {context_length} is shorter than the demonstrations, of which the "
-                         f"longest has {longest} tokens: raise it to at least {longest}")  # fmt: skip
+                         f"longest has {longest} tokens{room}: raise it to at least {needed}")  # fmt: skip
 
 
 def validate(model: LanguageModel, rollouts: Rollouts, episodes: int, *, temperature: float | None = None) -> float:

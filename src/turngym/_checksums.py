@@ -11,6 +11,8 @@ from typing import Any
 SCHEMA = 1
 SEAL = "checksums.json"
 """The file in a sealed folder."""
+MODEL_FILES = (".json", ".jinja", ".model", ".safetensors", ".txt")
+"""How the files of weights, configuration, tokenizer and chat template end."""
 
 
 class DamagedError(ValueError):
@@ -29,8 +31,12 @@ def write_checksums(path: Path, files: Iterable[Path]) -> None:
 
 
 def seal(folder: Path) -> None:
-    """Write the checksums of the files in a folder, those in folders there aside, into a file of that folder."""
-    write_checksums(folder / SEAL, [file for file in folder.iterdir() if file.is_file() and file.name != SEAL])
+    """Write the checksums of the files of a model in a folder into a file beside them.
+
+    Others, such as a page about the model, may change.
+    """
+    files = [file for file in folder.iterdir() if file.is_file() and file.suffix in MODEL_FILES and file.name != SEAL]
+    write_checksums(folder / SEAL, files)
 
 
 def verify_sealed(folder: Path) -> None:

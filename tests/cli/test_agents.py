@@ -127,3 +127,25 @@ def test_a_model_that_holds_less_than_was_asked_says_so(weights: Path, capsys: p
         "turngym: warning: the model holds 1024 tokens, so its episodes end there, not at the context length of 5000\n"
     )
     assert "5000" not in captured.out
+
+
+def test_a_model_whose_template_drops_thoughts_is_measured_when_that_is_accepted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokenizer = train_tokenizer(["Move up."], vocabulary_size=300, show_instructions=True)
+    shown = "message['content'].split('</think>')[-1] if message['role'] == 'assistant' else message['content']"
+    tokenizer.chat_template = str(tokenizer.chat_template).replace("message['content']", f"({shown})")
+    decoder = build_decoder(tokenizer, hidden_size=16, layers=1, heads=2, feedforward_size=16,
+                            context_length=4096)  # fmt: skip
+    decoder.save_pretrained(tmp_path / "m")
+    tokenizer.save_pretrained(tmp_path / "m")
+    words = ["evaluate", str(tmp_path / "m"), "--env", "Countdown", "--env-kwargs", '{"reasoning": true}',
+             "--episodes", "2", "--context-length", "4000", "--max-reply-tokens", "80"]  # fmt: skip
+    assert main(words) == 2
+    assert "removes earlier thoughts" in (said := capsys.readouterr().err) and "--keep-thoughts in other" in said
+    assert main([*words, "--keep-thoughts"]) == 0
+    out = capsys.readouterr().out
+    title = " ".join(out.split())  # which is broken into lines
+    assert "context length 4000 (its own: 1024), replies of at most 80 (its own: 16)" in title
+    (row,) = [line.split() for line in out.splitlines() if line.startswith("m ")]
+    assert float(row[6]) > 80, "tokens of an episode, of which replies of 16 would allow 5 x 16"

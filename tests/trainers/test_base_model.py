@@ -142,10 +142,16 @@ def test_a_context_that_flawless_play_does_not_fit_into_is_refused_before_a_step
     with pytest.raises(ValueError, match=r"model\.context_length 24 is shorter than the demonstrations") as refused:
         prepared(short, tmp_path)
     assert not (tmp_path / "base").exists()
-    words = re.search(r"longest has (\d+) tokens: raise it to at least (\d+)$", str(refused.value))
-    assert words is not None and words[1] == words[2]
-    enough = replace(tiny, model=replace(tiny.model, context_length=int(words[1])))
-    check_context(load_or_build(enough), enough)
+    said = r"longest has (\d+) tokens, and a last reply may need (\d+) more: raise it to at least (\d+)$"
+    words = re.search(said, str(refused.value))
+    assert words is not None and int(words[1]) + int(words[2]) == int(words[3])
+    enough = replace(tiny, model=replace(tiny.model, context_length=int(words[3])))
+    model = load_or_build(enough)
+    check_context(model, enough)
+    for instance in instance_range("train", 16):  # as the demonstrator plays: no flawless episode is cut
+        (episode,) = Rollouts.of(enough).play(OracleAgent(), [instance], slots=1)
+        last = model.chat.encode_episode(episode).turns[-1]
+        assert last.span[0] + enough.model.max_reply_tokens <= model.context_length
 
 
 def test_without_a_warm_start_nothing_has_to_fit(tiny: TrainConfig, tmp_path: Path) -> None:
