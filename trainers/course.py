@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers.pytorch_utils import Conv1D
 
 from turngym.agents.episode import Episode
 from turngym.agents.language_model import LanguageModel, NonFiniteError
@@ -41,7 +42,7 @@ class Course:
     ) -> None:
         self.model, self._config, self._demonstrate, self._rng = model, config, demonstrate, rng
         self._optimizers = cloning_optimizers(model.model, config)
-        self._peaks = [optimizer.param_groups[0]["lr"] for optimizer in self._optimizers]
+        self._peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self._optimizers]
         self._turning_point = min(math.ceil(config.flawless_share * config.course_steps), config.course_steps - 1)
         self._at_turning_point: list[dict[str, Any]] | None = None
         self._losses: list[float] = []
@@ -71,8 +72,9 @@ class Course:
         began = time.perf_counter()
         if self._step == self._turning_point and not self.correction:
             self._at_turning_point = copy.deepcopy(self._weights())
-        for optimizer, peak in zip(self._optimizers, self._peaks, strict=True):
-            optimizer.param_groups[0]["lr"] = peak * (1.0 - self._step / self._config.course_steps)
+        for optimizer, peaks in zip(self._optimizers, self._peaks, strict=True):
+            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+                group["lr"] = peak * (1.0 - self._step / self._config.course_steps)
         with_mistakes = self._step >= self._turning_point
         loss = cloning_step(self.model, self._optimizers, self._demonstrate(with_mistakes * self._mistake_rate))
         if with_mistakes:
@@ -139,15 +141,27 @@ def corrected(rate: float, success: float, config: WarmStartConfig) -> float:
 
 
 def cloning_optimizers(network: torch.nn.Module, config: WarmStartConfig) -> list[torch.optim.Optimizer]:
-    """Return Muon for the hidden matrices and AdamW for embeddings, output head, biases and norms."""
+    """Return Muon for the hidden matrices and AdamW for embeddings, output head, biases and norms.
+
+    Muon scales its step of a matrix by the square root of its outputs by its inputs, if that is above 1, and takes the
+    rows for the outputs. In the layers of GPT-2 they are the columns, so these matrices have groups of their own.
+    """
     tables = {parameter for name, module in network.named_modules() for parameter in module.parameters(recurse=False)
               if isinstance(module, torch.nn.Embedding) or name == "lm_head"}  # fmt: skip
-    matrices: list[torch.nn.Parameter] = []
+    transposed = {module.weight for module in network.modules() if isinstance(module, Conv1D)}
+    matrices: dict[float, list[torch.nn.Parameter]] = {}
     others: list[torch.nn.Parameter] = []
     for parameter in network.parameters():
-        (matrices if parameter.ndim == 2 and parameter not in tables else others).append(parameter)
+        if parameter.ndim != 2 or parameter in tables:
+            others.append(parameter)
+        else:
+            rows, columns = parameter.shape
+            scale = math.sqrt(columns / rows) if parameter in transposed else 1.0
+            matrices.setdefault(scale, []).append(parameter)
+    rate, decay = MATRIX_FACTOR * config.learning_rate, config.weight_decay
+    groups = [{"params": group, "lr": rate * scale, "weight_decay": decay / scale} for scale, group in matrices.items()]
     return [
-        torch.optim.Muon(matrices, lr=MATRIX_FACTOR * config.learning_rate, weight_decay=config.weight_decay),
+        torch.optim.Muon(groups, lr=rate, weight_decay=decay),
         torch.optim.AdamW(others, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.95)),
     ]
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
+from transformers.pytorch_utils import Conv1D
 
 from turngym.agents.episode import Episode
 from turngym.agents.language_model import LanguageModel, NonFiniteError
@@ -76,6 +77,22 @@ def test_tables_of_other_architectures_are_no_hidden_matrices(tiny: TrainConfig)
     matrices, others = names_by_optimizer(network, tiny)
     assert {"transformer.wte.weight", "transformer.wpe.weight"} < others
     assert len(matrices) == 4
+
+
+@pytest.mark.parametrize(("inside", "outside"), [(8, 32), (32, 8), (8, 8), (8, 24)])
+def test_a_matrix_that_is_stored_transposed_takes_the_same_step(tiny: TrainConfig, inside: int, outside: int) -> None:
+    config = replace(tiny.warm_start, weight_decay=0.1, learning_rate=0.01)
+    linear, transposed = torch.nn.Linear(inside, outside), Conv1D(outside, inside)
+    gradient = torch.randn(outside, inside)
+    with torch.no_grad():
+        transposed.weight.copy_(linear.weight.T)
+    linear.weight.grad, transposed.weight.grad = gradient, gradient.T.contiguous()
+    for layer in (linear, transposed):
+        layer.bias.grad = torch.zeros(outside)
+        for optimizer in cloning_optimizers(layer, config):
+            optimizer.step()
+    # Muon orthogonalises in bfloat16.
+    torch.testing.assert_close(transposed.weight.T, linear.weight, rtol=0, atol=2e-3)
 
 
 def test_a_step_lowers_the_likelihood_loss_it_reports(model: LanguageModel, tiny: TrainConfig) -> None:

@@ -130,7 +130,7 @@ def training(folder: Path, model: LanguageModel) -> Iterator[None]:
 @pytest.mark.usefixtures("training")
 def test_a_run_that_saves_after_every_step_is_loaded_all_the_while(folder: Path) -> None:
     for _ in range(5):
-        assert turngym.load_agent(folder).max_reply_tokens == 16
+        assert turngym.load_agent(folder).max_reply_tokens == 4
     assert main(["evaluate", str(folder), "--episodes", "2"]) == 0
 
 
