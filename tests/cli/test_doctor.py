@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from tests.envs.five_hooks import FiveHooksEnv
 
+from turngym.agents.language_model import LanguageModel
 from turngym.agents.rollout import make_env
+from turngym.agents.small_model import build_decoder, train_tokenizer
 from turngym.cli import doctor, main
 from turngym.trainers.config import ConfigError
 
@@ -47,6 +49,24 @@ def test_a_missing_package_comes_with_the_command_that_installs_it(monkeypatch: 
     for name, extra in (("torch", "train"), ("flask", "webshop"), ("tensorboard", "tensorboard"), ("wandb", "wandb")):
         assert f"{name} absent (turngym[{extra}])" in absent_ones
     assert doctor.tiny_model().startswith("not checked")
+
+
+def test_a_model_folder_is_checked_as_every_command_checks_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for slow in ("environments", "package_files", "tiny_model"):
+        monkeypatch.setattr(doctor, slow, lambda: "skipped")
+    tokenizer = train_tokenizer(["Play on."], vocabulary_size=300)
+    decoder = build_decoder(tokenizer, hidden_size=16, layers=1, heads=2)
+    LanguageModel(decoder, tokenizer).save_pretrained(tmp_path)
+    assert main(["doctor", "--model", str(tmp_path), "--context-length", "600"]) == 0
+    assert "can be played and trained with 600 tokens" in capsys.readouterr().out
+    (tmp_path / "checksums.json").unlink()
+    (tmp_path / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    assert main(["doctor", "--model", str(tmp_path)]) == 1
+    assert "BROKEN folder" in (said := capsys.readouterr().out) and "chat template" in said
+    assert main(["doctor", "--model", str(tmp_path / "absent")]) == 1
+    assert "there is no folder" in capsys.readouterr().out
 
 
 def test_changed_files_are_found(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module, metadata
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from turngym._errors import InputError
 from turngym.agents.evaluation import error_note, instance_range
 from turngym.agents.rollout import collect_episodes, make_env
 from turngym.agents.scripted import HostileAgent, OracleAgent
+from turngym.cli.errors import UsageError
+from turngym.cli.models import import_trained
 from turngym.cli.options import parse
 from turngym.cli.terminal import make_console
 from turngym.envs import Oracle, env_ids
@@ -40,10 +43,17 @@ class Broken(Exception):
 class DoctorOptions:
     """Check versions, package files, environments, presets and, where torch is installed, a tiny model."""
 
+    model: str = ""
+    """A model folder, run or checkpoint to check as well: whether it can be played and trained."""
+    context_length: int = 1024
+    """Longest token stream of an episode with that model."""
+    allow_pickle: bool = False
+    """Read weights that are stored as pickles; only for folders that you trust."""
+
 
 def run(words: Sequence[str]) -> int:
     """Run every check and return 1 if one of them failed."""
-    parse(DoctorOptions, words, command="doctor")
+    options = parse(DoctorOptions, words, command="doctor")
     console = make_console()
     checks: dict[str, Callable[[], str]] = {
         "python": python_version,
@@ -55,6 +65,8 @@ def run(words: Sequence[str]) -> int:
         "environments": environments,
         "model": tiny_model,
     }
+    if options.model:
+        checks["folder"] = partial(model_folder, options)
     healthy = [report(name, check, console) for name, check in checks.items()]
     console.print("All is well." if all(healthy) else "Something is broken; see above.")
     return int(not all(healthy))
@@ -184,6 +196,27 @@ def tiny_model() -> str:
         raise Broken("the model's tokens and log-probabilities do not match: check the versions of torch, transformers")
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     return f"plays; {torch.get_num_threads()} torch threads, {device}"
+
+
+def model_folder(options: DoctorOptions) -> str:
+    """Read a model folder as training and every other command do.
+
+    Raises:
+        Broken: It cannot be played; the message says what was found.
+    """
+    try:
+        library = import_trained("turngym.trainers.launch.training")
+        agent = library.load_agent(
+            options.model, slots=1, context_length=options.context_length, keep_thoughts=True,
+            allow_pickle=options.allow_pickle,
+        )  # fmt: skip
+    except (ValueError, UsageError) as error:
+        raise Broken(str(error)) from error
+    model = agent.model
+    weights = sum(parameter.numel() for parameter in model.model.parameters())
+    thoughts = "; its template removes earlier thoughts: set keep_thoughts" if model.chat.rewrites_history else ""
+    return (f"{type(model.model).__name__} with {weights:,} weights can be played and trained with {agent.context_length} "
+            f"tokens{thoughts}")  # fmt: skip
 
 
 def _version(name: str) -> str | None:
