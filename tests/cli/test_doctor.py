@@ -104,5 +104,5 @@ def test_an_environment_without_an_oracle_is_played_all_the_same(
         raise RuntimeError("out of order")
 
     monkeypatch.setattr(FiveHooksEnv, "_play", broken)
-    with pytest.raises(doctor.Broken, match="FiveHooks-v0 failed in play"):
+    with pytest.raises(doctor.Broken, match="FiveHooks-v0: 2 of 2 episodes ended in an error"):
         doctor.environments()

@@ -215,8 +215,8 @@ def model_folder(options: DoctorOptions) -> str:
     model = agent.model
     weights = sum(parameter.numel() for parameter in model.model.parameters())
     thoughts = "; its template removes earlier thoughts: set keep_thoughts" if model.chat.rewrites_history else ""
-    return (f"{type(model.model).__name__} with {weights:,} weights can be played and trained with {agent.context_length} "
-            f"tokens{thoughts}")  # fmt: skip
+    name = type(model.model).__name__
+    return f"{name}, {weights:,} weights, can be played and trained with {agent.context_length} tokens{thoughts}"
 
 
 def _version(name: str) -> str | None:
