@@ -27,7 +27,7 @@ MOST_TURNS = 10_000
 """Turns after which a game without a turn limit is given up."""
 MOST_ENDLESS = 3
 """How many games may be given up so before any has ended."""
-MAX_RESTARTS = 5
+MAX_RESTARTS = 100
 """How often an episode begins anew whose environment was lost with those of others."""
 
 

@@ -1,7 +1,8 @@
 """Environments in worker processes, where what ends a process, fills memory or blocks the interpreter ends a worker.
 
-A worker runs one call at a time. When it dies or is late, its call counts as failed; the other episodes that were in it
-are interrupted, through no fault of their own, and another worker takes its place.
+A worker runs one call at a time. When it dies, its call counts as failed; the other episodes that were in it are
+interrupted, through no fault of their own, and begin anew. A worker that is late keeps its call alone, and another one
+takes its place.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import gymnasium as gym
 
 from turngym._errors import InputError, WorkError
 from turngym.agents.hosting.host import Patience
-from turngym.agents.hosting.stage import Failed, Game, Interrupted, Method, Opening, Outcome, Refusal, Result
+from turngym.agents.hosting.stage import Died, Failed, Game, Interrupted, Method, Opening, Outcome, Refusal, Result
 from turngym.envs.core import TextEnv
 from turngym.plugins import requested
 
@@ -71,6 +72,8 @@ class Worker:
         """Whether it has imported what it needs."""
         self.since = time.monotonic()
         """When the running call began, or the process, seconds of the monotonic clock."""
+        self.generation = 0
+        """How many processes have died in its place."""
         self.running: tuple[int, Method] | None = None
         """The slot and the method of the running call."""
         self.calls: deque[tuple[int, Method, tuple[Any, ...]]] = deque()
@@ -89,7 +92,7 @@ class Worker:
             call = self.calls.popleft()
             self.running, self.since = call[:2], time.monotonic()
             with suppress(OSError):  # where it has died, reading tells
-                self.connection.send(call)
+                self.connection.send((self.generation, *call))
 
     def kill(self) -> None:
         """End the process and those that it has started."""
@@ -115,18 +118,6 @@ class Worker:
         self._process.wait()
         assert self._process.stdin is not None
         self._process.stdin.close()
-
-    def epitaph(self) -> str:
-        """Return how a process that has gone came to its end."""
-        try:
-            code = self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:  # it has closed its connection and lives on
-            return "the environment left its process without an answer"
-        if code >= 0:
-            return f"the environment ended its process with exit code {code}"
-        name = signal.Signals(-code).name
-        memory = ", as the system does when memory runs out" if name == "SIGKILL" else ""
-        return f"the environment's process was ended by {name}{memory}"
 
 
 class ProcessHost:
@@ -205,7 +196,10 @@ class ProcessHost:
             try:
                 message = worker.connection.recv()
             except (EOFError, OSError):
-                self._bury(worker, worker.epitaph())
+                self._bury(worker, "the environment's worker process has gone")
+                continue
+            if isinstance(message, Died):
+                self._survive(worker, message.reason)
                 continue
             if isinstance(message, Refusal):
                 raise message.error()
@@ -251,17 +245,30 @@ class ProcessHost:
                 self._late.append(worker)
 
     def _bury(self, worker: Worker, reason: str, *, timeout: bool = False) -> None:
-        """Count the call of a worker that is gone as failed, and replace the worker."""
-        slot = worker.running[0] if worker.running else None
-        if slot is not None:
-            self._lost.append((slot, Failed(reason=reason, timeout=timeout)))
-            self._home.pop(slot, None)
+        """Count the call of a worker that is to be gone as failed, and replace the worker."""
+        self._lose(worker, reason, timeout=timeout)
         if worker in self._late:
             self._late.remove(worker)
-            self._interrupt(worker, reason)
         else:
             self._replace(worker, reason)
         worker.kill()
+
+    def _survive(self, worker: Worker, reason: str) -> None:
+        """Count the call of a worker whose process has died as failed; it goes on with another process."""
+        self._lose(worker, reason)
+        worker.generation += 1
+        worker.running = None
+        if worker in self._late:
+            self._late.remove(worker)
+            worker.kill()
+
+    def _lose(self, worker: Worker, reason: str, *, timeout: bool = False) -> None:
+        """Let the running call of a worker fail, and the other episodes in it begin anew."""
+        self._interrupt(worker, reason)
+        for slot in sorted(worker.slots):  # that of the running call
+            self._home.pop(slot, None)
+            self._lost.append((slot, Failed(reason=reason, timeout=timeout)))
+        worker.slots.clear()
 
     def _replace(self, worker: Worker, reason: str) -> None:
         """Let another worker take the place of one, from whose other episodes it is free."""

@@ -121,6 +121,14 @@ class Refusal:
         return copy
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Died:
+    """A process that environments were in has ended; another one goes on in its place, without them."""
+
+    reason: str
+    """How it came to its end."""
+
+
 Result = Opening | Outcome | Failed | Interrupted | float | None
 """Of "begin", of "turn", of either, and of "optimum" and "close"."""
 

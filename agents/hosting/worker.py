@@ -4,31 +4,40 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
+from contextlib import suppress
+from itertools import count
 from multiprocessing.connection import Connection
 from types import FrameType
+from typing import NoReturn
 
 import gymnasium as gym
 
 from turngym._errors import InputError
-from turngym.agents.hosting.stage import Failed, Game, Refusal, Result, Stage, reason_of
+from turngym.agents.hosting.stage import Died, Failed, Game, Refusal, Result, Stage, reason_of
 from turngym.plugins import load_plugins
 
 
 def work(handle: int) -> None:
-    """Run calls until the other side is gone.
+    """Run calls until the other side is gone, in a process forked from this one, and in another when that one ends.
 
     Args:
         handle: The file descriptor of the connection to it. Standard input ends with the process on the other side.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, play_on)
-    threading.Thread(target=end_with_parent, args=(take_standard_input(),), daemon=True).start()
+    lifeline = take_standard_input()
     connection = Connection(handle)
     try:
         game = receive_game(connection)
         connection.send(None)
-        serve(connection, game)
+        for generation in count():
+            child = os.fork()  # far faster than to start and to import all anew
+            if child == 0:
+                threading.Thread(target=end_with_parent, args=(lifeline,), daemon=True).start()
+                serve(connection, game, generation)
+            connection.send(Died(reason=epitaph(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))))
     except (EOFError, OSError):  # nobody is left to tell
         return
     except (Exception, SystemExit) as error:  # noqa: BLE001 - it is raised where the game came from
@@ -44,12 +53,14 @@ def play_on(number: int, frame: FrameType | None) -> None:
     """
 
 
-def serve(connection: Connection, game: Game) -> None:
-    """Run calls, and close the environments in the end."""
+def serve(connection: Connection, game: Game, generation: int) -> NoReturn:
+    """Run the calls that are meant for this process, and close the environments in the end."""
     stages: dict[int, Stage] = {}
-    try:
+    with suppress(EOFError, OSError):
         while True:
-            slot, method, arguments = connection.recv()
+            meant, slot, method, arguments = connection.recv()
+            if meant != generation:  # its environment has died with an earlier process
+                continue
             if slot not in stages:
                 stages[slot] = Stage(game, slot)
             try:
@@ -59,9 +70,23 @@ def serve(connection: Connection, game: Game) -> None:
             except BaseException as error:  # noqa: BLE001 - one of `CALLERS_FAULTS`
                 result = Refusal(kind=type(error), message=str(error))
             connection.send(result)
-    finally:
-        for stage in stages.values():
-            stage.close()
+    for stage in stages.values():
+        stage.close()
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def epitaph(code: int) -> str:
+    """Return how a process came to its end.
+
+    Args:
+        code: Its exit code, or the number of the signal that ended it, negative.
+    """
+    if code >= 0:
+        return f"the environment ended its process with exit code {code}"
+    name = signal.Signals(-code).name
+    memory = ", as the system does when memory runs out" if name == "SIGKILL" else ""
+    return f"the environment's process was ended by {name}{memory}"
 
 
 def receive_game(connection: Connection) -> Game:

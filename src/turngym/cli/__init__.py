@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from typing import Any
 
@@ -15,6 +15,7 @@ from turngym._exits import exits_raise
 from turngym._version import __version__
 from turngym.cli.errors import Failure, UsageError
 from turngym.cli.printable import accept_any_text, tell
+from turngym.cli.watching import watched
 from turngym.envs import MissingCapability
 from turngym.names import nearest
 from turngym.plugins import describe, load_plugins
@@ -32,6 +33,8 @@ COMMANDS = {
 
 IMPORTING = ("train", "evaluate", "rollout", "play", "values", "doctor")
 """Commands that work with other people's code as well."""
+PLAYING = ("train", "evaluate", "rollout", "play")
+"""Commands whose process other people's code may end."""
 IMPORT_HELP = (
     "--import MODULE imports code of your own first, which registers environments, agents,\n"
     "objectives, potentials or presets; it may be given several times."
@@ -58,8 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[0] in ("-V", "--version"):
         print(f"turngym {__version__}")
         return 0
+    # Called from a program, it leaves that program's end to others.
+    watching = watched() if argv is None and words[0] in PLAYING else nullcontext()
     try:
-        with stoppable(), _sentences(), exits_raise():
+        with watching, stoppable(), _sentences(), exits_raise():
             return _dispatch(words[0], words[1:])
     except UsageError as error:
         tell(error)
