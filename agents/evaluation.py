@@ -11,6 +11,7 @@ from turngym.agents.episode import Episode, Status
 from turngym.agents.hosting import Failed, Game, HostSettings, open_host, run_calls
 from turngym.agents.intervals import clustered_interval
 from turngym.agents.rollout import LATE_SHARE_SCRIPTED, STEP_TIMEOUT, Instance
+from turngym.arguments import Index, checked_arguments
 from turngym.envs.capabilities import Optimum
 from turngym.envs.finding import short_name
 from turngym.envs.making import env_class
@@ -131,7 +132,8 @@ def no_random_floor(env_id: str) -> str:
     return f"No random floor: {short_name(env_id)} does not define sample_action."
 
 
-def instance_range(split: str, count: int, first: int = 0, *, seed: int = 0) -> list[Instance]:
+@checked_arguments
+def instance_range(split: str, count: Index, first: Index = 0, *, seed: Index = 0) -> list[Instance]:
     """Return `count` instances of a split from number `first` on, the same for every agent measured on them.
 
     Args:

@@ -16,6 +16,7 @@ from turngym.agents.episode import Episode, Status, Turn
 from turngym.agents.hosting import Failed, Game, Host, HostSettings, Interrupted, Opening, Outcome, Result, open_host
 from turngym.agents.hosting.host import STEP_TIMEOUT
 from turngym.agents.scripted import ScriptedAgent
+from turngym.arguments import Count, Index, checked_arguments
 from turngym.envs.making import make_env, text_env
 
 __all__ = ["STEP_TIMEOUT", "Instance", "PlayError", "collect_episodes", "make_env", "text_env"]
@@ -35,17 +36,18 @@ class PlayError(WorkError):
     """Nothing can be done with the environment as it plays; the message says why."""
 
 
+@checked_arguments
 def collect_episodes(
     agent: Agent,
     env_id: str,
     instances: Iterable[Instance],
     *,
     env_kwargs: Mapping[str, Any] | None = None,
-    slots: int = 128,
+    slots: Count = 128,
     on_episode: Callable[[Episode], None] | None = None,
     step_timeout: float = STEP_TIMEOUT,
-    isolate: int = 0,
-    give_up_after: int = 3,
+    isolate: Index = 0,
+    give_up_after: Index = 3,
     wrap: Callable[[gym.Env[str, str]], gym.Env[str, str]] | None = None,
 ) -> list[Episode]:
     """Play one episode of every instance and return them in the order given.

@@ -12,6 +12,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium import spaces
 
+from turngym.arguments import Finite, checked_arguments
 from turngym.envs.core import MAX_OBSERVATION_CHARS, TextEnv, UnfitEnv
 from turngym.envs.parsing import InvalidAction
 from turngym.envs.splits import SPLITS, Split
@@ -52,11 +53,12 @@ class AdaptedTextEnv(TextEnv):
             of success and there is no threshold, or a return is out of range.
     """
 
+    @checked_arguments
     def __init__(
         self,
         env: gym.Env[str, str],
         *,
-        success_threshold: float | None = None,
+        success_threshold: Finite | None = None,
         rules: str | None = None,
         reward_range: Sequence[float] | None = None,
         split: Split = "train",

@@ -8,13 +8,16 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import WrapperSpec
 
+from turngym.arguments import Count, checked_arguments
+
 NAMESPACE = "turngym"
 ANNOUNCE = WrapperSpec("AnnounceTurnLimit", "turngym.envs.core:AnnounceTurnLimit", {})
 """Belongs outside of `TimeLimit`."""
 
 
+@checked_arguments
 def register(
-    env_id: str, entry_point: str | Callable[..., gym.Env[str, str]], *, max_turns: int, **kwargs: Any
+    env_id: str, entry_point: str | Callable[..., gym.Env[str, str]], *, max_turns: Count, **kwargs: Any
 ) -> None:
     """Register a text environment; a second time changes nothing.
 

@@ -29,6 +29,8 @@ import gymnasium as gym
 from gymnasium.utils import RecordConstructorArgs
 from gymnasium.wrappers import TimeLimit
 
+from turngym._errors import InputError
+from turngym.arguments import Finite, NonNegative, checked_arguments
 from turngym.envs.core import TextEnv, is_wrapped
 
 POTENTIAL_KEY = "potential_shaping"
@@ -131,12 +133,13 @@ class PotentialShaping(_Shaping):
 
     key = POTENTIAL_KEY
 
+    @checked_arguments
     def __init__(
         self,
         env: gym.Env[str, str],
         potential: Potential | None = None,
-        weight: float = 1.0,
-        potential_range: tuple[float, float] = (0.0, 1.0),
+        weight: Finite = 1.0,
+        potential_range: tuple[Finite, Finite] = (0.0, 1.0),
     ) -> None:
         super().__init__(env, potential=potential, weight=weight, potential_range=potential_range)
         if not is_wrapped(env, TimeLimit):
@@ -145,9 +148,8 @@ class PotentialShaping(_Shaping):
                 "returns, or put TimeLimit around the environment first"
             )
         low, high = potential_range
-        if not (math.isfinite(weight) and -math.inf < low <= high < math.inf):
-            raise ValueError(f"weight and potential_range must be finite, the lower bound first; got {weight} and "
-                             f"{potential_range}")  # fmt: skip
+        if low > high:
+            raise InputError(f"potential_range must have its lower bound first, got {potential_range}")
         self.potential = potential
         self.weight = weight
         self.potential_range = (low, high)
@@ -199,18 +201,15 @@ class PlainShaping(_Shaping):
 
     key = PLAIN_KEY
 
+    @checked_arguments
     def __init__(
         self,
         env: gym.Env[str, str],
-        invalid_penalty: float = 0.0,
-        step_cost: float = 0.0,
-        format_penalty: float = 0.0,
+        invalid_penalty: NonNegative = 0.0,
+        step_cost: NonNegative = 0.0,
+        format_penalty: NonNegative = 0.0,
     ) -> None:
-        amounts = {"invalid_penalty": invalid_penalty, "step_cost": step_cost, "format_penalty": format_penalty}
-        super().__init__(env, **amounts)
-        for name, amount in amounts.items():
-            if not 0 <= amount < math.inf:
-                raise ValueError(f"{name} must be at least 0 and finite, got {amount}")
+        super().__init__(env, invalid_penalty=invalid_penalty, step_cost=step_cost, format_penalty=format_penalty)
         self.invalid_penalty = invalid_penalty
         self.step_cost = step_cost
         self.format_penalty = format_penalty

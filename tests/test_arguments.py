@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from turngym._errors import InputError
-from turngym.arguments import Count, Index, Positive, Range, Share, checked, checked_arguments, range_of
+from turngym.arguments import Count, Finite, Index, Positive, Range, Share, checked, checked_arguments, range_of
 
 Pair = tuple[Count, Count]
 
@@ -47,6 +47,8 @@ Pair = tuple[Count, Count]
         (np.True_, bool, True),
         (print, Any, print),
         ([1], Any, [1]),
+        ("2", Count | str, "2"),
+        (-math.inf, Annotated[float, Range(infinite=True)], -math.inf),
     ],
 )
 def test_values_are_converted_to_their_types(value: object, hint: object, expected: object) -> None:
@@ -69,6 +71,9 @@ def test_values_are_converted_to_their_types(value: object, hint: object, expect
         (None, bool, "must be true or false, got None"),
         (math.nan, Share, "must be in [0, 1], got nan"),
         (math.inf, Positive, "must be above 0 and finite, got inf"),
+        (math.nan, Finite, "must be finite, got nan"),
+        (math.inf, Finite, "must be finite, got inf"),
+        (math.nan, Positive, "must be above 0, got nan"),
         ("0.5", Share, "must be a number, got '0.5'"),
         (b"left", Literal["left", "right"], "must be one of 'left', 'right', got b'left'"),
         (["left"], Literal["left", "right"], "must be one of 'left', 'right', got ['left']"),
@@ -93,7 +98,7 @@ def test_the_entries_of_a_pair_are_named_by_it() -> None:
 def test_the_range_of_a_type() -> None:
     assert range_of(Annotated[int, Range(low=2, high=9)]) == Range(low=2, high=9)
     assert range_of(Positive | None) == Range(low=0, above=True)
-    assert range_of(str) is None and range_of(Count | str) == Range(low=1)
+    assert range_of(str) is None and range_of(Index) == Range(low=0)
 
 
 class Box:

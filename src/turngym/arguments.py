@@ -47,7 +47,9 @@ class Range:
     """Whether infinity is allowed."""
 
     def __str__(self) -> str:
-        """Return the range in words: "at least 1", "above 0", "in [0, 1]"."""
+        """Return the range in words: "at least 1", "above 0", "in [0, 1]", "finite"."""
+        if self.high == math.inf and self.low == -math.inf:
+            return "finite"
         if self.high < math.inf:
             return f"in {'(' if self.above else '['}{self.low}, {self.high}]"
         return f"{'above' if self.above else 'at least'} {self.low:g}"
@@ -68,6 +70,8 @@ PositiveShare = Annotated[float, Range(low=0, high=1, above=True)]
 """A number in (0, 1]."""
 Positive = Annotated[float, Range(low=0, above=True)]
 """A finite number above 0."""
+Finite = Annotated[float, Range()]
+"""Any finite number."""
 NonNegative = Annotated[float, Range(low=0)]
 """A finite number from 0 on."""
 
@@ -113,8 +117,8 @@ def checked(value: Any, hint: Any, place: str) -> Any:
 
     Args:
         value: The value as the user gave it.
-        hint: The type, `Annotated` with a `Range` or not. Of types that this module does not list only the class is
-            checked.
+        hint: The type, `Annotated` with a `Range` or not. Of a class that this module does not list it is checked that
+            the value is of it; generic types, protocols and unions of several are left to whoever reads the value.
         place: What to call it in messages, such as "values.samples".
 
     Raises:
@@ -124,7 +128,8 @@ def checked(value: Any, hint: Any, place: str) -> Any:
     origin, inner = get_origin(plain), get_args(plain)
     if origin in (Union, UnionType):
         options = [option for option in inner if option is not NoneType]
-        return None if value is None and NoneType in inner else checked(value, options[0], place)
+        none = value is None and NoneType in inner
+        return value if none or len(options) > 1 else checked(value, options[0], place)
     if origin is Literal:
         return _checked_word(_without_numpy(value), inner, place)
     if origin is list:
@@ -137,7 +142,8 @@ def checked(value: Any, hint: Any, place: str) -> Any:
         return {_checked_text(key, f"a key of {place}"): _plain_value(item, place) for key, item in value.items()}
     if plain in _WORDS:
         return _checked_plain(_without_numpy(value), plain, range_, place)
-    if isinstance(plain, type) and plain is not Any and not isinstance(value, plain):
+    judged = isinstance(plain, type) and plain is not Any and not getattr(plain, "_is_protocol", False)
+    if judged and not isinstance(value, plain):
         raise InputError(f"{place} must be a {plain.__name__}, got {value!r}")
     return value
 
@@ -174,7 +180,7 @@ def _checked_plain(value: Any, plain: Any, range_: Range | None, place: str) -> 
     if type(value) is not plain:
         raise InputError(f"{place} must be {_WORDS[plain]}, got {value!r}")
     if range_ is not None and not range_.holds(value):
-        finite = " and finite" if value == math.inf == range_.high else ""
+        finite = " and finite" if value == math.inf == range_.high and range_.low > -math.inf else ""
         raise InputError(f"{place} must be {range_}{finite}, got {value!r}")
     return _checked_text(value, place) if plain is str else value
 

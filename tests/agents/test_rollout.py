@@ -392,3 +392,11 @@ def test_instances_that_are_none_are_refused(changes: dict[str, Any], sentence: 
 def test_scripted_agents_refuse_what_is_no_seed(seed: Any) -> None:
     with pytest.raises(InputError, match=r"^seed must be "):
         RandomAgent(seed=seed)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"slots": 0}, {"slots": "3"}, {"slots": 2.5}, {"isolate": True}, {"step_timeout": "1"}]
+)
+def test_amounts_that_are_none_are_refused(arguments: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=f"^{next(iter(arguments))} must be "):
+        collect_episodes(RandomAgent(), "turngym/FrozenLake-v0", [], **arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -9,6 +10,7 @@ import gymnasium as gym
 import pytest
 from gymnasium import spaces
 
+from turngym._errors import InputError
 from turngym.agents.episode import Status
 from turngym.agents.rollout import Instance, collect_episodes
 from turngym.agents.scripted import ScriptedAgent, Seat
@@ -254,3 +256,18 @@ def test_a_chancy_environment_says_so() -> None:
         assert text_env(make_env(COINS)).deterministic
     finally:
         del gym.registry["foreign/Wild-v0"]
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "sentence"),
+    [
+        ({"adapter_success_threshold": "1"}, "success_threshold must be a number, got '1'"),
+        ({"adapter_success_threshold": math.nan}, "success_threshold must be finite, got nan"),
+        ({"adapter_rules": 3}, "rules must be a text, got 3"),
+        ({"reasoning": "no"}, "reasoning must be true or false, got 'no'"),
+        ({"split": 3}, "split must be one of "),
+    ],
+)
+def test_arguments_of_the_adapter_are_checked(kwargs: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=f"^{sentence}"):
+        make_env(COINS, kwargs)
