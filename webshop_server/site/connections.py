@@ -109,21 +109,24 @@ class SiteServer(TcpWSGIServer):  # type: ignore[misc]
     Args:
         application: What answers.
         listening: The socket to listen on.
+        proxy: The address of a proxy, through which many clients come; none if empty.
         settings: Those of `waitress`.
     """
 
     channel_class = Channel
     active_channels: dict[int, Channel]
 
-    def __init__(self, application: Any, listening: socket.socket, **settings: Any) -> None:
+    def __init__(self, application: Any, listening: socket.socket, *, proxy: str = "", **settings: Any) -> None:
         self.stopping = False
+        self._proxy = proxy
         self._next_look = 0.0
         self._to_close: list[Channel] = []
         at = (listening.family, listening.type, listening.proto, listening.getsockname())
         super().__init__(
             application, _sock=listening, sockinfo=at, bind_socket=False,
-            connection_limit=2 * MAX_CONNECTIONS, asyncore_use_poll=True, log_socket_errors=False,
-            **settings,
+            trusted_proxy=proxy or None, trusted_proxy_headers={"x-forwarded-for"} if proxy else set(),
+            clear_untrusted_proxy_headers=True, connection_limit=2 * MAX_CONNECTIONS, asyncore_use_poll=True,
+            log_socket_errors=False, **settings,
         )  # fmt: skip
 
     def run(self) -> None:
@@ -179,7 +182,7 @@ class SiteServer(TcpWSGIServer):  # type: ignore[misc]
         kept = [channel for channel in self.active_channels.values() if channel not in self._to_close]
         counts = Counter(channel.addr[0] for channel in kept)
         clients = {new.addr[0]}
-        if counts[new.addr[0]] <= MAX_CONNECTIONS_PER_CLIENT:
+        if counts[new.addr[0]] <= MAX_CONNECTIONS_PER_CLIENT or new.addr[0] == self._proxy:
             if counts.total() <= MAX_CONNECTIONS:
                 return
             clients = {client for client, count in counts.items() if count == max(counts.values())}

@@ -23,13 +23,10 @@ def is_foreign() -> bool:
     fetched_for, page = headers.get("Sec-Fetch-Dest"), headers.get("Sec-Fetch-Site")
     if fetched_for is not None and fetched_for not in SHOWN_ALONE:
         return True
-    if page is not None and page not in {"same-origin", "none"}:
-        return True
-    origin = headers.get("Origin")
-    if origin is not None:
-        return not (_is_own(origin) or (origin == "null" and page == "same-origin"))
-    referer = headers.get("Referer")
-    return page is None and referer is not None and not _is_own(referer)
+    if page is not None:  # which counts more than the addresses, since a proxy may have changed the host
+        return page not in {"same-origin", "none"}
+    addresses = (headers.get("Origin"), headers.get("Referer"))
+    return any(address is not None and not _is_own(address) for address in addresses)
 
 
 def may_buy(session: SiteSession) -> bool:

@@ -38,7 +38,7 @@ def serve(
     Raises:
         OSError: The address cannot be listened on.
     """
-    server = make_server(create_app(backend, settings), host=host, port=port)
+    server = make_server(create_app(backend, settings), host=host, port=port, proxy=settings.proxy)
 
     def stop(*_: object) -> None:
         if server.stopping:
@@ -57,7 +57,7 @@ def serve(
             signal.signal(number, handler)
 
 
-def make_server(application: Any, *, host: str, port: int, threads: int = THREADS) -> SiteServer:
+def make_server(application: Any, *, host: str, port: int, threads: int = THREADS, proxy: str = "") -> SiteServer:
     """Return a server that listens, for `run`.
 
     Args:
@@ -65,6 +65,7 @@ def make_server(application: Any, *, host: str, port: int, threads: int = THREAD
         host: The address to listen on.
         port: The port; 0 for any that is free.
         threads: How many requests are worked on at a time.
+        proxy: The address of a proxy whose word about who asks is taken; nobody's if empty.
 
     Raises:
         OSError: The address cannot be listened on.
@@ -77,7 +78,7 @@ def make_server(application: Any, *, host: str, port: int, threads: int = THREAD
         threads=threads,
         max_request_header_size=MAX_HEADER_BYTES,
         max_request_body_size=2 * MAX_HEADER_BYTES,
-        clear_untrusted_proxy_headers=True,
+        proxy=proxy,
         ident=None,
     )
 

@@ -33,6 +33,8 @@ class SiteSettings:
     can be guessed by others, who then share the session."""
     hosts: tuple[str, ...] | None = None
     """The names under which the site may be addressed; None for any."""
+    proxy: str = ""
+    """The address of a proxy in front of the site, which names its clients in `X-Forwarded-For`; none if empty."""
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,9 @@ class ServeOptions(ShopSettings):
     """Minutes after its last use at which a session ends."""
     client_names: bool | None = None
     """Whether clients may name their sessions, as those of the original do; by default on this machine alone."""
+    proxy: str = ""
+    """The address of a proxy in front of the site that names its clients in X-Forwarded-For, such as 127.0.0.1; without
+    this they all count as one client."""
     log: bool = True
     """Write a line of JSON to the standard error for every request."""
 
@@ -49,11 +52,12 @@ def run(words: Sequence[str], console: Console) -> int:
     settings = SiteSettings(
         max_sessions=options.max_sessions,
         session_minutes=options.session_minutes,
-        client_names=local if options.client_names is None else options.client_names,
-        hosts=tuple(LOOPBACK.values()) if local else None,
+        client_names=local and not options.proxy if options.client_names is None else options.client_names,
+        hosts=tuple(LOOPBACK.values()) if local and not options.proxy else None,
+        proxy=options.proxy,
     )
     key = os.environ.get(KEY_VARIABLE)
-    if key and not local and (reason := weakness(key)):
+    if key and (options.proxy or not local) and (reason := weakness(key)):
         raise UsageError(f"the key in {KEY_VARIABLE} is too weak for a shop that others reach: {reason}; take "
                          f"{KEY_VARIABLE}={token_urlsafe(16)}, or leave it out to have one drawn")  # fmt: skip
     if key:

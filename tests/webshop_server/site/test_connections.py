@@ -30,15 +30,20 @@ def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
             gate.wait(10)
         case "/stuck":
             raise RuntimeError("a mistake")
-    body = b"x" * 8_000_000 if environ["PATH_INFO"] == "/much" else b"done"
+    body = b"x" * 8_000_000 if environ["PATH_INFO"] == "/much" else f"{environ['REMOTE_ADDR']} done".encode()
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body]
 
 
 @pytest.fixture
-def server() -> Iterator[SiteServer]:
+def proxy() -> str:
+    return ""
+
+
+@pytest.fixture
+def server(proxy: str) -> Iterator[SiteServer]:
     gate.clear()
-    server = make_server(application, host="127.0.0.1", port=0)
+    server = make_server(application, host="127.0.0.1", port=0, proxy=proxy)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     yield server
@@ -66,7 +71,7 @@ def answer(connection: socket.socket) -> bytes:
     """Return what comes until the connection is closed, or the first answer of the application."""
     told = b""
     with suppress(ConnectionError):
-        while not told.endswith(b"\r\n\r\ndone") and (chunk := connection.recv(65536)):
+        while not told.endswith(b" done") and (chunk := connection.recv(65536)):
             told += chunk
     return told
 
@@ -153,6 +158,22 @@ def test_where_all_are_at_work_one_more_is_asked_to_wait(
     assert all(f"{name}: {value}\r\n".encode() in refused for name, value in HEADERS.items())
     gate.set()
     assert all(b"200 OK" in answer(one) for one in working)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "client", "closed"),
+    [("127.0.0.1", b"192.0.2.9", 0), ("127.0.0.2", b"127.0.0.1", 15), ("", b"127.0.0.1", 15)],
+)
+def test_a_proxy_that_is_named_says_who_asks_and_is_no_client(
+    client: bytes, closed: int, connect: Connect, proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS_PER_CLIENT", 5)
+    request = REQUEST.replace(b"\r\n\r\n", b"\r\nX-Forwarded-For: 192.0.2.1, 192.0.2.9\r\n\r\n")
+    asking = []
+    for _ in range(20):
+        asking.append(connect(request))
+        assert answer(asking[-1]).endswith(b"\r\n" + client + b" done")
+    assert wait_for(lambda: sum(map(is_closed, asking)) == closed)
 
 
 # Answers of the server itself ---------------------------------------------------------------------------------------
