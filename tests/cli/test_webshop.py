@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -66,6 +69,34 @@ def test_inspects_files_of_the_original_form(files: list[Path], capsys: pytest.C
     assert "10 products" in said(capsys)
     assert main(["webshop", "inspect", str(files[0]), "--num-products", "4"]) == 0
     assert "4 products" in said(capsys)
+
+
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8", "en_US.ISO-8859-1"])
+def test_texts_of_a_catalogue_are_printed_in_any_locale_and_steer_no_terminal(files: list[Path], locale: str) -> None:
+    items = json.loads(files[0].read_text("utf-8"))
+    items[0] |= {"name": "N\u00e1me \u6f22 \U0001f600 \x1b[2J", "category": "\x1b]0;title\x07 \u00e9 \x9b31m \u202e",
+                 "customization_options": {"\x1b[31mcolor": [{"value": "\x1b[5mred \ud800"}]}}  # fmt: skip
+    items[1] |= {"asin": "\x1b]0;x\x07", "pricing": "free"}
+    good, bad = write(files[0].with_name("good.json"), items[:1]), write(files[0].with_name("bad.json"), items)
+    variables = {"LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
+    for path, code, told in ((good, 0, b"1bmcolor"), (bad, 2, b"record 2")):
+        done = subprocess.run([sys.executable, "-m", "turngym", "webshop", "inspect", str(path)], capture_output=True,
+                              env={**os.environ, **variables}, check=False)  # fmt: skip
+        printed = done.stdout + done.stderr
+        assert done.returncode == code and b"Traceback" not in printed, printed
+        assert told in re.sub(rb"\\u\{(\w+)\}\[\d*", rb"\1", printed)
+        assert not re.search(rb"[\x00-\x09\x0b-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80\xae", printed)
+
+
+def test_checksums_are_written_beside_files_and_verified(files: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    names = [str(path) for path in files]
+    assert main(["webshop", "check", *names, "--write-checksums"]) == 0
+    assert all(f"Checksum in {name}.sha256" in said_once for said_once in [said(capsys)] for name in names)
+    assert main(["webshop", "inspect", names[0]]) == 0
+    files[0].write_text(files[0].read_text("utf-8").replace("the", "teh", 1), "utf-8")
+    assert main(["webshop", "inspect", names[0]]) == 2 and "is damaged or was changed" in said(capsys)
+    assert main(["webshop", "check", *names, "--write-checksums"]) == 1
+    assert main(["webshop", "inspect", names[0]]) == 2, "a damaged file gets no new checksum"
 
 
 def test_checks_files(files: list[Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -128,9 +128,9 @@ class RemoteSession:
         self._take(self._server.ask("POST", f"{self._path}/actions", order))
 
     def end(self) -> None:
-        """End the session."""
+        """End the session, if it has not ended by itself or with an earlier server."""
         if not self._copied:
-            self._server.ask("DELETE", self._path)
+            self._server.ask("DELETE", self._path, absent_is_fine=True)
 
     @property
     def _path(self) -> str:
@@ -167,8 +167,14 @@ class _Server:
         self._connection = (HTTPSConnection if secure else HTTPConnection)(host, port, timeout=TIMEOUT)
         weakref.finalize(self, self._connection.close)
 
-    def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    def ask(self, method: str, path: str, body: dict[str, Any] | None = None, *, absent_is_fine: bool = False) -> Any:
         """Return what the server answers.
+
+        Args:
+            method: The HTTP method.
+            path: What is asked for.
+            body: What is sent along, as JSON.
+            absent_is_fine: Return an empty answer where there is no such thing.
 
         Raises:
             RemoteShopError: It does not answer, or not with what was asked for.
@@ -185,7 +191,7 @@ class _Server:
         _unanswered[self.address] = 0
         if status == 401 and len(self._keys) > 1:
             del self._keys[0]
-            return self.ask(method, path, body)
+            return self.ask(method, path, body, absent_is_fine=absent_is_fine)
         if status == 401:
             raise RemoteShopError(f"the shop at {self.address} needs the operator's key, which it printed when it "
                                   f"started: put it into {KEY_VARIABLE} or into the address")  # fmt: skip
@@ -193,6 +199,8 @@ class _Server:
             told = json.loads(answer) if answer else {}
         except ValueError as error:
             raise RemoteShopError(f"what answers at {self.address} is no shop of turngym") from error
+        if status == 404 and absent_is_fine:
+            return {}
         if status >= 400:
             raise RemoteShopError(f"the shop at {self.address} refuses {method} {path}: {told.get('error', status)}")
         return told

@@ -106,6 +106,17 @@ def test_a_session_ends_with_its_environment(served: tuple[str, dict[str, Any]])
         session.act("click[search]")
 
 
+def test_a_session_that_the_server_has_forgotten_is_left_behind(served: tuple[str, dict[str, Any]]) -> None:
+    env = gym.make(ID, url=served[0])
+    env.reset(seed=0)
+    inside: Any = env.unwrapped
+    forgotten = inside.session
+    inside.backend._server.ask("DELETE", forgotten._path)
+    observation, _ = env.reset(seed=0)
+    assert inside.session is not forgotten and inside.goal.instruction in observation
+    env.close()
+
+
 def test_a_connection_that_was_closed_is_opened_again(served: tuple[str, dict[str, Any]]) -> None:
     shop = RemoteBackend(served[0])
     session = shop.open_session(0)
