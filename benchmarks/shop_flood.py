@@ -8,8 +8,10 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import get_context
 
 from turngym.benchmarks.page import table
 from turngym.benchmarks.shop_visitors import KEY, Connection, Request, Site, served
@@ -43,12 +45,13 @@ def flooded(options: FloodOptions, num_products: int) -> str:
     """Measure all of it and return this part of a page."""
     with served(num_products) as site:
         sessions = asyncio.run(flood_of_sessions(site, options.flood))
-        waits = asyncio.run(slow_connections(site.port, options))
+        waits = slow_connections(site.port, options)
     rows = [[str(trial + 1), *stopped(options.outstanding, num_products)] for trial in range(options.stops)]
     return (
         f"One client without the key begins {options.flood:,} sessions:\n\n{sessions}\n\n"
         f"One client keeps opening connections up to {options.slow:,} and sends a byte over each every "
-        f"{TRICKLE_SECONDS:g} s, for {options.slow_seconds:g} s; meanwhile visitors ask every {ASK_SECONDS:g} s:\n\n"
+        f"{TRICKLE_SECONDS:g} s, for {options.slow_seconds:g} s; meanwhile visitors ask every {ASK_SECONDS:g} s, each "
+        f"time over a new connection:\n\n"
         f"{waits}\n\nSIGTERM while {options.outstanding} requests are outstanding:\n\n"
         f"{table(['trial', 'answered in full', 'seconds until the end', 'exit code'], rows)}\n"
     )
@@ -75,18 +78,34 @@ async def standing(connection: Connection, session: str) -> str:
     return "there" if answer.status == 200 else f"gone ({answer.status})"
 
 
-async def slow_connections(port: int, options: FloodOptions) -> str:
-    """Open slow connections as one client; return how long visitors wait meanwhile."""
-    end = time.monotonic() + options.slow_seconds
-    trickles = [asyncio.create_task(trickle(port, end)) for _ in range(options.slow)]
-    await asyncio.sleep(min(2.0, options.slow_seconds / 4))
-    rows = await asyncio.gather(
+def slow_connections(port: int, options: FloodOptions) -> str:
+    """Open slow connections as one client, in a process of its own; return how long visitors wait meanwhile."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        trickles = pool.submit(trickle_all, port, options.slow, options.slow_seconds)
+        time.sleep(min(3.0, options.slow_seconds / 2))
+        rows = asyncio.run(visitors(port, options.slow_seconds / 2))
+        closed = trickles.result()
+    waits = table(["visitor", "answered", "not answered", "p50, ms", "longest, ms"], rows)
+    return f"{waits}\n\n{closed:,} slow connections were closed by the site."
+
+
+async def visitors(port: int, seconds: float) -> list[list[str]]:
+    """Ask as the client that has the slow connections, and as another one; return rows about their waits."""
+    end = time.monotonic() + seconds
+    return await asyncio.gather(
         ask_on("the same client", lambda: Connection(port), end),
         ask_on("another client", lambda: Connection(port, ELSEWHERE), end),
     )
-    closed = sum(await asyncio.gather(*trickles))
-    table_ = table(["visitor", "answered", "not answered", "p50, ms", "longest, ms"], rows)
-    return f"{table_}\n\n{closed:,} slow connections were closed by the site."
+
+
+def trickle_all(port: int, number: int, seconds: float) -> int:
+    """Keep so many slow connections; return how often one was closed."""
+
+    async def all_of_them() -> int:
+        end = time.monotonic() + seconds
+        return sum(await asyncio.gather(*(trickle(port, end) for _ in range(number))))
+
+    return asyncio.run(all_of_them())
 
 
 async def trickle(port: int, end: float) -> int:

@@ -15,7 +15,7 @@ from turngym.benchmarks.shop_visitors import AGENTS, PAGES, memory
 def test_the_page_holds_waits_and_memory(tmp_path: Path) -> None:
     path = tmp_path / "load.md"
     page = main(Options(visitors=8, rate=80, seconds=1.5, sessions=20, long_sessions=8, pages=6, num_products=50,
-                        flood=1100, slow=600, slow_seconds=4, outstanding=50, stops=1, machine="a machine",
+                        flood=1100, slow=600, slow_seconds=8, outstanding=50, stops=1, machine="a machine",
                         out=path))  # fmt: skip
     assert page == path.read_text("utf-8") and page.count("Errors: 0.") == 2 and ", a machine." in page
     assert "8 sessions that look at 6 pages of results each" in page

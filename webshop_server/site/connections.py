@@ -12,7 +12,7 @@ import math
 import socket
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from waitress.channel import HTTPChannel
@@ -36,6 +36,8 @@ STOP_SECONDS = 20.0
 _LOOK_SECONDS = 0.5
 """How often connections are looked at for being late."""
 _ACCEPTED_AT_ONCE = 64
+_BACKLOG = 4096
+"""How many connections may wait to be accepted; clients try again only after seconds."""
 _RETRY_SECONDS = 5
 
 
@@ -125,8 +127,8 @@ class SiteServer(TcpWSGIServer):  # type: ignore[misc]
         super().__init__(
             application, _sock=listening, sockinfo=at, bind_socket=False,
             trusted_proxy=proxy or None, trusted_proxy_headers={"x-forwarded-for"} if proxy else set(),
-            clear_untrusted_proxy_headers=True, connection_limit=2 * MAX_CONNECTIONS, asyncore_use_poll=True,
-            log_socket_errors=False, **settings,
+            clear_untrusted_proxy_headers=True, connection_limit=2 * MAX_CONNECTIONS, backlog=_BACKLOG,
+            asyncore_use_poll=True, log_socket_errors=False, **settings,
         )  # fmt: skip
 
     def run(self) -> None:
@@ -158,14 +160,18 @@ class SiteServer(TcpWSGIServer):  # type: ignore[misc]
         super().close()
 
     def handle_accept(self) -> None:
-        """Accept connections that wait."""
+        """Accept connections that wait, and close others where there are too many."""
+        before = set(self.active_channels.values())
         for _ in range(_ACCEPTED_AT_ONCE):
-            before = set(self.active_channels)
+            known = len(self.active_channels)
             super().handle_accept()
-            new = [channel for number, channel in self.active_channels.items() if number not in before]
-            if not new:
-                return
-            self._make_room(new[0])
+            if len(self.active_channels) == known:
+                break
+        new = set(self.active_channels.values()) - before
+        for channel in _given_up([*before], new, self._proxy):
+            if channel in new:
+                _refuse(channel)
+            self._to_close.append(channel)
 
     def maintenance(self, now: float) -> None:
         """Do nothing: `run` closes connections, between two turns of the loop."""
@@ -176,24 +182,6 @@ class SiteServer(TcpWSGIServer):  # type: ignore[misc]
         for channel in list(self.active_channels.values()):
             if channel.look(now) > limits.get(channel.state, math.inf):
                 channel.handle_close()
-
-    def _make_room(self, new: Channel) -> None:
-        """Close the connection that is worth least, where the client of a new one or all together have too many."""
-        kept = [channel for channel in self.active_channels.values() if channel not in self._to_close]
-        counts = Counter(channel.addr[0] for channel in kept)
-        clients = {new.addr[0]}
-        if counts[new.addr[0]] <= MAX_CONNECTIONS_PER_CLIENT or new.addr[0] == self._proxy:
-            if counts.total() <= MAX_CONNECTIONS:
-                return
-            clients = {client for client, count in counts.items() if count == max(counts.values())}
-        now = time.monotonic()
-        waiting = [channel for channel in kept
-                   if channel.addr[0] in clients and channel is not new and channel.state != "working"]  # fmt: skip
-        if waiting:
-            self._to_close.append(min(waiting, key=lambda channel: (_is_kept(channel), -channel.look(now))))
-        else:
-            _refuse(new)
-            self._to_close.append(new)
 
     def _take_what_has_arrived(self) -> None:
         """Accept and read all that clients had sent when the server was told to stop."""
@@ -211,9 +199,34 @@ class SiteServer(TcpWSGIServer):  # type: ignore[misc]
         self._to_close.clear()
 
 
-def _is_kept(channel: Channel) -> bool:
-    """Return whether it is a connection between two requests, which costs its client nothing but another one."""
-    return channel.served > 0 and channel.state == "idle"
+def _given_up(before: Sequence[Channel], new: Collection[Channel], proxy: str) -> Iterator[Channel]:
+    """Yield the connections to be closed, so that neither a client nor all together have too many.
+
+    Of a client those go first that are in the middle of a request or of an answer, then those that have asked for
+    nothing, then those that are kept between two requests, and then new ones; each time the one that waits for longest.
+    """
+    now = time.monotonic()
+
+    def worth(channel: Channel) -> tuple[bool, bool, bool, bool, float]:
+        state = channel.state
+        is_kept = channel.served > 0 and state == "idle"
+        return state == "working", channel in new, is_kept, state == "idle", -channel.look(now)
+
+    clients: dict[str, list[Channel]] = {}
+    for channel in (*before, *new):
+        clients.setdefault(channel.addr[0], []).append(channel)
+    sizes = Counter({client: len(channels) for client, channels in clients.items()})
+    crowded = {client for client, size in sizes.items() if size > MAX_CONNECTIONS_PER_CLIENT and client != proxy}
+    if not crowded and sizes.total() <= MAX_CONNECTIONS:
+        return
+    for channels in clients.values():
+        channels.sort(key=worth, reverse=True)  # the worst is the last
+    while crowded or sizes.total() > MAX_CONNECTIONS:
+        client = next(iter(crowded)) if crowded else sizes.most_common(1)[0][0]
+        yield clients[client].pop()
+        sizes[client] -= 1
+        if sizes[client] <= MAX_CONNECTIONS_PER_CLIENT:
+            crowded.discard(client)
 
 
 def _refuse(channel: Channel) -> None:
