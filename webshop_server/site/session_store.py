@@ -6,7 +6,7 @@ import math
 import secrets
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from threading import Lock
@@ -138,15 +138,19 @@ class SessionStore:
         if not by_one and (client == OPERATOR or visitors < self._most):
             return
         now = self._clock()
-        own = [entry for entry in self._entries.values() if entry.client == client]
-        given_up = next((entry for entry in own if entry.session.bought), None)
-        if given_up is None and own and now - own[0].used >= SPARE_SECONDS:
-            given_up = own[0]
+        oldest = next(self._of(client), None)
+        given_up = next((entry for entry in self._of(client) if entry.session.bought), None)
+        if given_up is None and oldest is not None and now - oldest.used >= SPARE_SECONDS:
+            given_up = oldest
         if given_up is not None:
             self._remove(given_up.session.name)
             return
-        first, wait = (own[0], min(SPARE_SECONDS, self._lifetime)) if own else (self._oldest(), self._lifetime)
-        raise TooManySessionsError(first.used + wait - now, by_one=by_one)
+        wait = self._lifetime if oldest is None else min(SPARE_SECONDS, self._lifetime)
+        raise TooManySessionsError((oldest or self._oldest()).used + wait - now, by_one=by_one)
+
+    def _of(self, client: str) -> Iterator[_Entry]:
+        """Yield what a client has, the one not used for longest first."""
+        return (entry for entry in self._entries.values() if entry.client == client)
 
     def _remove(self, name: str) -> bool:
         entry = self._entries.pop(name, None)
