@@ -89,7 +89,7 @@ def slow_connections(port: int, options: FloodOptions) -> str:
     return f"{waits}\n\n{closed:,} slow connections were closed by the site."
 
 
-async def visitors(port: int, seconds: float) -> list[list[str]]:
+async def visitors(port: int, seconds: float) -> tuple[list[str], list[str]]:
     """Ask as the client that has the slow connections, and as another one; return rows about their waits."""
     end = time.monotonic() + seconds
     return await asyncio.gather(
