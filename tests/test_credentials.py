@@ -88,5 +88,6 @@ def test_a_variable_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch, text: 
     monkeypatch.setenv(VARIABLE, text)
     with pytest.raises(ValueError, match=f"the environment variable {VARIABLE} must be a JSON object"):
         with_credentials("http://h")
+    assert str(InputError("http://me:pass@h is none")) == "http://h is none"
     monkeypatch.setenv(VARIABLE, json.dumps({"http://h": "http://me@h"}))
     assert with_credentials("http://h") == "http://me@h"

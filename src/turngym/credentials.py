@@ -12,6 +12,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote
 
@@ -63,8 +64,9 @@ def password_of(address: str) -> str:
 def redacted(text: str) -> str:
     """Return a text of any kind, such as a message, without the secrets of addresses, wherever they stand in it."""
     clean = _cleaned(text)
-    for secret in sorted(set(_secrets()), key=len, reverse=True):
-        clean = clean.replace(secret, HIDDEN)
+    with suppress(ValueError):  # of a variable that cannot be read, which the message may be about
+        for secret in sorted(set(_secrets()), key=len, reverse=True):
+            clean = clean.replace(secret, HIDDEN)
     return clean
 
 
