@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
@@ -33,13 +33,15 @@ def policy_folder(folder: Path) -> Path:
     Raises:
         InputError: There are none, or none that is sound.
     """
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}")
     if (folder / "config.json").is_file():
         with input_errors():
             _verify_policy(folder)
         return folder
     for _ in range(ATTEMPTS):
-        problems: list[str] = []
-        for weights in _policies(folder):
+        found, problems = _policies(folder), list[str]()
+        for weights in found:
             try:
                 _verify_policy(weights)
             except DamagedError as error:
@@ -50,10 +52,14 @@ def policy_folder(folder: Path) -> Path:
                 for problem in problems:
                     warnings.warn(InputWarning(f"passing over a damaged checkpoint: {problem}"), stacklevel=1)
                 return weights
-        else:
+        if problems and len(problems) == len(found):
             raise InputError(f"{problems[0]}. No policy in {folder} is sound; name another checkpoint, or the run "
                              "for the last one that is sound")  # fmt: skip
-    raise InputError(f"the checkpoints of {folder} are deleted faster than they can be read; try again later")
+    if found:
+        raise InputError(f"the checkpoints of {folder} are deleted faster than they can be read; try again later")
+    if (folder / CONFIG_FILE).is_file():
+        raise InputError(f"the run {folder} has no checkpoint yet; continue it with: turngym train --resume {folder}")
+    raise InputError(f"{folder} is neither a run nor a checkpoint: it has no {CONFIG_FILE} and no config.json")
 
 
 def load_policy(folder: Path, load: Callable[[Path], Loaded]) -> Loaded:
@@ -97,21 +103,10 @@ def decoding_of(weights: Path) -> Decoding:
     return kept or (agent_config(weights) or TrainConfig()).decoding
 
 
-def _policies(folder: Path) -> Iterator[Path]:
-    """Yield the folders that may hold the policy, the last one first.
-
-    Raises:
-        InputError: There are none.
-    """
-    if not folder.is_dir():
-        raise InputError(f"there is no folder {folder}")
+def _policies(folder: Path) -> list[Path]:
+    """Return the folders that may hold the policy, the last one first."""
     steps = [folder] if (folder / "policy").is_dir() else [path for _, path in saved_steps(folder)]
-    found = [path / "policy" for path in steps if (path / "policy" / "config.json").is_file()]
-    if not found and (folder / CONFIG_FILE).is_file():
-        raise InputError(f"the run {folder} has no checkpoint yet; continue it with: turngym train --resume {folder}")
-    if not found:
-        raise InputError(f"{folder} is neither a run nor a checkpoint: it has no {CONFIG_FILE} and no config.json")
-    yield from found
+    return [path / "policy" for path in steps if (path / "policy" / "config.json").is_file()]
 
 
 def _verify_policy(weights: Path) -> None:
