@@ -85,6 +85,7 @@ def test_a_run_ends_with_its_result(finished: Finished) -> None:
         "env_id",
         "objective",
         "optimum",
+        "optimum_failures",
         *ROWS,
         "generated_tokens",
         "alarms",
