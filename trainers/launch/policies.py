@@ -39,6 +39,7 @@ def policy_folder(folder: Path) -> Path:
         with input_errors():
             _verify_policy(folder)
         return folder
+    found: list[Path] = []
     for _ in range(ATTEMPTS):
         found, problems = _policies(folder), list[str]()
         for weights in found:
