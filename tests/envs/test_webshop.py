@@ -201,3 +201,24 @@ def test_what_a_catalogue_holds_decides_play_and_not_its_path(tmp_path: Path) ->
 def test_refuses_a_catalogue_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises((OSError, ValueError), match=r"items\.json"):
         gym.make(ID, catalogue=str(tmp_path / "items.json"))
+
+
+@pytest.mark.parametrize("mode", ["fixed", "faithful"])
+def test_a_purchase_pays_once(mode: str) -> None:
+    env = gym.make("turngym/WebShop-v0", mode=mode, num_products=50)
+    inside: Any = env.unwrapped
+    env.reset(seed=0)
+    rewards = []
+    while not rewards or rewards[-1] == 0:
+        rewards.append(inside.step(inside.oracle_action())[1])
+    receipt = inside.session.page
+    for action in (
+        "click[buy now]",
+        f"search[{inside.goal.title}]",
+        f"click[{inside.goal.asin}]",
+        "click[back to search]",
+    ):
+        observation, reward, terminated, _, info = inside.step(action)
+        assert (reward, terminated, info["valid"], info["potential"]) == (0.0, False, False, 1.0), action
+        assert inside.session.page is receipt and "Thank you for shopping with us!" in observation
+    assert sum(rewards) == rewards[-1] == 1.0
