@@ -35,6 +35,8 @@ def may_buy(session: SiteSession) -> bool:
     A browser buys by POST alone, with the token of the page or from a page that it calls the site's own.
     """
     headers = request.headers
+    if request.method == "HEAD":
+        return False
     if "token" in request.form:
         return compare_digest(request.form["token"].encode("utf-8", "replace"), session.token.encode())
     by_browser = headers.get("User-Agent", "").startswith("Mozilla/") or "Sec-Fetch-Site" in headers

@@ -55,9 +55,10 @@ def nothing() -> Response:
 def index(name: str) -> AnyResponse:
     """Show the search page, or search; a session that its client named begins anew here after the purchase."""
     session = site().sessions.get(name)
-    over = session is not None and (session.bought or session.spent)
-    if session is None or (session.is_named and over and request.method == "GET"):
+    if session is None:
         session = _named(name)
+    elif session.is_named and (session.bought or session.spent) and request.method == "GET":
+        session = _named(name, anew=True)
     query = request.form.get("search_query") if request.method == "POST" else None
     with session.lock:
         if query is None:
@@ -101,15 +102,15 @@ def done(name: str, rest: str) -> AnyResponse:
         return _shown(session, address)
 
 
-def _named(name: str) -> SiteSession:
-    """Begin a session that a client names itself, where that is allowed."""
+def _named(name: str, *, anew: bool = False) -> SiteSession:
+    """Begin a session that a client names itself, where that is allowed; anew, where it has begun already."""
     if not site().settings.client_names:
         session_or_404(name)
     if not SESSION_NAME.fullmatch(name):
         abort(404, "A session has a name of at most 64 letters, digits, - and _.")
     goal = GOAL_IN_NAME.fullmatch(name)
     try:
-        return begin_session(None if goal is None else int(goal[1]), name, anew=True)
+        return begin_session(None if goal is None else int(goal[1]), name, anew=anew)
     except ValueError as error:
         abort(404, str(error))
 

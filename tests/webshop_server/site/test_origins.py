@@ -100,6 +100,11 @@ def test_programs_buy_as_in_the_original(fixed_client: FlaskClient, method: str,
     assert bought.status_code == 200 and "Thank you for shopping with us!" in bought.text
 
 
+def test_asking_for_the_headers_alone_buys_nothing(fixed_client: FlaskClient) -> None:
+    before = state(fixed_client)
+    assert fixed_client.head(DONE).status_code == 403 and state(fixed_client) == before
+
+
 def test_a_browser_walks_through_the_pages(fixed_client: FlaskClient) -> None:
     begun = fixed_client.get("/", headers={**OWN, "Sec-Fetch-Site": "none"})
     assert begun.status_code == 303 and fixed_client.get(begun.location, headers=OWN).status_code == 200
