@@ -208,7 +208,7 @@ def test_a_purchase_pays_once(mode: str) -> None:
     env = gym.make("turngym/WebShop-v0", mode=mode, num_products=50)
     inside: Any = env.unwrapped
     env.reset(seed=0)
-    rewards = []
+    rewards: list[float] = []
     while not rewards or rewards[-1] == 0:
         rewards.append(inside.step(inside.oracle_action())[1])
     receipt = inside.session.page
