@@ -21,7 +21,7 @@ from turngym.agents.scoring import TokenBatch, sampled_logprobs, sampled_scores
 from turngym.trainers.batches import split_batch
 from turngym.trainers.config import LearningConfig
 from turngym.trainers.critic import make_critic
-from turngym.trainers.objectives import FILTERS, Objective, StepParams, TrainingBatch
+from turngym.trainers.objectives import FILTERS, Objective, StepParams, TrainingBatch, objective_errors
 from turngym.trainers.schedules import Moment
 
 
@@ -157,12 +157,13 @@ class Learner:
     def compute_advantages(self, batch: TrainingBatch, step: StepParams[Any]) -> TrainingBatch:
         """Fill in the advantages of a batch, their baselines and the critic's targets, where the objective has any."""
         objective = self.objective
-        if objective.returns is not None:
-            batch = replace(batch, return_N=objective.returns(batch, step))
-        if objective.advantages is not None:
-            batch = replace(batch, advantage_N=objective.advantages(batch, step))
-        if objective.optimal_baselines is not None and step.config.optimal_baseline:
-            batch = replace(batch, optimal_baseline_B=objective.optimal_baselines(batch, step))
+        with objective_errors(objective.name):
+            if objective.returns is not None:
+                batch = replace(batch, return_N=objective.returns(batch, step))
+            if objective.advantages is not None:
+                batch = replace(batch, advantage_N=objective.advantages(batch, step))
+            if objective.optimal_baselines is not None and step.config.optimal_baseline:
+                batch = replace(batch, optimal_baseline_B=objective.optimal_baselines(batch, step))
         return batch
 
     def backward_minibatch(
@@ -184,7 +185,8 @@ class Learner:
             live = replace(
                 batch.select(part.members), logp_N=live_N, critic_N=critic_N, tokens_per_episode=tokens / count
             )
-            loss = self.objective.loss(live, step).sum() / count
+            with objective_errors(self.objective.name):
+                loss = self.objective.loss(live, step).sum() / count
             loss.backward()  # type: ignore[no-untyped-call]
             total_loss += float(loss.detach())
         return total_loss

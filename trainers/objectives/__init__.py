@@ -6,16 +6,19 @@ from turngym.trainers.objectives.filters import FILTERS
 from turngym.trainers.objectives.registry import (
     OBJECTIVES,
     Objective,
+    ObjectiveError,
     StepParams,
     TrainingBatch,
     find_objective,
     objective,
+    objective_errors,
 )
 
 __all__ = [
     "FILTERS",
     "OBJECTIVES",
     "Objective",
+    "ObjectiveError",
     "StepParams",
     "TrainingBatch",
     "astarpo",
@@ -24,6 +27,7 @@ __all__ = [
     "find_objective",
     "imitation",
     "objective",
+    "objective_errors",
     "policy_gradient",
     "ppo",
     "regression",

@@ -9,14 +9,34 @@ Shapes: B episodes, N sampled tokens of these episodes, K turns (padded with zer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
+from turngym._errors import WorkError
+from turngym.plugins import describe
 from turngym.trainers.config import ALGORITHMS, OBJECTIVE_CONFIGS, ObjectiveConfig, Valued, find_objective_config
+
+
+class ObjectiveError(WorkError):
+    """The code of an objective raised; the message says where."""
+
+
+@contextmanager
+def objective_errors(name: str) -> Iterator[None]:
+    """Raise whatever the code of an objective raises within as an `ObjectiveError`.
+
+    Args:
+        name: The name of the objective.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise ObjectiveError(f"the objective {name} failed: {describe(error)}") from error
 
 
 def _not_asked_for() -> Tensor:

@@ -49,6 +49,7 @@ FAILED = (
     "turngym.agents.language_model:NonFiniteError",
     "turngym.trainers.monitoring.alarms:AlarmError",
     "turngym.agents.rollout:PlayError",
+    "turngym.trainers.objectives.registry:ObjectiveError",
     "turngym.trainers.warm_start:WarmStartError",
 )
 """Errors of training that end it for a reason they explain."""

@@ -25,7 +25,16 @@ from turngym.trainers.config import (
     with_algorithm,
     with_overrides,
 )
-from turngym.trainers.objectives import OBJECTIVES, StepParams, TrainingBatch, astarpo, astarpo_turn, find_objective
+from turngym.trainers.objectives import (
+    OBJECTIVES,
+    ObjectiveError,
+    StepParams,
+    TrainingBatch,
+    astarpo,
+    astarpo_turn,
+    find_objective,
+    objective_errors,
+)
 from turngym.trainers.objectives.registry import objective
 
 
@@ -214,3 +223,11 @@ def test_what_an_objective_asks_for() -> None:
     }  # fmt: skip
     assert {name for name, one in OBJECTIVES.items() if one.needs_pairs} == {"gvpo", "rebel"}
     assert {name for name, one in OBJECTIVES.items() if one.returns} == {"ppo"}
+
+
+def test_code_of_an_objective_that_raises_is_named_with_its_place() -> None:
+    with pytest.raises(
+        ObjectiveError, match=r"the objective mine failed: KeyError: 'scale', test_registry.py line \d+"
+    ):
+        with objective_errors("mine"):
+            raise KeyError("scale")
