@@ -226,8 +226,6 @@ def test_what_an_objective_asks_for() -> None:
 
 
 def test_code_of_an_objective_that_raises_is_named_with_its_place() -> None:
-    with pytest.raises(
-        ObjectiveError, match=r"the objective mine failed: KeyError: 'scale', test_registry.py line \d+"
-    ):
-        with objective_errors("mine"):
-            raise KeyError("scale")
+    sentence = r"the objective mine failed: KeyError: 'scale', test_registry.py line \d+"
+    with pytest.raises(ObjectiveError, match=sentence), objective_errors("mine"):
+        raise KeyError("scale")
