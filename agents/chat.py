@@ -41,12 +41,15 @@ class ChatFormat:
         template = ChatTemplate(tokenizer)
         self._tokenizer, self._controls = tokenizer, template.controls
         self._frames = frames = template.frames
-        self._prompt = frames.only_prompt or frames.forced
+        prompt, split = frames.only_prompt or frames.forced, self._controls.split
+        self._before_rules, self._before_first = split(frames.before_rules or ""), split(frames.before_first)
+        self._after_first, self._after_later = split(frames.after_first + prompt), split(frames.after_later + prompt)
+        self._before_later = split(frames.before_later)
         stop_id = self._controls.ids[frames.stop]
         eos = tokenizer.eos_token_id
         self.stop_ids: tuple[int, ...] = (stop_id,) if eos in (None, stop_id) else (stop_id, int(eos))
         self._reply_encoder, self._content_encoder = self._encoders()
-        *_, last = ["text", *self._controls.texts(self._controls.split(frames.after_later + self._prompt))]
+        *_, last = ["text", *self._controls.texts(self._after_later)]
         self._reply_place = Place.INSIDE if last and isinstance(last, str) else Place.AFTER_CONTROL
         self._blanks = self._blanks_around_replies()
         self._check_ids(template)
@@ -62,9 +65,8 @@ class ChatFormat:
 
     def opening(self, instructions: str, observation: str) -> list[int]:
         """Return the ids of a new conversation up to where the first reply begins."""
-        frames, split = self._frames, self._controls.split
-        rules = [] if frames.before_rules is None else [*split(frames.before_rules), instructions]
-        pieces = [*rules, *split(frames.before_first), observation, *split(frames.after_first + self._prompt)]
+        rules = [] if self._frames.before_rules is None else [*self._before_rules, instructions]
+        pieces = [*rules, *self._before_first, observation, *self._after_first]
         return self._content_encoder.encode_pieces(self._controls.texts(pieces), Place.FIRST)
 
     def continuation(self, observation: str, *, closed: bool = True) -> list[int]:
@@ -74,9 +76,7 @@ class ChatFormat:
             observation: The environment's answer.
             closed: Whether the reply ended with a stop token; otherwise the stop token is written here, unsampled.
         """
-        frames, split = self._frames, self._controls.split
-        pieces: list[Piece] = [self.stop_ids[0], *split(frames.before_later), observation,
-                               *split(frames.after_later + self._prompt)]  # fmt: skip
+        pieces: list[Piece] = [self.stop_ids[0], *self._before_later, observation, *self._after_later]
         ids = self._content_encoder.encode_pieces(self._controls.texts(pieces), Place.AFTER_CONTROL)
         return ids[1:] if closed else ids
 
