@@ -15,7 +15,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from turngym.agents.chat_encoding import ControlTokens
-from turngym.agents.model_errors import ChatTemplateError
+from turngym.agents.model_errors import ChatTemplateError, reason_of
 from turngym.agents.small_model import chat_template
 
 _RULES, _FIRST, _REPLY, _SECOND = "TURNGYMSYSTEM", "TURNGYMFIRST", "TURNGYMREPLY", "TURNGYMSECOND"
@@ -110,9 +110,8 @@ class ChatTemplate:
         try:
             text: Any = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         except Exception as error:  # templates raise whatever jinja raises, and what they like themselves
-            reason = str(error).partition("\n")[0] or type(error).__name__
             raise _FailingTemplateError(
-                f"the chat template fails on a conversation of {len(messages)} messages: {reason}"
+                f"the chat template fails on a conversation of {len(messages)} messages: {reason_of(error)}"
             ) from error
         return str(text)
 

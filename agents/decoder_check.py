@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from turngym.agents.decoder import CachedDecoder, Row, evaluating
-from turngym.agents.model_errors import CheckpointError
+from turngym.agents.model_errors import CheckpointError, reason_of
 
 ATTENTION = ("sdpa", "eager")
 """The attention functions that take a mask of their own for every row."""
@@ -68,10 +68,9 @@ def check_decoder(network: Any, context_length: int) -> None:
         with torch.inference_mode(), evaluating(network):
             worst = _worst_difference(network, min(2 * max(spans.values(), default=0), context_length))
     except Exception as error:  # an unfit decoder raises whatever its own code raises
-        reason = str(error).partition("\n")[0]
         raise CheckpointError(
-            f"{name} cannot be played: reading with a cache of rows of different lengths, it fails "
-            f"with {type(error).__name__}: {reason}; take a decoder with full attention"
+            f"{name} cannot be played: reading with a cache of rows of different lengths, it fails with "
+            f"{type(error).__name__}: {reason_of(error)}; take a decoder with full attention"
         ) from error
     if not worst <= LARGEST_DIFFERENCE.get(network.dtype, LARGEST_ROUGH_DIFFERENCE):
         named = ", ".join(f"{setting} {span}" for setting, span in spans.items())

@@ -15,3 +15,11 @@ class ChatTemplateError(CheckpointError):
 
 class NonFiniteError(WorkError, FloatingPointError):
     """Logits, loss or gradients are not finite: the run must stop before the next optimizer step."""
+
+
+def reason_of(error: Exception) -> str:
+    """Return in one line what an error of another library says."""
+    first, _, rest = str(error).strip().partition("\n")
+    if first.endswith(":"):
+        first = f"{first} {rest.strip().partition(chr(10))[0]}"
+    return f"{type(error).__name__} {first}".strip() if isinstance(error, KeyError) or not first else first

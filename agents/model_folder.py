@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from transformers.utils import logging
 
 from turngym.agents.chat_template import with_date
-from turngym.agents.model_errors import CheckpointError
+from turngym.agents.model_errors import CheckpointError, reason_of
 
 _WRAPPERS = {
     "_orig_mod.": "a model wrapped by torch.compile: save its _orig_mod",
@@ -163,7 +163,7 @@ def _readable(folder: Path) -> Iterator[None]:
     except CheckpointError:
         raise
     except Exception as error:  # the readers of damaged files raise what they like
-        reason = str(error).partition("\n")[0] or type(error).__name__
+        reason = reason_of(error)
         if "custom code" in reason or "trust_remote_code" in str(error):
             reason = "it needs code of its own (auto_map in its config.json), and no code of a model folder is run"
         raise CheckpointError(f"{folder} cannot be loaded: {reason}") from error

@@ -222,6 +222,21 @@ def test_a_configuration_that_is_none_is_refused(folder: Path, content: str) -> 
     assert "cannot be loaded" in refusal(folder)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"hidden_size": "wide"}, "Validation error for field 'hidden_size': TypeError: "),
+        ({"rope_parameters": {"rope_type": "none such"}}, "KeyError 'none such'"),
+        ({"model_type": "t5"}, "T5Config"),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "GPTQ"),
+        ({"num_attention_heads": 5}, "cannot be loaded: "),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_told(folder: Path, settings: dict[str, Any], message: str) -> None:
+    edit(folder, "config.json", **settings)
+    assert message in refusal(folder)
+
+
 def test_a_date_stays_with_the_folder(folder: Path, tmp_path: Path) -> None:
     template = folder / "chat_template.jinja"
     template.write_text("{{ 'Today: ' + strftime_now('%d %B %Y') }}" + template.read_text())
