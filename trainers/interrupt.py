@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -11,6 +12,9 @@ from typing import Any, Self
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What asks a process to stop: Ctrl-C, a scheduler, a terminal that closes."""
+
+TERMINALS = [descriptor for descriptor in (1, 2) if os.isatty(descriptor)]
+"""The outputs that are a terminal, which may close."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -77,13 +81,28 @@ class DeferredInterrupt:
 @contextmanager
 def _caught_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Give the signals to a handler; those that this process was told to ignore, as by nohup, stay ignored."""
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            leave_closed_terminals()
+        handler(number, frame)
+
     previous: dict[signal.Signals, Any] = {}
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                previous[number] = signal.signal(number, handler)
+                previous[number] = signal.signal(number, on_signal)
     try:
         yield
     finally:
         for number, before in previous.items():
             signal.signal(number, before)
+
+
+def leave_closed_terminals() -> None:
+    """Write to nowhere in place of a terminal that has closed, so that what is said does not keep a run from saving."""
+    for descriptor in TERMINALS:
+        if not os.isatty(descriptor):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, descriptor)
+            os.close(nowhere)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from turngym._durable import remove_unfinished
 from turngym.agents.episode import Episode
 from turngym.agents.language_model import LanguageModel
 from turngym.trainers.automatic_shaping import AutomaticShaping
@@ -38,7 +39,7 @@ from turngym.trainers.reporting.progress import Progress
 from turngym.trainers.reporting.tables import COLUMNS, result_rows, table_cells
 from turngym.trainers.reporting.trackers import Tracker
 from turngym.trainers.run_checkpoints import RunCheckpoints, load_policy
-from turngym.trainers.run_files import CHECKPOINTS, EPISODES, METRICS_FILE, store_name
+from turngym.trainers.run_files import CHECKPOINTS, EPISODES, METRICS_FILE, REFERENCES, WARM_START, store_name
 from turngym.trainers.schedules import Schedule
 from turngym.trainers.stage_one.instance_values import composed_beta, composed_values
 from turngym.trainers.stage_one.sampling import StageOneSetup
@@ -75,6 +76,8 @@ def train(
     torch.set_num_threads(config.run.threads)
     metrics = Metrics(folder / METRICS_FILE, trackers)
     if resume:
+        for place in (folder, folder / REFERENCES, folder / CHECKPOINTS, folder / WARM_START):
+            remove_unfinished(place)  # what a kill left
         if damaged := metrics.rewind():
             progress.note(f"{metrics.path}: {damaged} cut off or damaged {'lines are' if damaged > 1 else 'line is'} "
                           "left out")  # fmt: skip

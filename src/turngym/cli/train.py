@@ -69,9 +69,9 @@ class TrainOptions:
     list_presets: bool = False
     """List the presets and stop."""
     dry_run: bool = False
-    """Print the resolved configuration and what would run, and touch nothing."""
+    """Print the resolved configuration and what would run, touch nothing, and refuse what the run would refuse."""
     resume: str = ""
-    """A run folder to continue from its last checkpoint."""
+    """A run folder to continue where it was stopped."""
     config: Annotated[TrainConfig, arg(name=""), FlagConversionOff] = field(default_factory=TrainConfig)
     """The settings."""
 
