@@ -99,6 +99,8 @@ def test_titles_say_what_is_not_as_the_model_was_trained() -> None:
     own, agent = Decoding(context_length=100, temperature=0.3), RandomAgent()
     assert DecodingOptions().describe(own, agent) == "temperature 0.3"
     assert DecodingOptions(greedy=True, temperature=1.0).describe(own, agent) == "greedy"
+    assert DecodingOptions().describe(Decoding(), agent) == "temperature 1"
+    assert DecodingOptions(context_length=50).describe(Decoding(), agent) == "temperature 1, context length 50"
     said = DecodingOptions(temperature=1.0, context_length=200, max_reply_tokens=80).describe(own, agent)
     assert said == ("temperature 1 (its own: 0.3), context length 200 (its own: 100), "
                     "replies of at most 80 (its own: 16)")  # fmt: skip
@@ -123,6 +125,7 @@ def test_a_model_that_holds_less_than_was_asked_says_so(weights: Path, capsys: p
     words = ["evaluate", str(weights), "--env", "FrozenLake", "--episodes", "2", "--context-length", "5000"]
     assert main(words) == 0
     captured = capsys.readouterr()
+    assert "its own" not in captured.out
     assert captured.err == (
         "turngym: warning: the model holds 1024 tokens, so its episodes end there, not at the context length of 5000\n"
     )

@@ -78,7 +78,9 @@ class DecodingOptions:
             parts[0] += f" (its own: {own.temperature:g})"
         for name, word in {"context_length": "context length", "max_reply_tokens": "replies of at most"}.items():
             here, there = getattr(used, name), getattr(own, name)
-            if here != there:
+            if there is None:  # as long as the model can hold
+                parts += [f"{word} {here}"] if getattr(self, name) is not None else []
+            elif here != there:
                 parts.append(f"{word} {here} (its own: {there})")
         return ", ".join(parts)
 
