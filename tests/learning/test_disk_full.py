@@ -89,6 +89,7 @@ def main(place: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_full_disk_costs_a_sentence_and_nothing_else(disk: Path) -> None:
     program = subprocess.run(
         [sys.executable, __file__, str(disk)], capture_output=True, text=True, check=False, timeout=250,

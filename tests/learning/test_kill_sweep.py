@@ -172,6 +172,7 @@ def main(folder: Path, kind: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_killed_at_any_moment_ends_with_the_same_bits(kind: str, tmp_path: Path) -> None:
