@@ -100,7 +100,7 @@ def with_folders(config: TrainConfig) -> TrainConfig:
 def with_absolute_paths(config: TrainConfig) -> TrainConfig:
     """Return a configuration whose files and folders are the same from whatever folder a run is continued."""
     model, values, warm_start = config.model, config.values, config.warm_start
-    with suppress(UnregisteredEnv):  # which is told where the environment is made
+    with suppress(UnregisteredEnv, ImportError):  # which are told where the environment is made
         named = getattr(env_class(config.env.id), "path_arguments", ())
         kwargs = {name: path for name, path in config.env.kwargs.items() if name in named and isinstance(path, str)}
         paths = {name: absolute(path) for name, path in kwargs.items() if path}
