@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""What asks a process to stop: Ctrl-C, a scheduler, a terminal that closes."""
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""What asks a process to stop: Ctrl-C, a scheduler, a terminal that closes; Windows has no SIGHUP."""
 
 TERMINALS = [descriptor for descriptor in (1, 2) if os.isatty(descriptor)]
 """The outputs that are a terminal, which may close."""

@@ -7,11 +7,11 @@ is taken over. Forked and started processes do not inherit the lock, so none tha
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import shlex
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -19,6 +19,9 @@ from pathlib import Path
 
 from turngym._errors import InputError
 from turngym.trainers.run_files import LOCK_FILE
+
+if sys.platform != "win32":
+    import fcntl
 
 _held: set[int] = set()
 """Descriptors of the locks of this process."""
@@ -33,7 +36,7 @@ def run_lock(folder: Path) -> Iterator[None]:
     """Keep other processes, and other callers in this one, from writing to a run folder while the block runs.
 
     File systems of networks pass such locks on between machines as far as they are mounted with locks; on one that
-    knows none, nothing is locked and the block runs.
+    knows none, and on Windows, nothing is locked and the block runs.
 
     Args:
         folder: The run's; it must exist.
@@ -45,7 +48,7 @@ def run_lock(folder: Path) -> Iterator[None]:
     descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)  # programs that are started do not get it
     _held.add(descriptor)
     try:
-        _lock(descriptor, fcntl.LOCK_EX, folder)
+        _lock(descriptor, folder)
         os.truncate(descriptor, 0)
         os.write(descriptor, json.dumps(_this_process()).encode())
         try:
@@ -68,14 +71,16 @@ def check_unused(folder: Path) -> None:
     except OSError:  # nobody has ever written here, or nobody could
         return
     try:
-        _lock(descriptor, fcntl.LOCK_SH, folder)
+        _lock(descriptor, folder, shared=True)
     finally:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, kind: int, folder: Path) -> None:
+def _lock(descriptor: int, folder: Path, *, shared: bool = False) -> None:
+    if sys.platform == "win32":
+        return
     try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise RunInUse(_refusal(folder)) from error
     except OSError as error:
@@ -104,4 +109,5 @@ def _forget_in_child() -> None:
     _held.clear()
 
 
-os.register_at_fork(after_in_child=_forget_in_child)
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_forget_in_child)
