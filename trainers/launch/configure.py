@@ -44,8 +44,8 @@ def configure(
         base = starting_point(env, preset)
         chosen = base if algorithm is None else with_algorithm(base, algorithm)
         config = overrides(chosen) if callable(overrides) else with_overrides(chosen, overrides or {})
+        check_game(config)  # first, since what follows asks the environment for its arguments that are paths
         config = with_date(with_plugins(with_folders(config)))
-        check_game(config)
         other = (algorithm or config.objective.name) if config.objective != base.objective else ""
         return named(config, stem=Path(preset).stem if preset else None, algorithm=other)
 

@@ -98,8 +98,8 @@ def train(
         require_plugins(env.run.imports, env.run.import_folder)
         with input_errors():
             config = with_overrides(env if algorithm is None else with_algorithm(env, algorithm), overrides)
-            config = named(with_date(with_folders(config)))
             check_game(config)
+            config = named(with_date(with_folders(config)))
     else:
         config = configure(env, preset=preset, algorithm=algorithm, overrides=overrides)
     folder = Path(config.run.root) / config.run.name
