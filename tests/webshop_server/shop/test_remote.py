@@ -202,3 +202,16 @@ def test_a_server_that_is_not_there_is_named() -> None:
 def test_the_shop_is_the_servers() -> None:
     with pytest.raises(ValueError, match="give the arguments about it to the server"):
         gym.make(ID, url="http://127.0.0.1:3000", mode="faithful")
+
+
+def test_a_server_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes connections and answers none; each request would wait for it anew."""
+    monkeypatch.setattr("turngym.webshop_server.shop.remote.TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        for _ in range(3):
+            with pytest.raises(RemoteShopError, match="does not answer: timed out"):
+                RemoteBackend(address)
+        monkeypatch.setattr("turngym.webshop_server.shop.remote.TIMEOUT", 60.0)
+        with pytest.raises(RemoteShopError, match="left 3 requests in a row without answer and is asked no more"):
+            RemoteBackend(address)
