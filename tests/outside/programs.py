@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -60,5 +61,4 @@ def run_commands(commands: Sequence[Sequence[str]], *, cwd: Path, site: Path | N
 
 def rows(answer: Answer) -> dict[str, str]:
     """Return the second column of a table by the first."""
-    cells = [[cell for cell in line.split("  ") if cell.strip()] for line in answer.out.splitlines()]
-    return {row[0].strip(): row[1].strip() for row in cells if len(row) > 1}
+    return dict(re.findall(r"^(\S.*?) +(unknown|\d\.\d{3})\b", answer.out, re.MULTILINE))
