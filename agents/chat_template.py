@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
+from string import ascii_letters
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -26,10 +27,10 @@ _PROBE = (
     "Go <Left>, {name} & \"Right\" or 'up'\n\n\t* (%d)  ~ [x] # 3\n" + "It is far: 1,000.50 Ünïcode steps. " * 9 + "end"
 )
 """Text that a template could escape, trim inside, cut off or write in other letters."""
-_EXCHANGES = (1, 2, 3, 4, 8, 24)
+_EXCHANGES = (1, 2, 3, 4, 8, 24, 100)
 """How long the conversations are that a template is tried on."""
-_DATE_LETTERS = "YymdjBbAaHIMSpe"
-"""The directives of dates and times that templates may use."""
+_LONG = 100
+"""So many times the text is repeated in a conversation of one exchange: 34,000 characters, which could be cut off."""
 _SHOWN = 40
 """Characters of a template's text in a message."""
 
@@ -131,8 +132,10 @@ class ChatTemplate:
         raise next((error for error in errors if not isinstance(error, _FailingTemplateError)), errors[0])
 
     def _take_apart(self) -> ChatFrames:
-        short = self.render(_RULES, [_FIRST], [])
+        short, again = (self.render(_RULES, [_FIRST], []) for _ in range(2))
         longer = self.render(_RULES, [_FIRST, _SECOND], [_REPLY])
+        if again != short:
+            raise ChatTemplateError("the chat template writes something else each time: " + difference(short, again))
         before, found, after_first = short.partition(_FIRST)
         if not found or _RULES in after_first:
             raise ChatTemplateError("the chat template does not show the user's message after the system prompt")
@@ -175,8 +178,9 @@ class ChatTemplate:
     def _try_out(self, frames: ChatFrames) -> None:
         """Check that conversations of several lengths come out as the frames say."""
         for count in _EXCHANGES:
-            said = [f"{number} {_PROBE}" for number in range(2 * count)]
-            texts = (_PROBE, said[::2], said[1:-1:2])
+            text = _PROBE * _LONG if count == 1 else _PROBE
+            said = [f"{number} {text}" for number in range(2 * count)]
+            texts = (text, said[::2], said[1:-1:2])
             expected, found = frames.text(*texts), self.render(*texts)
             if expected != found:
                 raise ChatTemplateError(
@@ -210,5 +214,7 @@ def with_date(template: str, day: date) -> str:
     if "strftime_now" not in template or "macro strftime_now(" in template:
         return template
     midnight = datetime.combine(day, time())
-    parts = "".join(f".replace('%{letter}', '{midnight:%{letter}}')" for letter in _DATE_LETTERS)
+    directives = (f"%{flag}{letter}" for flag in ("-", "") for letter in ascii_letters)
+    parts = "".join(f".replace({directive!r}, {midnight.strftime(directive)!r})"
+                    for directive in directives if directive in template)  # fmt: skip
     return f"{{%- macro strftime_now(format) -%}}{{{{ format{parts} }}}}{{%- endmacro -%}}{template}"

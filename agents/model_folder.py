@@ -105,7 +105,7 @@ def _configuration(folder: Path) -> dict[str, Any]:
     with _readable(folder):
         settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         if not isinstance(settings, dict):
-            raise CheckpointError(f"{folder} cannot be loaded: its config.json is no object")
+            raise TypeError("its config.json is no object")
     return settings
 
 
@@ -164,8 +164,24 @@ def _readable(folder: Path) -> Iterator[None]:
         raise
     except Exception as error:  # the readers of damaged files raise what they like
         reason = reason_of(error)
-        if "custom code" in reason or "trust_remote_code" in str(error):
+        if damaged := _damaged_json(folder):
+            reason = f"its {damaged[0]} is no JSON object; restore it from where the model came from"
+        elif "backend tokenizer" in reason:
+            reason = "there is no tokenizer.json in it; save the model's tokenizer there with save_pretrained"
+        elif "custom code" in reason or "trust_remote_code" in str(error):
             reason = "it needs code of its own (auto_map in its config.json), and no code of a model folder is run"
         raise CheckpointError(f"{folder} cannot be loaded: {reason}") from error
     finally:
         logging.set_verbosity(verbosity)
+
+
+def _damaged_json(folder: Path) -> list[str]:
+    """Return the names of the JSON files of a folder that hold no object, of which each should hold one."""
+
+    def is_object(file: Path) -> bool:
+        try:
+            return isinstance(json.loads(file.read_text(encoding="utf-8")), dict)
+        except (OSError, ValueError, RecursionError):
+            return False
+
+    return [file.name for file in sorted(folder.glob("*.json")) if not is_object(file)]

@@ -22,12 +22,12 @@ from pathlib import Path
 
 CONFIG_FILE, USED_CONFIG_FILE, LOCK_FILE = "config.toml", "config.used.toml", "run.lock"
 METRICS_FILE, RESULT_FILE = "metrics.jsonl", "result.json"
-WARM_START, REFERENCES, CHECKPOINTS, EPISODES = "warm_start", "references", "checkpoints", "episodes"
+WARM_START, BASE, REFERENCES, CHECKPOINTS, EPISODES = "warm_start", "base", "references", "checkpoints", "episodes"
 
 
 def reference_folder(folder: Path, number: int) -> Path:
     """Return where a run keeps the reference of a round, from 1."""
-    return folder / "base" if number == 1 else folder / REFERENCES / f"round-{number}"
+    return folder / BASE if number == 1 else folder / REFERENCES / f"round-{number}"
 
 
 def store_name(number: int) -> str:

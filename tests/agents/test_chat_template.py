@@ -164,6 +164,9 @@ FORGETFUL = PLAIN.replace("in messages %}", "in messages[:1] + messages[1:][-20:
         pytest.param(NUMBERED, "in place of", id="numbered turns"),
         pytest.param(REMINDED, "after 6 messages it has .*Be brief", id="a reminder after the fourth message"),
         pytest.param(FORGETFUL, "in place of", id="a history that is cut off"),
+        pytest.param(PLAIN.replace("message.content", "message.content[:20000]"), "after 2 messages", id="long texts"),
+        pytest.param(REMINDED.replace("> 4", "> 90"), "after 200 messages", id="a late reminder"),
+        pytest.param("{{ range(99999) | random }}" + PLAIN, "something else each time", id="random"),
     ],
 )
 def test_a_template_that_changes_what_was_said_is_refused_with_what_it_does(
@@ -218,7 +221,10 @@ def test_a_date_is_shown_as_it_was_fixed(llama_tokenizer: MakeTokenizer) -> None
     assert first.replace("29 Feb 2024", "01 Dec 2031") == second
 
 
-@pytest.mark.parametrize("pattern", ["%Y-%m-%d", "%d %B %Y", "%A, %b %e", "%y%j %H:%M:%S %p %I %a"])
+@pytest.mark.parametrize(
+    "pattern",
+    ["%Y-%m-%d", "%d %B %Y", "%A, %b %e", "%y%j %H:%M:%S %p %I %a", "%-d.%-m.%G", "%F %T", "%c", "%D week %V, day %u"],
+)
 def test_dates_are_written_as_the_library_writes_them(make_tokenizer: MakeTokenizer, pattern: str) -> None:
     day = date(2026, 3, 7)
     template = with_date("{{ strftime_now('" + pattern + "') }}", day)

@@ -216,10 +216,16 @@ def test_a_template_is_refused_with_the_name_of_the_folder(folder: Path) -> None
     assert "no chat template" in refusal(folder)
 
 
-@pytest.mark.parametrize("content", ["[]", "7", "null", "{", "\x00"])
-def test_a_configuration_that_is_none_is_refused(folder: Path, content: str) -> None:
-    (folder / "config.json").write_text(content)
-    assert "cannot be loaded" in refusal(folder)
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("content", ["", "[]", "7", "null", "{", "\x00", '{"a": "\xe9"}'])
+def test_a_file_that_is_no_object_is_named(folder: Path, name: str, content: str) -> None:
+    (folder / name).write_text(content, encoding="latin-1")
+    assert f"its {name} is no JSON object" in refusal(folder)
+
+
+def test_a_folder_without_a_tokenizer_says_so(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    assert "there is no tokenizer.json in it" in refusal(folder)
 
 
 @pytest.mark.parametrize(

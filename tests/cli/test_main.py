@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -127,3 +128,12 @@ def test_what_the_disk_refuses_and_what_fails_is_one_sentence(
     monkeypatch.setattr("turngym.cli._dispatch", refuse)
     assert main(["doctor"]) == code
     assert capsys.readouterr().err == said
+
+
+def test_help_that_nobody_reads_is_no_traceback() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "turngym", "rollout", "--help"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")

@@ -107,7 +107,7 @@ def decoding_of(weights: Path) -> Decoding:
 def _policies(folder: Path) -> list[Path]:
     """Return the folders that may hold the policy, the last one first."""
     steps = [folder] if (folder / "policy").is_dir() else [path for _, path in saved_steps(folder)]
-    return [path / "policy" for path in steps if (path / "policy" / "config.json").is_file()]
+    return [path / "policy" for path in steps if (path / "policy").is_dir()]
 
 
 def _verify_policy(weights: Path) -> None:

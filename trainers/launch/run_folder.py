@@ -18,10 +18,12 @@ from turngym.trainers.config import TrainConfig, imported_by, parse_known, parse
 from turngym.trainers.launch.presets import read_config_text
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.run_files import (
+    BASE,
     CHECKPOINTS,
     CONFIG_FILE,
     LOCK_FILE,
     METRICS_FILE,
+    REFERENCES,
     RESULT_FILE,
     USED_CONFIG_FILE,
 )
@@ -35,16 +37,18 @@ def saved_steps(folder: Path) -> list[tuple[int, Path]]:
 
 
 def agent_config(weights: Path) -> TrainConfig | None:
-    """Return the configuration of the run that a folder of weights lies in, None outside of runs.
+    """Return the configuration of the run that has written a folder of weights, None for others.
 
-    A run of another version is read too; see `known_config`.
+    A run has its weights in places of their own; a `config.toml` above other weights may be of any program. A run of
+    another version is read too; see `known_config`.
 
     Raises:
         InputError: The configuration cannot be read, or names a module that cannot be imported.
     """
-    for parent in [weights, *weights.absolute().parents][:4]:
-        if (parent / CONFIG_FILE).is_file():
-            return known_config(parent)
+    for place in (weights.absolute(), weights.resolve()):  # the weights or their run may be reached by a link
+        for run in place.parents[:3]:
+            if place.relative_to(run).parts[0] in (BASE, REFERENCES, CHECKPOINTS) and (run / CONFIG_FILE).is_file():
+                return known_config(run)
     return None
 
 

@@ -79,9 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("Stopped.", file=sys.stderr)
         return exit_code(stop)
     except BrokenPipeError:
-        # The reader of our output (`| head`) has left. What is still buffered must not fail again at interpreter exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return _unread()
     except Exception as error:
         refused = file_error(error)  # a folder that cannot be read or written, a name that is too long, a full disk
         if refused is None:
@@ -96,10 +94,22 @@ def _ended(done: SystemExit, words: Sequence[str]) -> int:
     """Return the exit code after something below ended the program: the option parser after its help, or other code."""
     if not done.code and {*words} & {*HELP}:
         if words[0] in IMPORTING:
-            print(IMPORT_HELP)
+            try:
+                print(IMPORT_HELP, flush=True)
+            except BrokenPipeError:
+                return _unread()
         return 0
     if not isinstance(done.__context__, BrokenPipeError):  # of which the console has taken care
         tell(f"the work was ended by other code, {describe(done)}")
+    return Failure.exit_code
+
+
+def _unread() -> int:
+    """Return the exit code where the reader of our output (`| head`) has left.
+
+    What is still buffered must not fail again at interpreter exit.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return Failure.exit_code
 
 

@@ -58,6 +58,13 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_word(folder: Path, name: str
         LanguageModel.from_pretrained(last / "policy")
 
 
+def test_a_policy_that_lost_its_configuration_is_damaged(folder: Path) -> None:
+    for path in (folder / "checkpoints").glob("*/policy/config.json"):
+        path.unlink()
+    with pytest.raises(InputError, match=r"is damaged: config\.json is missing"):
+        policy_folder(folder)
+
+
 def test_a_run_without_a_sound_policy_is_refused(folder: Path) -> None:
     for path in (folder / "checkpoints").glob("*/policy/model.safetensors"):
         flip(path)

@@ -48,7 +48,16 @@ def test_weights_know_the_run_around_them(tmp_path: Path) -> None:
     assert agent_config(weights) is None
     (tmp_path / "run" / "config.toml").write_text(write_toml(CONFIG))
     assert agent_config(weights) == CONFIG
-    assert agent_config(weights.parents[2]) == CONFIG
+    for place in ("base", "references/round-2"):
+        assert agent_config(with_weights(tmp_path / "run" / place)) == CONFIG
+    (tmp_path / "latest").symlink_to(weights.parent)
+    assert agent_config(tmp_path / "latest" / "policy") == CONFIG
+
+
+def test_a_configuration_above_other_weights_is_none_of_theirs(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("title = 'a site'\n[env]\nid = 3\n")
+    for place in ("model", "models/mine", "models/mine/policy", "checkpoint"):
+        assert agent_config(with_weights(tmp_path / place) if place != "models/mine" else tmp_path / place) is None
 
 
 @pytest.mark.parametrize(("line", "writer"), [('version = "9.1"\n', "turngym 9.1"), ("", "an earlier version")])
@@ -60,7 +69,7 @@ def test_another_version_is_played_but_not_continued(line: str, writer: str, tmp
         run_config(tmp_path)
     with pytest.warns(InputWarning, match=f"by {writer}, has settings that turngym {__version__} cannot use: "
                                           r"env\.unheard_of, astarpo; they are passed over"):  # fmt: skip
-        assert agent_config(tmp_path) == CONFIG
+        assert agent_config(tmp_path / "base") == CONFIG
 
 
 def test_a_run_of_this_version_is_continued_with_what_it_imports(own_code: Path) -> None:
