@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, WSGITask
 
@@ -41,10 +42,28 @@ _BACKLOG = 4096
 _RETRY_SECONDS = 5
 
 
+class _Request(HTTPRequestParser):  # type: ignore[misc]
+    """A request as it arrives."""
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Read what comes before the body.
+
+        Waitress waits for a body that a request expects to be allowed to send even where there is none, and ends the
+        connection without an answer at an address such as `http://[`.
+        """
+        try:
+            super().parse_header(header_plus)
+        except ValueError as error:
+            raise ParsingError("Bad URI") from error
+        if self.body_rcv is None:
+            self.expect_continue = False
+
+
 class Channel(HTTPChannel):  # type: ignore[misc]
     """A connection, which knows for how long it has been waiting for its client."""
 
     server: SiteServer
+    parser_class = _Request
     served = 0
     """How many requests have been answered."""
 

@@ -1,24 +1,36 @@
 """A session of the site: a session of the shop that can be walked through by addresses, and that remembers its steps.
 
-A step is kept as the address of the page that it led to, and the page is made again when it is asked for.
+A step is kept as the address of the page that it led to, and the page is made again when it is asked for. The last ones
+are kept for the operator. Of all the hashes of their addresses are kept, so that a client can come back to any page.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
 
-from turngym.webshop_server.pages import Address, Button, Choice, Link, Page, PageKind, Part, address_of, target_of
+from turngym.webshop_server.pages import (
+    BUY,
+    Address,
+    Button,
+    Choice,
+    Link,
+    Page,
+    PageKind,
+    Part,
+    address_of,
+    target_of,
+)
 from turngym.webshop_server.shop import ENDED, LocalBackend, LocalSession, Move
 
 ID_BYTES = 16
 """Bytes of a session's random name: 128 bits cannot be guessed."""
 GO_BACK = "go back"
 MAX_STEPS = 200
-"""How many of the last steps a session remembers."""
+"""How many of the last steps the operator is shown."""
 MAX_CHARS = 40_000
 """How many characters its steps may have in all; long ones are forgotten earlier."""
 MAX_ACTIONS = 5_000
@@ -65,6 +77,8 @@ class SiteSession(LocalSession):
         """The last steps, the present page's being the last."""
         self.num_actions = 0
         """How many actions there were."""
+        self._open: set[int] = set()
+        """The hashes of the addresses of all pages that the session was at, and of the purchases offered there."""
         self._num_chars = 0
 
     @property
@@ -110,8 +124,8 @@ class SiteSession(LocalSession):
         part = _leading_to(address, self.page, self.parts)
         if part is not None:
             self._go(f"click[{part.text}]", self.shop.follow(self.page, part))
-        elif address.kind is PageKind.START or self._was_at(address):
-            self._go(GO_BACK, self.page_at(address))
+        elif address.kind is PageKind.START or self._is_open(address):
+            self._go(f"click[{BUY}]" if address.kind is PageKind.DONE else GO_BACK, self.page_at(address))
         elif (offer := self._offer(address)) is not None:
             page, part = offer
             self._go(f"click[{part.text}]", self.shop.follow(page, part))
@@ -121,7 +135,7 @@ class SiteSession(LocalSession):
 
     def knows(self, address: Address) -> bool:
         """Return whether the session was at a page, or a link led there."""
-        return address == address_of(self.page) or self._was_at(address) or self._offer(address) is not None
+        return address == address_of(self.page) or self._is_open(address) or self._offer(address) is not None
 
     def page_at(self, address: Address) -> Page:
         """Return a page that the session was at, made anew from its address."""
@@ -140,18 +154,41 @@ class SiteSession(LocalSession):
         )
         return replace(page, reward=self.shop.reward(page).total) if page.kind is PageKind.DONE else page
 
-    def _was_at(self, address: Address) -> bool:
-        return any(step.place == address for step in self.steps)
+    def _is_open(self, address: Address) -> bool:
+        return hash(address) in self._open
 
     def _offer(self, address: Address) -> tuple[Page, Part] | None:
-        """Return the page that the session was at last of those with a link to an address, and the link."""
-        for place in dict.fromkeys(step.place for step in reversed(self.steps)):
-            if _may_lead_to(address, place):
-                page = self.page_at(place)
-                part = _leading_to(address, page, self.shop.layout(page))
-                if part is not None:
-                    return page, part
+        """Return a page that the session was at and that has a link to an address, and the link."""
+        for place in filter(self._is_open, self._places_before(address)):
+            page = self.page_at(place)
+            part = _leading_to(address, page, self.shop.layout(page))
+            if part is not None:
+                return page, part
         return None
+
+    def _places_before(self, address: Address) -> Iterator[Address]:
+        """Yield the addresses of pages that may have a link to an address which is not open itself."""
+        match address.kind:
+            case PageKind.RESULTS:
+                yield replace(address, number=address.number - 1)
+                yield replace(address, number=address.number + 1)
+            case PageKind.ITEM if not address.chosen:
+                yield Address(PageKind.RESULTS, address.query, address.number)
+            case PageKind.ITEM:
+                yield from self._places_before_choice(address)
+            case PageKind.DETAIL:
+                yield replace(address, kind=PageKind.ITEM, detail=None)
+
+    def _places_before_choice(self, address: Address) -> Iterator[Address]:
+        """Yield the addresses of a product's pages where one option has no value or another one."""
+        product = self.shop.catalogue.get(address.asin)
+        if product is None or any(value not in product.options.get(option, ()) for option, value in address.chosen):
+            return
+        for option, _ in address.chosen:
+            others = {name: value for name, value in address.chosen if name != option}
+            yield replace(address, chosen=tuple(others.items()))
+            for value in product.options[option]:
+                yield replace(address, chosen=tuple(sorted({**others, option: value}.items())))
 
     def _start(self) -> Page:
         return self.shop.open(self.page.goal, self.page.session)
@@ -159,7 +196,11 @@ class SiteSession(LocalSession):
     def _go(self, action: str, page: Page, problem: str = "") -> None:
         self.num_actions += 1
         self.page = page
-        self.steps.append(Step(action, address_of(page), problem))
+        place = address_of(page)
+        self._open.add(hash(place))
+        if page.kind is PageKind.ITEM:
+            self._open.add(hash(Address(PageKind.DONE, asin=place.asin, chosen=place.chosen)))
+        self.steps.append(Step(action, place, problem))
         self._num_chars += self.steps[-1].num_chars
         while len(self.steps) > MAX_STEPS or (self._num_chars > MAX_CHARS and len(self.steps) > 1):
             self._num_chars -= self.steps.popleft().num_chars
@@ -171,14 +212,3 @@ def _leading_to(address: Address, page: Page, parts: Sequence[Part]) -> Part | N
         return None
     links = (part for part in parts if isinstance(part, Button | Link | Choice))
     return next((part for part in links if address_of(target_of(page, part)) == address), None)
-
-
-def _may_lead_to(address: Address, place: Address) -> bool:
-    """Return whether a page may have a link to an address, without looking at the page."""
-    if address.kind is PageKind.DONE:
-        return place.kind is PageKind.ITEM and (place.asin, place.chosen) == (address.asin, address.chosen)
-    if place.query != address.query or abs(place.number - address.number) > 1:
-        return False
-    if PageKind.RESULTS in {place.kind, address.kind}:
-        return True
-    return place.asin == address.asin and len(set(place.chosen) ^ set(address.chosen)) <= 2  # one choice changed

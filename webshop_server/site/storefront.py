@@ -24,7 +24,7 @@ from turngym.webshop_server.site.sessions import SiteSession
 from turngym.webshop_server.site.state import begin_session, html_answer, session_or_404, site
 
 SESSION_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-GOAL_IN_NAME = re.compile(r".*fixed.*_([0-9]{1,9})")
+GOAL_IN_NAME = re.compile(r".*fixed.*_([0-9]+)")
 """A session with such a name gets the goal of that number: `fixed_12` gets goal 12."""
 PLACES = tuple(f"/{kind}/" for kind in PageKind if kind)
 """What the paths of pages other than the first begin with."""
@@ -57,7 +57,7 @@ def index(name: str) -> AnyResponse:
     session = site().sessions.get(name)
     if session is None:
         session = _named(name)
-    elif session.is_named and (session.bought or session.spent) and request.method == "GET":
+    elif session.is_named and (session.ended or session.spent) and request.method == "GET":
         session = _named(name, anew=True)
     query = request.form.get("search_query") if request.method == "POST" else None
     with session.lock:
@@ -124,14 +124,20 @@ def _place(kind: PageKind, name: str, rest: str) -> AnyResponse:
 
 def _read(kind: PageKind, rest: str) -> Address:
     try:
-        return read_address(kind, rest)
+        address = read_address(kind, rest)
     except AddressError as error:
         abort(400, f"{str(error)[0].upper()}{str(error)[1:]}.")
+    _check_query(address.query)
+    return address
+
+
+def _check_query(query: str) -> None:
+    if len(query) > MAX_QUERY_CHARS:
+        abort(400, f"A query has at most {MAX_QUERY_CHARS:,} characters.")
 
 
 def _search(session: SiteSession, query: str) -> None:
-    if len(query) > MAX_QUERY_CHARS:
-        abort(400, f"A query has at most {MAX_QUERY_CHARS:,} characters.")
+    _check_query(query)
     if problem := session.search(query):
         abort(400, f"{problem[0].upper()}{problem[1:]}.")
 

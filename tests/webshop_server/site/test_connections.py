@@ -192,6 +192,7 @@ def test_a_proxy_that_is_named_says_who_asks_and_is_no_client(
         (b"GET / HTTP/1.1\r\nX: " + b"x" * MAX_HEADER_BYTES + b"\r\n\r\n", b"431"),
         (b"POST / HTTP/1.1\r\nContent-Length: 9999999\r\n\r\n", b"413"),
         (b"GET /stuck HTTP/1.1\r\n\r\n", b"500"),
+        (b"GET http://[::1/ HTTP/1.1\r\n\r\n", b"400"),
     ],
 )
 def test_answers_of_the_server_itself_have_the_headers(sent: bytes, status: bytes, connect: Connect) -> None:
@@ -199,6 +200,16 @@ def test_answers_of_the_server_itself_have_the_headers(sent: bytes, status: byte
     assert told.startswith(b"HTTP/1.") and told.split()[1] == status and b"Traceback" not in told
     lines = {line.lower() for line in told.split(b"\r\n\r\n")[0].decode().split("\r\n")}
     assert {f"{name}: {value}".lower() for name, value in {**HEADERS, **NO_STORE}.items()} <= lines
+
+
+def test_a_request_without_a_body_is_not_waited_for(connect: Connect) -> None:
+    asked = REQUEST.replace(b"Host", b"Expect: 100-continue\r\nHost")
+    assert answer(connect(asked)).startswith(b"HTTP/1.1 200")
+    asked = asked.replace(b"GET", b"POST").replace(b"Host", b"Content-Length: 1\r\nHost")
+    waiting = connect(asked)
+    assert waiting.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    waiting.sendall(b"x")
+    assert answer(waiting).startswith(b"HTTP/1.1 200")
 
 
 # The end ------------------------------------------------------------------------------------------------------------

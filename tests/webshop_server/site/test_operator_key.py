@@ -27,6 +27,14 @@ from turngym.webshop_server.site import weakness
         ("correcthorsebatterystaple", "words"),
         ("abc123!?abc123!?abc123!?", "repetitions"),
         ("aaaabbbbccccddddeeeeffffgggghhhh", "words"),
+        ("31415926535897932384", "digits"),
+        ("1q2w3e4r5t6y7u8i", "rows"),
+        ("zaq12wsxcde34rfv", "rows"),
+        ("!@#$%^&*()_+{}|:", "rows"),
+        ("Tr0ub4dor&3Tr0ub4dor&3", "repetitions"),
+        ("s3cr3t-P@ssw0rd-2026", "words"),
+        ("http://127.0.0.1:3000", "words"),
+        ("your-secret-key-here", "words"),
     ],
 )
 def test_a_weak_key_is_told_why(key: str, reason: str) -> None:

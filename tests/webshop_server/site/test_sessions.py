@@ -34,15 +34,34 @@ def test_sessions_of_one_goal_are_two(backend: LocalBackend) -> None:
     assert one.knows(address_of(one.page)) and not other.knows(address_of(one.page))
 
 
-def test_a_session_remembers_so_many_steps(fixed: LocalBackend) -> None:
+def test_a_session_shows_so_many_steps_and_knows_all_of_its_pages(fixed: LocalBackend) -> None:
     session = SiteSession(fixed, 0)
     for number in range(MAX_STEPS):
         session.go_to(Address())
         session.search(f"shirt {number}")
     assert session.num_actions == 2 * MAX_STEPS - 1, "the first way to the beginning was none"
     assert len(session.steps) == MAX_STEPS and session.steps[-1].place == address_of(session.page)
-    assert session.knows(Address(PageKind.RESULTS, "shirt 150"))
-    assert not session.knows(Address(PageKind.RESULTS, "shirt 50"))
+    assert session.knows(Address(PageKind.RESULTS, "shirt 50"))
+    assert not session.knows(Address(PageKind.RESULTS, f"shirt {MAX_STEPS}"))
+
+
+def test_a_tree_of_actions_is_searched_beyond_the_steps_that_are_kept(backend: LocalBackend) -> None:
+    session = SiteSession(backend, 0)
+    session.search("shirt")
+    item = Address(PageKind.ITEM, "shirt", asin="SHIRT00002")
+    assert session.go_to(item)
+    for number in range(MAX_STEPS):
+        session.go_to(Address())
+        session.search(f"linen {number}")
+    chosen = replace(item, chosen=(("color", "navy blue"),))
+    assert not session.go_to(chosen), "it has no such value"
+    value = next(iter(backend.shop.catalogue["SHIRT00002"].options["color"]))
+    chosen = replace(item, chosen=(("color", value),))
+    bought = Address(PageKind.DONE, asin=item.asin, chosen=chosen.chosen)
+    assert not session.go_to(bought), "nobody has looked at it"
+    for address in (replace(item, asin="SHIRT00001"), chosen, bought):
+        assert session.go_to(address) and address_of(session.page) == address
+    assert session.steps[-1].action == "click[Buy Now]"
 
 
 def test_a_session_remembers_fewer_long_steps(fixed: LocalBackend) -> None:

@@ -318,15 +318,17 @@ def test_nothing_is_bought_after_the_purchase(client: FlaskClient) -> None:
         assert refused.status_code == 400 and "The purchase has ended the session." in refused.text
 
 
-def test_a_session_that_its_client_named_begins_anew(client: FlaskClient, backend: LocalBackend, start: str) -> None:
+def test_a_session_that_its_client_named_begins_anew(open_shirts: Callable[[str], LocalBackend]) -> None:
+    fixed = open_shirts("fixed")
+    client = create_app(fixed, SiteSettings(operator_key=KEY)).test_client()
     path = ""
     for _ in range(3):
-        page = read(client, start)
-        assert "Search" in page.texts and backend.goals[0].instruction in page.texts
-        _, _, path = buy(client, start)
+        page = read(client, "/fixed_0")
+        assert "Search" in page.texts and fixed.goals[0].instruction in page.texts
+        _, _, path = buy(client, "/fixed_0")
         assert "Step 0 of 4" in read_as_operator(client, "/operator/fixed_0").text
     assert read(client, path).score < 1
-    read(client, start)
+    read(client, "/fixed_0")
     assert status(client, path) == 404, "what the last run looked at is not offered to this one"
 
 
@@ -337,6 +339,10 @@ def test_in_a_faithful_shop_a_tree_of_actions_can_be_searched(open_shirts: Calla
     blue = read(client, linen.paths["navy blue"])
     assert read(client, blue.paths["Buy Now"]).score == 1.0 > read(client, path).score
     assert "LAMP000001" in read(client, "/search_results/fixed_0/Brass LAMP/1").texts
+    read(client, blue.paths["Buy Now"])
+    assert "Search" in read(client, "/fixed_0").texts
+    assert read(client, linen.paths["navy blue"]).paths == blue.paths, "other branches of the tree are still there"
+    assert read(client, blue.paths["Buy Now"]).score == 1.0
 
 
 def test_shoppers_are_shown_no_score_before_the_purchase(client: FlaskClient, start: str) -> None:
