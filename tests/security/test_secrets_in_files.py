@@ -23,7 +23,7 @@ from turngym.credentials import VARIABLE
 from turngym.envs import Split, TextEnv, make_env, register
 from turngym.trainers import base_model
 from turngym.trainers.config import CurriculumConfig, EnvConfig, parse_toml, write_toml
-from turngym.webshop_server.shop.remote import KEY_VARIABLE
+from turngym.webshop_server.shop.connection import KEY_VARIABLE
 
 KEY = "k3y/of the operator"
 SPELLINGS = [KEY, quote(KEY, safe=""), b64encode(f"operator:{KEY}".encode()).decode(), json.dumps(KEY)[1:-1]]

@@ -1,10 +1,11 @@
 """The shop: where actions lead from page to page, and sessions of it, in this process or on a server."""
 
 from turngym.webshop_server.shop.backend import ShopBackend, ShopSession, Split
+from turngym.webshop_server.shop.connection import KEY_VARIABLE, RemoteShopError
 from turngym.webshop_server.shop.faithful import FaithfulShop
 from turngym.webshop_server.shop.fixed import MAX_QUERY_CHARS, FixedShop
 from turngym.webshop_server.shop.local import LocalBackend, LocalSession, open_shop
-from turngym.webshop_server.shop.remote import KEY_VARIABLE, RemoteBackend, RemoteShopError
+from turngym.webshop_server.shop.remote import RemoteBackend
 from turngym.webshop_server.shop.shop import ENDED, MAX_RESULTS, Move, Shop
 
 __all__ = [

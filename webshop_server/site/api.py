@@ -151,6 +151,7 @@ def _state(session: SiteSession, problem: str = "") -> dict[str, Any]:
     if is_operator():
         state["hidden"] = {
             "goal": session.goal_number,
+            "setup": site().backend.setup,
             "page": {
                 "session": page.session,
                 "kind": state["kind"],

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle  # noqa: TID251 - only what this file wrote itself
 import socket
 import subprocess
 import sys
+import threading
 from base64 import b64encode
 from collections.abc import Iterator
 from copy import deepcopy
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import gymnasium as gym
@@ -22,7 +25,8 @@ from turngym.envs import make_env
 from turngym.envs.webshop import WebShopEnv
 from turngym.webshop_server.settings import ShopSettings
 from turngym.webshop_server.shop import open_shop
-from turngym.webshop_server.shop.remote import KEY_VARIABLE, RemoteBackend, RemoteShopError
+from turngym.webshop_server.shop.connection import KEY_VARIABLE, RemoteShopError
+from turngym.webshop_server.shop.remote import RemoteBackend
 
 ID = "turngym/WebShop-v0"
 KEY = "a key/with: signs"
@@ -117,6 +121,39 @@ def test_a_session_that_the_server_has_forgotten_is_left_behind(served: tuple[st
     env.close()
 
 
+def test_an_episode_goes_on_where_the_server_has_forgotten_its_session(served: tuple[str, dict[str, Any]]) -> None:
+    env = gym.make(ID, url=served[0])
+    env.reset(seed=0, options={"split": "test", "index": 1})
+    inside: Any = env.unwrapped
+    told = [env.step(inside.oracle_action()) for _ in range(2)]
+    before = env.step("click[description]"), env.step("click[< prev]")
+    inside.backend._server.ask("DELETE", inside.session._path)
+    assert (env.step("click[description]")[0], env.step("click[< prev]")[0]) == (before[0][0], before[1][0])
+    assert inside.session.page.asin and len(inside.session._done) == len(told) + 4
+    env.close()
+
+
+def test_an_episode_does_not_go_on_in_another_shop(served: tuple[str, dict[str, Any]]) -> None:
+    env = gym.make(ID, url=served[0])
+    env.reset(seed=0)
+    inside: Any = env.unwrapped
+    inside.backend.setup = inside.session._setup = "that of the server which was there before"
+    for go_on in (lambda: env.step("search[shirt]"), lambda: env.reset(seed=0)):
+        with pytest.raises(RemoteShopError, match="is another one than before; make the environment anew"):
+            go_on()
+    env.close()
+
+
+def test_an_environment_is_closed_when_the_server_is_gone() -> None:
+    server, address = start("--num-products", "100")
+    env = gym.make(ID, url=address)
+    env.reset(seed=0)
+    stop(server)
+    with pytest.raises(RemoteShopError, match="does not answer"):
+        env.reset(seed=0)
+    env.close()
+
+
 def test_a_connection_that_was_closed_is_opened_again(served: tuple[str, dict[str, Any]]) -> None:
     shop = RemoteBackend(served[0])
     session = shop.open_session(0)
@@ -135,7 +172,7 @@ def test_a_copy_has_a_session_of_its_own_where_the_first_one_stands(served: tupl
     reply = inside.oracle_action()
     assert [copy.step(reply)[0] for copy in copies] == [env.step(reply)[0]] * 2
     copies[0].close()
-    assert inside.session._state["session"] != copies[1].unwrapped.session._state["session"]
+    assert inside.session._path != copies[1].unwrapped.session._path
     assert env.step("click[back to search]")[4]["valid"]
     env.close()
     copies[1].close()
@@ -206,12 +243,56 @@ def test_the_shop_is_the_servers() -> None:
 
 def test_a_server_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes connections and answers none; each request would wait for it anew."""
-    monkeypatch.setattr("turngym.webshop_server.shop.remote.TIMEOUT", 0.2)
+    monkeypatch.setattr("turngym.webshop_server.shop.connection.TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         for _ in range(3):
             with pytest.raises(RemoteShopError, match="does not answer: timed out"):
                 RemoteBackend(address)
-        monkeypatch.setattr("turngym.webshop_server.shop.remote.TIMEOUT", 60.0)
+        monkeypatch.setattr("turngym.webshop_server.shop.connection.TIMEOUT", 60.0)
         with pytest.raises(RemoteShopError, match="left 3 requests in a row without answer and is asked no more"):
             RemoteBackend(address)
+
+
+ABOUT: dict[str, Any] = {
+    "mode": "fixed",
+    "setup": "s",
+    "goals": {"test": [0, 1], "validation": [1, 2], "train": [2, 3]},
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"),
+    [
+        (200, "<html>"),
+        (200, "null"),
+        (200, "7"),
+        (200, "[" * 100_000),
+        (200, json.dumps({**ABOUT, "mode": "another"})),
+        (200, json.dumps({**ABOUT, "goals": {}})),
+        (200, json.dumps({**ABOUT, "goals": {**ABOUT["goals"], "test": [0, 0]}})),
+        (200, json.dumps(ABOUT)),  # which is no goal
+        (400, "[]"),
+        (500, "<h1>"),
+    ],
+)
+def test_what_is_no_shop_is_told(status: int, answer: str) -> None:
+    class Nonsense(BaseHTTPRequestHandler):
+        def _say(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer.encode())
+
+        do_GET = do_POST = _say
+
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Nonsense) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        with pytest.raises(RemoteShopError, match=r"is no shop of this version of turngym|refuses GET /api/shop: 400"):
+            RemoteBackend(f"http://127.0.0.1:{server.server_port}").open_session(0)
+        server.shutdown()
+        thread.join()
