@@ -40,6 +40,7 @@ from turngym.trainers.config.section import Section, Temperature
 from turngym.trainers.config.toml import (
     ConfigError,
     imported_by,
+    names_env,
     parse_known,
     parse_toml,
     write_toml,
@@ -108,6 +109,7 @@ __all__ = [
     "algorithm_names",
     "find_objective_config",
     "imported_by",
+    "names_env",
     "parse_known",
     "parse_toml",
     "readers_of",

@@ -50,6 +50,16 @@ def written_by(text: str, *, source: str) -> str:
     return f"turngym {tables[VERSION]}" if VERSION in tables else "an earlier version"
 
 
+def names_env(text: str, *, source: str) -> bool:
+    """Return whether a configuration names an environment, as that of every run does.
+
+    Raises:
+        ConfigError: It is not TOML.
+    """
+    env = _tables(text, source).get("env")
+    return isinstance(env, dict) and "id" in env
+
+
 def imported_by(text: str, *, source: str) -> tuple[list[str], str]:
     """Return the modules that a configuration imports, which may register its objective, and the folder they lie in.
 

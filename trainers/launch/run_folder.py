@@ -14,7 +14,7 @@ from turngym._durable import replacement
 from turngym._errors import InputError, InputWarning
 from turngym._version import __version__
 from turngym.plugins import require_plugins
-from turngym.trainers.config import TrainConfig, imported_by, parse_known, parse_toml, write_toml, written_by
+from turngym.trainers.config import TrainConfig, imported_by, names_env, parse_known, parse_toml, write_toml, written_by
 from turngym.trainers.launch.presets import read_config_text
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.run_files import (
@@ -60,7 +60,7 @@ def known_config(folder: Path) -> TrainConfig:
     Raises:
         InputError: The configuration cannot be read, or names a module that cannot be imported.
     """
-    text, source = read_config_text(folder / CONFIG_FILE), str(folder / CONFIG_FILE)
+    text, source = _config_text(folder / CONFIG_FILE), str(folder / CONFIG_FILE)
     require_plugins(*imported_by(text, source=source))
     config, passed_over = parse_known(text, source=source)
     if passed_over:
@@ -78,7 +78,7 @@ def run_config(folder: Path) -> TrainConfig:
     """
     if not folder.is_dir():
         raise InputError(f"there is no run folder {folder}")
-    text, source = read_config_text(folder / CONFIG_FILE), str(folder / CONFIG_FILE)
+    text, source = _config_text(folder / CONFIG_FILE), str(folder / CONFIG_FILE)
     writer = written_by(text, source=source)
     if writer != f"turngym {__version__}":
         raise InputError(f"{folder} was written by {writer}, and this is {__version__}, which may learn "
@@ -95,7 +95,24 @@ def used_config(folder: Path) -> TrainConfig | None:
         InputError: It cannot be read.
     """
     path = folder / USED_CONFIG_FILE
-    return parse_toml(read_config_text(path), source=str(path)) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        return parse_toml(_config_text(path), source=str(path))
+    except InputError as error:
+        raise InputError(f"{error}; delete it to go on as {folder / CONFIG_FILE} says") from error
+
+
+def _config_text(path: Path) -> str:
+    """Return the text of a run's configuration.
+
+    Raises:
+        InputError: It cannot be read, or has lost what every version writes.
+    """
+    text = read_config_text(path)
+    if not names_env(text, source=str(path)):
+        raise InputError(f"{path} is damaged: it names no environment (id in the section env)")
+    return text
 
 
 def save_config(folder: Path, config: TrainConfig) -> None:

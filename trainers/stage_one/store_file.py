@@ -144,6 +144,9 @@ def _check_file(database: sqlite3.Connection, path: Path) -> None:
     def pragma(name: str) -> Any:
         return database.execute(f"PRAGMA {name}").fetchone()[0]
 
+    if database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone() == (0,):
+        raise ValueStoreError(f"the value store {path} is empty; restore it from a checkpoint, or delete it: a run "
+                              "that is resumed does so itself, or samples anew")  # fmt: skip
     if pragma("application_id") != APPLICATION_ID:
         raise ValueStoreError(f"{path} is a database of another program, not a value store; give another path")
     schema = pragma("user_version")

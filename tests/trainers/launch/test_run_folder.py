@@ -12,7 +12,14 @@ from turngym._version import __version__
 from turngym.plugins import requested
 from turngym.trainers.config import EnvConfig, LearningConfig, ModelConfig, RunConfig, TrainConfig, write_toml
 from turngym.trainers.launch.policies import policy_folder
-from turngym.trainers.launch.run_folder import agent_config, begin_branch, run_config, save_config
+from turngym.trainers.launch.run_folder import (
+    agent_config,
+    begin_branch,
+    known_config,
+    run_config,
+    save_config,
+    used_config,
+)
 
 CONFIG = TrainConfig(env=EnvConfig(id="turngym/FrozenLakeWindy-v0", kwargs={"size": 5}),
                      model=ModelConfig(max_reply_tokens=3), learning=LearningConfig(steps=7))  # fmt: skip
@@ -90,6 +97,21 @@ def test_what_is_no_run_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="cannot be read: it is not UTF-8 text"):
         run_config(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", f"version = '{__version__}'\n", "env = 3", "[env]\nstep_timeout = 3.0"])
+def test_a_configuration_that_lost_its_environment_is_damaged(text: str, tmp_path: Path) -> None:
+    with_weights(tmp_path / "base")
+    save_config(tmp_path, CONFIG)
+    (tmp_path / "config.used.toml").write_text(text)
+    with pytest.raises(
+        InputError, match=r"config\.used\.toml is damaged: .*no environment.*; delete it to go on"
+    ):
+        used_config(tmp_path)
+    (tmp_path / "config.toml").write_text(text)
+    for read, place in ((run_config, tmp_path), (known_config, tmp_path), (agent_config, tmp_path / "base")):
+        with pytest.raises(InputError, match=r"config\.toml is damaged: it names no environment"):
+            read(place)
 
 
 def test_a_branch_is_noted_and_the_result_put_aside(tmp_path: Path) -> None:

@@ -236,7 +236,7 @@ def test_a_store_can_be_looked_at_without_its_fingerprint(tmp_path: Path) -> Non
     with pytest.raises(ValueStoreError, match="there is no value store"):
         ValueStore(tmp_path / "absent" / "v", None)
     (tmp_path / "empty").touch()
-    with pytest.raises(ValueStoreError, match="not a value store"):
+    with pytest.raises(ValueStoreError, match="is empty"):
         ValueStore(tmp_path / "empty", None)
     assert not (tmp_path / "absent").exists() and (tmp_path / "empty").read_bytes() == b""
 
