@@ -104,9 +104,7 @@ def test_a_configuration_that_lost_its_environment_is_damaged(text: str, tmp_pat
     with_weights(tmp_path / "base")
     save_config(tmp_path, CONFIG)
     (tmp_path / "config.used.toml").write_text(text)
-    with pytest.raises(
-        InputError, match=r"config\.used\.toml is damaged: .*no environment.*; delete it to go on"
-    ):
+    with pytest.raises(InputError, match=r"config\.used\.toml is damaged: .*no environment.*; delete it to go on"):
         used_config(tmp_path)
     (tmp_path / "config.toml").write_text(text)
     for read, place in ((run_config, tmp_path), (known_config, tmp_path), (agent_config, tmp_path / "base")):
