@@ -11,7 +11,7 @@ from turngym.agents.episode import Episode, Status
 from turngym.agents.hosting import Failed, Game, HostSettings, open_host, run_calls
 from turngym.agents.intervals import clustered_interval
 from turngym.agents.rollout import LATE_SHARE_SCRIPTED, STEP_TIMEOUT, Instance
-from turngym.arguments import Index, checked_arguments
+from turngym.arguments import Index, Timeout, checked_arguments
 from turngym.envs.capabilities import Optimum
 from turngym.envs.finding import short_name
 from turngym.envs.making import env_class
@@ -166,13 +166,14 @@ class OptimalRate:
                 f"failed, the first time with {self.reason}")  # fmt: skip
 
 
+@checked_arguments
 def optimal_rate(
     env_id: str,
     instances: Iterable[Instance],
     env_kwargs: Mapping[str, Any] | None = None,
     *,
-    step_timeout: float = STEP_TIMEOUT,
-    isolate: int = 0,
+    step_timeout: Timeout = STEP_TIMEOUT,
+    isolate: Index = 0,
 ) -> OptimalRate:
     """Return the mean probability that the best possible agent solves these instances.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import chdir
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +17,7 @@ from turngym.agents.episode import Episode, Status, Turn
 from turngym.agents.hosting import Failed, Game, Host, HostSettings, Interrupted, Opening, Outcome, Result, open_host
 from turngym.agents.hosting.host import STEP_TIMEOUT
 from turngym.agents.scripted import ScriptedAgent
-from turngym.arguments import Count, Index, checked_arguments
+from turngym.arguments import Count, Index, Timeout, checked_arguments
 from turngym.envs.making import make_env, text_env
 
 __all__ = ["STEP_TIMEOUT", "Instance", "PlayError", "collect_episodes", "make_env", "text_env"]
@@ -45,7 +46,7 @@ def collect_episodes(
     env_kwargs: Mapping[str, Any] | None = None,
     slots: Count = 128,
     on_episode: Callable[[Episode], None] | None = None,
-    step_timeout: float = STEP_TIMEOUT,
+    step_timeout: Timeout = STEP_TIMEOUT,
     isolate: Index = 0,
     give_up_after: Index = 3,
     wrap: Callable[[gym.Env[str, str]], gym.Env[str, str]] | None = None,
@@ -70,13 +71,14 @@ def collect_episodes(
             which is also what environments need that catch signals.
         isolate: Number of worker processes to put environments into; 0 for none. There an environment may also end its
             process, fill its memory or block the interpreter. What belongs to the environment must be importable.
-        give_up_after: Raise once so many different instances have failed at their start and none has begun; 0: never.
+        give_up_after: Raise once so many different instances have failed at their start and none has begun, or so many,
+            and half of those begun, have shown that the environment does not keep its contract; 0: never.
         wrap: Puts wrappers around each environment that is made.
 
     Raises:
         gymnasium.error.UnregisteredEnv: There is no such environment.
-        UnfitEnv: It does not play in text, or says too little of itself.
-        PlayError: No episode can begin, as of `give_up_after`.
+        UnfitEnv: It does not play in text, or its arguments do not fit it.
+        PlayError: It cannot be played, as of `give_up_after`.
         InputError: The environment cannot be taken to another process.
     """
     scripted = isinstance(agent, ScriptedAgent)
@@ -87,7 +89,7 @@ def collect_episodes(
     rollout = _Rollout(agent=agent, game=game, host=host, waiting=enumerate(instances), on_episode=on_episode,
                        give_up_after=give_up_after)  # fmt: skip
     try:
-        with exits_raise():
+        with exits_raise(), chdir("."):  # an environment may end the process, or leave its folder
             return rollout.run(slots)
     finally:
         host.close()
@@ -125,11 +127,11 @@ class _Rollout:
     finished: dict[int, Episode] = field(default_factory=dict)
     """By number."""
     misfits: set[tuple[str, int]] = field(default_factory=set)
-    """Instances that failed at their start."""
+    """Instances that failed at their start before any has begun, or in which the environment proved unfit."""
     endless: int = 0
     """Games that did not end."""
-    begun: bool = False
-    """Whether any episode has begun."""
+    begun: int = 0
+    """How many episodes have begun."""
 
     def run(self, slots: int) -> list[Episode]:
         """Play all instances and return their episodes in that order."""
@@ -192,7 +194,7 @@ class _Rollout:
 
     def _open(self, slot: int, opening: Opening) -> None:
         play = self.plays[slot]
-        self.begun = True
+        self.begun += 1
         play.state, play.episode.instructions = opening, opening.instructions
         if self.game.agent:
             self._ask(slot, Reply(text=""))
@@ -248,12 +250,23 @@ class _Rollout:
         timeout = isinstance(failed, Failed) and failed.timeout
         play.episode.status = Status.ERROR_TIMEOUT if timeout else Status.ERROR_ENVIRONMENT
         play.episode.error = failed.reason
-        if not self.begun:
+        if not self.begun or (isinstance(failed, Failed) and failed.unfit):
             self.misfits.add((play.instance.split, play.instance.index))
-            if len(self.misfits) == self.give_up_after:
-                raise PlayError(f"no episode can begin: {self.give_up_after} of {self.give_up_after} failed at their "
-                                f"start, the last one with {failed.reason}")  # fmt: skip
+            self._check_fit(failed.reason)
         self._end(slot)
+
+    def _check_fit(self, reason: str) -> None:
+        """Give up where the environment rather than some of its instances is at fault.
+
+        Raises:
+            PlayError: None of several instances could begin, or at least half of those that began proved it unfit.
+        """
+        count = len(self.misfits)
+        if not self.give_up_after or count < max(self.give_up_after, self.begun / 2):
+            return
+        what = "no episode can be played" if self.begun else "no episode can begin"
+        where = f"of {self.begun} failed" if self.begun else f"of {count} failed at their start"
+        raise PlayError(f"{what}: {count} {where}, the last one with {reason}")
 
     def _end(self, slot: int) -> None:
         """Keep the finished episode of a slot, and begin the next one there."""

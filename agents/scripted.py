@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from turngym._errors import WorkError
 from turngym.agents.base import Reply
 from turngym.arguments import Index, Share, checked_arguments
 from turngym.envs.capabilities import (
@@ -95,7 +94,7 @@ class ScriptedAgent(ABC):
     def _framed(self, seat: Seat) -> str:
         action = self.choose(seat)
         if not isinstance(action, str):
-            raise WorkError(f"{type(self).__name__} chose {action!r} in {type(seat.env).__name__}, which is not text")
+            raise TypeError(f"{type(self).__name__} chose {action!r} in {type(seat.env).__name__}, which is not text")
         return f"{OPEN}{action}{CLOSE}" if seat.env.reasoning else action
 
 

@@ -13,6 +13,7 @@ import gymnasium as gym
 from gymnasium import spaces
 
 from turngym.arguments import Finite, checked_arguments
+from turngym.envs.answers import as_number, as_truth
 from turngym.envs.core import MAX_OBSERVATION_CHARS, TextEnv, UnfitEnv
 from turngym.envs.parsing import InvalidAction
 from turngym.envs.splits import SPLITS, Split
@@ -92,7 +93,7 @@ class AdaptedTextEnv(TextEnv):
         self._seed = SPLITS.index(split) + len(SPLITS) * (index % NUM_SEEDS)
         self._over, self._return = False, 0.0
         self._told: bool | None = None
-        """The last `info["success"]`."""
+        """The last `info["success"]` that was not None."""
         observation, info = self._parts(self.inner.reset(seed=self._seed), "reset", ("observation", "info"))
         self._take(observation, info)
 
@@ -103,14 +104,15 @@ class AdaptedTextEnv(TextEnv):
             raise InvalidAction(f"an action must be in {self.inner.action_space}")
         parts = ("observation", "reward", "terminated", "truncated", "info")
         observation, reward, terminated, truncated, info = self._parts(self.inner.step(action), "step", parts)
-        self._over = terminated or truncated
-        self._return += float(reward)
+        self._over = as_truth(terminated, "terminated") or as_truth(truncated, "truncated")
+        earned = as_number(reward, "reward")
+        self._return += earned
         if not math.isfinite(self._return):
             raise ValueError(f"{self._name} gave a reward of {reward}, with which the return is not finite")
         self._take(observation, info)
         if self._ended:
             self._check_return()
-        return float(reward), self._over, ""
+        return earned, self._over, ""
 
     def _parts(self, answer: Any, method: str, parts: Sequence[str]) -> tuple[Any, ...]:
         """Return what a method of the environment inside answered, if it is what Gymnasium demands."""
@@ -123,8 +125,8 @@ class AdaptedTextEnv(TextEnv):
         if not isinstance(observation, str):
             raise UnfitEnv(f"{self._name} observed a {type(observation).__name__}, not text")
         self._seen = observation
-        if "success" in info:
-            self._told = bool(info["success"])
+        if info.get("success") is not None:
+            self._told = as_truth(info["success"], "success")
 
     def _observe(self, feedback: str) -> str:
         seen = f"{feedback}\n{self._seen}" if feedback else self._seen

@@ -12,6 +12,7 @@ from gymnasium.utils import RecordConstructorArgs
 
 from turngym._errors import InputError
 from turngym.arguments import Index, checked, checked_arguments
+from turngym.envs.answers import as_number, as_truth
 from turngym.envs.parsing import CLOSE, OPEN, InvalidAction, extract_action
 from turngym.envs.spaces import UnicodeText
 from turngym.envs.splits import Split
@@ -246,6 +247,7 @@ class TextEnv(gym.Env[str, str], _Complete):
             action = extract_action(action, reasoning=self.reasoning)
             well_formed = True
             reward, terminated, feedback = self._play(action)
+            terminated = as_truth(terminated, "end of the game")
             valid = True
         except InvalidAction as refusal:
             reward, terminated, feedback = 0.0, False, f"Invalid action: {refusal}."
@@ -269,12 +271,12 @@ class TextEnv(gym.Env[str, str], _Complete):
     def _info(self, *, valid: bool, well_formed: bool, reward: float, terminated: bool) -> TurnInfo:
         left = "inf" if self.turns_left is None else self.turns_left
         return TurnInfo(
-            success=self._success,
+            success=as_truth(self._success, "success"),
             valid=valid,
             well_formed=well_formed,
             state_key=f"{self.instance_key}|{self._state}|{left}",
-            potential=0.0 if terminated else float(self._potential),
-            task_reward=float(reward),
+            potential=0.0 if terminated else as_number(self._potential, "potential"),
+            task_reward=as_number(reward, "reward"),
         )
 
 

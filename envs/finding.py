@@ -14,7 +14,7 @@ from gymnasium.envs.registration import EnvSpec
 from turngym._deadline import call_within
 from turngym._errors import InputError
 from turngym.envs.core import UnfitEnv
-from turngym.envs.making import ADAPTER_ARGUMENTS, make_env
+from turngym.envs.making import ADAPTER_ARGUMENTS, discard, make_env
 from turngym.envs.registry import env_ids
 from turngym.envs.splits import SPLITS, Split
 from turngym.names import nearest
@@ -155,7 +155,7 @@ def try_env(env_id: str, env_kwargs: Mapping[str, Any], *, index: int = 0) -> gy
         for split in SPLITS:  # a family may be too small to be split
             _try_split(env, split, index)
     finally:
-        env.close()
+        discard(env)
     return env
 
 
@@ -165,14 +165,14 @@ def _try_split(env: gym.Env[str, str], split: Split, index: int) -> None:
     for place in range(index, index + TRIED_INSTANCES):
         try:
             observation, _ = env.reset(seed=0, options={"split": split, "index": place})
-        except UnfitEnv:
-            raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it is raised again unless another instance is fine
             failure = failure or error
             continue
-        if not isinstance(observation, str):
-            raise UnfitEnv(f"{type(env.unwrapped).__name__} observed a {type(observation).__name__}, not text")
-        return
+        if isinstance(observation, str):
+            return
+        failure = failure or UnfitEnv(
+            f"{type(env.unwrapped).__name__} observed a {type(observation).__name__}, not text"
+        )
     assert failure is not None
     raise failure
 

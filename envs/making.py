@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, load_env_creator, parse_env_id
 
+from turngym._deadline import CLOSING_TIME, call_within
 from turngym._errors import InputError
 from turngym.arguments import checked
 from turngym.credentials import redacted, with_credentials, without_credentials
@@ -51,11 +53,11 @@ def make_env(env_id: str, env_kwargs: Mapping[str, Any] | None = None) -> gym.En
         return _adapted(env_id, kwargs)
     env = _made(env_id, disable_env_checker=True, **_without_adapter(kwargs))
     if not isinstance(env.unwrapped, TextEnv):
-        env.close()
+        discard(env)
         return _adapted(env_id, kwargs)
     useless = sorted(set(kwargs) & set(ADAPTER_ARGUMENTS))
     if useless:
-        env.close()
+        discard(env)
         raise UnfitEnv(f"{type(env.unwrapped).__name__} needs no adapter: leave out {', '.join(useless)}")
     check_range(env)
     return env if is_wrapped(env, AnnounceTurnLimit) else AnnounceTurnLimit(env)
@@ -72,6 +74,12 @@ def text_env(env: gym.Env[Any, Any]) -> TextEnv:
         raise TypeError(f"a TextEnv is needed, got {type(inside).__name__}; derive it from turngym.envs.TextEnv, "
                         "or make it with turngym.envs.make_env")  # fmt: skip
     return inside
+
+
+def discard(env: gym.Env[Any, Any]) -> None:
+    """Close an environment that was made to be looked at; that it raises or hangs there is no fault of its play."""
+    with suppress(Exception, SystemExit):
+        call_within(CLOSING_TIME, env.close)
 
 
 # Without making one -------------------------------------------------------------------------------------------------
@@ -111,7 +119,7 @@ def reward_range(env_id: str, env_kwargs: Mapping[str, Any] | None = None) -> tu
     if key not in _ranges_read:
         env = make_env(env_id, env_kwargs)
         low, high = text_env(env).reward_range
-        env.close()
+        discard(env)
         _ranges_read[key] = float(low), float(high)
     return _ranges_read[key]
 
@@ -133,7 +141,7 @@ def played_range(env_id: str, env_kwargs: Mapping[str, Any] | None = None) -> tu
         return reward_range(env_id, env_kwargs)
     env = make_env(env_id, env_kwargs)
     low, high = env.get_wrapper_attr("reward_range")
-    env.close()
+    discard(env)
     return float(low), float(high)
 
 

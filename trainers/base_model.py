@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from turngym.agents.decoding import Decoding
 from turngym.agents.episode import Episode
 from turngym.agents.evaluation import instance_range
+from turngym.agents.hosting import Game, HostSettings, Opening, open_host, run_calls
 from turngym.agents.language_model import LanguageModel
 from turngym.agents.scripted import DemonstrationAgent, RandomAgent
 from turngym.agents.small_model import build_decoder, train_tokenizer
 from turngym.envs import Oracle, Sampling, env_class, make_env, text_env
+from turngym.envs.making import discard
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.course_checkpoints import CourseCheckpoints
 from turngym.trainers.demonstrations import read_demonstrations
@@ -179,12 +180,16 @@ def check_room(model: LanguageModel, config: TrainConfig) -> None:
 
 def _openings(model: LanguageModel, config: TrainConfig) -> Iterator[list[int]]:
     """Yield the first ids of some training episodes; instances that cannot be begun are left out."""
-    env = make_env(config.env.id, config.env.kwargs)
-    for instance in instance_range("train", CHECKED_OPENINGS):
-        with suppress(Exception):  # what an environment raises is counted where it is played
-            observation, _ = env.reset(seed=instance.seed, options={"split": "train", "index": instance.index})
-            yield model.chat.opening(text_env(env).instructions, observation)
-    env.close()
+    env, instances = config.env, instance_range("train", CHECKED_OPENINGS)
+    settings = HostSettings(step_timeout=env.step_timeout, isolate=min(env.isolate, 1))
+    host = open_host(Game(env_id=env.id, env_kwargs=env.kwargs), settings)
+    try:
+        openings = run_calls(host, "begin", instances, slots=SCRIPTED_SLOTS)
+    finally:
+        host.close()
+    for opening in openings:
+        if isinstance(opening, Opening):  # failures are counted where they are played
+            yield model.chat.opening(opening.instructions, opening.observation)
 
 
 def _flawless(config: TrainConfig) -> Iterator[Episode]:
@@ -202,5 +207,5 @@ def _text_class(config: TrainConfig) -> type:
     if kind is None:
         env = make_env(config.env.id, config.env.kwargs)
         kind = type(text_env(env))
-        env.close()
+        discard(env)
     return kind

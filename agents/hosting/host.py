@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import chdir
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from turngym._errors import InputError
+from turngym._exits import exits_raise
 from turngym.agents.hosting.stage import Game, Interrupted, Method, Opening, Result, Stage
 from turngym.envs.core import TextEnv
 
@@ -49,7 +50,7 @@ class Patience:
     longer than any other call of its method, it is late: the others go on without it.
 
     Args:
-        limit: Seconds; infinity waits for ever.
+        limit: Seconds above 0; infinity waits for ever.
         share: The share of the limit after which a call is late, in (0, 1].
     """
 
@@ -59,8 +60,6 @@ class Patience:
     """Seconds that a busy machine may keep any call waiting."""
 
     def __init__(self, limit: float, share: float) -> None:
-        if not limit > 0:
-            raise ValueError(f"step_timeout must be above 0, and infinite to wait for ever, got {limit}")
         self.limit, self._share = limit, share
         self._longest: dict[Method, float] = {}
 
@@ -79,7 +78,7 @@ class HostSettings:
     """Where environments run."""
 
     step_timeout: float = STEP_TIMEOUT
-    """Seconds that a call may take; infinity waits for ever, without a thread."""
+    """Seconds that a call may take, above 0; infinity waits for ever, without a thread."""
     isolate: int = 0
     """Number of worker processes; 0 for none."""
     late_share: float = 0.1
@@ -90,11 +89,9 @@ def open_host(game: Game, settings: HostSettings) -> Host:
     """Return the host for a rollout.
 
     Raises:
-        InputError: A setting cannot be used, or the game cannot be taken to another process.
+        InputError: The game cannot be taken to another process.
     """
     patience = Patience(settings.step_timeout, settings.late_share)
-    if settings.isolate < 0:
-        raise InputError(f"isolate must be a number of processes, or 0 for none, got {settings.isolate}")
     if settings.isolate:
         from turngym.agents.hosting.processes import ProcessHost
 
@@ -111,7 +108,7 @@ def run_calls(host: Host, method: Method, arguments: Sequence[Any], *, slots: in
 
     Args:
         host: Where environments run; it stays open.
-        method: A method that begins anew, such as "optimum".
+        method: A method that begins anew: "begin" or "optimum".
         arguments: One argument for each call.
         slots: Environments to use at most.
     """
@@ -126,14 +123,15 @@ def run_calls(host: Host, method: Method, arguments: Sequence[Any], *, slots: in
 
     for slot in range(slots):
         submit(slot, next(waiting, None))
-    while running:
-        for slot, result in host.gather():
-            number = running.pop(slot, None)
-            if isinstance(result, Interrupted):
-                submit(slot, number)
-            elif number is not None:
-                results[number] = result
-                submit(slot, next(waiting, None))
+    with exits_raise(), chdir("."):
+        while running:
+            for slot, result in host.gather():
+                number = running.pop(slot, None)
+                if isinstance(result, Interrupted):
+                    submit(slot, number)
+                elif number is not None:
+                    results[number] = result
+                    submit(slot, next(waiting, None))
     return [results[number] for number in sorted(results)]
 
 

@@ -21,6 +21,7 @@ from typing import Any, cast
 
 import gymnasium as gym
 
+from turngym._deadline import CLOSING_TIME
 from turngym._errors import InputError, WorkError
 from turngym.agents.hosting.host import Patience
 from turngym.agents.hosting.stage import Died, Failed, Game, Interrupted, Method, Opening, Outcome, Refusal, Result
@@ -29,8 +30,6 @@ from turngym.plugins import requested
 
 START_LIMIT = 300.0
 """How long a worker may take to import what it needs, seconds."""
-CLOSING_TIME = 5.0
-"""How long a worker may take to close its environments, seconds."""
 BOOT = "import sys; sys.path[:] = sys.argv[2:]; from turngym.agents.hosting.worker import work; work(int(sys.argv[1]))"
 """The program of a worker. A module would be imported by its name before the path is set."""
 

@@ -16,13 +16,15 @@ import turngym
 from turngym._errors import WorkError
 from turngym.agents.base import Agent, Instance
 from turngym.credentials import redacted
+from turngym.envs.answers import as_number, as_truth
 from turngym.envs.capabilities import MissingCapability, Optimum
 from turngym.envs.core import TextEnv, UnfitEnv
 from turngym.envs.finding import MAIN_THREAD
 from turngym.envs.making import make_env, text_env
 
-CALLERS_FAULTS = (gym.error.UnregisteredEnv, UnfitEnv, MissingCapability, WorkError)
-"""What says that nothing can be played this way at all: raised by the rollout instead of counted as its episode's."""
+CALLERS_FAULTS = (gym.error.UnregisteredEnv, MissingCapability, WorkError)
+"""What says that nothing can be played this way at all: raised by the rollout instead of counted as its episode's. So
+is `UnfitEnv` where it is raised in making an environment; in play it is a fault of that play."""
 LONGEST_REASON = 2_000
 """Characters of an error that are kept."""
 SIGNAL_HINT = "; environments that catch signals need no limit (step_timeout inf)"
@@ -95,6 +97,8 @@ class Failed:
     """Whether it took too long."""
     place: str = ""
     """File and line of the environment's code that raised, if any did."""
+    unfit: bool = False
+    """Whether the environment does not keep its contract, which is likely to hold of other episodes too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,15 +153,18 @@ class Stage:
         """Call a method, and return what it raises as `Failed`; the environment is then closed and forgotten.
 
         Raises:
-            BaseException: One of `CALLERS_FAULTS`, or Ctrl-C.
+            BaseException: One of `CALLERS_FAULTS`, `UnfitEnv` where no environment could be made, or Ctrl-C.
         """
         try:
             result: Result = getattr(self, method)(*arguments)
         except (*CALLERS_FAULTS, KeyboardInterrupt):
             raise
-        except BaseException as error:  # noqa: BLE001 - whatever an environment raises costs its own episode alone
+        except BaseException as error:  # whatever an environment raises costs its own episode alone
+            if isinstance(error, UnfitEnv) and self._env is None:
+                raise
             self.close()
-            return Failed(reason=reason_of(error), timeout=isinstance(error, TimeoutError), place=place_of(error))
+            return Failed(reason=reason_of(error), timeout=isinstance(error, TimeoutError), place=place_of(error),
+                          unfit=isinstance(error, UnfitEnv))  # fmt: skip
         return result
 
     def begin(self, instance: Instance) -> Opening:
@@ -177,12 +184,12 @@ class Stage:
         observation, reward, terminated, truncated, info = self._env.step(played)
         outcome = Outcome(
             action=played, observation=_text(observation, "observation"), reward=_finite(reward, "reward"),
-            terminated=bool(terminated), truncated=bool(truncated),
+            terminated=as_truth(terminated, "terminated"), truncated=as_truth(truncated, "truncated"),
             task_reward=_finite(info["task_reward"], "task reward"), state_key=_text(info["state_key"], "state key"),
-            potential=_finite(info["potential"], "potential"), valid=bool(info["valid"]),
-            well_formed=bool(info["well_formed"]), success=bool(info["success"]),
+            potential=_finite(info["potential"], "potential"), valid=as_truth(info["valid"], "valid"),
+            well_formed=as_truth(info["well_formed"], "well_formed"), success=as_truth(info["success"], "success"),
         )  # fmt: skip
-        if self._agent and (terminated or truncated):
+        if self._agent and (outcome.terminated or outcome.truncated):
             self._agent.finish(self._slot)
         elif self._agent:
             self._agent.observe(self._slot, observation)
@@ -192,10 +199,13 @@ class Stage:
         """Return the probability that the best agent solves an instance; None where it is unknown."""
         self._reset(instance)
         env = self.text_env()
-        chance = env.optimal_success() if isinstance(env, Optimum) else None
-        if chance is not None and not 0.0 <= chance <= 1.0:
+        told = env.optimal_success() if isinstance(env, Optimum) else None
+        if told is None:
+            return None
+        chance = as_number(told, "optimal_success")
+        if not 0.0 <= chance <= 1.0:
             raise ValueError(f"optimal_success must be None or in [0, 1], got {chance!r}")
-        return None if chance is None else float(chance)
+        return chance
 
     def close(self) -> None:
         """Close the environment, if there is one, whatever it raises; a later call makes another."""
@@ -228,7 +238,7 @@ def reason_of(error: BaseException) -> str:
     """Return the name and the message of an exception on one line, without secrets of addresses."""
     try:
         message = str(error)
-    except Exception:  # noqa: BLE001 - an environment's exceptions are its own code too
+    except BaseException:  # noqa: BLE001 - an environment's exceptions are its own code too
         message = "(its message cannot be read)"
     hint = SIGNAL_HINT if MAIN_THREAD in message else ""
     return redacted(" ".join(f"{type(error).__name__}: {message}".split()))[:LONGEST_REASON] + hint
@@ -243,7 +253,7 @@ def place_of(error: BaseException) -> str:
 
 
 def _finite(value: Any, name: str) -> float:
-    number = float(value)
+    number = as_number(value, f"{name} of the environment")
     if not math.isfinite(number):
         raise ValueError(f"the environment gave a {name} of {number}, which is not finite")
     return number

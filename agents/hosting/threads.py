@@ -17,6 +17,7 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any
 
+from turngym._deadline import CLOSING_TIME
 from turngym.agents.hosting.host import Patience
 from turngym.agents.hosting.stage import Failed, Game, Method, Opening, Result, Stage, reason_of
 from turngym.envs.core import TextEnv
@@ -172,12 +173,13 @@ class ThreadHost:
         return self._stages[slot].text_env()
 
     def close(self) -> None:
-        """Close all environments; one that hangs is left behind, to be closed when it comes back."""
+        """Close all environments; those that take too long are left behind, to be closed when they come back."""
         self._calls.clear()
         for slot in self._stages.keys() - self._late.keys():
             self.submit(slot, "close")
         self._send()
-        while self._line.busy:
+        end = time.monotonic() + CLOSING_TIME
+        while self._line.busy and time.monotonic() < end:
             self._wait()
         self._line.finish()
         for slot in list(self._late):

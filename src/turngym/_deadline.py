@@ -9,6 +9,9 @@ from typing import ParamSpec, TypeVar
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
+CLOSING_TIME = 5.0
+"""How long environments that are not needed any more may take to close before nobody waits for them, seconds."""
+
 
 def call_within(
     seconds: float, function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs

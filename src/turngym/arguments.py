@@ -74,6 +74,8 @@ Finite = Annotated[float, Range()]
 """Any finite number."""
 NonNegative = Annotated[float, Range(low=0)]
 """A finite number from 0 on."""
+Timeout = Annotated[float, Range(low=0, above=True, infinite=True)]
+"""How long to wait at most: a number above 0, infinity for ever."""
 
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 _NUMBERS: dict[Any, Any] = {int: numbers.Integral, float: numbers.Real}

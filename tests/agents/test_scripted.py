@@ -9,7 +9,6 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from turngym._errors import WorkError
 from turngym.agents.base import Agent
 from turngym.agents.rollout import Instance, collect_episodes
 from turngym.agents.scripted import (
@@ -247,5 +246,5 @@ def test_an_action_that_is_no_text_is_told(reasoning: bool, monkeypatch: pytest.
     env = text_env(make_env("turngym/FrozenLake-v0", {"reasoning": reasoning}))
     observation, _ = env.reset(seed=0)
     agent.start(0, env, observation, 0)
-    with pytest.raises(WorkError, match=r"^OracleAgent chose None in FrozenLakeEnv, which is not text$"):
+    with pytest.raises(TypeError, match=r"^OracleAgent chose None in FrozenLakeEnv, which is not text$"):
         agent.act([0])

@@ -46,6 +46,14 @@ def test_messages_steer_no_terminal_and_tell_no_secret(capsys: pytest.CaptureFix
     assert capsys.readouterr().err == "turngym: \\u{1b}]0;x\\u{7} refuses *** of http://h\n"
 
 
+def test_warnings_of_other_code_steer_no_terminal_either(own_code: Path) -> None:
+    Path("warner.py").write_text(f"import warnings\nwarnings.warn({ESCAPE!r})\n")
+    command = [sys.executable, "-m", "turngym", "doctor", "--import", "warner", "--thing"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "warning: \\u{1b}]0;x\\u{7} (UserWarning, " in done.stderr
+    assert "warner.py line 2)" in done.stderr and "\x1b" not in done.stderr
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from turngym.agents.episode import read_episodes
 from turngym.cli import main
+from turngym.envs.frozen_lake import FrozenLakeEnv
 from turngym.trainers.demonstrations import read_demonstrations
 
 
@@ -66,3 +68,17 @@ def test_the_rules_of_converters_are_not_empty() -> None:
 def test_arguments_are_json_too(number: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rollout", "random", "FrozenLake", "--env-kwargs", f'{{"success_rate": {number}}}']) == 2
     assert "--env-kwargs takes a JSON object" in capsys.readouterr().err
+
+
+def test_the_file_lies_where_the_command_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    step = FrozenLakeEnv.step
+
+    def wander(self: FrozenLakeEnv, action: str) -> Any:
+        os.chdir(tmp_path / "elsewhere")
+        return step(self, action)
+
+    monkeypatch.setattr(FrozenLakeEnv, "step", wander)
+    assert main(["rollout", "oracle", "FrozenLake", "--episodes", "3"]) == 0
+    assert len(list(read_episodes(tmp_path / "episodes.jsonl"))) == 3

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import gymnasium as gym
+import numpy as np
 import pytest
 from gymnasium import spaces
 
 from turngym._errors import InputError
 from turngym.agents.episode import Status
-from turngym.agents.rollout import Instance, collect_episodes
+from turngym.agents.rollout import Instance, PlayError, collect_episodes
 from turngym.agents.scripted import ScriptedAgent, Seat
 from turngym.envs import AdaptedTextEnv, UnfitEnv, check_text_env, make_env, reward_range, text_env
 from turngym.envs.splits import SPLITS
@@ -103,8 +104,53 @@ def test_without_either_the_error_says_what_to_give() -> None:
     with pytest.raises(UnfitEnv, match=r"CoinsEnv says nothing of success: .* adapter_success_threshold"):
         perfect(make_env(COINS, {"told": False}))
     instances = [Instance(split="train", index=index, seed=index) for index in range(20)]
-    with pytest.raises(UnfitEnv, match="says nothing of success"):
+    with pytest.raises(PlayError, match=r"^no episode can be played: 10 of 20 failed, .*says nothing of success"):
         collect_episodes(Caller(), COINS, instances, env_kwargs={"told": False})
+
+
+ANSWERS: dict[str, tuple[dict[int, Any], str]] = {
+    "a dictionary": ({0: {"seen": 1}}, "UnfitEnv: CoinsEnv observed a dict, not text"),
+    "four parts": ({2: None}, "UnfitEnv: CoinsEnv.step must return (observation, reward, terminated, truncated, info)"),
+    "no information": ({4: None}, "UnfitEnv: CoinsEnv.step must return (observation, reward"),
+    "a text for a reward": ({1: "1"}, "TypeError: the reward must be a number, got '1'"),
+    "two rewards": ({1: np.ones(2)}, "TypeError: the reward must be a number, got array([1., 1.])"),
+    "a text for a truth": ({2: "False"}, "TypeError: the terminated must be true or false, got 'False'"),
+    "success unknown to mathematics": ({4: {"success": math.nan}}, "TypeError: the success must be true or false"),
+    "a reward out of range": ({1: 55.0}, "UnfitEnv: the return 275 of CoinsEnv is outside of its reward_range 0 to 1"),
+}
+
+
+@pytest.mark.parametrize("fault", ANSWERS)
+def test_a_wrong_answer_costs_its_own_episode(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts, reason = ANSWERS[fault]
+    step = CoinsEnv.step
+
+    def odd(self: CoinsEnv, action: str) -> Any:
+        answer = list(step(self, action))
+        if self.seeds[-1] in (21, 24):  # instances 7 and 8 of the training split
+            for place, value in parts.items():
+                answer[place] = value
+            if fault == "four parts":
+                del answer[2]
+        return tuple(answer)
+
+    monkeypatch.setattr(CoinsEnv, "step", odd)
+    instances = [Instance(split="train", index=index, seed=index) for index in range(20)]
+    episodes = collect_episodes(Caller(), COINS, instances, slots=4)
+    assert [episode.index for episode in episodes if episode.status.is_error()] == [7, 8]
+    assert episodes[7].error.startswith(reason)
+
+
+def test_numbers_of_numpy_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = CoinsEnv.step
+
+    def odd(self: CoinsEnv, action: str) -> Any:
+        observation, reward, terminated, truncated, info = step(self, action)
+        return observation, np.array([reward]), np.array([terminated]), np.bool_(truncated), {"success": None, **info}
+
+    plain = perfect(make_env(COINS))
+    monkeypatch.setattr(CoinsEnv, "step", odd)
+    assert perfect(make_env(COINS)) == plain
 
 
 class Caller(ScriptedAgent):

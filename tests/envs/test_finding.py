@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import Any, cast
 
 import gymnasium as gym
 import pytest
+from gymnasium.envs.registration import EnvSpec
 
 from turngym._errors import InputError
 from turngym.cli import IMPORTING, main, split_imports
@@ -283,6 +285,12 @@ class Broken(gym.Env[Any, Any]):
             raise SystemExit(3)
         return {"form": "word", "number": (5, {})}.get(self.fault, ("word", {}))
 
+    def close(self) -> None:
+        if self.fault == "close":
+            raise RuntimeError("lost")
+        if self.fault == "slow close":
+            time.sleep(60)
+
 
 @pytest.mark.parametrize(
     ("fault", "sentence"),
@@ -302,3 +310,12 @@ def test_an_environment_that_fails_is_one_sentence(fault: str | None, sentence: 
             check_env("foreign/Broken-v0", {} if fault is None else {"fault": fault})
     finally:
         del gym.registry["foreign/Broken-v0"]
+
+
+@pytest.mark.parametrize("fault", ["close", "slow close"])
+def test_an_environment_that_does_not_close_is_taken(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("turngym.envs.making.CLOSING_TIME", 0.1)
+    monkeypatch.setitem(gym.registry, "foreign/Broken-v0", EnvSpec("foreign/Broken-v0", cast("Any", Broken)))
+    began = time.perf_counter()
+    check_env("foreign/Broken-v0", {"fault": fault})
+    assert time.perf_counter() - began < 5.0

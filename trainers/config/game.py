@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 from turngym.agents.hosting.host import STEP_TIMEOUT
-from turngym.arguments import Index, NonNegative, PositiveShare, Range
+from turngym.arguments import Index, NonNegative, PositiveShare, Timeout
 from turngym.credentials import without_credentials
 from turngym.trainers.config.section import Section
 
@@ -22,7 +22,7 @@ class EnvConfig(Section):
     kwargs: dict[str, Any] = field(default_factory=dict)
     """Arguments for `gymnasium.make` beyond the registered ones; the secret of an address is kept by the process alone,
     see `turngym.credentials`."""
-    step_timeout: Annotated[float, Range(low=0, above=True, infinite=True)] = STEP_TIMEOUT
+    step_timeout: Timeout = STEP_TIMEOUT
     """Seconds that an environment may take to be made and reset, or to step, before its episode is given up; "inf"
     waits for ever."""
     isolate: Index = 0

@@ -115,14 +115,11 @@ def _unread() -> int:
 
 @contextmanager
 def _sentences() -> Iterator[None]:
-    """Print our own warnings as sentences, without the line of source that Python shows; each is printed once."""
-    pythons = warnings.showwarning
+    """Print warnings as sentences, without the line of source that Python shows; each of our own is printed once."""
 
-    def show(message: Warning | str, category: type[Warning], *place: Any, **named: Any) -> None:
-        if issubclass(category, InputWarning):
-            tell(f"warning: {message}")
-        else:
-            pythons(message, category, *place, **named)
+    def show(message: Warning | str, category: type[Warning], filename: str, line: int, *_: Any, **__: Any) -> None:
+        place = "" if issubclass(category, InputWarning) else f" ({category.__name__}, {filename} line {line})"
+        tell(f"warning: {message}{place}")
 
     with warnings.catch_warnings():
         warnings.filterwarnings("default", category=InputWarning)

@@ -17,6 +17,7 @@ from turngym.cli.errors import UsageError
 from turngym.cli.models import import_trained
 from turngym.envs import MissingCapability, env_class, make_env, text_env
 from turngym.envs.finding import check_env, resolve_env, short_name
+from turngym.envs.making import discard
 from turngym.names import nearest
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.config.section import SMALLEST
@@ -126,7 +127,7 @@ def able_agents(env_id: str, env_kwargs: Mapping[str, Any]) -> list[str]:
     if kind is None:
         env = make_env(env_id, env_kwargs)
         kind = type(text_env(env))
-        env.close()
+        discard(env)
     able = []
     for name in AGENTS:
         with suppress(MissingCapability, NotAnAgentError):

@@ -25,6 +25,7 @@ from turngym.cli.options import parse
 from turngym.cli.terminal import make_console
 from turngym.envs import Oracle, env_ids
 from turngym.envs.finding import short_name
+from turngym.envs.making import discard
 from turngym.plugins import announced, requested
 from turngym.trainers.launch.presets import load_preset, preset_names
 
@@ -165,7 +166,7 @@ def environments() -> str:
         except ModuleNotFoundError as error:
             absent.append(f"; not checked: {error}")
             continue
-        env.close()
+        discard(env)
         played.append(short_name(env_id))
         agent = OracleAgent() if isinstance(env.unwrapped, Oracle) else HostileAgent()
         if note := error_note(env_id, collect_episodes(agent, env_id, instance_range("train", 2))):

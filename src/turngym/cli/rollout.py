@@ -56,6 +56,7 @@ def run(words: Sequence[str]) -> int:
     options.check()
     if options.out.exists():
         raise UsageError(f"{options.out} exists already; name another file with --out")
+    out = options.out.absolute()  # an environment may change the working directory
     named = find_agent(options.agent, options.env)
     env_id, env_kwargs = named.env(options.env, options.env_kwargs)
     agent = named.make(options, min(options.slots, options.episodes))
@@ -68,7 +69,7 @@ def run(words: Sequence[str]) -> int:
         count = SuccessSoFar(progress)
 
         def keep(episode: Episode) -> None:
-            write(options.out, episode)
+            write(out, episode)
             count(episode)
 
         try:
@@ -77,7 +78,7 @@ def run(words: Sequence[str]) -> int:
                 step_timeout=timeout, isolate=isolate,
             )  # fmt: skip
         except KeyboardInterrupt:
-            if options.out.exists():
+            if out.exists():
                 console.print(f"{options.out} holds the episodes that were played.")
             raise
     score = score_episodes(episodes, time.perf_counter() - began)

@@ -44,7 +44,7 @@ class Screen(Console):
 def make_console() -> Screen:
     """Return a console on standard output; where that is no terminal it writes plain text of a fixed width."""
     terminal = sys.stdout.isatty()
-    return Screen(width=None if terminal else PLAIN_WIDTH)
+    return Screen(file=sys.stdout, width=None if terminal else PLAIN_WIDTH)  # whatever becomes of sys.stdout in play
 
 
 def describe(numbers: dict[str, float]) -> str:

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import numpy as np
 
@@ -80,7 +80,8 @@ class FaultyStairs(TextEnv):
 
     def oracle_action(self) -> str:
         self._fail_at("oracle")
-        return "up"
+        unknown = self.fault == "none" and self.index % self.rate == self.rate - 1
+        return "up" if not unknown else cast("str", None)
 
     def optimal_success(self) -> float | None:
         self._fail_at("optimum")
@@ -113,6 +114,7 @@ FAULTS = {
     "interrupt": _interrupt,
     "hang": lambda: time.sleep(60),
     "spin": _spin,
+    "leave": lambda: os.chdir("/"),
     "os exit": lambda: os._exit(0),
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
 }

@@ -8,6 +8,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import gymnasium as gym
@@ -117,6 +119,33 @@ def test_an_environment_that_does_not_close_costs_nothing() -> None:
         assert time.perf_counter() - began < 5.0
 
 
+def test_nobody_waits_long_for_environments_to_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of six hangs has a thread of its own and a tenth of ten seconds until it is late."""
+    monkeypatch.setattr(FaultyStairs, "close", lambda self: time.sleep(60))
+    monkeypatch.setattr("turngym.agents.hosting.threads.CLOSING_TIME", 0.5)
+    began = time.perf_counter()
+    episodes = collect_episodes(Reader(), FAULTY, instance_range("train", 12), slots=6, step_timeout=10.0)
+    assert time.perf_counter() - began < 2.0 and not any(episode.status.is_error() for episode in episodes)
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_what_an_oracle_does_not_know_costs_its_own_episode(where: str) -> None:
+    episodes = climb(fault="none", place="oracle", agent=OracleAgent(), **WHERE[where])
+    assert [episode.error for episode in episodes if episode.status.is_error()] == [
+        "TypeError: OracleAgent chose None in FaultyStairs, which is not text"
+    ] * (len(episodes) // RATE)
+
+
+def test_what_python_programs_are_spared_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of the process while an optimum is asked for, and another working directory."""
+    monkeypatch.chdir(tmp_path)
+    env_kwargs = {"fault": "os exit", "place": "optimum", "rate": RATE}
+    optimum = optimal_rate(FAULTY, instance_range("train", 30), env_kwargs)
+    assert (optimum.failures, optimum.reason) == (3, REASONS["os exit"])
+    climb(fault="leave")
+    assert Path.cwd() == tmp_path
+
+
 def test_a_hang_does_not_stop_the_others() -> None:
     """Twenty hangs of a second each would be twenty seconds one after another."""
     began = time.perf_counter()
@@ -153,8 +182,9 @@ def test_patience_grows_with_what_is_usual() -> None:
     assert patience.late("turn") == 60.0
     assert Patience(math.inf, 0.1).late("turn") == math.inf
     for limit in (0.0, -1.0, math.nan):
-        with pytest.raises(ValueError, match="step_timeout must be above 0"):
-            Patience(limit, 0.1)
+        for play in (climb, partial(optimal_rate, FAULTY, [])):
+            with pytest.raises(InputError, match="step_timeout must be above 0"):
+                play(step_timeout=limit)
 
 
 def test_slow_calls_are_no_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,7 +295,7 @@ def test_what_cannot_be_taken_to_another_process_is_said() -> None:
             collect_episodes(RandomAgent(), "faulty/Local-v0", instance_range("train", 3), isolate=1)
     finally:
         del gym.registry["faulty/Local-v0"]
-    with pytest.raises(InputError, match="isolate must be a number of processes"):
+    with pytest.raises(InputError, match="isolate must be at least 0"):
         climb(isolate=-1)
 
 
