@@ -27,7 +27,7 @@ def as_number(value: Any, name: str) -> float:
     try:
         return float(number)
     except OverflowError:
-        return math.inf if number > 0 else -math.inf
+        return math.inf if number == abs(number) else -math.inf
 
 
 def as_truth(value: Any, name: str) -> bool:

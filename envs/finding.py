@@ -164,7 +164,7 @@ def _try_split(env: gym.Env[str, str], split: Split, index: int) -> None:
     failure: BaseException | None = None
     for place in range(index, index + TRIED_INSTANCES):
         try:
-            observation, _ = env.reset(seed=0, options={"split": split, "index": place})
+            observation: Any = env.reset(seed=0, options={"split": split, "index": place})[0]
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it is raised again unless another instance is fine
             failure = failure or error
             continue

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
-from typing import Any
+from typing import TextIO
 
 from turngym._errors import InputError, InputWarning, WorkError, file_error
 from turngym._exits import exits_raise
@@ -117,8 +117,15 @@ def _unread() -> int:
 def _sentences() -> Iterator[None]:
     """Print warnings as sentences, without the line of source that Python shows; each of our own is printed once."""
 
-    def show(message: Warning | str, category: type[Warning], filename: str, line: int, *_: Any, **__: Any) -> None:
-        place = "" if issubclass(category, InputWarning) else f" ({category.__name__}, {filename} line {line})"
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,  # noqa: ARG001 - as Python calls it
+        line: str | None = None,  # noqa: ARG001
+    ) -> None:
+        place = "" if issubclass(category, InputWarning) else f" ({category.__name__}, {filename} line {lineno})"
         tell(f"warning: {message}{place}")
 
     with warnings.catch_warnings():
