@@ -117,12 +117,12 @@ def _unread() -> int:
 def _sentences() -> Iterator[None]:
     """Print warnings as sentences, without the line of source that Python shows; each of our own is printed once."""
 
-    def show(
+    def show(  # noqa: PLR0917 - as Python calls it
         message: Warning | str,
         category: type[Warning],
         filename: str,
         lineno: int,
-        file: TextIO | None = None,  # noqa: ARG001 - as Python calls it
+        file: TextIO | None = None,  # noqa: ARG001
         line: str | None = None,  # noqa: ARG001
     ) -> None:
         place = "" if issubclass(category, InputWarning) else f" ({category.__name__}, {filename} line {lineno})"
