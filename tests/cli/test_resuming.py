@@ -87,6 +87,8 @@ def test_a_dry_run_of_a_branch_touches_nothing(resume: Resume, capsys: pytest.Ca
     [
         ("--run.seed 5", "cannot change run.seed from 0 to 5: everything random was drawn from this seed"),
         ("--model.layers 3", "cannot change model.layers from 4 to 3: the weights have this shape"),
+        ("--model.context-length 90", "from 1024 to 90: its episodes were played within this limit"),
+        ("--learning.temperature 0.9", "from 1.0 to 0.9: its episodes were sampled at this temperature"),
         ("--values.instances 9", "cannot change values.instances from 512 to 9: stage 1 has been played"),
         ("--warm-start.course-steps 9", "the base has been cloned"),
         ("--shaping.step-cost 0.1", "stage 1 was paid with these rewards"),

@@ -208,6 +208,9 @@ def test_the_rounds_of_a_run_are_shown_with_their_composed_value(
     assert table_row(said(), "round 3") == pytest.approx([8, 0.875, 0.875, *third, *all_three], abs=1e-3)
     (folder / "checkpoints" / "step-000020").rename(folder / "checkpoints" / "step-000015")  # learning was rolled back
     assert said() == out
+    (folder / store_name(2)).unlink()
+    out = said()
+    assert "values-2.sqlite is missing, though its round has begun to learn" in out and "Rounds" not in out
 
 
 def test_a_game_without_turn_limit_has_no_values_of_states(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

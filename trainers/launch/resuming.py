@@ -40,7 +40,12 @@ REASONS = {
     "learning": "the checkpoints count in these batches",
     "curriculum": "the levels have their own instances",
     "run": "everything random was drawn from this seed, in this folder",
+    "model.context_length": "its episodes were played within this limit",
+    "model.max_reply_tokens": "its episodes were played within this limit",
+    "learning.temperature": "its episodes were sampled at this temperature",
+    "learning.temperature_final": "its episodes were sampled on the way to this temperature",
 }
+"""Why a section, or a setting of its own reason, cannot change."""
 
 
 def plan_resume(folder: Path, change: Callable[[TrainConfig], TrainConfig]) -> tuple[TrainConfig, list[str]]:
@@ -69,7 +74,7 @@ def plan_resume(folder: Path, change: Callable[[TrainConfig], TrainConfig]) -> t
             continue
         if setting not in BRANCHING:
             by = f", as {folder / CONFIG_FILE} was edited to" if setting in changes(used, written) else ""
-            reason = REASONS.get(setting.partition(".")[0], "it is what the run is")
+            reason = REASONS.get(setting) or REASONS.get(setting.partition(".")[0], "it is what the run is")
             raise InputError(
                 f"--resume cannot change {setting} from {old!r} to {new!r}{by}: {reason}; start another run for that, "
                 f"from this one's policy with --model.path {folder} if you like"

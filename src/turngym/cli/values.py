@@ -19,6 +19,7 @@ from turngym.cli.options import parse
 from turngym.cli.terminal import make_console
 from turngym.envs.finding import check_env
 from turngym.trainers.config import TrainConfig
+from turngym.trainers.launch.resuming import steps_done
 from turngym.trainers.launch.run_folder import known_config
 from turngym.trainers.references import round_betas, round_estimates, rounds_begun
 from turngym.trainers.reporting.metrics import Metrics
@@ -54,6 +55,10 @@ ROUNDS = (
     "units of reward; V* of the round's reference is at it. Composed: the mean of V* over the rounds so far, weighted "
     "by 1 / beta: V* of the first reference at `to beta`, 1 / (sum of 1 / beta), if each round before ended at its "
     "optimum. Chance and few samples err as above, the more the lower the temperature."
+)
+NO_STORE = (
+    "{} is missing, though its round has begun to learn: the rounds from it on are left out. --resume takes it from a "
+    "checkpoint."
 )
 NO_BETAS = "The run's metrics.jsonl does not tell at which temperatures its rounds were solved: their V* is left out."
 LONGEST_VALUE = 64
@@ -212,8 +217,11 @@ def describe_rounds(folder: Path, config: TrainConfig, options: ValuesOptions) -
         if not summary.episodes:  # its stage 1 has only begun
             break
         held.append(summary)
-    if len(held) < 2 or every is None:
+    if every is None:
         return []
+    missing = [NO_STORE.format(store_name(len(held) + 1))] if steps_done(folder) > len(held) * every else []
+    if len(held) < 2:
+        return [*missing]
     betas = round_betas(Metrics(folder / METRICS_FILE), len(held), every)
     if betas is None:
         return [NO_BETAS]
@@ -233,7 +241,7 @@ def describe_rounds(folder: Path, config: TrainConfig, options: ValuesOptions) -
             f"{beta:.3g}", f"{rounds[number - 1].values.mean():.3f}", f"{composed_beta(betas[:number]):.3g}",
             f"{composed:.3f}",
         )  # fmt: skip
-    return [table, ROUNDS]
+    return [table, ROUNDS, *missing]
 
 
 def describe_luck(turns: Iterable[StoredTurn], beta: float, kind: str, *, reasoning: bool) -> list[str]:
