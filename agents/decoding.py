@@ -70,8 +70,11 @@ class Decoding:
         if not path.is_file():
             return None
         try:
-            record = dict(json.loads(path.read_text(encoding="utf-8")))
-            return cls(**{part.name: record[part.name] for part in fields(cls) if part.name in record})
+            record = json.loads(path.read_text(encoding="utf-8"))
+            known = {part.name: record[part.name] for part in fields(cls) if part.name in record}
+            if not known:
+                raise ValueError("it names no limit")
+            return cls(**known)
         except (OSError, ValueError, TypeError) as error:
             raise ValueError(f"{path} cannot be read: {error}; delete it to play by other limits") from error
 

@@ -79,6 +79,7 @@ def check_base(config: TrainConfig) -> None:
         CheckpointError: A checkpoint cannot be loaded, or an explorer has another tokenizer than the base.
     """
     check_teacher(config)
+    _trained_by(config)
     base = load_or_build(config)
     check_context(base, config)
     for path in config.values.explorer_models if config.needs_stage_one else ():
@@ -107,9 +108,18 @@ def load_or_build(config: TrainConfig) -> LanguageModel:
 
 def note_limits(config: TrainConfig, progress: Progress) -> None:
     """Say where a checkpoint is trained on by other limits, or at another temperature, than it was trained by."""
-    kept = Decoding.read(Path(config.model.path)) if config.model.path else None
+    kept = _trained_by(config)
     if kept is not None and (unlike := kept.unlike(config.decoding)):
         progress.note(f"the model was trained with {', '.join(unlike)}")
+
+
+def _trained_by(config: TrainConfig) -> Decoding | None:
+    """Return the limits and the temperature that a checkpoint was trained by, None where they are not known.
+
+    Raises:
+        ValueError: The file that keeps them is damaged.
+    """
+    return Decoding.read(Path(config.model.path)) if config.model.path else None
 
 
 def example_episodes(config: TrainConfig) -> list[Episode]:

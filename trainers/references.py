@@ -129,7 +129,7 @@ def round_betas(metrics: Metrics, rounds: int, reset_every: int) -> list[float] 
     """
     taken: list[tuple[int, float]] = []
     for line in metrics.lines():
-        if line["phase"] == "learning" and "beta" in line:
+        if line["phase"] == "learning" and isinstance(line.get("beta"), int | float):
             while taken and taken[-1][0] >= line["step"]:  # learning was rolled back past it
                 taken.pop()
             taken.append((line["step"], float(line["beta"])))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from turngym._durable import remove_unfinished
+from turngym._durable import remove_unfinished, replacement
 from turngym.agents.episode import Episode
 from turngym.agents.language_model import LanguageModel
 from turngym.trainers.automatic_shaping import AutomaticShaping
@@ -118,7 +118,8 @@ class TrainingRun:
             references.go_to(schedule.round_of(checkpoint.step))
             for name in map(store_name, range(1, references.number + 1)):
                 if config.needs_stage_one and not (folder / name).exists():
-                    shutil.copyfile(checkpoint.path / name, folder / name)
+                    with replacement(folder / name) as unfinished:
+                        shutil.copyfile(checkpoint.path / name, unfinished)
         result = self._stage_one(references)
         policy = base.copy() if checkpoint is None else self._load_policy(checkpoint)
         policy.model.requires_grad_(True)

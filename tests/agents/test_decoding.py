@@ -25,7 +25,22 @@ def test_settings_of_other_versions_are_passed_over_and_missing_ones_are_default
     assert Decoding.read(tmp_path) == Decoding(temperature=2)
 
 
-@pytest.mark.parametrize("content", ["{", "[3]", "7", '{"temperature": "0.3"}', '{"context_length": 2.5}', "\udcff"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[3]",
+        "[]",
+        "{}",
+        "null",
+        "7",
+        '"temperature"',
+        '{"other": 1}',
+        '{"temperature": "0.3"}',
+        '{"context_length": 2.5}',
+        "\udcff",
+    ],
+)
 def test_a_damaged_file_is_one_sentence(content: str, tmp_path: Path) -> None:
     (tmp_path / DECODING_FILE).write_bytes(content.encode("utf-8", "surrogateescape"))
     with pytest.raises(ValueError, match=r"turngym\.json cannot be read: .*; delete it to play by other limits"):

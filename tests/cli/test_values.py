@@ -192,6 +192,7 @@ def test_the_rounds_of_a_run_are_shown_with_their_composed_value(
     out = said()
     assert out.startswith(before) and "Rounds" not in out and "metrics.jsonl does not tell" in out
     metrics = Metrics(folder / "metrics.jsonl")
+    metrics.add("learning", {"step": 8, "beta": "damaged"})
     for step, beta in ((9, 5.0), (10, 1 / np.log(3)), (11, 4.0), (20, 1 / np.log(7))):
         metrics.add("learning", {"step": step, "beta": beta})
     out = said()

@@ -96,6 +96,13 @@ def test_a_refused_model_leaves_no_run_folder(short: TrainConfig, given: Path, k
     assert turngym.train(short).folder == folder, "the same command works once the model is mended"
 
 
+def test_damaged_limits_leave_no_run_folder(short: TrainConfig, given: Path) -> None:
+    (given / "turngym.json").write_text("{")
+    with pytest.raises(InputError, match=r"turngym\.json cannot be read"):
+        turngym.train(short)
+    assert not Path(short.run.root, short.run.name).exists()
+
+
 @pytest.mark.parametrize("kind", DAMAGE)
 @pytest.mark.parametrize("command", ["train", "evaluate", "rollout", "play", "explorer"])
 def test_every_command_refuses_it_in_one_sentence(
