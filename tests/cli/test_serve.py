@@ -117,6 +117,11 @@ def test_clients_of_other_machines_cannot_name_their_visits() -> None:
     [
         (["--port", "65536"], "--port takes 0 to 65535"),
         (["--max-sessions", "0"], "--max-sessions takes at least 1"),
+        (["--session-minutes", "nan"], "--session-minutes a number above 0"),
+        (["--session-minutes", "inf"], "--session-minutes a number above 0"),
+        (["--host", ""], "--host takes an address of this machine"),
+        (["--proxy", "127.0.0.1, 10.0.0.1"], "--proxy takes one IP address"),
+        (["--proxy", "nonsense"], "--proxy takes one IP address"),
         (["--catalogue", "/nowhere.json"], "/nowhere.json"),
         (["--num-products", "5"], "num_products must be 10"),
         (["--host", "192.0.2.1", "--num-products", "50"], "192.0.2.1:3000 cannot be listened on"),

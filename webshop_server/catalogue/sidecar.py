@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from pathlib import Path
 
+from turngym._durable import replacement
 from turngym.webshop_server.catalogue.json_stream import CatalogueFileError
 
 SIDECAR_SUFFIX = ".sha256"
-_LINE = re.compile(r"(?P<checksum>[0-9a-f]{64}) [ *](?P<name>[^\n]+)\n?")
+_LINE = re.compile(rb"\\?(?P<checksum>[0-9a-f]{64}) [ *](?P<name>[^\n]+)\n?")
 
 
 def sidecar_of(path: Path) -> Path:
@@ -24,7 +26,11 @@ def write_sidecar(path: Path) -> Path:
         OSError: The file cannot be read, or its folder not be written.
     """
     place = sidecar_of(path)
-    place.write_text(f"{_sha256_of(path)}  {path.name}\n", encoding="utf-8")
+    name = _escaped_name(path)
+    mark = "\\" if b"\\" in name else ""
+    line = f"{mark}{_sha256_of(path)}  ".encode() + name + b"\n"
+    with replacement(place) as unfinished:
+        unfinished.write_bytes(line)
     return place
 
 
@@ -38,16 +44,24 @@ def verify_sidecar(path: Path) -> None:
     if not place.exists():
         return
     try:
-        line = _LINE.fullmatch(place.read_text(encoding="utf-8"))
+        line = _LINE.fullmatch(place.read_bytes())
         found = _sha256_of(path)
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise CatalogueFileError(f"{path} cannot be compared with its checksum: {error}") from error
-    if line is None or line["name"] != path.name:
+    if line is None or line["name"] != _escaped_name(path):
         raise CatalogueFileError(f"{place} is no checksum of {path.name}; delete it, or make it with sha256sum")
-    if line["checksum"] != found:
+    if line["checksum"].decode() != found:
         raise CatalogueFileError(f"{path} is damaged or was changed: it does not have the checksum of {place.name}")
 
 
 def _sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _escaped_name(path: Path) -> bytes:
+    """Return the name of a file as `sha256sum` writes it: its bytes, without line breaks."""
+    name = os.fsencode(path.name)
+    for character, escape in ((b"\\", rb"\\"), (b"\n", rb"\n"), (b"\r", rb"\r")):
+        name = name.replace(character, escape)
+    return name

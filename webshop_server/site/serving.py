@@ -49,7 +49,7 @@ def serve(
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         if ready is not None:
-            ready(f"http://{LOOPBACK.get(host, host)}:{server.effective_port}")
+            ready(f"http://{f'[{host}]' if ':' in host else host}:{server.effective_port}")
         server.run()
     finally:
         server.close()
@@ -72,9 +72,10 @@ def make_server(application: Any, *, host: str, port: int, threads: int = THREAD
     """
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns whenever a request waits for a thread
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    every = host == "::" and socket.has_dualstack_ipv6()  # IPv4 as well, which `::` means to most
     return SiteServer(
         application,
-        socket.create_server((host, port), family=family),
+        socket.create_server((host, port), family=family, dualstack_ipv6=every),
         threads=threads,
         max_request_header_size=MAX_HEADER_BYTES,
         max_request_body_size=2 * MAX_HEADER_BYTES,

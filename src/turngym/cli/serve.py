@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from secrets import token_urlsafe
 
 from rich.console import Console
@@ -46,8 +48,12 @@ def run(words: Sequence[str], console: Console) -> int:
     options = parse(ServeOptions, words, command="webshop serve")
     if not 0 <= options.port < 2**16:
         raise UsageError(f"--port takes 0 to 65535, not {options.port}")
-    if options.max_sessions < 1 or options.session_minutes <= 0:
-        raise UsageError("--max-sessions takes at least 1, --session-minutes more than 0")
+    if options.max_sessions < 1 or not 0 < options.session_minutes < math.inf:
+        raise UsageError("--max-sessions takes at least 1, --session-minutes a number above 0")
+    if not options.host:
+        raise UsageError("--host takes an address of this machine, such as 127.0.0.1; 0.0.0.0 is all of them")
+    if options.proxy and not _is_address(options.proxy):
+        raise UsageError(f"--proxy takes one IP address, such as 127.0.0.1, not {options.proxy!r}")
     local = options.host in LOOPBACK
     settings = SiteSettings(
         max_sessions=options.max_sessions,
@@ -85,3 +91,11 @@ def run(words: Sequence[str], console: Console) -> int:
         raise UsageError(f"{options.host}:{options.port} cannot be listened on: {error.strerror or error}") from error
     console.print("The shop is closed.")
     return 0
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True

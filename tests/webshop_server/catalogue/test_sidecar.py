@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -42,3 +43,15 @@ def test_the_form_is_that_of_sha256sum(files: CatalogueFiles) -> None:
     subprocess.run(["sha256sum", "--check", "--quiet", place.name], cwd=folder, check=True)
     made = subprocess.run(["sha256sum", files.items.name], cwd=folder, check=True, capture_output=True, text=True)
     assert Path(place).read_text("utf-8") == made.stdout
+
+
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="no sha256sum")
+@pytest.mark.parametrize("name", [b"b\xe4der.json", b"back\\slash.json", b"two\nlines.json", "größe.json".encode()])
+def test_any_name_of_a_file_can_stand_there(files: CatalogueFiles, name: bytes) -> None:
+    path = files.items.rename(files.items.with_name(os.fsdecode(name)))
+    place = write_sidecar(path)
+    subprocess.run(["sha256sum", "--check", "--quiet", place.name], cwd=path.parent, check=True)
+    assert len(open_catalogue(str(path)))
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(CatalogueFileError, match="is damaged or was changed"):
+        open_catalogue(str(path))

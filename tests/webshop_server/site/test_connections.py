@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from typing import Any
 
 import pytest
@@ -200,6 +200,13 @@ def test_answers_of_the_server_itself_have_the_headers(sent: bytes, status: byte
     assert told.startswith(b"HTTP/1.") and told.split()[1] == status and b"Traceback" not in told
     lines = {line.lower() for line in told.split(b"\r\n\r\n")[0].decode().split("\r\n")}
     assert {f"{name}: {value}".lower() for name, value in {**HEADERS, **NO_STORE}.items()} <= lines
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6")
+def test_all_addresses_are_those_of_both_kinds() -> None:
+    with closing(make_server(application, host="::", port=0)) as server:
+        for host in ("127.0.0.1", "::1"):
+            socket.create_connection((host, int(server.effective_port)), 10).close()
 
 
 def test_a_request_without_a_body_is_not_waited_for(connect: Connect) -> None:
