@@ -57,7 +57,7 @@ def names_env(text: str, *, source: str) -> bool:
         ConfigError: It is not TOML.
     """
     env = _tables(text, source).get("env")
-    return isinstance(env, dict) and "id" in env
+    return isinstance(env, dict) and isinstance(env.get("id"), str)
 
 
 def imported_by(text: str, *, source: str) -> tuple[list[str], str]:

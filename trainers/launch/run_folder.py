@@ -7,7 +7,7 @@ import re
 import shlex
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from turngym._durable import replacement
@@ -37,19 +37,26 @@ def saved_steps(folder: Path) -> list[tuple[int, Path]]:
 
 
 def agent_config(weights: Path) -> TrainConfig | None:
-    """Return the configuration of the run that has written a folder of weights, None for others.
+    """Return the configuration of the run that a folder of weights lies in, None outside of runs.
 
-    A run has its weights in places of their own; a `config.toml` above other weights may be of any program. A run of
-    another version is read too; see `known_config`.
+    A run of another version is read too; see `known_config`. Above weights in places of the user's own, a `config.toml`
+    may be of any program, and counts if it names an environment.
 
     Raises:
         InputError: The configuration cannot be read, or names a module that cannot be imported.
     """
     for place in (weights.absolute(), weights.resolve()):  # the weights or their run may be reached by a link
         for run in place.parents[:3]:
-            if place.relative_to(run).parts[0] in (BASE, REFERENCES, CHECKPOINTS) and (run / CONFIG_FILE).is_file():
+            own = place.relative_to(run).parts[0] in (BASE, REFERENCES, CHECKPOINTS)
+            if (run / CONFIG_FILE).is_file() and (own or _names_env(run / CONFIG_FILE)):
                 return known_config(run)
     return None
+
+
+def _names_env(path: Path) -> bool:
+    with suppress(InputError):
+        return names_env(read_config_text(path), source=str(path))
+    return False
 
 
 def known_config(folder: Path) -> TrainConfig:
