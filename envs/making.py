@@ -231,10 +231,11 @@ def _adapted(env_id: str, kwargs: Mapping[str, Any]) -> gym.Env[str, str]:
 
 
 def _checked_kwargs(env_kwargs: Any) -> dict[str, Any]:
-    """Return arguments of `make_env`, of which `max_episode_steps` is Gymnasium's and checked here."""
+    """Return arguments of `make_env`, of which those that Gymnasium itself reads are checked here."""
     kwargs = {} if env_kwargs is None else env_kwargs
     if not isinstance(kwargs, Mapping) or not all(isinstance(name, str) for name in kwargs):
         raise InputError(f"the arguments of an environment must be a mapping from their names, got {env_kwargs!r}")
+    checked(kwargs.get("render_mode"), str | None, "render_mode")
     limit = checked(kwargs.get("max_episode_steps"), int | None, "max_episode_steps")
     if limit is not None and limit < 1 and limit != NO_LIMIT:
         raise InputError(f"max_episode_steps must be at least 1, or {NO_LIMIT} for no limit, got {limit}")

@@ -28,11 +28,14 @@ ADDRESSES = {
     f"https://host/?page=2&api_key={SECRET}&x=y#top": "https://host/?page=2&api_key=***&x=y#top",
     f"https://host/a?X-Amz-Signature={SECRET}": "https://host/a?X-Amz-Signature=***",
     f"https://host/#access_token={SECRET}": "https://host/#access_token=***",
+    f"https://host/?api%5Fkey={SECRET}&auth[token]={SECRET}": "https://host/?api%5Fkey=***&auth[token]=***",
+    f"https://host/?operatorkey={SECRET}&jwt={SECRET}": "https://host/?operatorkey=***&jwt=***",
+    f"https://host/?pass={SECRET}&passphrase={SECRET}": "https://host/?pass=***&passphrase=***",
     f"see http://a:{SECRET}@one and http://b:{SECRET}@two": "see http://one and http://two",
 }
 HARMLESS = [
     "", "a text", "me@host", "user:password@host", "http://host", "http://host:3000/@user/page", "http://[::1]:80/a@b",
-    "https://host/?keyword=shoes&keys=3&monkey=1&author=me&design=2", "https://host/?next=a@b", "key=value",
+    "https://host/?keyword=shoes&keys=3&monkey=1&author=me&design=2&passage=4&pattern=5&compass=6", "https://host/?next=a@b", "key=value",
 ]  # fmt: skip
 
 

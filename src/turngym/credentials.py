@@ -26,9 +26,12 @@ SHORTEST = 4
 
 # Up to the last @ before the path; or, where a password holds a slash, up to the last @ of all. A port is no password.
 _USERINFO = re.compile(r"(?<=://)(?:[^\s/?#]*@|[^\s/?#:@\[]*:(?!\d+(?:[/?#]|$))\S*@)")
+# The name of a secret, after a separator or one of some words; the marks of names may be percent-encoded.
 _QUERY = re.compile(
-    r"([?&;#](?:[\w.-]*[_.-])?(?:api|access|auth|refresh|id|client|session)?_?"
-    r"(?:key|token|secret|passw(?:or)?d|pwd|auth|credentials?|sig|signature)=)([^\s&;#'\"]+)",
+    r"([?&;#](?:[\w.%\[-]*(?:[_.\[-]|%5f|%5b|%2d|%2e))?"
+    r"(?:api|access|auth|refresh|id|client|session|operator|secret|master|private|shared)?_?"
+    r"(?:key|token|secret|pass(?:word|wd|phrase)?|pwd|pat|auth|bearer|jwt|credentials?|sig|signature)(?:\]|%5d)?=)"
+    r"([^\s&;#'\"]+)",
     re.IGNORECASE,
 )
 

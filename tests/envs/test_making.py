@@ -205,6 +205,7 @@ def test_the_text_environment_inside() -> None:
         ({"max_episode_steps": True}, "max_episode_steps must be a whole number, got True"),
         ({"max_episode_steps": 0}, "max_episode_steps must be at least 1, or -1 for no limit, got 0"),
         ({"max_episode_steps": -2}, "max_episode_steps must be at least 1, or -1 for no limit, got -2"),
+        ({"render_mode": ["ansi"]}, "render_mode must be a text, got ['ansi']"),
         ([("size", 3)], "the arguments of an environment must be a mapping from their names, got [('size', 3)]"),
         ("size", "the arguments of an environment must be a mapping from their names, got 'size'"),
         ({3: 4}, "the arguments of an environment must be a mapping from their names, got {3: 4}"),

@@ -144,4 +144,5 @@ def _parts_of(address: str) -> tuple[str, int | None, bool, str]:
             return parts.hostname, parts.port, parts.scheme == "https", parts.path.rstrip("/")
     except ValueError:  # of a port that is no number, or brackets that are no address
         pass
-    raise InputError(f"{address!r} is no address of a server; write http://HOST:PORT")
+    shown = address.partition("?")[0].rpartition("@")[2]  # a key may stand before and behind, whatever it is no part of
+    raise InputError(f"{shown!r} is no address of a server; write http://HOST:PORT")

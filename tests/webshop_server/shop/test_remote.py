@@ -231,6 +231,13 @@ def test_other_addresses_are_refused(url: str) -> None:
         RemoteBackend(url)
 
 
+@pytest.mark.parametrize("url", ["operator:s3cret@h:80", "http:/operator:s3cret@h", "http://h/?k=s3cret"])
+def test_no_key_stands_in_the_refusal_of_what_is_no_address(url: str) -> None:
+    with pytest.raises(InputError, match="is no address of a server") as refusal:
+        RemoteBackend(url)
+    assert "h" in str(refusal.value) and "s3cret" not in str(refusal.value)
+
+
 def test_a_server_that_is_not_there_is_named() -> None:
     with pytest.raises(RemoteShopError, match=r"127.0.0.1:1 does not answer.*`turngym webshop serve`"):
         RemoteBackend("http://operator:secret@127.0.0.1:1")
