@@ -11,7 +11,7 @@ from turngym.agents.episode import Episode, Status
 from turngym.agents.hosting import Failed, Game, HostSettings, open_host, run_calls
 from turngym.agents.intervals import clustered_interval
 from turngym.agents.rollout import LATE_SHARE_SCRIPTED, STEP_TIMEOUT, Instance
-from turngym.arguments import Index, Timeout, checked_arguments
+from turngym.arguments import Index, Processes, Timeout, checked_arguments
 from turngym.envs.capabilities import Optimum
 from turngym.envs.finding import short_name
 from turngym.envs.making import env_class
@@ -173,7 +173,7 @@ def optimal_rate(
     env_kwargs: Mapping[str, Any] | None = None,
     *,
     step_timeout: Timeout = STEP_TIMEOUT,
-    isolate: Index = 0,
+    isolate: Processes = 0,
 ) -> OptimalRate:
     """Return the mean probability that the best possible agent solves these instances.
 
@@ -191,7 +191,9 @@ def optimal_rate(
     kind = env_class(env_id)
     if kind is not None and not issubclass(kind, Optimum):
         return OptimalRate(instances=len(asked))
-    settings = HostSettings(step_timeout=step_timeout, isolate=isolate, late_share=LATE_SHARE_SCRIPTED)
+    settings = HostSettings(
+        step_timeout=step_timeout, isolate=min(isolate, OPTIMUM_SLOTS), late_share=LATE_SHARE_SCRIPTED
+    )
     host = open_host(Game(env_id=env_id, env_kwargs=dict(env_kwargs or {})), settings)
     try:
         optima = run_calls(host, "optimum", asked, slots=min(len(asked), OPTIMUM_SLOTS))

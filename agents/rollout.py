@@ -17,7 +17,7 @@ from turngym.agents.episode import Episode, Status, Turn
 from turngym.agents.hosting import Failed, Game, Host, HostSettings, Interrupted, Opening, Outcome, Result, open_host
 from turngym.agents.hosting.host import STEP_TIMEOUT
 from turngym.agents.scripted import ScriptedAgent
-from turngym.arguments import Count, Index, Timeout, checked_arguments
+from turngym.arguments import Count, Index, Processes, Timeout, checked_arguments
 from turngym.envs.making import make_env, text_env
 
 __all__ = ["STEP_TIMEOUT", "Instance", "PlayError", "collect_episodes", "make_env", "text_env"]
@@ -47,7 +47,7 @@ def collect_episodes(
     slots: Count = 128,
     on_episode: Callable[[Episode], None] | None = None,
     step_timeout: Timeout = STEP_TIMEOUT,
-    isolate: Index = 0,
+    isolate: Processes = 0,
     give_up_after: Index = 3,
     wrap: Callable[[gym.Env[str, str]], gym.Env[str, str]] | None = None,
 ) -> list[Episode]:

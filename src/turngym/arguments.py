@@ -74,6 +74,8 @@ Finite = Annotated[float, Range()]
 """Any finite number."""
 NonNegative = Annotated[float, Range(low=0)]
 """A finite number from 0 on."""
+Processes = Annotated[int, Range(low=0, high=1_024)]
+"""A number of worker processes, 0 for none."""
 Timeout = Annotated[float, Range(low=0, above=True, infinite=True)]
 """How long to wait at most: a number above 0, infinity for ever."""
 

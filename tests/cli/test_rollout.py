@@ -64,6 +64,21 @@ def test_the_rules_of_converters_are_not_empty() -> None:
         assert refused_by_converters(bad) != ""
 
 
+def test_a_name_that_stands_twice_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rollout", "random", "FrozenLake", "--env-kwargs", '{"size": 4, "size": 5}']) == 2
+    assert "--env-kwargs takes a JSON object" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flag", "sentence"),
+    [("--episodes", "must be at most 10000000"), ("--isolate", "must be in [0, 1024], got 9")],
+)
+def test_amounts_beyond_every_machine_are_refused(flag: str, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rollout", "random", "FrozenLake", flag, "9" * 400]) == 2
+    told = capsys.readouterr().err
+    assert f"turngym: {flag} {sentence}" in told and len(told.splitlines()) == 1
+
+
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
 def test_arguments_are_json_too(number: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rollout", "random", "FrozenLake", "--env-kwargs", f'{{"success_rate": {number}}}']) == 2

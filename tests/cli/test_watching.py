@@ -64,7 +64,7 @@ def test_code_that_ends_the_program_is_a_failure(
     ("words", "sentence"),
     [
         (("--step-timeout", "0"), "--step-timeout must be above 0, or inf to wait for ever, got 0"),
-        (("--isolate", "-1"), "--isolate must be at least 0, got -1"),
+        (("--isolate", "-1"), "--isolate must be in [0, 1024], got -1"),
     ],
 )
 def test_limits_out_of_range(words: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:

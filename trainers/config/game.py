@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from turngym.agents.hosting.host import STEP_TIMEOUT
-from turngym.arguments import Index, NonNegative, PositiveShare, Timeout
+from turngym.arguments import NonNegative, PositiveShare, Processes, Timeout
 from turngym.credentials import without_credentials
 from turngym.trainers.config.section import Section
 
@@ -25,7 +25,7 @@ class EnvConfig(Section):
     step_timeout: Timeout = STEP_TIMEOUT
     """Seconds that an environment may take to be made and reset, or to step, before its episode is given up; "inf"
     waits for ever."""
-    isolate: Index = 0
+    isolate: Processes = 0
     """Number of worker processes to put environments into, where one that ends its process costs its own episode too;
     0 for none."""
 

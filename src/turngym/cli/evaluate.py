@@ -30,7 +30,8 @@ from turngym.trainers.reporting.progress import SuccessSoFar
 from turngym.trainers.reporting.tables import table_notes
 
 MAY_BE_ZERO = ("seed", "first", "pause")
-LONGEST_PAUSE = 86_400
+MOST = {"pause": 86_400, "episodes": 10_000_000}
+"""The largest amounts: a day, in seconds, and what the memory of a machine holds."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +93,10 @@ def check_amounts(**amounts: float) -> None:
     """Refuse amounts that nothing can be done with; some may be 0, everything else must be above.
 
     Raises:
-        UsageError: An amount is too small, or a pause longer than a day.
+        UsageError: An amount is too small or too large.
     """
     for name, amount in amounts.items():
         if not amount >= 0 or (amount == 0 and name not in MAY_BE_ZERO):
             raise UsageError(f"--{name} must be {'at least' if name in MAY_BE_ZERO else 'above'} 0, got {amount}")
-        if name == "pause" and amount > LONGEST_PAUSE:
-            raise UsageError(f"--pause must be at most {LONGEST_PAUSE}, got {amount}")
+        if amount > MOST.get(name, amount):
+            raise UsageError(f"--{name} must be at most {MOST[name]}, got {amount}")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from turngym._errors import InputError
 from turngym.agents.hosting.host import STEP_TIMEOUT
-from turngym.cli.errors import UsageError
+from turngym.arguments import Processes, checked
 from turngym.trainers.config import EnvConfig
 
 
@@ -24,14 +25,12 @@ class HostingOptions:
         """Return limit and number of processes: those given, or else those of the run that is played.
 
         Raises:
-            UsageError: One is out of range.
+            InputError: One is out of range.
         """
         timeout = self.step_timeout if self.step_timeout is not None else (
             trained.step_timeout if trained else STEP_TIMEOUT
         )  # fmt: skip
         isolate = self.isolate if self.isolate is not None else trained.isolate if trained else 0
         if not timeout > 0:
-            raise UsageError(f"--step-timeout must be above 0, or inf to wait for ever, got {timeout:g}")
-        if isolate < 0:
-            raise UsageError(f"--isolate must be at least 0, got {isolate}")
-        return timeout, isolate
+            raise InputError(f"--step-timeout must be above 0, or inf to wait for ever, got {timeout:g}")
+        return timeout, int(checked(isolate, Processes, "--isolate"))

@@ -43,9 +43,17 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no number of JSON")
 
 
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise ValueError("a name stands twice in one object")
+    return dict(pairs)
+
+
 def _read_json(text: str) -> Any:
     try:
-        return without_credentials(json.loads(text, parse_constant=_refuse_constant))
+        value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_without_repetition)
+        return without_credentials(value)
     except RecursionError as error:
         raise ValueError("the text is nested too deeply") from error
 
