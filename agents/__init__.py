@@ -7,9 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from turngym.agents.base import Agent, Reply
-from turngym.agents.decoding import Decoding
 from turngym.agents.episode import Episode, Status, Turn, read_episodes, write_episodes
 from turngym.agents.evaluation import Score, instance_range, optimal_rate, score_episodes
+from turngym.agents.models.decoding import Decoding
 from turngym.agents.registry import AGENTS, make_agent, register_agent
 from turngym.agents.rollout import Instance, collect_episodes
 from turngym.agents.scripted import (
@@ -22,7 +22,7 @@ from turngym.agents.scripted import (
 )
 
 if TYPE_CHECKING:
-    from turngym.agents.language_model import LanguageModel, LanguageModelAgent
+    from turngym.agents.models.language_model import LanguageModel, LanguageModelAgent
 
 __all__ = [
     "AGENTS",
@@ -56,5 +56,5 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Load what needs torch when it is first asked for."""
     if name in ("LanguageModel", "LanguageModelAgent"):
-        return getattr(import_module("turngym.agents.language_model"), name)
+        return getattr(import_module("turngym.agents.models.language_model"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -22,9 +22,9 @@ import tyro
 from torch import Tensor
 
 from turngym.agents.episode import Episode
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.models.language_model import LanguageModel
+from turngym.agents.models.scoring import sampled_logprobs, token_batches
 from turngym.agents.rollout import Instance
-from turngym.agents.scoring import sampled_logprobs, token_batches
 from turngym.benchmarks.algorithm_tasks import TASKS, base_config
 from turngym.benchmarks.algorithms import base_folder
 from turngym.benchmarks.algorithms_rows import RESULTS

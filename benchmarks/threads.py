@@ -32,12 +32,12 @@ import tyro
 from turngym.benchmarks.page import kept, table
 from turngym.trainers.base_model import load_or_build
 from turngym.trainers.config import AstarpoConfig, EnvConfig, TrainConfig
-from turngym.trainers.course import cloning_optimizers, cloning_step
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import SilentProgress
 from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.run import TrainingRun
-from turngym.trainers.warm_start import scripted_play
+from turngym.trainers.warm_start.cloning import scripted_play
+from turngym.trainers.warm_start.course import cloning_optimizers, cloning_step
 
 STEPS = ("cloning", "learning")
 """The kinds of step that are timed."""

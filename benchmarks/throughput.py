@@ -25,17 +25,17 @@ import tyro
 from turngym.agents.base import Agent, Reply
 from turngym.agents.episode import Episode
 from turngym.agents.evaluation import instance_range
-from turngym.agents.language_model import LanguageModel, LanguageModelAgent
+from turngym.agents.models.language_model import LanguageModel, LanguageModelAgent
+from turngym.agents.models.small import build_decoder, train_tokenizer
 from turngym.agents.rollout import collect_episodes
 from turngym.agents.scripted import OracleAgent
-from turngym.agents.small_model import build_decoder, train_tokenizer
 from turngym.benchmarks import night_watch
 from turngym.benchmarks.page import kept
 from turngym.envs.core import TextEnv
 from turngym.trainers.config import EnvConfig, TrainConfig, WarmStartConfig
-from turngym.trainers.course import cloning_optimizers, cloning_step
 from turngym.trainers.rollouts import Rollouts
-from turngym.trainers.warm_start import scripted_play
+from turngym.trainers.warm_start.cloning import scripted_play
+from turngym.trainers.warm_start.course import cloning_optimizers, cloning_step
 
 ENVIRONMENTS = ("turngym/FrozenLake-v0", night_watch.ENV_ID)
 MAX_REPLY_TOKENS = 8

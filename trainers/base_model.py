@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from turngym.agents.decoding import Decoding
 from turngym.agents.episode import Episode
 from turngym.agents.evaluation import instance_range
 from turngym.agents.hosting import Game, HostSettings, Opening, open_host, run_calls
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.models.decoding import Decoding
+from turngym.agents.models.language_model import LanguageModel
+from turngym.agents.models.small import build_decoder, train_tokenizer
 from turngym.agents.scripted import DemonstrationAgent, RandomAgent
-from turngym.agents.small_model import build_decoder, train_tokenizer
 from turngym.envs import Oracle, Sampling, env_class, make_env, text_env
 from turngym.envs.making import discard
 from turngym.trainers.config import TrainConfig
-from turngym.trainers.course_checkpoints import CourseCheckpoints
-from turngym.trainers.demonstrations import read_demonstrations
 from turngym.trainers.references import load_reference, save_reference
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import Progress
 from turngym.trainers.rollouts import SCRIPTED_SLOTS, Rollouts, without_errors
 from turngym.trainers.run_files import WARM_START, reference_folder
 from turngym.trainers.stage_one.explorers import load_explorer
-from turngym.trainers.warm_start import check_lengths, clone, given_demonstrations
+from turngym.trainers.warm_start.checkpoints import CourseCheckpoints
+from turngym.trainers.warm_start.cloning import check_lengths, clone, given_demonstrations
+from turngym.trainers.warm_start.demonstrations import read_demonstrations
 
 TOKENIZER_EPISODES = 500
 """Episodes whose texts the built-in tokenizer is trained on."""

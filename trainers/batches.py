@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from turngym.agents.episode import Episode
-from turngym.agents.language_model import LanguageModel
-from turngym.agents.scoring import TokenBatch, token_batches
+from turngym.agents.models.language_model import LanguageModel
+from turngym.agents.models.scoring import TokenBatch, token_batches
 from turngym.seeds import Stream, generator
 from turngym.trainers.config import LearningConfig
 from turngym.trainers.objectives import Objective, TrainingBatch

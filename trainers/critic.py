@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.models.language_model import LanguageModel
 from turngym.trainers.checkpoints.tensor_tree import read_tensors, write_tensors
 
 CRITIC_FILE = "critic.safetensors"

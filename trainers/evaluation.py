@@ -12,7 +12,7 @@ from turngym._durable import replacement
 from turngym.agents.base import Agent
 from turngym.agents.episode import Episode, write_episodes
 from turngym.agents.evaluation import error_note, instance_range, no_random_floor, optimal_rate, score_episodes
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.models.language_model import LanguageModel
 from turngym.agents.scripted import RandomAgent
 from turngym.envs import MissingCapability
 from turngym.strict_json import dumps

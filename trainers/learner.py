@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from turngym.agents.episode import Episode
-from turngym.agents.language_model import LanguageModel, NonFiniteError
-from turngym.agents.scoring import TokenBatch, sampled_logprobs, sampled_scores
+from turngym.agents.models.language_model import LanguageModel, NonFiniteError
+from turngym.agents.models.scoring import TokenBatch, sampled_logprobs, sampled_scores
 from turngym.trainers.batches import split_batch
 from turngym.trainers.config import LearningConfig
 from turngym.trainers.critic import make_critic

@@ -16,7 +16,7 @@ from typing import Any
 
 from turngym.agents.episode import Episode, write_episodes
 from turngym.agents.evaluation import cut_shares
-from turngym.agents.language_model import LanguageModelAgent, NonFiniteError
+from turngym.agents.models.language_model import LanguageModelAgent, NonFiniteError
 from turngym.agents.rollout import PlayError
 from turngym.trainers.automatic_shaping import AutomaticShaping
 from turngym.trainers.baselines.baseline import Baseline, NoBaseline

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from turngym._durable import replacement
-from turngym.agents.decoding import Decoding
-from turngym.agents.language_model import CheckpointError, LanguageModel
+from turngym.agents.models.decoding import Decoding
+from turngym.agents.models.language_model import CheckpointError, LanguageModel
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.run_files import CHECKPOINTS, reference_folder, store_name

@@ -12,7 +12,7 @@ import gymnasium as gym
 
 from turngym.agents.base import Agent
 from turngym.agents.episode import Episode
-from turngym.agents.language_model import LanguageModel, LanguageModelAgent
+from turngym.agents.models.language_model import LanguageModel, LanguageModelAgent
 from turngym.agents.rollout import Instance, PlayError, collect_episodes
 from turngym.envs import played_range, reward_range, turn_limit
 from turngym.envs.potentials import ReplacePotential

@@ -17,7 +17,7 @@ import torch
 
 from turngym._durable import remove_unfinished, replacement
 from turngym.agents.episode import Episode
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.models.language_model import LanguageModel
 from turngym.trainers.automatic_shaping import AutomaticShaping
 from turngym.trainers.base_model import prepare_base
 from turngym.trainers.baselines.baseline import make_baseline
@@ -45,7 +45,7 @@ from turngym.trainers.stage_one.instance_values import composed_beta, composed_v
 from turngym.trainers.stage_one.sampling import StageOneSetup
 from turngym.trainers.stage_one.stage import StageOneResult, read_stage_one, run_stage_one
 from turngym.trainers.stage_one.store import ValueStore
-from turngym.trainers.warm_start import validate
+from turngym.trainers.warm_start.cloning import validate
 
 
 def train(

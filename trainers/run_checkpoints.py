@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from turngym.agents.decoding import Decoding
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.models.decoding import Decoding
+from turngym.agents.models.language_model import LanguageModel
 from turngym.trainers.checkpoints.checkpoint import Checkpoint, prune, save_checkpoint
 from turngym.trainers.critic import load_critic, save_critic
 from turngym.trainers.loop import Loop

@@ -23,9 +23,9 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from turngym.agents.decoding import Decoding
-from turngym.agents.language_model import LanguageModel
-from turngym.agents.small_model import build_decoder, train_tokenizer
+from turngym.agents.models.decoding import Decoding
+from turngym.agents.models.language_model import LanguageModel
+from turngym.agents.models.small import build_decoder, train_tokenizer
 from turngym.envs.core import TextEnv
 from turngym.envs.splits import Split
 

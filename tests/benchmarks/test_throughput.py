@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from turngym.agents.evaluation import instance_range
-from turngym.agents.language_model import LanguageModel, LanguageModelAgent
+from turngym.agents.models.language_model import LanguageModel, LanguageModelAgent
 from turngym.agents.rollout import collect_episodes
 from turngym.agents.scripted import OracleAgent, RandomAgent
 from turngym.benchmarks import night_watch, throughput

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from turngym._checksums import SEAL, seal
-from turngym.agents.decoding import DECODING_FILE, Decoding
-from turngym.agents.language_model import LanguageModel, LanguageModelAgent
+from turngym.agents.models.decoding import DECODING_FILE, Decoding
+from turngym.agents.models.language_model import LanguageModel, LanguageModelAgent
+from turngym.agents.models.small import build_decoder, train_tokenizer
 from turngym.agents.registry import AGENTS
 from turngym.agents.scripted import RandomAgent
-from turngym.agents.small_model import build_decoder, train_tokenizer
 from turngym.cli import main
 from turngym.cli.agents import DecodingOptions, find_agent
 from turngym.cli.errors import UsageError

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from tests.envs.five_hooks import FiveHooksEnv
 
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.models.language_model import LanguageModel
+from turngym.agents.models.small import build_decoder, train_tokenizer
 from turngym.agents.rollout import make_env
-from turngym.agents.small_model import build_decoder, train_tokenizer
 from turngym.cli import doctor, main
 from turngym.trainers.config import ConfigError
 

@@ -12,7 +12,7 @@ import pytest
 from turngym.agents.episode import read_episodes
 from turngym.cli import main
 from turngym.envs.frozen_lake import FrozenLakeEnv
-from turngym.trainers.demonstrations import read_demonstrations
+from turngym.trainers.warm_start.demonstrations import read_demonstrations
 
 
 def refused_by_converters(messages: list[dict[str, Any]]) -> str:

@@ -76,7 +76,7 @@ def test_resuming_a_complete_run_shows_its_result(trainer: InstallTrainer, capsy
 def test_a_failure_that_explains_itself_is_one_sentence(
     trainer: InstallTrainer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from turngym.agents.language_model import CheckpointError, NonFiniteError
+    from turngym.agents.models.language_model import CheckpointError, NonFiniteError
     from turngym.trainers.monitoring.alarms import AlarmError
 
     reasons = [NonFiniteError("the loss is nan"), CheckpointError("x holds no model"), AlarmError("alarm kl_tax")]

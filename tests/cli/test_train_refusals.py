@@ -203,8 +203,8 @@ def test_a_file_of_demonstrations_that_are_too_long_is_refused(
 def test_an_explorer_with_another_tokenizer_is_refused(
     here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from turngym.agents.language_model import LanguageModel
-    from turngym.agents.small_model import build_decoder, train_tokenizer
+    from turngym.agents.models.language_model import LanguageModel
+    from turngym.agents.models.small import build_decoder, train_tokenizer
 
     tokenizer = train_tokenizer(["another language"], vocabulary_size=300)
     decoder = build_decoder(tokenizer, hidden_size=16, layers=1, heads=2, feedforward_size=16)

@@ -18,7 +18,7 @@ from tests.trainers.objectives.steps import step_params
 from torch import Tensor
 
 from turngym.agents.episode import Episode, Turn
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.models.language_model import LanguageModel
 from turngym.trainers.base_model import load_or_build
 from turngym.trainers.baselines.baseline import InstanceBaseline
 from turngym.trainers.batches import make_batch

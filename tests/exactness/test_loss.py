@@ -20,9 +20,9 @@ from torch import Tensor
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
 from turngym.agents.episode import Episode
-from turngym.agents.language_model import LanguageModel, LanguageModelAgent
+from turngym.agents.models.language_model import LanguageModel, LanguageModelAgent
+from turngym.agents.models.scoring import sampled_logprobs, token_batches
 from turngym.agents.rollout import Instance, collect_episodes
-from turngym.agents.scoring import sampled_logprobs, token_batches
 from turngym.trainers.base_model import load_or_build
 from turngym.trainers.baselines.baseline import InstanceBaseline
 from turngym.trainers.batches import make_batch

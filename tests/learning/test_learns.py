@@ -25,7 +25,7 @@ from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import SilentProgress
 from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.run import TrainingRun
-from turngym.trainers.warm_start import validate
+from turngym.trainers.warm_start.cloning import validate
 
 CONFIG = TrainConfig(
     env=EnvConfig(kwargs={"size": 3}),

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from turngym.agents.chat import ChatFormat
+from turngym.agents.models.chat import ChatFormat
+from turngym.agents.models.small import train_tokenizer
 from turngym.agents.scripted import HOSTILE_TEXTS
-from turngym.agents.small_model import train_tokenizer
 from turngym.webshop_server.catalogue import Catalogue
 from turngym.webshop_server.goals import Goal, SeededDraws
 from turngym.webshop_server.pages import PageKind, plain_text, rich_text

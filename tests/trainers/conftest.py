@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.models.language_model import LanguageModel
 from turngym.trainers.base_model import load_or_build
 from turngym.trainers.config import (
     EnvConfig,
@@ -18,7 +18,7 @@ from turngym.trainers.config import (
 )
 from turngym.trainers.reporting.progress import SilentProgress
 from turngym.trainers.rollouts import Rollouts
-from turngym.trainers.warm_start import clone
+from turngym.trainers.warm_start.cloning import clone
 
 
 @pytest.fixture(scope="session")

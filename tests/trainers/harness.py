@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from turngym.agents.episode import Episode
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.models.language_model import LanguageModel
 from turngym.envs.frozen_lake import FrozenLakeEnv
 from turngym.trainers.baselines.baseline import InstanceBaseline, make_baseline
 from turngym.trainers.batches import make_batch

@@ -16,7 +16,7 @@ from tests.trainers.test_state_learning import learn
 from torch import Tensor
 
 from turngym.agents.episode import Episode, Turn
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.models.language_model import LanguageModel
 from turngym.trainers import automatic_shaping
 from turngym.trainers.automatic_shaping import AutomaticShaping
 from turngym.trainers.baselines.baseline import values_of_states

@@ -13,7 +13,7 @@ import pytest
 
 from turngym.agents.episode import write_episodes
 from turngym.agents.evaluation import instance_range
-from turngym.agents.language_model import CheckpointError, LanguageModel
+from turngym.agents.models.language_model import CheckpointError, LanguageModel
 from turngym.agents.scripted import OracleAgent
 from turngym.envs.frozen_lake import FrozenLakeEnv
 from turngym.trainers import base_model

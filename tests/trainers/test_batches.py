@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from turngym.agents.episode import Episode, Turn
-from turngym.agents.language_model import LanguageModel
-from turngym.agents.scoring import token_batches
+from turngym.agents.models.language_model import LanguageModel
+from turngym.agents.models.scoring import token_batches
 from turngym.trainers.batches import make_batch
 
 

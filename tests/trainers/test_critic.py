@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.models.language_model import LanguageModel
+from turngym.agents.models.scoring import sampled_logprobs, sampled_scores, token_batches
 from turngym.agents.rollout import Instance
-from turngym.agents.scoring import sampled_logprobs, sampled_scores, token_batches
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.critic import load_critic, make_critic, save_critic
 from turngym.trainers.rollouts import Rollouts

@@ -27,9 +27,9 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
 from turngym.agents.episode import Episode
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.models.language_model import LanguageModel
+from turngym.agents.models.scoring import sampled_scores, token_batches
 from turngym.agents.rollout import Instance
-from turngym.agents.scoring import sampled_scores, token_batches
 from turngym.trainers.baselines.baseline import InstanceBaseline, make_baseline
 from turngym.trainers.batches import make_batch, split_batch
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of

@@ -17,7 +17,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 import turngym
 from turngym._errors import InputError
 from turngym.agents.episode import Status, read_episodes
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.models.language_model import LanguageModel
 from turngym.cli import main
 from turngym.trainers.config import RunConfig, TrainConfig
 from turngym.trainers.launch import configure

@@ -16,7 +16,7 @@ from tests.trainers.harness import instance_baseline, with_learning
 from tests.trainers.harness import metric_lines as lines
 
 from turngym.agents.evaluation import instance_range
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.models.language_model import LanguageModel
 from turngym.trainers import run_checkpoints
 from turngym.trainers.automatic_shaping import AutomaticShaping
 from turngym.trainers.base_model import prepare_base

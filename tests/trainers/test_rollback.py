@@ -13,7 +13,7 @@ import pytest
 from tests.trainers.harness import metric_lines as lines
 from tests.trainers.harness import with_learning
 
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.models.language_model import LanguageModel
 from turngym.agents.rollout import Instance
 from turngym.trainers import loop as loop_module
 from turngym.trainers import run_checkpoints

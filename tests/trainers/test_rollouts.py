@@ -12,7 +12,7 @@ import pytest
 
 from turngym.agents.episode import Status
 from turngym.agents.evaluation import instance_range
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.models.language_model import LanguageModel
 from turngym.agents.scripted import OracleAgent
 from turngym.envs.frozen_lake import FrozenLakeEnv
 from turngym.envs.splits import Split

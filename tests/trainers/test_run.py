@@ -18,7 +18,7 @@ from tests.trainers.harness import with_learning
 from turngym.agents.base import Agent
 from turngym.agents.episode import read_episodes
 from turngym.agents.evaluation import Score
-from turngym.agents.language_model import LanguageModel, NonFiniteError
+from turngym.agents.models.language_model import LanguageModel, NonFiniteError
 from turngym.trainers import evaluation, run
 from turngym.trainers.checkpoints.checkpoint import latest_checkpoint, load_checkpoint
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of

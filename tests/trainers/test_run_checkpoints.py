@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.trainers.harness import copied, make_loop, run, with_learning
 
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.models.language_model import LanguageModel
 from turngym.trainers.checkpoints.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import TrainConfig

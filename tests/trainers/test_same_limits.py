@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 import turngym
-from turngym.agents.decoding import Decoding
 from turngym.agents.evaluation import instance_range, score_episodes
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.models.decoding import Decoding
+from turngym.agents.models.language_model import LanguageModel
 from turngym.agents.rollout import collect_episodes
 from turngym.cli.agents import DecodingOptions, find_agent
 from turngym.trainers.config import RunConfig, TrainConfig

@@ -16,7 +16,7 @@ from tests.trainers.harness import instance_baseline, make_loop, run, with_learn
 
 from turngym.agents.episode import Episode, Status, Turn, read_episodes
 from turngym.agents.evaluation import instance_range
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.models.language_model import LanguageModel
 from turngym.agents.scripted import HostileAgent, RandomAgent
 from turngym.envs.core import TextEnv
 from turngym.trainers.config import ShapingConfig, TrainConfig, ValueConfig

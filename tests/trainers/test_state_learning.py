@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.trainers.harness import metric_lines, run_both_stages, with_learning
 
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.models.language_model import LanguageModel
 from turngym.trainers.checkpoints.checkpoint import latest_checkpoint, remove_after
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import TrainConfig

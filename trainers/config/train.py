@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from turngym._errors import InputError
-from turngym.agents.decoding import Decoding
+from turngym.agents.models.decoding import Decoding
 from turngym.arguments import suggestion
 from turngym.names import article, nearest
 from turngym.trainers.config.agent import ModelConfig, WarmStartConfig

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from turngym._checksums import SEAL, DamagedError, verify, verify_sealed
 from turngym._errors import InputError, InputWarning, input_errors
-from turngym.agents.decoding import Decoding
+from turngym.agents.models.decoding import Decoding
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.launch.run_folder import agent_config, saved_steps
 from turngym.trainers.run_files import CONFIG_FILE

@@ -17,7 +17,7 @@ from typing import Any
 
 from turngym._errors import InputError, input_errors
 from turngym.agents.evaluation import Score
-from turngym.agents.language_model import LanguageModel, LanguageModelAgent
+from turngym.agents.models.language_model import LanguageModel, LanguageModelAgent
 from turngym.plugins import require_plugins
 from turngym.trainers.base_model import check_base
 from turngym.trainers.config import (

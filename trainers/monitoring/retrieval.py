@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from turngym.agents.episode import Episode
-from turngym.agents.language_model import LanguageModel
-from turngym.agents.scoring import sampled_logprobs, token_batches
+from turngym.agents.models.language_model import LanguageModel
+from turngym.agents.models.scoring import sampled_logprobs, token_batches
 
 PROMPTS = 16
 """Prompts in a measurement, which scores this number squared of sequences."""

@@ -16,9 +16,9 @@ import torch
 
 from turngym.agents.episode import Episode
 from turngym.agents.evaluation import cut_shares
-from turngym.agents.language_model import CheckpointError, LanguageModel, LanguageModelAgent
+from turngym.agents.models.language_model import CheckpointError, LanguageModel, LanguageModelAgent
+from turngym.agents.models.scoring import sampled_logprobs, token_batches
 from turngym.agents.rollout import Instance
-from turngym.agents.scoring import sampled_logprobs, token_batches
 from turngym.seeds import Stream, episode_seed
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import ModelConfig

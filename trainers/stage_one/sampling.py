@@ -18,7 +18,7 @@ import numpy as np
 
 from turngym.agents.episode import Episode
 from turngym.agents.evaluation import cut_shares
-from turngym.agents.language_model import LanguageModel, LanguageModelAgent
+from turngym.agents.models.language_model import LanguageModel, LanguageModelAgent
 from turngym.agents.rollout import Instance, PlayError
 from turngym.envs.making import defining_arguments
 from turngym.seeds import Stream, episode_seed

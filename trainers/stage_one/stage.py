@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.models.language_model import LanguageModel
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import Progress
 from turngym.trainers.stage_one.explorers import explore

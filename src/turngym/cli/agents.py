@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from turngym.agents.base import Agent
-from turngym.agents.decoding import Decoding
+from turngym.agents.models.decoding import Decoding
 from turngym.agents.registry import AGENTS, NotAnAgentError, make_agent
 from turngym.agents.scripted import ScriptedAgent
 from turngym.cli.errors import UsageError

@@ -184,8 +184,8 @@ def tiny_model() -> str:
         return "not checked: no torch and transformers (pip install 'turngym[train]')"
     import torch
 
-    small_model = import_module("turngym.agents.small_model")
-    language_model = import_module("turngym.agents.language_model")
+    small_model = import_module("turngym.agents.models.small")
+    language_model = import_module("turngym.agents.models.language_model")
     env_id = env_ids()[0]
     tokenizer = small_model.train_tokenizer(["Play on."], vocabulary_size=300)
     decoder = small_model.build_decoder(tokenizer, hidden_size=16, layers=1, heads=2, feedforward_size=16)

@@ -40,17 +40,17 @@ from turngym.trainers.run_files import RESULT_FILE
 from turngym.trainers.run_lock import check_unused, run_lock
 
 UNREADABLE = (
-    "turngym.agents.language_model:CheckpointError",
+    "turngym.agents.models.language_model:CheckpointError",
     "turngym.trainers.checkpoints.checkpoint:CheckpointError",
     "turngym.trainers.stage_one.store_file:ValueStoreError",
 )
 """Errors of training that are about its input."""
 FAILED = (
-    "turngym.agents.language_model:NonFiniteError",
+    "turngym.agents.models.language_model:NonFiniteError",
     "turngym.trainers.monitoring.alarms:AlarmError",
     "turngym.agents.rollout:PlayError",
     "turngym.trainers.objectives.registry:ObjectiveError",
-    "turngym.trainers.warm_start:WarmStartError",
+    "turngym.trainers.warm_start.cloning:WarmStartError",
 )
 """Errors of training that end it for a reason they explain."""
 

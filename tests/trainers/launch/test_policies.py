@@ -11,8 +11,8 @@ import pytest
 import turngym
 from turngym._checksums import SEAL, seal
 from turngym._errors import InputError, InputWarning
-from turngym.agents.decoding import Decoding
-from turngym.agents.language_model import CheckpointError, LanguageModel
+from turngym.agents.models.decoding import Decoding
+from turngym.agents.models.language_model import CheckpointError, LanguageModel
 from turngym.cli import main
 from turngym.trainers.checkpoints.checkpoint import prune, save_checkpoint
 from turngym.trainers.config import TrainConfig, write_toml

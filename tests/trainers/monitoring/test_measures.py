@@ -15,7 +15,7 @@ from tests.trainers.harness import make_loop, run, with_learning
 from tests.trainers.objectives.steps import step_params
 
 from turngym.agents.episode import Episode, Turn
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.models.language_model import LanguageModel
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.instances import FRESH_INSTANCES
 from turngym.trainers.monitoring.alarms import Alarms, Thresholds

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from turngym.agents.episode import Episode, Turn
 from turngym.agents.evaluation import instance_range
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.models.language_model import LanguageModel
 from turngym.trainers.config import MonitorsConfig, TrainConfig
 from turngym.trainers.monitoring import retrieval as retrieval_module
 from turngym.trainers.monitoring.retrieval import cross_scores, first_turns, measure_retrieval, retrieval

@@ -13,7 +13,7 @@ import pytest
 from tests.trainers.harness import STAGE_ONE, alone_and_halted, make_loop, run, with_learning
 
 from turngym.agents.episode import Episode, read_episodes
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.models.language_model import LanguageModel
 from turngym.agents.rollout import Instance
 from turngym.seeds import Stream, generator
 from turngym.trainers.config import CurriculumConfig, EnvConfig, TrainConfig

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from turngym.agents.episode import Episode, Turn
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.models.language_model import LanguageModel
 from turngym.agents.rollout import PlayError
 from turngym.envs.frozen_lake import FrozenLakeEnv
 from turngym.trainers.config import TrainConfig, ValueConfig

@@ -12,7 +12,7 @@ import pytest
 from tests.trainers.harness import metric_lines, with_learning
 
 from turngym.agents.episode import Episode, Turn
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.models.language_model import LanguageModel
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import SilentProgress

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from turngym.agents.cache import FIRST_COLUMNS, PADDING, RaggedCache
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.models.cache import FIRST_COLUMNS, PADDING, RaggedCache
+from turngym.agents.models.language_model import LanguageModel
 
 MakeModel = Callable[..., LanguageModel]
 

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from turngym.agents.episode import Episode, Status, write_episodes
 from turngym.agents.evaluation import instance_range
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.models.language_model import LanguageModel
+from turngym.agents.models.small import build_decoder, train_tokenizer
 from turngym.agents.rollout import collect_episodes
 from turngym.agents.scripted import OracleAgent, RandomAgent
-from turngym.agents.small_model import build_decoder, train_tokenizer
 from turngym.trainers.config import WarmStartConfig
-from turngym.trainers.course import cloning_optimizers, cloning_step
-from turngym.trainers.demonstrations import read_demonstrations
+from turngym.trainers.warm_start.course import cloning_optimizers, cloning_step
+from turngym.trainers.warm_start.demonstrations import read_demonstrations
 
 RULES = "Guess a number from 0 to 9."
 CHAT = [

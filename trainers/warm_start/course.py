@@ -13,8 +13,8 @@ import torch
 from transformers.pytorch_utils import Conv1D
 
 from turngym.agents.episode import Episode
-from turngym.agents.language_model import LanguageModel, NonFiniteError
-from turngym.agents.scoring import sampled_logprobs, token_batches
+from turngym.agents.models.language_model import LanguageModel, NonFiniteError
+from turngym.agents.models.scoring import sampled_logprobs, token_batches
 from turngym.trainers.config import WarmStartConfig
 
 MATRIX_FACTOR = 4.0

@@ -13,8 +13,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.utils import logging
 
-from turngym.agents.chat_template import with_date
-from turngym.agents.model_errors import CheckpointError, reason_of
+from turngym.agents.models.chat_template import with_date
+from turngym.agents.models.errors import CheckpointError, reason_of
 
 _WRAPPERS = {
     "_orig_mod.": "a model wrapped by torch.compile: save its _orig_mod",

@@ -14,10 +14,10 @@ from dataclasses import replace
 
 from transformers import PreTrainedTokenizerBase
 
-from turngym.agents.chat_encoding import Piece, Place, PlainEncoder
-from turngym.agents.chat_template import ChatTemplate, difference
 from turngym.agents.episode import Episode
-from turngym.agents.model_errors import ChatTemplateError
+from turngym.agents.models.chat_encoding import Piece, Place, PlainEncoder
+from turngym.agents.models.chat_template import ChatTemplate, difference
+from turngym.agents.models.errors import ChatTemplateError
 
 
 class ChatFormat:

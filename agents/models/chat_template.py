@@ -15,9 +15,9 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from turngym.agents.chat_encoding import ControlTokens
-from turngym.agents.model_errors import ChatTemplateError, reason_of
-from turngym.agents.small_model import chat_template
+from turngym.agents.models.chat_encoding import ControlTokens
+from turngym.agents.models.errors import ChatTemplateError, reason_of
+from turngym.agents.models.small import chat_template
 
 _RULES, _FIRST, _REPLY, _SECOND = "TURNGYMSYSTEM", "TURNGYMFIRST", "TURNGYMREPLY", "TURNGYMSECOND"
 _THOUGHT = "<think>\nTURNGYMTHOUGHT\n</think>\n\n"

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from turngym.agents.cache import PADDING, RaggedCache
+from turngym.agents.models.cache import PADDING, RaggedCache
 
 MAX_STRETCH = 2
 """How many times more unread ids the longest row of a forward pass may have than the shortest, beyond `SLACK`."""

@@ -13,9 +13,9 @@ import torch
 from transformers import AutoTokenizer
 
 from turngym.agents.base import Reply
-from turngym.agents.decoding import Decoding
 from turngym.agents.episode import Episode, Status
-from turngym.agents.language_model import CheckpointError, LanguageModel, LanguageModelAgent, NonFiniteError
+from turngym.agents.models.decoding import Decoding
+from turngym.agents.models.language_model import CheckpointError, LanguageModel, LanguageModelAgent, NonFiniteError
 from turngym.agents.rollout import Instance, collect_episodes
 
 MakeModel = Callable[..., LanguageModel]

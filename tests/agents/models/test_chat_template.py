@@ -11,9 +11,9 @@ from tests.agents.conftest import LLAMA, PLAIN, byte_level
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from turngym.agents.chat import ChatFormat
-from turngym.agents.chat_template import with_date
-from turngym.agents.model_errors import ChatTemplateError
+from turngym.agents.models.chat import ChatFormat
+from turngym.agents.models.chat_template import with_date
+from turngym.agents.models.errors import ChatTemplateError
 
 MakeTokenizer = Callable[..., PreTrainedTokenizerFast]
 CONTROLS = ("<s>", "</s>", "[INST]", "[/INST]", "<|start|>", "<|message|>", "<|end|>", "<|channel|>", "<|return|>")

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.agents.test_language_model import expected_logprobs, play
+from tests.agents.models.test_language_model import expected_logprobs, play
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.utils.logging import set_verbosity_error
 
-from turngym.agents.cache import RaggedCache
-from turngym.agents.decoder_check import check_decoder
-from turngym.agents.decoding import Decoding
-from turngym.agents.language_model import CheckpointError, LanguageModel
+from turngym.agents.models.cache import RaggedCache
+from turngym.agents.models.decoder_check import check_decoder
+from turngym.agents.models.decoding import Decoding
+from turngym.agents.models.language_model import CheckpointError, LanguageModel
 
 MakeTokenizer = Callable[..., PreTrainedTokenizerFast]
 CONTEXT = 256

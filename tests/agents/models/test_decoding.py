@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from turngym.agents.decoding import DECODING_FILE, Decoding
+from turngym.agents.models.decoding import DECODING_FILE, Decoding
 
 MINE = Decoding(context_length=100, max_reply_tokens=7, temperature=0.3, keep_thoughts=True)
 

@@ -16,17 +16,17 @@ import numpy as np
 
 from turngym.agents.episode import Episode
 from turngym.agents.evaluation import instance_range, score_episodes
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.models.language_model import LanguageModel
 from turngym.agents.rollout import Instance
 from turngym.agents.scripted import DemonstrationAgent
 from turngym.seeds import Stream, generator
 from turngym.trainers.config import WarmStartConfig
-from turngym.trainers.course import Course
-from turngym.trainers.course_checkpoints import CourseCheckpoints
-from turngym.trainers.demonstrations import read_demonstrations
 from turngym.trainers.interrupt import DeferredInterrupt
 from turngym.trainers.reporting.progress import Progress
 from turngym.trainers.rollouts import SCRIPTED_SLOTS, Rollouts, without_errors
+from turngym.trainers.warm_start.checkpoints import CourseCheckpoints
+from turngym.trainers.warm_start.course import Course
+from turngym.trainers.warm_start.demonstrations import read_demonstrations
 
 
 class WarmStartError(RuntimeError):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from turngym.agents.episode import Episode
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.models.language_model import LanguageModel
 
 MAX_STRETCH = 1.3
 """How much longer than the shortest episode of a batch the longest may be."""

@@ -22,12 +22,12 @@ from transformers.utils.logging import disable_progress_bar
 from turngym._checksums import seal, verify_sealed
 from turngym._errors import InputWarning
 from turngym.agents.base import Reply
-from turngym.agents.chat import ChatFormat
-from turngym.agents.decoder import CachedDecoder, Row, evaluating
-from turngym.agents.decoder_check import check_decoder
-from turngym.agents.decoding import Decoding
-from turngym.agents.model_errors import CheckpointError, NonFiniteError
-from turngym.agents.model_folder import check_vocabulary, read_model, read_tokenizer
+from turngym.agents.models.chat import ChatFormat
+from turngym.agents.models.decoder import CachedDecoder, Row, evaluating
+from turngym.agents.models.decoder_check import check_decoder
+from turngym.agents.models.decoding import Decoding
+from turngym.agents.models.errors import CheckpointError, NonFiniteError
+from turngym.agents.models.folder import check_vocabulary, read_model, read_tokenizer
 from turngym.envs.core import TextEnv
 from turngym.seeds import Stream, generator
 

@@ -16,7 +16,7 @@ from typing import Any
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
-from turngym.agents.model_errors import ChatTemplateError
+from turngym.agents.models.errors import ChatTemplateError
 
 Piece = int | str
 """The id of a control token, or text."""

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from tests.agents.conftest import CORPUS, PLAIN
-from tests.agents.test_chat_template import ALPACA, LLAMA_2, MISTRAL_03, VICUNA, messages, stream
+from tests.agents.models.test_chat_template import ALPACA, LLAMA_2, MISTRAL_03, VICUNA, messages, stream
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from turngym.agents.chat import ChatFormat
+from turngym.agents.models.chat import ChatFormat
 
 CONTROLS = ("<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|user|>", "<|assistant|>", "<|system|>", "<|end|>")
 BARE = (

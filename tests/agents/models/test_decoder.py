@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turngym.agents.decoder import MAX_PASS_TOKENS, MAX_STRETCH, SLACK, similar_parts
+from turngym.agents.models.decoder import MAX_PASS_TOKENS, MAX_STRETCH, SLACK, similar_parts
 
 
 @given(unread=st.dictionaries(st.integers(0, 200), st.integers(1, 20_000), min_size=1))

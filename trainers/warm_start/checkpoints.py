@@ -14,7 +14,7 @@ from turngym.trainers.checkpoints.checkpoint import (
     prune,
     save_checkpoint,
 )
-from turngym.trainers.course import Course
+from turngym.trainers.warm_start.course import Course
 
 PAUSE = 60.0
 """Least seconds between two checkpoints while a course lasts, which is the most that a killed run loses."""

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from turngym.agents.decoder import CachedDecoder, Row, evaluating
-from turngym.agents.model_errors import CheckpointError, reason_of
+from turngym.agents.models.decoder import CachedDecoder, Row, evaluating
+from turngym.agents.models.errors import CheckpointError, reason_of
 
 ATTENTION = ("sdpa", "eager")
 """The attention functions that take a mask of their own for every row."""

@@ -12,13 +12,13 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.pytorch_utils import Conv1D
 
 from turngym.agents.episode import Episode
-from turngym.agents.language_model import LanguageModel, NonFiniteError
+from turngym.agents.models.language_model import LanguageModel, NonFiniteError
 from turngym.trainers import course
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import TrainConfig
-from turngym.trainers.course import cloning_optimizers, cloning_step, corrected
 from turngym.trainers.rollouts import Rollouts
-from turngym.trainers.warm_start import scripted_play
+from turngym.trainers.warm_start.cloning import scripted_play
+from turngym.trainers.warm_start.course import cloning_optimizers, cloning_step, corrected
 
 
 def shown(model: LanguageModel, config: TrainConfig) -> list[Episode]:

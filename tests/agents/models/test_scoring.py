@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from turngym.agents.episode import Episode, Turn
-from turngym.agents.language_model import LanguageModel, LanguageModelAgent
+from turngym.agents.models.language_model import LanguageModel, LanguageModelAgent
+from turngym.agents.models.scoring import MAX_STRETCH, TokenBatch, sampled_logprobs, token_batches
 from turngym.agents.rollout import Instance, collect_episodes
-from turngym.agents.scoring import MAX_STRETCH, TokenBatch, sampled_logprobs, token_batches
 from turngym.trainers.config import TrainConfig
 
 CPU = torch.device("cpu")

@@ -14,18 +14,16 @@ import torch
 
 from turngym.agents.episode import Episode, write_episodes
 from turngym.agents.evaluation import instance_range
-from turngym.agents.language_model import LanguageModel
+from turngym.agents.models.language_model import LanguageModel
 from turngym.agents.scripted import DemonstrationAgent
 from turngym.trainers import course, course_checkpoints, warm_start
 from turngym.trainers.base_model import load_or_build
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import TrainConfig
-from turngym.trainers.course import MATRIX_FACTOR, Course, cloning_step
-from turngym.trainers.course_checkpoints import CourseCheckpoints
-from turngym.trainers.demonstrations import read_demonstrations
 from turngym.trainers.reporting.progress import SilentProgress
 from turngym.trainers.rollouts import Rollouts
-from turngym.trainers.warm_start import (
+from turngym.trainers.warm_start.checkpoints import CourseCheckpoints
+from turngym.trainers.warm_start.cloning import (
     WarmStartError,
     check_lengths,
     clone,
@@ -33,6 +31,8 @@ from turngym.trainers.warm_start import (
     scripted_play,
     validate,
 )
+from turngym.trainers.warm_start.course import MATRIX_FACTOR, Course, cloning_step
+from turngym.trainers.warm_start.demonstrations import read_demonstrations
 
 
 class Notes(SilentProgress):

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from turngym.agents.chat import ChatFormat
 from turngym.agents.episode import Episode, Turn
-from turngym.agents.model_errors import ChatTemplateError
-from turngym.agents.small_model import chat_template
+from turngym.agents.models.chat import ChatFormat
+from turngym.agents.models.errors import ChatTemplateError
+from turngym.agents.models.small import chat_template
 
 MakeTokenizer = Callable[..., PreTrainedTokenizerFast]
 RULES = "Reply with the action alone."

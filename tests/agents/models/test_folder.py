@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from turngym.agents.language_model import CheckpointError, LanguageModel
+from turngym.agents.models.language_model import CheckpointError, LanguageModel
 
 MakeModel = Callable[..., LanguageModel]
 Change = Callable[[dict[str, Tensor]], dict[str, Tensor]]
