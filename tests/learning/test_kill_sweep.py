@@ -25,7 +25,6 @@ import numpy as np
 import pytest
 
 from turngym import _durable
-from turngym.trainers import course_checkpoints
 from turngym.trainers.checkpoints.checkpoint import latest_checkpoint
 from turngym.trainers.config import (
     CurriculumConfig,
@@ -44,6 +43,7 @@ from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import SilentProgress
 from turngym.trainers.run import train
 from turngym.trainers.stage_one import sampling
+from turngym.trainers.warm_start import checkpoints as course_checkpoints
 
 KILLS = 13
 SHARE = 5

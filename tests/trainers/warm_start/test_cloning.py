@@ -16,12 +16,13 @@ from turngym.agents.episode import Episode, write_episodes
 from turngym.agents.evaluation import instance_range
 from turngym.agents.models.language_model import LanguageModel
 from turngym.agents.scripted import DemonstrationAgent
-from turngym.trainers import course, course_checkpoints, warm_start
 from turngym.trainers.base_model import load_or_build
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.reporting.progress import SilentProgress
 from turngym.trainers.rollouts import Rollouts
+from turngym.trainers.warm_start import checkpoints as course_checkpoints
+from turngym.trainers.warm_start import cloning, course
 from turngym.trainers.warm_start.checkpoints import CourseCheckpoints
 from turngym.trainers.warm_start.cloning import (
     WarmStartError,
@@ -78,7 +79,7 @@ def test_stops_inside_the_band(tiny: TrainConfig, seed: int) -> None:
 def with_success(monkeypatch: pytest.MonkeyPatch, *measured: float) -> None:
     """Let the validations find these successes, one after the other."""
     found = iter(measured)
-    monkeypatch.setattr(warm_start, "validate", lambda model, rollouts, episodes: next(found))
+    monkeypatch.setattr(cloning, "validate", lambda model, rollouts, episodes: next(found))
 
 
 def test_corrects_the_mistakes_until_the_success_is_in_the_band(
@@ -96,7 +97,7 @@ def test_corrects_the_mistakes_until_the_success_is_in_the_band(
         return DemonstrationAgent(mistake_rate)
 
     monkeypatch.setattr(course, "cloning_step", record)
-    monkeypatch.setattr(warm_start, "DemonstrationAgent", agent)
+    monkeypatch.setattr(cloning, "DemonstrationAgent", agent)
     with_success(monkeypatch, 0.8, 0.05, 0.45)
     progress = Notes()
     rounds = list(cloned(load_or_build(config), config, progress))
@@ -166,7 +167,7 @@ def test_a_course_goes_on_where_it_was_stopped_with_the_same_bits(
 ) -> None:
     """Stopped among flawless play, among mistakes, and in the correction."""
     config = changed(tiny, course_steps=8, flawless_share=0.5, max_corrections=1)
-    monkeypatch.setattr(warm_start, "validate", lambda model, rollouts, episodes: 0.9)
+    monkeypatch.setattr(cloning, "validate", lambda model, rollouts, episodes: 0.9)
 
     def numbers(checks: Iterator[dict[str, float]]) -> list[dict[str, float]]:
         return [{name: number for name, number in check.items() if name != "seconds"} for check in checks]
@@ -206,7 +207,7 @@ def test_a_course_is_kept_now_and_then_and_before_it_is_measured(
         saved.append(course.steps_taken)
         save(course)
 
-    monkeypatch.setattr(warm_start, "validate", measure)
+    monkeypatch.setattr(cloning, "validate", measure)
     monkeypatch.setattr(kept, "save", record)
     kept._next = 0.0
     list(clone(load_or_build(config), Rollouts.of(config), config.warm_start, SilentProgress(), seed=0, kept=kept))
@@ -266,7 +267,7 @@ def test_a_file_is_cloned_in_place_of_scripted_play(
 ) -> None:
     """Without corrections, since a file knows no mistake rate; the model comes to play as it shows."""
     config = changed(tiny, demonstrations=str(file), success_low=0.0, success_high=0.01, max_corrections=4)
-    monkeypatch.setattr(warm_start, "DemonstrationAgent", None)  # to ask it to play would raise
+    monkeypatch.setattr(cloning, "DemonstrationAgent", None)  # to ask it to play would raise
     model, progress = load_or_build(changed(tiny)), Notes()
     (check,) = cloned(model, config, progress)
     assert check["step"] == progress.steps == 60

@@ -13,10 +13,10 @@ from transformers.pytorch_utils import Conv1D
 
 from turngym.agents.episode import Episode
 from turngym.agents.models.language_model import LanguageModel, NonFiniteError
-from turngym.trainers import course
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.rollouts import Rollouts
+from turngym.trainers.warm_start import course
 from turngym.trainers.warm_start.cloning import scripted_play
 from turngym.trainers.warm_start.course import cloning_optimizers, cloning_step, corrected
 
