@@ -79,7 +79,7 @@ def run(words: Sequence[str]) -> int:
             )  # fmt: skip
         except KeyboardInterrupt:
             if out.exists():
-                console.print(f"{options.out} holds the episodes that were played.")
+                console.print(f"{options.out} holds the episodes that were played.", soft_wrap=True)
             raise
     score = score_episodes(episodes, time.perf_counter() - began)
     decoding = f", {options.describe(named.decoding, agent)}" if named.decoding else ""
