@@ -222,7 +222,7 @@ def dry_run(config: TrainConfig, folder: Path, console: Console) -> None:
     )
     stages.append(f"measurement on {config.evaluation.episodes} test instances")
     console.print(write_toml(config), soft_wrap=True)
-    console.print(f"# Would train in {folder}:")
+    console.print(f"# Would train in {folder}:", soft_wrap=True)
     for number, line in enumerate(stages, start=1):
         console.print(f"# {number}. {line}", soft_wrap=True)
 
@@ -254,7 +254,7 @@ def resume(named: Named, words: Sequence[str], console: Console) -> int:
         check_unused(folder)
         return 0
     if (folder / RESULT_FILE).is_file() and not branched:
-        console.print(f"{folder} is complete.")
+        console.print(f"{folder} is complete.", soft_wrap=True)
         return finish(config, folder, import_trained("turngym.trainers.launch.training").read_result(folder), console)
     with run_lock(folder):
         begin_resume(folder, config, branched)
@@ -312,5 +312,5 @@ def finish(
             tracker.picture("learning_curve", folder / CURVE_FILE)
     for note in filter(None, [*table_notes(rows), alarm_line(result), *notes]):
         console.print(note)
-    console.print(f"Watch it play: turngym play {config.env.id} --agent {shlex.quote(str(folder))}")
+    console.print(f"Watch it play: turngym play {config.env.id} --agent {shlex.quote(str(folder))}", soft_wrap=True)
     return 0

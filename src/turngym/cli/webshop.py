@@ -158,7 +158,7 @@ def store(records: Iterable[ProductRecords], out: Path, total: int | None, conso
             written = write_catalogue(out, counted(records, progress))
         except OSError as error:
             raise UsageError(f"{out} cannot be written: {error.strerror or error}") from error
-    console.print(f"{written:,} products in {out}. Look into it: turngym webshop inspect {out}")
+    console.print(f"{written:,} products in {out}. Look into it: turngym webshop inspect {out}", soft_wrap=True)
     return 0
 
 
@@ -252,7 +252,7 @@ def write_checksums(files: Iterable[Path], console: Console) -> None:
     """Write the checksum of each file beside it."""
     for file in files:
         try:
-            console.print(f"Checksum in {write_sidecar(file)}")
+            console.print(f"Checksum in {write_sidecar(file)}", soft_wrap=True)
         except OSError as error:
             raise UsageError(f"the checksum of {file} cannot be written: {error.strerror or error}") from error
 
@@ -261,9 +261,9 @@ def describe_file(file: FileReport, console: Console) -> None:
     """Print what a file holds and what is wrong with it."""
     kind = "nothing that a catalogue has" if file.kind is None else file.kind
     counts = ", ".join(f"{count:,} {name}" for name, count in file.counts.items())
-    console.print(f"{file.path}: {kind}{f' ({counts})' if counts else ''}")
+    console.print(f"{file.path}: {kind}{f' ({counts})' if counts else ''}", soft_wrap=True)
     for problem in file.problems:
-        console.print(f"  {problem}")
+        console.print(f"  {problem}", soft_wrap=True)
     for name, count in file.problem_counts.items():
         console.print(f"  in all: {count:,} {name}")
 
@@ -289,6 +289,7 @@ def index(words: Sequence[str], console: Console) -> int:
     size = sum(path.stat().st_size for path in options.out.rglob("*"))
     console.print(
         f"{len(catalogue):,} documents in {time.monotonic() - began:.0f} s, {size / 2**20:,.1f} MB in {options.out}. "
-        f"Shops take it with engine={options.engine!r} and index={str(options.out)!r}."
+        f"Shops take it with engine={options.engine!r} and index={str(options.out)!r}.",
+        soft_wrap=True,
     )
     return 0
