@@ -128,7 +128,6 @@ BREAKAGES: dict[str, tuple[str, Any, str]] = {
     "chance of no probability": ("optimal_success", lambda env: 1.5, r"optimal_success must be None or in \[0, 1\]"),
     "oracle refused": ("oracle_action", lambda env: "a thousand", "refused its own action"),
     "potential out of range": ("_potential", property(lambda env: 2.0), r"outside of \[0, 1\]"),
-    "success of another type": ("_success", property(lambda env: np.bool_(False)), "must be of type bool"),
     "form taken for use": ("_info", forgetful_info, r"'well_formed'\] must be True for the reply"),
     "empty reply played": ("step", generous_step, "without the form of an action must not be played"),
     "endless success": ("_success", property(lambda env: True), "must end once its task is solved"),

@@ -84,8 +84,8 @@ def _no_grad_norm(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def judge_by(monkeypatch: pytest.MonkeyPatch, **thresholds: Any) -> None:
-    """Let alarms ring beyond these thresholds, and none for a large gradient."""
-    limits = Thresholds(grad_norm_ratio=1e9, **thresholds)
+    """Let alarms ring beyond these thresholds, and none for a large gradient or for replies that are cut."""
+    limits = Thresholds(grad_norm_ratio=1e9, cut_share=1.0, **thresholds)
     monkeypatch.setattr(Thresholds, "at", lambda sensitivity: limits)
 
 

@@ -28,6 +28,7 @@ from turngym.webshop_server.catalogue import (
     read_records,
     write_catalogue,
 )
+from turngym.webshop_server.catalogue.store import seal
 from turngym.webshop_server.goals import order
 from turngym.webshop_server.goals.goal import Goal, SeededDraws, goal_of
 from turngym.webshop_server.goals.order import GoalCensus
@@ -154,9 +155,11 @@ def test_one_goal_reads_one_product(path: Path, monkeypatch: pytest.MonkeyPatch)
 )
 def test_a_damaged_order_is_refused(path: Path, tmp_path: Path, statement: str) -> None:
     changed = tmp_path / "changed.sqlite"
-    changed.write_bytes(path.read_bytes())
+    contents = path.read_bytes()
+    changed.write_bytes(contents[: len(contents) // 8192 * 8192])  # the pages, without the checksum
     with closing(sqlite3.connect(changed, isolation_level=None)) as database:
         database.execute(statement)
+    seal(changed)
     with (
         StoredCatalogue(changed) as stored,
         pytest.raises(CatalogueStoreError, match="is damaged: the order of the synthetic goals is unreadable"),

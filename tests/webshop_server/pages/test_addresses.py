@@ -123,4 +123,4 @@ def test_the_longest_address_is_refused_at_once(text: str) -> None:
         for read in (read_query, read_options, partial(read_address, PageKind.DETAIL)):
             with suppress(AddressError):
                 read(f"{text}{filler * 10_000}x")
-        assert time.thread_time() - started < 0.3
+        assert time.thread_time() - started < 2.0  # a quadratic reader takes minutes
