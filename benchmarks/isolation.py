@@ -111,4 +111,6 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from turngym.benchmarks import isolation
+
+    isolation.main()  # worker processes find the lake by the name of this module
