@@ -74,7 +74,7 @@ def verify(
             continue
         try:
             size = (path.parent / name).stat().st_size
-            same = size == entry.get("size") and (not contents or _sha256(path.parent / name) == entry.get("sha256"))
+            same = size == entry.get("size") and (not contents or sha256_of(path.parent / name) == entry.get("sha256"))
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise DamagedError(f"{what} is damaged: {name} is missing") from error
         if size != entry.get("size"):
@@ -99,9 +99,14 @@ def _listed(path: Path, what: str, required: Iterable[str]) -> Mapping[str, dict
 
 
 def _describe(file: Path) -> dict[str, Any]:
-    return {"sha256": _sha256(file), "size": file.stat().st_size}
+    return {"sha256": sha256_of(file), "size": file.stat().st_size}
 
 
-def _sha256(file: Path) -> str:
+def sha256_of(file: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits.
+
+    Raises:
+        OSError: It cannot be read.
+    """
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from pathlib import Path
 
+from turngym._checksums import sha256_of
 from turngym._durable import replacement
 from turngym.webshop_server.catalogue.json_stream import CatalogueFileError
 
@@ -28,7 +28,7 @@ def write_sidecar(path: Path) -> Path:
     place = sidecar_of(path)
     name = _escaped_name(path)
     mark = "\\" if b"\\" in name else ""
-    line = f"{mark}{_sha256_of(path)}  ".encode() + name + b"\n"
+    line = f"{mark}{sha256_of(path)}  ".encode() + name + b"\n"
     with replacement(place) as unfinished:
         unfinished.write_bytes(line)
     return place
@@ -45,18 +45,13 @@ def verify_sidecar(path: Path) -> None:
         return
     try:
         line = _LINE.fullmatch(place.read_bytes())
-        found = _sha256_of(path)
+        found = sha256_of(path)
     except OSError as error:
         raise CatalogueFileError(f"{path} cannot be compared with its checksum: {error}") from error
     if line is None or line["name"] != _escaped_name(path):
         raise CatalogueFileError(f"{place} is no checksum of {path.name}; delete it, or make it with sha256sum")
     if line["checksum"].decode() != found:
         raise CatalogueFileError(f"{path} is damaged or was changed: it does not have the checksum of {place.name}")
-
-
-def _sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _escaped_name(path: Path) -> bytes:
