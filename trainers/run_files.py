@@ -23,6 +23,8 @@ from pathlib import Path
 CONFIG_FILE, USED_CONFIG_FILE, LOCK_FILE = "config.toml", "config.used.toml", "run.lock"
 METRICS_FILE, RESULT_FILE = "metrics.jsonl", "result.json"
 WARM_START, BASE, REFERENCES, CHECKPOINTS, EPISODES = "warm_start", "base", "references", "checkpoints", "episodes"
+POLICY, MANIFEST = "policy", "manifest.json"
+"""In a checkpoint: the folder of the policy, and the list of all files."""
 
 
 def reference_folder(folder: Path, number: int) -> Path:

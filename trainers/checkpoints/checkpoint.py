@@ -28,9 +28,9 @@ from torch import Tensor
 from turngym._checksums import DamagedError, verify, write_checksums
 from turngym._durable import remove, remove_unfinished, replacement
 from turngym.trainers.checkpoints.tensor_tree import from_json, read_tensors, to_json, write_tensors
+from turngym.trainers.run_files import MANIFEST, POLICY
 
-POLICY, OPTIMIZER_TENSORS, OPTIMIZER = "policy", "optimizer.safetensors", "optimizer.json"
-STATE, MANIFEST = "state.json", "manifest.json"
+OPTIMIZER_TENSORS, OPTIMIZER, STATE = "optimizer.safetensors", "optimizer.json", "state.json"
 _OWN_FILES = (OPTIMIZER_TENSORS, OPTIMIZER, STATE)
 
 # While a step is saved a second time, its first version stands aside as "step-000500.old".

@@ -14,14 +14,12 @@ from turngym._errors import InputError, InputWarning, input_errors
 from turngym.agents.models.decoding import Decoding
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.launch.run_folder import agent_config, saved_steps
-from turngym.trainers.run_files import CONFIG_FILE
+from turngym.trainers.run_files import CONFIG_FILE, MANIFEST, POLICY
 
 Loaded = TypeVar("Loaded")
 
 ATTEMPTS = 100
 """How often a run's last policy is looked for, whose folder the run deletes as it saves later ones."""
-MANIFEST = "manifest.json"
-"""The list of all files of a checkpoint."""
 
 
 def policy_folder(folder: Path) -> Path:
@@ -84,7 +82,7 @@ def load_policy(folder: Path, load: Callable[[Path], Loaded]) -> Loaded:
         weights = policy_folder(folder)
         with TemporaryDirectory() as place:
             try:
-                return load(shutil.copytree(weights, Path(place) / "policy"))
+                return load(shutil.copytree(weights, Path(place) / POLICY))
             except (OSError, ValueError):
                 if weights.is_dir():
                     raise
@@ -106,8 +104,8 @@ def decoding_of(weights: Path) -> Decoding:
 
 def _policies(folder: Path) -> list[Path]:
     """Return the folders that may hold the policy, the last one first."""
-    steps = [folder] if (folder / "policy").is_dir() else [path for _, path in saved_steps(folder)]
-    return [path / "policy" for path in steps if (path / "policy").is_dir()]
+    steps = [folder] if (folder / POLICY).is_dir() else [path for _, path in saved_steps(folder)]
+    return [path / POLICY for path in steps if (path / POLICY).is_dir()]
 
 
 def _verify_policy(weights: Path) -> None:
@@ -118,5 +116,5 @@ def _verify_policy(weights: Path) -> None:
     """
     verify_sealed(weights)
     manifest = weights.parent / MANIFEST
-    if weights.name == "policy" and manifest.is_file() and not (weights / SEAL).is_file():
-        verify(manifest, f"checkpoint {weights.parent}", under="policy/")
+    if weights.name == POLICY and manifest.is_file() and not (weights / SEAL).is_file():
+        verify(manifest, f"checkpoint {weights.parent}", under=f"{POLICY}/")
