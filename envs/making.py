@@ -97,6 +97,24 @@ def env_class(env_id: str) -> type[TextEnv] | None:
     return creator if issubclass(creator, TextEnv) else AdaptedTextEnv
 
 
+def played_class(env_id: str, env_kwargs: Mapping[str, Any] | None = None) -> type[TextEnv]:
+    """Return the class of what `make_env` makes, as `env_class`; where only a call tells, one is made and closed.
+
+    Args:
+        env_id: As of `make_env`.
+        env_kwargs: As of `make_env`.
+
+    Raises:
+        gymnasium.error.UnregisteredEnv: There is no such environment.
+    """
+    kind = env_class(env_id)
+    if kind is not None:
+        return kind
+    env = make_env(env_id, env_kwargs)
+    discard(env)
+    return type(text_env(env))
+
+
 def reward_range(env_id: str, env_kwargs: Mapping[str, Any] | None = None) -> tuple[float, float]:
     """Return the bounds of the undiscounted return of an episode.
 

@@ -12,8 +12,8 @@ from turngym.agents.models.decoding import Decoding
 from turngym.agents.models.language_model import LanguageModel
 from turngym.agents.models.small import build_decoder, train_tokenizer
 from turngym.agents.scripted import DemonstrationAgent, RandomAgent
-from turngym.envs import Oracle, Sampling, env_class, make_env, text_env
-from turngym.envs.making import discard
+from turngym.envs import Oracle, Sampling
+from turngym.envs.making import played_class
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.references import load_reference, save_reference
 from turngym.trainers.reporting.metrics import Metrics
@@ -129,7 +129,7 @@ def example_episodes(config: TrainConfig) -> list[Episode]:
         ValueError: Nobody can play the environment without a model, and there is no file.
     """
     given = read_demonstrations(Path(config.warm_start.demonstrations)) if config.warm_start.demonstrations else []
-    kind = _text_class(config)
+    kind = played_class(config.env.id, config.env.kwargs)
     if issubclass(kind, Oracle) and issubclass(kind, Sampling):
         agent: DemonstrationAgent | RandomAgent = DemonstrationAgent(0.5)
     elif issubclass(kind, Sampling):
@@ -152,7 +152,7 @@ def check_teacher(config: TrainConfig) -> None:
     """
     if not config.warm_start.enabled or config.warm_start.demonstrations:
         return
-    if not issubclass(_text_class(config), Oracle):
+    if not issubclass(played_class(config.env.id, config.env.kwargs), Oracle):
         raise ValueError(f"{config.env.id} has no oracle_action, so there is no scripted play to clone: set "
                          "warm_start.demonstrations to a file, or warm_start.enabled to false")  # fmt: skip
 
@@ -203,19 +203,10 @@ def _openings(model: LanguageModel, config: TrainConfig) -> Iterator[list[int]]:
 
 
 def _flawless(config: TrainConfig) -> Iterator[Episode]:
-    if not config.warm_start.enabled or config.warm_start.demonstrations or not issubclass(_text_class(config), Oracle):
+    scripted = config.warm_start.enabled and not config.warm_start.demonstrations
+    if not scripted or not issubclass(played_class(config.env.id, config.env.kwargs), Oracle):
         return
     instances = instance_range("train", CHECKED_DEMONSTRATIONS)
     for episode in Rollouts.of(config).play(DemonstrationAgent(0.0), instances, slots=SCRIPTED_SLOTS):
         if not episode.status.is_error():
             yield episode
-
-
-def _text_class(config: TrainConfig) -> type:
-    """Return the class of the environment."""
-    kind = env_class(config.env.id)
-    if kind is None:
-        env = make_env(config.env.id, config.env.kwargs)
-        kind = type(text_env(env))
-        discard(env)
-    return kind

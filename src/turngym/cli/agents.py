@@ -15,9 +15,9 @@ from turngym.agents.registry import AGENTS, NotAnAgentError, make_agent
 from turngym.agents.scripted import ScriptedAgent
 from turngym.cli.errors import UsageError
 from turngym.cli.models import import_trained
-from turngym.envs import MissingCapability, env_class, make_env, text_env
+from turngym.envs import MissingCapability
 from turngym.envs.finding import check_env, resolve_env, short_name
-from turngym.envs.making import discard
+from turngym.envs.making import played_class
 from turngym.names import nearest
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.config.section import SMALLEST
@@ -123,11 +123,7 @@ class NamedAgent:
 
 def able_agents(env_id: str, env_kwargs: Mapping[str, Any]) -> list[str]:
     """Return the names of the scripted agents that can play an environment, which some lack a method for."""
-    kind = env_class(env_id)
-    if kind is None:
-        env = make_env(env_id, env_kwargs)
-        kind = type(text_env(env))
-        discard(env)
+    kind = played_class(env_id, env_kwargs)
     able = []
     for name in AGENTS:
         with suppress(MissingCapability, NotAnAgentError):
