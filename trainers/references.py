@@ -21,6 +21,7 @@ from turngym.trainers.run_files import CHECKPOINTS, reference_folder, store_name
 from turngym.trainers.stage_one.instance_values import ValueEstimates
 from turngym.trainers.stage_one.sampling import REFERENCE_WEIGHTS, StageOneSetup, estimate
 from turngym.trainers.stage_one.store import ValueStore
+from turngym.trainers.stage_one.store_file import EmptyValueStore
 
 
 class References:
@@ -97,8 +98,11 @@ def remove_stale_store(path: Path, reference: LanguageModel) -> None:
     """Delete a value store of another reference, which a rollback to an earlier round left behind."""
     if not path.exists():
         return
-    with ValueStore(path, None) as store:
-        stale = store.fingerprint[REFERENCE_WEIGHTS] != fingerprint_of(reference.model.state_dict())
+    try:
+        with ValueStore(path, None) as store:
+            stale = store.fingerprint[REFERENCE_WEIGHTS] != fingerprint_of(reference.model.state_dict())
+    except EmptyValueStore:  # of no reference: stage 1 fills it
+        return
     if stale:
         path.unlink()
 

@@ -297,6 +297,18 @@ def test_a_kill_between_a_block_and_its_line_loses_no_token(
     assert found == whole
 
 
+def test_a_store_that_a_kill_left_empty_is_filled(tiny: TrainConfig, folder: Path, whole: dict[str, Any]) -> None:
+    """The file is created before anything is in it."""
+    config = config_of(tiny, max_tokens=10**5)
+    with pytest.raises(Killed):
+        learn(config, folder, Deadly("stage 1", 2, 0))
+    store = folder / store_name(2)
+    store.unlink(missing_ok=True)
+    store.touch()
+    learn(config, folder)
+    assert contents(folder) == whole
+
+
 def test_a_lost_second_store_comes_back_from_the_checkpoint(
     tiny: TrainConfig, folder: Path, whole: dict[str, Any]
 ) -> None:

@@ -28,6 +28,10 @@ class ValueStoreMismatch(ValueStoreError):
     """The store holds samples of another set-up."""
 
 
+class EmptyValueStore(ValueStoreError):
+    """The file holds nothing, as one that was being created when its process was killed; a fingerprint fills it."""
+
+
 def differences(stored: Mapping[str, str], here: Mapping[str, str], where: str) -> str:
     """Return the differences between two fingerprints in words, the empty text where they are the same.
 
@@ -145,7 +149,7 @@ def _check_file(database: sqlite3.Connection, path: Path) -> None:
         return database.execute(f"PRAGMA {name}").fetchone()[0]
 
     if database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone() == (0,):
-        raise ValueStoreError(f"the value store {path} is empty; restore it from a checkpoint, or delete it: a run "
+        raise EmptyValueStore(f"the value store {path} is empty; restore it from a checkpoint, or delete it: a run "
                               "that is resumed does so itself, or samples anew")  # fmt: skip
     if pragma("application_id") != APPLICATION_ID:
         raise ValueStoreError(f"{path} is a database of another program, not a value store; give another path")
