@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 
 from turngym.benchmarks.page import table
-from turngym.benchmarks.shop_visitors import KEY, Connection, Request, Site, served
+from turngym.benchmarks.shop_visitors import KEY, Connection, Request, Site, served, waits_ms
 
 BEGIN = Request("POST", "/api/sessions", "{}")
 ELSEWHERE = "127.0.0.2"
@@ -139,14 +139,7 @@ async def ask_on(name: str, connect: Callable[[], Connection], end: float) -> li
         with suppress(OSError):
             await connection.close()
         await asyncio.sleep(ASK_SECONDS)
-    ordered = sorted(seconds) or [0.0]
-    return [
-        name,
-        str(len(seconds)),
-        str(failed),
-        f"{1000 * ordered[len(ordered) // 2]:.1f}",
-        f"{1000 * ordered[-1]:.1f}",
-    ]
+    return [name, str(len(seconds)), str(failed), *(f"{wait:.1f}" for wait in waits_ms(seconds, (0.5, 1)))]
 
 
 def stopped(outstanding: int, num_products: int) -> list[str]:

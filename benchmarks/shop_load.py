@@ -24,7 +24,17 @@ import tyro
 
 from turngym.benchmarks.page import kept, table
 from turngym.benchmarks.shop_flood import FloodOptions, flooded
-from turngym.benchmarks.shop_visitors import AGENTS, PAGES, SCRIPTS, Connection, Script, Site, looking_around, served
+from turngym.benchmarks.shop_visitors import (
+    AGENTS,
+    PAGES,
+    SCRIPTS,
+    Connection,
+    Script,
+    Site,
+    looking_around,
+    served,
+    waits_ms,
+)
 
 WORKERS = 8
 """How many connections the short sessions use."""
@@ -141,11 +151,7 @@ async def follow_on(port: int, numbers: range, pages: int | None = None) -> list
 
 def row_of(name: str, seconds: list[float]) -> list[str]:
     """Return the row of the waits of some requests."""
-    ordered = sorted(seconds) or [0.0]
-    cells = [
-        f"{1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]:.1f}" for share in (0.5, 0.95, 0.99, 1)
-    ]
-    return [name, f"{len(seconds):,}", *cells]
+    return [name, f"{len(seconds):,}", *(f"{wait:.1f}" for wait in waits_ms(seconds, (0.5, 0.95, 0.99, 1)))]
 
 
 def borne(options: Options, site: Site) -> str:

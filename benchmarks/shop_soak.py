@@ -19,7 +19,7 @@ from typing import Any
 import tyro
 
 from turngym.benchmarks import shop_load
-from turngym.benchmarks.shop_visitors import served
+from turngym.benchmarks.shop_visitors import served, waits_ms
 
 GROWTH = 1.1
 
@@ -50,7 +50,8 @@ def soak(options: Options) -> dict[str, Any]:
     with options.log.open("x", encoding="utf-8") as log, served(options.num_products) as site:
         for minute in range(1, options.minutes + 1):
             waits = asyncio.run(shop_load.crowd(site.port, load))
-            seconds = sorted(wait for each in waits.seconds.values() for wait in each) or [0.0]
+            seconds = [wait for each in waits.seconds.values() for wait in each]
+            middle, most, longest = waits_ms(seconds, (0.5, 0.99, 1))
             requests, errors = requests + len(seconds), errors + len(waits.errors)
             lines.append({
                 "minute": minute,
@@ -58,9 +59,9 @@ def soak(options: Options) -> dict[str, Any]:
                 "requests": requests,
                 "errors": errors,
                 "memory_mb": round(site.memory, 1),
-                "p50_ms": round(1000 * seconds[len(seconds) // 2], 1),
-                "p99_ms": round(1000 * seconds[int(0.99 * len(seconds))], 1),
-                "longest_ms": round(1000 * seconds[-1], 1),
+                "p50_ms": round(middle, 1),
+                "p99_ms": round(most, 1),
+                "longest_ms": round(longest, 1),
                 **({"first_error": waits.errors[0]} if waits.errors else {}),
             })  # fmt: skip
             print(json.dumps(lines[-1]), file=log, flush=True)

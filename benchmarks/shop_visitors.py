@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 from base64 import b64encode
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from html import unescape
 from pathlib import Path
@@ -139,6 +139,12 @@ def served(num_products: int) -> Iterator[Site]:
             yield Site(process, int(port))
         finally:
             process.terminate()
+
+
+def waits_ms(seconds: Iterable[float], shares: Sequence[float]) -> list[float]:
+    """Return within how many milliseconds these shares of some requests were answered; 0 without any."""
+    ordered = sorted(seconds) or [0.0]
+    return [1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))] for share in shares]
 
 
 class Site(NamedTuple):

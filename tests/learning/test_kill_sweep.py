@@ -6,26 +6,22 @@ program, this file goes through one kind and prints what was left of the run lef
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from tests.learning.run_contents import contents
 
 from turngym import _durable
-from turngym.trainers.checkpoints.checkpoint import latest_checkpoint
 from turngym.trainers.config import (
     CurriculumConfig,
     EnvConfig,
@@ -39,7 +35,6 @@ from turngym.trainers.config import (
     with_algorithm,
     with_overrides,
 )
-from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import SilentProgress
 from turngym.trainers.run import train
 from turngym.trainers.stage_one import sampling
@@ -124,32 +119,6 @@ def kill_at(config: TrainConfig, folder: Path, moment: int, delay: float) -> boo
     return os.waitstatus_to_exitcode(status) == -signal.SIGKILL
 
 
-def contents(folder: Path) -> dict[str, Any]:
-    """Return all that must not depend on kills."""
-    last = latest_checkpoint(folder / "checkpoints")
-    assert last is not None
-    files = [folder / "base" / "model.safetensors", last / "optimizer.json", last / "state.json"]
-    for pattern in ("checkpoints/*/**/*.safetensors", "references/*/*.safetensors", "episodes/test_*"):
-        files += folder.glob(pattern)
-    rows = {}
-    for store in folder.glob("values*.sqlite"):
-        with closing(sqlite3.connect(store)) as database:
-            rows[store.name] = [
-                repr(database.execute(f"SELECT * FROM {table}").fetchall())  # noqa: S608
-                for table in ("episodes", "turns")
-            ]
-    lines = Metrics(folder / "metrics.jsonl").lines()
-    result = json.loads((folder / "result.json").read_text())
-    del result["seconds"]
-    return {
-        "unfinished": [str(path.relative_to(folder)) for path in folder.rglob(".*")],
-        "files": {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
-        "rows": rows,
-        "metrics": [{key: value for key, value in line.items() if "seconds" not in key} for line in lines],
-        "result": {key: {**value, "seconds": 0} if isinstance(value, dict) else value for key, value in result.items()},
-    }
-
-
 def main(folder: Path, kind: str) -> None:
     """Run one kind alone and killed; print how often it was killed, and what both left."""
     sampling.BLOCK, course_checkpoints.PAUSE, course_checkpoints.PAUSE_FACTOR = 16, 0.0, 1.0
@@ -177,7 +146,12 @@ def main(folder: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_killed_at_any_moment_ends_with_the_same_bits(kind: str, tmp_path: Path) -> None:
     program = subprocess.run(
-        [sys.executable, __file__, str(tmp_path), kind], capture_output=True, text=True, check=False, timeout=600
+        [sys.executable, "-m", "tests.learning.test_kill_sweep", str(tmp_path), kind],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
     )
     assert program.returncode == 0, program.stderr
     kills, killed, alone = json.loads(program.stdout)

@@ -6,17 +6,14 @@ given moment.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tests.learning.run_contents import contents
 
 from turngym import _durable
 from turngym.trainers.checkpoints.checkpoint import latest_checkpoint
@@ -31,7 +28,6 @@ from turngym.trainers.config import (
     WarmStartConfig,
 )
 from turngym.trainers.interrupt import exit_code, stoppable
-from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import SilentProgress
 from turngym.trainers.run import train
 from turngym.trainers.stage_one import sampling
@@ -110,38 +106,18 @@ def main(folder: Path) -> None:
         print(json.dumps([os.waitstatus_to_exitcode(status), last.name if last else None]), flush=True)
 
 
-def contents(folder: Path) -> dict[str, Any]:
-    """Return all that must not depend on interruptions."""
-    last = latest_checkpoint(folder / "checkpoints")
-    assert last is not None
-    files = [folder / "base" / "model.safetensors", *sorted((folder / "episodes").glob("test_*"))]
-    files += [
-        last / name for name in ("policy/model.safetensors", "optimizer.safetensors", "optimizer.json", "state.json")
-    ]
-    result = json.loads((folder / "result.json").read_text())
-    seconds = result.pop("seconds")
-    assert all(value > 0 for value in seconds.values())
-    with closing(sqlite3.connect(folder / "values.sqlite")) as database:
-        rows = [database.execute(f"SELECT * FROM {table}").fetchall() for table in ("episodes", "turns")]  # noqa: S608
-    lines = Metrics(folder / "metrics.jsonl").lines()
-    return {
-        "files": {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
-        "rows": rows,
-        "metrics": [{key: value for key, value in line.items() if "seconds" not in key} for line in lines],
-        "result": {
-            row: {key: value for key, value in score.items() if key != "seconds"} if isinstance(score, dict) else score
-            for row, score in result.items()
-        },
-    }
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 def test_a_run_killed_at_every_stage_ends_with_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupted, alone = tmp_path / "interrupted", tmp_path / "alone"
     for folder in (interrupted, alone):
         folder.mkdir()
     program = subprocess.run(
-        [sys.executable, __file__, str(interrupted)], capture_output=True, text=True, check=False, timeout=250
+        [sys.executable, "-m", "tests.learning.test_resume", str(interrupted)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=250,
     )
     assert program.returncode == 0, program.stderr
     endings = [json.loads(line) for line in program.stdout.splitlines()]
@@ -153,6 +129,8 @@ def test_a_run_killed_at_every_stage_ends_with_the_same_bits(tmp_path: Path, mon
     assert [line["step"] for line in one["metrics"] if line["phase"] == "learning"] == [1, 2, 3, 4, 5, 6, 7]
     for part, expected in other.items():
         assert one[part] == expected, part
+    for folder in (interrupted, alone):
+        assert all(value > 0 for value in json.loads((folder / "result.json").read_text())["seconds"].values())
 
 
 if __name__ == "__main__":
