@@ -101,7 +101,7 @@ def load_or_build(config: TrainConfig) -> LanguageModel:
     decoder = build_decoder(
         tokenizer, hidden_size=shape.hidden_size, layers=shape.layers, heads=shape.heads,
         feedforward_size=FEEDFORWARD_FACTOR * shape.hidden_size, context_length=shape.context_length,
-        seed=config.run.seed,
+        rope_base=shape.rope_base, copying=shape.copying, seed=config.run.seed,
     )  # fmt: skip
     return LanguageModel(decoder, tokenizer, decoding=config.decoding)
 

@@ -8,6 +8,8 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
+from turngym.agents.models.copying import write_copying
+
 PAD, STOP, USER, ASSISTANT, SYSTEM = "<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"
 
 _WORDS = r" ?[A-Za-z]+[.,:;]?\n?(?: (?=\d))?|\d{1,%d}| ?[^\sA-Za-z\d]\n?(?: (?=\d))?|\s"
@@ -82,6 +84,8 @@ def build_decoder(
     heads: int = 4,
     feedforward_size: int = 192,
     context_length: int = 1024,
+    rope_base: float = 10_000.0,
+    copying: bool = False,
     seed: int = 0,
 ) -> Qwen2ForCausalLM:
     """Build a randomly initialised decoder with RMSNorm, rotary positions, gated feed-forward and tied embeddings.
@@ -90,13 +94,15 @@ def build_decoder(
         tokenizer: Gives the vocabulary and the stop token.
         hidden_size: Width, a multiple of `2 * heads`.
         layers: Depth.
-        heads: Attention heads.
+        heads: Attention heads; each is `hidden_size / heads` wide.
         feedforward_size: Inner width of the SwiGLU layers.
         context_length: Longest token stream.
+        rope_base: Base of the rotary positions; the higher, the more of their pairs hardly turn within the context.
+        copying: Whether the first weights copy what was read, see `turngym.agents.models.copying`.
         seed: Seeds the weights; the global generator is left as it was.
 
     Raises:
-        ValueError: The width does not divide into heads of even size.
+        ValueError: The width does not divide into heads of even size, or the shape cannot hold weights that copy.
     """
     if hidden_size % (2 * heads):
         raise ValueError(f"hidden_size {hidden_size} must be a multiple of 2 * heads = {2 * heads}")
@@ -108,6 +114,7 @@ def build_decoder(
         num_key_value_heads=heads,
         intermediate_size=feedforward_size,
         max_position_embeddings=context_length,
+        rope_parameters={"rope_type": "default", "rope_theta": rope_base},
         tie_word_embeddings=True,
         use_sliding_window=False,
         bos_token_id=None,
@@ -116,4 +123,7 @@ def build_decoder(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Qwen2ForCausalLM(config)
+        decoder = Qwen2ForCausalLM(config)
+        if copying:
+            write_copying(decoder)
+        return decoder

@@ -6,6 +6,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import ClassVar
 
+from turngym.agents.models.rotary import check_copying
 from turngym.arguments import Count, NonNegative, Positive, Share
 from turngym.trainers.config.section import Section
 
@@ -26,7 +27,12 @@ class ModelConfig(Section):
     layers: Count = 4
     """Depth of the small model."""
     heads: Count = 4
-    """Attention heads of the small model."""
+    """Attention heads of the small model, each as wide as the model divided by them."""
+    rope_base: Positive = 10_000.0
+    """Base of the small model's rotary positions; the higher, the farther apart tokens may stand that it compares."""
+    copying: bool = False
+    """Whether the small model's first weights copy what it has read; takes heads of width 32 or more and a `rope_base`
+    of about 1e7."""
     vocabulary_size: Count = 512
     """Largest vocabulary of the small model's tokenizer, of which 256 are bytes."""
     digits_per_token: Count = 1
@@ -59,8 +65,8 @@ class ModelConfig(Section):
         """Check that the small model can be built.
 
         Raises:
-            ValueError: The width does not suit the heads, the vocabulary has no room, a reply does not fit, or the date
-                is none.
+            ValueError: The shape does not suit its heads or the copying, the vocabulary has no room, a reply does not
+                fit, or the date is none.
         """
         try:
             _ = self.day
@@ -68,6 +74,16 @@ class ModelConfig(Section):
             raise self.refuse("date", "must be a date such as 2026-11-29, or empty") from None
         if not self.path and self.hidden_size % (2 * self.heads):
             raise self.refuse("hidden_size", f"must be a multiple of {2 * self.heads}, twice the heads")
+        if not self.path and self.rope_base <= 1:
+            raise self.refuse("rope_base", "must be above 1")
+        if not self.path and self.copying:
+            try:
+                check_copying(
+                    layers=self.layers, width=self.hidden_size // self.heads, rope_base=self.rope_base,
+                    context_length=self.context_length,
+                )  # fmt: skip
+            except ValueError as error:
+                raise self.refuse("copying", f"does not suit the small model: {error}") from None
         if not self.path and self.vocabulary_size < 300:
             raise self.refuse("vocabulary_size", "must be at least 300: 256 bytes, the control tokens and some words")
         if not self.path and self.num_weights > MOST_WEIGHTS:

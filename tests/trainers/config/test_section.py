@@ -234,6 +234,12 @@ def test_a_range_in_words(range_: Range, words: str) -> None:
     ("kind", "settings", "sentence"),
     [
         (ModelConfig, {"hidden_size": 60}, "model.hidden_size must be a multiple of 8, twice the heads, got 60"),
+        (ModelConfig, {"rope_base": 1}, "model.rope_base must be above 1, got 1"),
+        (
+            ModelConfig,
+            {"copying": True},
+            "model.copying does not suit the small model: copying takes 4 rotary pairs .*: raise rope_base, .*, got True",
+        ),
         (ModelConfig, {"vocabulary_size": 256}, "model.vocabulary_size must be at least 300: 256 bytes, .*, got 256"),
         (
             ModelConfig,
@@ -280,7 +286,11 @@ def test_settings_that_contradict_each_other_are_refused(
 
 def test_a_checkpoint_has_a_shape_of_its_own() -> None:
     """What builds the small model is not read where there is another."""
-    assert ModelConfig(path="model", hidden_size=60, vocabulary_size=256).hidden_size == 60
+    assert ModelConfig(path="model", hidden_size=60, vocabulary_size=256, copying=True).hidden_size == 60
+
+
+def test_a_small_model_that_copies_has_wide_heads() -> None:
+    assert ModelConfig(copying=True, heads=2, rope_base=1e7).copying
 
 
 def test_without_easier_levels_there_are_no_shares() -> None:
