@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+from turngym._errors import InputWarning
 from turngym.agents.episode import Episode
 from turngym.agents.evaluation import instance_range
 from turngym.agents.hosting import Game, HostSettings, Opening, open_host, run_calls
@@ -22,15 +24,18 @@ from turngym.trainers.rollouts import SCRIPTED_SLOTS, Rollouts, without_errors
 from turngym.trainers.run_files import WARM_START, reference_folder
 from turngym.trainers.stage_one.explorers import load_explorer
 from turngym.trainers.warm_start.checkpoints import CourseCheckpoints
-from turngym.trainers.warm_start.cloning import check_lengths, clone, given_demonstrations
+from turngym.trainers.warm_start.cloning import clone, given_demonstrations
 from turngym.trainers.warm_start.demonstrations import read_demonstrations
+from turngym.trainers.warm_start.fitting import Fitting, check_fit
 
 TOKENIZER_EPISODES = 500
 """Episodes whose texts the built-in tokenizer is trained on."""
 FEEDFORWARD_FACTOR = 3
 """Width of the feed-forward layers of the small model, in units of `hidden_size`."""
 CHECKED_DEMONSTRATIONS = 64
-"""Flawless demonstrations that are played to check that they fit into the context."""
+"""Demonstrations that are played to check that they fit, flawless ones and as many with mistakes."""
+MOST_LEFT_OUT = 0.5
+"""Most of the demonstrations with mistakes that may be left out since they do not fit."""
 CHECKED_OPENINGS = 16
 """First observations that are read to check that a reply fits behind one."""
 
@@ -40,7 +45,7 @@ def prepare_base(config: TrainConfig, folder: Path, metrics: Metrics, progress: 
 
     Raises:
         WarmStartError: The base never reached its success band.
-        ValueError: The context is shorter than the demonstrations, or the environment has none.
+        ValueError: The demonstrations do not fit into the limits, or the environment has none.
     """
     base = reference_folder(folder, 1)
     kept = CourseCheckpoints(folder / WARM_START, progress.note)
@@ -75,7 +80,7 @@ def check_base(config: TrainConfig) -> None:
     """Check that a base can be made, and that the explorers suit it, before a run folder exists.
 
     Raises:
-        ValueError: There is nobody to clone, or the context is shorter than the demonstrations.
+        ValueError: There is nobody to clone, or the demonstrations do not fit into the limits.
         CheckpointError: A checkpoint cannot be loaded, or an explorer has another tokenizer than the base.
     """
     check_teacher(config)
@@ -158,19 +163,32 @@ def check_teacher(config: TrainConfig) -> None:
 
 
 def check_context(model: LanguageModel, config: TrainConfig) -> None:
-    """Check that a reply, and flawless play or the demonstrations of a file, fit into the context.
+    """Check that a reply, and flawless play or the demonstrations of a file, fit into the limits.
 
     Raises:
-        ValueError: No first observation leaves room for a reply, or a demonstration is longer; the message says which
-            length would do. Or the file cannot be read.
+        ValueError: No first observation leaves room for a reply, a flawless demonstration does not fit, or fewer than
+            half of those with mistakes do; the message says which limits would do. Or the file cannot be read.
     """
     if config.warm_start.enabled and config.warm_start.demonstrations:
         given_demonstrations(model, config.warm_start.demonstrations)
-    episodes = list(_flawless(config))
-    if episodes:
-        encoded = [model.chat.encode_episode(episode) for episode in episodes]
-        check_lengths(encoded, model.context_length, config.model.max_reply_tokens)
+    elif config.warm_start.enabled:
+        check_fit([model.chat.encode_episode(episode) for episode in _scripted(config, 0.0)], model)
+        _check_mistakes(model, config)
     check_room(model, config)
+
+
+def _check_mistakes(model: LanguageModel, config: TrainConfig) -> None:
+    """Check that most demonstrations with mistakes fit; a course leaves out those that do not."""
+    rate = config.warm_start.mistake_rate
+    if not rate:
+        return
+    fitting = Fitting(model)
+    fitting.keep(model.chat.encode_episode(episode) for episode in _scripted(config, rate))
+    if fitting.share > MOST_LEFT_OUT:
+        raise ValueError(f"with warm_start.mistake_rate {rate:g} {fitting}, or lower the rate")
+    if fitting.left_out:
+        warnings.warn(InputWarning(f"with warm_start.mistake_rate {rate:g} {fitting}, or they are left out"),
+                      stacklevel=2)  # fmt: skip
 
 
 def check_room(model: LanguageModel, config: TrainConfig) -> None:
@@ -202,11 +220,10 @@ def _openings(model: LanguageModel, config: TrainConfig) -> Iterator[list[int]]:
             yield model.chat.opening(opening.instructions, opening.observation)
 
 
-def _flawless(config: TrainConfig) -> Iterator[Episode]:
-    scripted = config.warm_start.enabled and not config.warm_start.demonstrations
-    if not scripted or not issubclass(played_class(config.env.id, config.env.kwargs), Oracle):
-        return
-    instances = instance_range("train", CHECKED_DEMONSTRATIONS)
-    for episode in Rollouts.of(config).play(DemonstrationAgent(0.0), instances, slots=SCRIPTED_SLOTS):
-        if not episode.status.is_error():
-            yield episode
+def _scripted(config: TrainConfig, mistake_rate: float) -> Iterator[Episode]:
+    """Yield scripted demonstrations, without those that ended in an error."""
+    if issubclass(played_class(config.env.id, config.env.kwargs), Oracle):
+        agent, instances = DemonstrationAgent(mistake_rate), instance_range("train", CHECKED_DEMONSTRATIONS)
+        for episode in Rollouts.of(config).play(agent, instances, slots=SCRIPTED_SLOTS):
+            if not episode.status.is_error():
+                yield episode

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -55,7 +56,13 @@ WRONG: list[tuple[str, str, Any, str, str]] = [
     ("env", "kwargs", {"sise": 5}, "astarpo", "did you mean 'size'?"),
     ("model", "path", "nowhere", "astarpo", "there is no folder nowhere"),
     ("model", "hidden_size", 63, "astarpo", "model.hidden_size must be a multiple of 8, twice the heads, got 63"),
-    ("model", "context_length", 20, "astarpo", "context_length 20 is shorter than the demonstrations"),
+    (
+        "model",
+        "context_length",
+        20,
+        "astarpo",
+        "64 of 64 demonstrations do not fit: raise model.context_length to at least ",
+    ),
     ("run", "trackers", ["wandb"], "astarpo", "needs its package: pip install 'turngym[wandb]'"),
 ]
 """Section, setting, value, algorithm, and a part of what is said."""
@@ -182,14 +189,15 @@ def test_an_algorithm_that_is_unknown_without_any_near_lists_all(capsys: pytest.
     assert all(name in said for name in turngym.trainers.algorithm_names())
 
 
-def test_the_demonstrations_of_the_shop_are_longer_than_the_context(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_demonstrations_of_the_shop_do_not_fit_the_defaults(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("rapidfuzz", reason="the webshop extra is not installed")
     pytest.importorskip("regex", reason="the webshop extra is not installed")
     said = refusal(["WebShop"], capsys)
-    assert "model.context_length 1024 is shorter than the demonstrations, of which the longest has" in said
-    assert "raise it to at least" in said and not any(here.iterdir())
+    both = (
+        r"64 of 64 .* raise model\.max_reply_tokens to at least \d+ \(here 16\) and model\.context_length to at least"
+    )
+    assert re.search(both, said) and not any(here.iterdir())
+    assert said == refusal(["WebShop", "--dry-run"], capsys)
 
 
 def test_a_file_of_demonstrations_that_are_too_long_is_refused(
@@ -197,7 +205,7 @@ def test_a_file_of_demonstrations_that_are_too_long_is_refused(
 ) -> None:
     (tmp_path / "long.jsonl").write_text(json.dumps({"prompt": "word " * 3000, "completion": "up"}) + "\n")
     said = refusal(["FrozenLake", "--warm-start.demonstrations", str(tmp_path / "long.jsonl")], capsys)
-    assert "is shorter than the demonstrations" in said and not any(here.iterdir())
+    assert "1 of 1 demonstrations do not fit" in said and not any(here.iterdir())
 
 
 def test_an_explorer_with_another_tokenizer_is_refused(

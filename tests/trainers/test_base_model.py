@@ -11,13 +11,20 @@ from typing import Any, cast
 import gymnasium as gym
 import pytest
 
+from turngym._errors import InputWarning
 from turngym.agents.episode import write_episodes
 from turngym.agents.evaluation import instance_range
 from turngym.agents.models.language_model import CheckpointError, LanguageModel
-from turngym.agents.scripted import OracleAgent
+from turngym.agents.scripted import DemonstrationAgent, OracleAgent
 from turngym.envs.frozen_lake import FrozenLakeEnv
 from turngym.trainers import base_model
-from turngym.trainers.base_model import check_context, load_or_build, note_limits, prepare_base
+from turngym.trainers.base_model import (
+    CHECKED_DEMONSTRATIONS,
+    check_context,
+    load_or_build,
+    note_limits,
+    prepare_base,
+)
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.references import save_reference
@@ -25,6 +32,7 @@ from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import SilentProgress
 from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.run import train
+from turngym.trainers.warm_start.fitting import Fitting
 
 
 class UnknownLake(FrozenLakeEnv):
@@ -139,19 +147,56 @@ def test_a_context_that_flawless_play_does_not_fit_into_is_refused_before_a_step
 ) -> None:
     monkeypatch.setattr(base_model, "clone", None)  # to call it would raise
     short = replace(tiny, model=replace(tiny.model, context_length=24))
-    with pytest.raises(ValueError, match=r"model\.context_length 24 is shorter than the demonstrations") as refused:
+    with pytest.raises(ValueError, match=r"^\d+ of 64 demonstrations do not fit: raise model\.context_le") as refused:
         prepared(short, tmp_path)
     assert not (tmp_path / "base").exists()
-    said = r"longest has (\d+) tokens, and a last reply may need (\d+) more: raise it to at least (\d+)$"
-    words = re.search(said, str(refused.value))
-    assert words is not None and int(words[1]) + int(words[2]) == int(words[3])
-    enough = replace(tiny, model=replace(tiny.model, context_length=int(words[3])))
+    words = re.search(r"to at least (\d+) \(here 24\)$", str(refused.value))
+    assert words is not None
+    enough = replace(tiny, model=replace(tiny.model, context_length=int(words[1])))
     model = load_or_build(enough)
-    check_context(model, enough)
+    check_context(model, on(enough, enough.env.id, mistake_rate=0.0))
     for instance in instance_range("train", 16):  # as the demonstrator plays: no flawless episode is cut
         (episode,) = Rollouts.of(enough).play(OracleAgent(), [instance], slots=1)
         last = model.chat.encode_episode(episode).turns[-1]
         assert last.span[0] + enough.model.max_reply_tokens <= model.context_length
+
+
+def limited(model: LanguageModel, **limits: Any) -> LanguageModel:
+    return LanguageModel(model.model, model.tokenizer, decoding=replace(model.decoding, **limits))
+
+
+def test_replies_longer_than_allowed_are_refused_with_the_limit_that_would_do(
+    tiny: TrainConfig, model: LanguageModel
+) -> None:
+    with pytest.raises(ValueError, match=r"^64 of 64 .* raise model\.max_reply_tokens to at least 2 \(here 1\)$"):
+        check_context(limited(model, max_reply_tokens=1), tiny)
+    said = r"max_reply_tokens to at least 2 \(here 1\) and model\.context_length to at least \d+ \(here 20\)$"
+    with pytest.raises(ValueError, match=said):
+        check_context(limited(model, max_reply_tokens=1, context_length=20), tiny)
+    check_context(limited(model, max_reply_tokens=2), tiny)
+
+
+def longest_play(tiny: TrainConfig, model: LanguageModel, rate: float) -> int:
+    """Return the context that the demonstrations which are checked need at a mistake rate."""
+    fitting = Fitting(limited(model, context_length=20))
+    played = Rollouts.of(tiny).play(DemonstrationAgent(rate), instance_range("train", CHECKED_DEMONSTRATIONS))
+    fitting.keep(model.chat.encode_episode(episode) for episode in played)
+    return int(re.findall(r"context_length to at least (\d+)", str(fitting))[0])
+
+
+def test_demonstrations_with_mistakes_are_checked_too(
+    tiny: TrainConfig, model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flawless, mistaken = (longest_play(tiny, model, rate) for rate in (0.0, 0.5))
+    assert flawless < mistaken
+    short = limited(model, context_length=flawless)
+    said = rf"^with warm_start.mistake_rate 0.5 \d+ of 64 demonstrations do not fit: .* at least {mistaken} \(here "
+    with pytest.warns(InputWarning, match=said + r"\d+\), or they are left out$"):
+        check_context(short, tiny)
+    check_context(short, on(tiny, tiny.env.id, mistake_rate=0.0))
+    monkeypatch.setattr(base_model, "MOST_LEFT_OUT", 0.1)
+    with pytest.raises(ValueError, match=r"with warm_start.mistake_rate 0.5 .*, or lower the rate$"):
+        check_context(short, tiny)
 
 
 def test_without_a_warm_start_nothing_has_to_fit(tiny: TrainConfig, tmp_path: Path) -> None:
@@ -187,7 +232,7 @@ def test_a_context_without_room_for_a_reply_is_refused_at_the_start(tiny: TrainC
 def test_the_context_of_a_checkpoint_is_its_own(tiny: TrainConfig, model: LanguageModel) -> None:
     """Whatever `model.context_length`, which builds the small model."""
     model.context_length = 24
-    with pytest.raises(ValueError, match="context_length 24 is shorter"):
+    with pytest.raises(ValueError, match=r"context_length to at least \d+ \(here 24\)"):
         check_context(model, tiny)
     model.context_length = 512
     check_context(model, replace(tiny, model=replace(tiny.model, context_length=24)))

@@ -135,7 +135,7 @@ def check_run(config: TrainConfig) -> None:
 
     Raises:
         InputError: A tracker's package is not installed, the objective is not registered, a model cannot be loaded,
-            nobody can be cloned, or the context is shorter than the demonstrations.
+            nobody can be cloned, or the demonstrations do not fit into the limits.
     """
     check_packages(config.run.trackers)
     with input_errors():

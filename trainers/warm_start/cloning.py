@@ -9,7 +9,7 @@ validation instances, and where it is outside the band the second part is repeat
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +25,12 @@ from turngym.trainers.interrupt import DeferredInterrupt
 from turngym.trainers.reporting.progress import Progress
 from turngym.trainers.rollouts import SCRIPTED_SLOTS, Rollouts, without_errors
 from turngym.trainers.warm_start.checkpoints import CourseCheckpoints
-from turngym.trainers.warm_start.course import Course
+from turngym.trainers.warm_start.course import Course, WarmStartError
 from turngym.trainers.warm_start.demonstrations import read_demonstrations
+from turngym.trainers.warm_start.fitting import check_fit
 
-
-class WarmStartError(RuntimeError):
-    """Cloning ended below the success band; the message says what was reached and what to change."""
+NOTABLE, NOTABLE_OF = 0.1, 100
+"""The share of demonstrations left out, and of how many at least, from which on that is told while a course lasts."""
 
 
 def clone(
@@ -54,10 +54,11 @@ def clone(
 
     Yields:
         The numbers of the course and of each correction: the steps so far, its seconds, the mean loss of the last tenth
-        of the course (nats per token), its mistake rate, and the sampled validation success after it.
+        of the course (nats per token), its mistake rate, the share of the demonstrations so far that were left out
+        since they do not fit, and the sampled validation success after it.
 
     Raises:
-        WarmStartError: The success is below the band after `warm_start.max_corrections`.
+        WarmStartError: The success is below the band after `warm_start.max_corrections`, or no demonstration fits.
         NonFiniteError: The loss or a gradient is not finite.
         KeyboardInterrupt: A signal asked to stop; the course is kept.
     """
@@ -88,15 +89,23 @@ def clone(
 def _finish(course: Course, progress: Progress, kept: CourseCheckpoints | None) -> None:
     """Take the steps that are left of a course or of its correction, and keep it now and then and at the end.
 
+    Demonstrations that do not fit are told at the end, and at once where they are many.
+
     Raises:
         KeyboardInterrupt: A signal asked to stop; the course is kept as it is after the step.
     """
     done, total = course.progress
     progress.phase(f"warm start, correction {course.correction}" if course.correction else "warm start", total)
     progress.advance(done)
+    told = 0
     with DeferredInterrupt() as interrupt:
         for step in range(done + 1, total + 1):
             progress.advance(loss=course.take_step())
+            fitting = course.fitting
+            many = not told and fitting.seen >= NOTABLE_OF and fitting.share > NOTABLE
+            if many or (step == total and fitting.left_out > told):
+                progress.note(f"left out of the warm start: {fitting}")
+                told = fitting.left_out
             if kept is not None and (step == total or interrupt.requested or kept.due):
                 kept.save(course)
             if interrupt.requested:
@@ -111,7 +120,7 @@ def demonstrator(
     Demonstrations of a file are drawn with replacement, whatever the mistake rate.
 
     Raises:
-        ValueError: The file cannot be read, or a demonstration is longer than the model's context.
+        ValueError: The file cannot be read, or a demonstration does not fit.
     """
     if not config.demonstrations:
         return lambda mistake_rate: scripted_play(model, rollouts, rng, config.batch_size, mistake_rate)
@@ -123,10 +132,10 @@ def given_demonstrations(model: LanguageModel, path: str) -> list[Episode]:
     """Return the demonstrations of a file as tokens.
 
     Raises:
-        ValueError: The file cannot be read, or a demonstration is longer than the model's context.
+        ValueError: The file cannot be read, or a demonstration does not fit.
     """
     encoded = [model.chat.encode_episode(episode) for episode in read_demonstrations(Path(path))]
-    check_lengths(encoded, model.context_length, model.decoding.max_reply_tokens)
+    check_fit(encoded, model)
     return encoded
 
 
@@ -142,25 +151,6 @@ def scripted_play(
     instances = [Instance(split="train", index=index, seed=index) for index in indices]
     played = rollouts.play(DemonstrationAgent(mistake_rate), instances, slots=SCRIPTED_SLOTS)
     return [model.chat.encode_episode(episode) for episode in without_errors(played, "demonstration")]
-
-
-def check_lengths(encoded: Sequence[Episode], context_length: int, max_reply_tokens: int = 0) -> None:
-    """Check that all demonstrations fit into the context of a model, and could be played there to their end.
-
-    Args:
-        encoded: At least one demonstration, as tokens.
-        context_length: Longest token stream.
-        max_reply_tokens: Room that an agent needs before each of its replies.
-
-    Raises:
-        ValueError: One is longer than the context; the message says which length would do.
-    """
-    longest = max(len(episode.token_ids) for episode in encoded)
-    needed = max(longest, *(turn.span[0] + max_reply_tokens for episode in encoded for turn in episode.turns[-1:]))
-    if needed > context_length:
-        room = f", and a last reply may need {needed - longest} more" if needed > longest else ""
-        raise ValueError(f"model.context_length {context_length} is shorter than the demonstrations, of which the "
-                         f"longest has {longest} tokens{room}: raise it to at least {needed}")  # fmt: skip
 
 
 def validate(model: LanguageModel, rollouts: Rollouts, episodes: int, *, temperature: float | None = None) -> float:

@@ -16,11 +16,18 @@ from turngym.agents.episode import Episode
 from turngym.agents.models.language_model import LanguageModel, NonFiniteError
 from turngym.agents.models.scoring import sampled_logprobs, token_batches
 from turngym.trainers.config import WarmStartConfig
+from turngym.trainers.warm_start.fitting import Fitting
 
 MATRIX_FACTOR = 4.0
 """Learning rate of Muon on the hidden matrices, in units of that of AdamW on embeddings and norms."""
 MICROBATCH_TOKENS = 4096
 """Padded tokens per forward pass."""
+MOST_DRAWS = 10
+"""How many batches of demonstrations of which none fits are drawn before a course gives up."""
+
+
+class WarmStartError(RuntimeError):
+    """Cloning cannot reach its success band; the message says what was reached and what to change."""
 
 
 class Course:
@@ -51,6 +58,8 @@ class Course:
         self._step = 0
         self.correction = 0
         """How often the part with mistakes was begun anew."""
+        self.fitting = Fitting(model)
+        """Leaves out the demonstrations that do not fit, and counts them."""
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -68,6 +77,7 @@ class Course:
 
         Raises:
             NonFiniteError: The loss or a gradient is not finite.
+            WarmStartError: No demonstration fits.
         """
         began = time.perf_counter()
         if self._step == self._turning_point and not self.correction:
@@ -76,12 +86,19 @@ class Course:
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * (1.0 - self._step / self._config.course_steps)
         with_mistakes = self._step >= self._turning_point
-        loss = cloning_step(self.model, self._optimizers, self._demonstrate(with_mistakes * self._mistake_rate))
+        loss = cloning_step(self.model, self._optimizers, self._shown(with_mistakes * self._mistake_rate))
         if with_mistakes:
             self._losses.append(loss)
         self._step += 1
         self._seconds += time.perf_counter() - began
         return loss
+
+    def _shown(self, mistake_rate: float) -> list[Episode]:
+        """Return a batch of demonstrations without those that do not fit."""
+        for _ in range(MOST_DRAWS):
+            if fitting := self.fitting.keep(self._demonstrate(mistake_rate)):
+                return fitting
+        raise WarmStartError(f"with a mistake rate of {mistake_rate:g} there is nothing to clone: {self.fitting}")
 
     def numbers(self, success: float, *, seconds: float) -> dict[str, float]:
         """Return the numbers of the course, or of the correction, at its end.
@@ -92,7 +109,7 @@ class Course:
         """
         last = self._losses[-max(1, self._config.course_steps // 10) :]
         return {"step": self.steps_taken, "seconds": self._seconds + seconds, "loss": float(np.mean(last)),
-                "mistake_rate": self._mistake_rate, "success": success}  # fmt: skip
+                "mistake_rate": self._mistake_rate, "left_out": self.fitting.share, "success": success}  # fmt: skip
 
     def begin_correction(self, success: float) -> None:
         """Go back to the turning point, with a mistake rate that follows from the success."""
@@ -119,13 +136,15 @@ class Course:
     def state_dict(self) -> dict[str, Any]:
         """Return the state without tensors."""
         return {"step": self._step, "correction": self.correction, "mistake_rate": self._mistake_rate,
-                "losses": self._losses, "seconds": self._seconds, "rng": self._rng.bit_generator.state}  # fmt: skip
+                "losses": self._losses, "seconds": self._seconds, "fitting": self.fitting.state_dict(),
+                "rng": self._rng.bit_generator.state}  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any], tensors: Mapping[str, Any]) -> None:
         """Take over a state written by `state_dict` and `tensors`; the model has the weights of the same moment."""
         self._step, self.correction, self._mistake_rate = state["step"], state["correction"], state["mistake_rate"]
         self._losses, self._seconds = list(state["losses"]), state["seconds"]
         self._rng.bit_generator.state = state["rng"]
+        self.fitting.load_state_dict(state["fitting"])
         self._at_turning_point = tensors["turning_point"]
         for optimizer, kept in zip(self._optimizers, tensors["optimizers"], strict=True):
             optimizer.load_state_dict(kept)

@@ -50,7 +50,7 @@ FAILED = (
     "turngym.trainers.monitoring.alarms:AlarmError",
     "turngym.agents.rollout:PlayError",
     "turngym.trainers.objectives.registry:ObjectiveError",
-    "turngym.trainers.warm_start.cloning:WarmStartError",
+    "turngym.trainers.warm_start.course:WarmStartError",
 )
 """Errors of training that end it for a reason they explain."""
 

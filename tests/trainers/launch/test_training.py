@@ -225,7 +225,7 @@ def test_a_section_that_cannot_be_used_is_not_made(make: Any, part: str) -> None
         ({"model": ModelConfig(path="nowhere")}, "there is no folder nowhere"),
         (
             {"warm_start": WarmStartConfig(), "model": ModelConfig(context_length=20)},
-            "context_length 20 is shorter than the demonstrations",
+            "64 of 64 demonstrations do not fit: raise model.context_length to at least ",
         ),
     ],
 )

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from turngym.agents.episode import Episode, write_episodes
+from turngym.agents.episode import Episode, Turn, write_episodes
 from turngym.agents.evaluation import instance_range
 from turngym.agents.models.language_model import LanguageModel
 from turngym.agents.scripted import DemonstrationAgent
@@ -25,14 +25,12 @@ from turngym.trainers.warm_start import checkpoints as course_checkpoints
 from turngym.trainers.warm_start import cloning, course
 from turngym.trainers.warm_start.checkpoints import CourseCheckpoints
 from turngym.trainers.warm_start.cloning import (
-    WarmStartError,
-    check_lengths,
     clone,
     demonstrator,
     scripted_play,
     validate,
 )
-from turngym.trainers.warm_start.course import MATRIX_FACTOR, Course, cloning_step
+from turngym.trainers.warm_start.course import MATRIX_FACTOR, Course, WarmStartError, cloning_step
 from turngym.trainers.warm_start.demonstrations import read_demonstrations
 
 
@@ -145,6 +143,59 @@ def test_says_so_when_it_overshoots(tiny: TrainConfig, monkeypatch: pytest.Monke
     progress = Notes()
     assert len(list(cloned(load_or_build(config), config, progress))) == 1
     assert progress.notes == ["the warm start overshot its band: success 0.90 > 0.70"]
+
+
+# What does not fit --------------------------------------------------------------------------------------------------
+
+
+def with_lengths(monkeypatch: pytest.MonkeyPatch, config: TrainConfig, reply: int, share: float) -> None:
+    """Let this share of the demonstrations of every batch have a reply of so many tokens, the first of it."""
+
+    def played(*_: object) -> list[Episode]:
+        size = config.warm_start.batch_size
+        return [shown(reply if place < share * size else 2) for place in range(size)]
+
+    monkeypatch.setattr(cloning, "scripted_play", played)
+
+
+def shown(reply: int) -> Episode:
+    """A demonstration of one reply of so many tokens."""
+    turn = Turn(observation="", action="", reward=0.0, task_reward=0.0, state_key="", potential=0.0, valid=True,
+                span=(3, 3 + reply))  # fmt: skip
+    return Episode(env_id="x", split="train", index=0, seed=0, turns=[turn], token_ids=[5] * (3 + reply))
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.25, True), (1 / 16, False), (0.0, False)])
+def test_what_does_not_fit_is_left_out_and_told(
+    tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch, share: float, told: bool
+) -> None:
+    """At once where it is much; the mean is over what fits."""
+    config = changed(tiny, course_steps=10, max_corrections=0)
+    with_lengths(monkeypatch, config, 9, share)
+    with_success(monkeypatch, 0.5)
+    taught: list[int] = []
+
+    def record(model: LanguageModel, optimizers: list[torch.optim.Optimizer], episodes: list[Episode]) -> float:
+        taught.extend(episode.num_sampled for episode in episodes)
+        return 0.0
+
+    monkeypatch.setattr(course, "cloning_step", record)
+    progress = Notes()
+    (numbers,) = cloned(load_or_build(config), config, progress)
+    left_out = round(160 * share)
+    assert numbers["left_out"] == share and taught == [2] * (160 - left_out)
+    said = "left out of the warm start: {} of {} demonstrations do not fit: raise model.max_reply_tokens to at least 9 "
+    early = [said.format(28, 112)] * told
+    assert [note.replace("(here 4)", "") for note in progress.notes] == early + [said.format(left_out, 160)] * (
+        left_out > 0
+    )
+
+
+def test_a_course_to_which_nothing_fits_ends(tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_lengths(monkeypatch, tiny, 9, 1.0)
+    said = "with a mistake rate of 0 there is nothing to clone: 160 of 160 demonstrations do not fit: raise model.max_r"
+    with pytest.raises(WarmStartError, match=said):
+        next(cloned(load_or_build(tiny), tiny, Notes()))
 
 
 # What a stop leaves ------------------------------------------------------------------------------------------------
@@ -303,14 +354,6 @@ def test_a_file_that_does_not_fit_is_refused_before_a_step(
     model.context_length = longest - 1
     monkeypatch.setattr(course, "cloning_step", None)
     with pytest.raises(
-        ValueError, match=rf"context_length {longest - 1} is shorter .*raise it to at least {longest + 2}$"
+        ValueError, match=rf" of 8 demonstrations do not fit: .* at least {longest + 2} \(here {longest - 1}\)$"
     ):
         next(cloned(model, changed(tiny, demonstrations=str(file)), SilentProgress()))
-
-
-def test_the_longest_demonstration_decides(model: LanguageModel, tiny: TrainConfig) -> None:
-    episodes = drawn(model, tiny, 1)
-    longest = max(len(episode.token_ids) for episode in episodes)
-    check_lengths(episodes, longest)
-    with pytest.raises(ValueError, match=f"the longest has {longest} tokens: raise it to at least {longest}"):
-        check_lengths(episodes, longest - 1)

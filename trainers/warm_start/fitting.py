@@ -1,0 +1,75 @@
+"""Demonstrations that a model cannot play: their replies or their streams are longer than its limits allow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from turngym.agents.episode import Episode
+from turngym.agents.models.language_model import LanguageModel
+
+
+class Fitting:
+    """Sorts out the demonstrations that do not fit, counts them, and knows which limits would do for all of them.
+
+    One fits if each of its replies is short enough, and had the room that an agent needs before a reply.
+
+    Args:
+        model: Tells the limits.
+    """
+
+    def __init__(self, model: LanguageModel) -> None:
+        self._context, self._longest_reply = model.context_length, model.decoding.max_reply_tokens
+        self.seen = 0
+        """Demonstrations so far."""
+        self.left_out = 0
+        """How many of them did not fit."""
+        self._reply = self._start = 0
+
+    def keep(self, encoded: Iterable[Episode]) -> list[Episode]:
+        """Return the demonstrations that fit, of some with their tokens."""
+        kept = []
+        for episode in encoded:
+            self.seen += 1
+            reply = max((stop - start for start, stop in (turn.span for turn in episode.turns)), default=0)
+            start = max((turn.span[0] for turn in episode.turns), default=0)
+            self._reply, self._start = max(self._reply, reply), max(self._start, start)
+            if reply <= self._longest_reply and start + self._longest_reply <= self._context:
+                kept.append(episode)
+            else:
+                self.left_out += 1
+        return kept
+
+    @property
+    def share(self) -> float:
+        """The share that was left out."""
+        return self.left_out / max(1, self.seen)
+
+    def __str__(self) -> str:
+        """Say how many do not fit, and which limits would do."""
+        reply = max(self._reply, self._longest_reply)
+        limits = {"max_reply_tokens": (reply, self._longest_reply),
+                  "context_length": (self._start + reply, self._context)}  # fmt: skip
+        wanted = [f"model.{name} to at least {needed} (here {here})"
+                  for name, (needed, here) in limits.items() if needed > here]  # fmt: skip
+        return f"{self.left_out} of {self.seen} demonstrations do not fit: raise {' and '.join(wanted)}"
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the counts."""
+        return {"seen": self.seen, "left_out": self.left_out, "reply": self._reply, "start": self._start}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Take over a state written by `state_dict`."""
+        self.seen, self.left_out = state["seen"], state["left_out"]
+        self._reply, self._start = state["reply"], state["start"]
+
+
+def check_fit(encoded: Sequence[Episode], model: LanguageModel) -> None:
+    """Check that all of some demonstrations fit.
+
+    Raises:
+        ValueError: One does not; the message says which limits would do.
+    """
+    fitting = Fitting(model)
+    fitting.keep(encoded)
+    if fitting.left_out:
+        raise ValueError(str(fitting))
