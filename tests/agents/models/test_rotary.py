@@ -32,16 +32,20 @@ def test_shapes_that_can_copy_are_accepted(width: int, rope_base: float) -> None
     check_copying(layers=2, width=width, rope_base=rope_base, context_length=1024)
 
 
+TOO_SLOW = "copying takes 2 rotary pairs that tell neighbours apart, and heads of width 16 have 1 with a rope_base of "
+TOO_FAST = (
+    "copying takes 4 rotary pairs that hardly turn within the context, and heads of width 16 have 1 with a rope_base"
+)
+
+
 @pytest.mark.parametrize(
     ("layers", "width", "rope_base", "sentence"),
     [
         (1, 32, 1e7, "copying takes two layers: raise layers to at least 2"),
-        (4, 16, 1e4, "copying takes 4 rotary pairs that hardly turn within the context, and heads of width 16 have 1 "
-                     "with a rope_base of 10000 and a context of 1024: raise rope_base, or take fewer and wider heads"),
-        (4, 16, 1e12, "copying takes 2 rotary pairs that tell neighbours apart, and heads of width 16 have 1 with a "
-                      r"rope_base of 1e\+12 and a context of 1024: lower rope_base, or take fewer and wider heads"),
+        (4, 16, 1e4, f"{TOO_FAST} of 10000 and a context of 1024: raise rope_base, or take fewer and wider heads"),
+        (4, 16, 1e12, rf"{TOO_SLOW}1e\+12 and a context of 1024: lower rope_base, or take fewer and wider heads"),
     ],
-)  # fmt: skip
+)
 def test_shapes_that_cannot_copy_are_refused(layers: int, width: int, rope_base: float, sentence: str) -> None:
     with pytest.raises(ValueError, match=f"^{sentence}$"):
         check_copying(layers=layers, width=width, rope_base=rope_base, context_length=1024)
