@@ -26,14 +26,15 @@ COMMANDS = {
     "evaluate": "measure an agent beside the random floor and the optimum",
     "rollout": "write episodes of any agent to a JSONL file",
     "play": "play at the terminal, or watch an agent",
+    "bench": "tables of many agents: what environments pay to exploiters",
     "values": "what stage 1 of a run knows, and how much of it was luck",
     "webshop": "the shop as a site, and its catalogues: serve, index, generate, inspect, check",
     "doctor": "check that this installation works",
 }
 
-IMPORTING = ("train", "evaluate", "rollout", "play", "values", "doctor")
+IMPORTING = ("train", "evaluate", "rollout", "play", "bench", "values", "doctor")
 """Commands that work with other people's code as well."""
-PLAYING = ("train", "evaluate", "rollout", "play")
+PLAYING = ("train", "evaluate", "rollout", "play", "bench")
 """Commands whose process other people's code may end."""
 IMPORT_HELP = (
     "--import MODULE imports code of your own first, which registers environments, agents,\n"

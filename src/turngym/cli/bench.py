@@ -1,0 +1,66 @@
+"""`turngym bench`: what turngym's environments pay to those who do nothing of the task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from turngym._durable import replacement
+from turngym.benchmarks.audit import EPISODES, audit, page, record, too_much
+from turngym.cli.errors import UsageError
+from turngym.cli.evaluate import check_amounts
+from turngym.cli.options import parse
+from turngym.cli.terminal import TerminalProgress, make_console
+from turngym.envs import env_ids
+from turngym.envs.finding import check_env, resolve_env
+from turngym.names import nearest
+from turngym.strict_json import dumps
+
+
+@dataclass(frozen=True)
+class AuditOptions:
+    """Let players that do nothing of the task play every environment, and say what they earn."""
+
+    envs: list[str] = field(default_factory=list)
+    """Which environments; those that come with turngym if none is named."""
+    episodes: int = EPISODES
+    """How many test instances of each, played once by every player."""
+    out: Path | None = None
+    """A folder for audit.md and audit.json."""
+
+
+def run(words: Sequence[str]) -> int:
+    """Run a part of the command and return its exit code."""
+    parts: Mapping[str, Callable[[Sequence[str]], int]] = {"audit": run_audit}
+    if not words or words[0] in ("-h", "--help"):
+        print(f"usage: turngym bench {{{','.join(parts)}}} [ARGUMENTS]; each has a --help of its own")
+        return 0
+    if words[0] not in parts:
+        raise UsageError(f"bench has no part {words[0]!r}{nearest(words[0], parts)}")
+    return parts[words[0]](words[1:])
+
+
+def run_audit(words: Sequence[str]) -> int:
+    """Audit environments; the exit code is 1 where one pays what none should."""
+    options = parse(AuditOptions, words, command="bench audit")
+    check_amounts(episodes=options.episodes)
+    ids = list(dict.fromkeys(map(resolve_env, options.envs))) or env_ids()
+    for env_id in ids:
+        check_env(env_id, {})
+    console = make_console()
+    with TerminalProgress(console) as progress:
+        findings = audit(ids, options.episodes, progress)
+    written = page(findings, " ".join(["turngym bench audit", *words]))
+    console.print(written, soft_wrap=True)
+    if options.out is not None:
+        keep(options.out, {"audit.md": written, "audit.json": dumps(record(findings), indent=1) + "\n"})
+    return int(bool(too_much(findings)))
+
+
+def keep(folder: Path, files: Mapping[str, str]) -> None:
+    """Write texts to files of a folder, each whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        with replacement(folder / name) as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
