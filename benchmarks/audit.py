@@ -193,8 +193,8 @@ def limits_in_words() -> str:
     form, blind, rule = (LIMITS[kind] for kind in ("form", "blind", "rule"))
     return (
         f"Allowed are, in success / score, {form.success:g} / {form.score:g} for the form of a reply, "
-        f"{blind.success:g} / {blind.score:g} above the random agent for play without a look at the state (for the lower "
-        f"end of the success's 95% interval), and "
+        f"{blind.success:g} / {blind.score:g} above the random agent for play without a look at the state (the lower "
+        "end of the 95% interval of its success), and "
         f"{rule.success:g} / {rule.score:g} for the first result of a shop."
     )
 
