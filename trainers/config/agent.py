@@ -115,6 +115,9 @@ class WarmStartConfig(Section):
     """Probability of a mistake per turn in the later part of the course; corrections change it."""
     flawless_share: Share = 0.7
     """Share of the course, from its start, whose demonstrations are flawless; those of the rest hold mistakes."""
+    permuted_share: Share = 0.0
+    """Share of the demonstrations whose words are exchanged for others, everywhere alike, so that nothing but copying
+    helps to say them."""
     batch_size: Count = 32
     """Demonstrations per step."""
     learning_rate: Positive = 5e-3

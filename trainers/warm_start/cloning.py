@@ -28,6 +28,7 @@ from turngym.trainers.warm_start.checkpoints import CourseCheckpoints
 from turngym.trainers.warm_start.course import Course, WarmStartError
 from turngym.trainers.warm_start.demonstrations import read_demonstrations
 from turngym.trainers.warm_start.fitting import check_fit
+from turngym.trainers.warm_start.permuting import with_permuted
 
 NOTABLE, NOTABLE_OF = 0.1, 100
 """The share of demonstrations left out, and of how many at least, from which on that is told while a course lasts."""
@@ -63,7 +64,8 @@ def clone(
         KeyboardInterrupt: A signal asked to stop; the course is kept.
     """
     rng = generator(seed, Stream.WARM_START)
-    course = Course(model, config, demonstrator(model, rollouts, config, rng), rng)
+    demonstrate = demonstrator(model, rollouts, config, rng)
+    course = Course(model, config, with_permuted(demonstrate, config.permuted_share, model.tokenizer, rng), rng)
     if kept is not None:
         kept.restore(course)
     corrections = 0 if config.demonstrations else config.max_corrections  # a file knows no mistake rate

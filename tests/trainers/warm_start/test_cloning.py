@@ -22,7 +22,7 @@ from turngym.trainers.config import TrainConfig
 from turngym.trainers.reporting.progress import SilentProgress
 from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.warm_start import checkpoints as course_checkpoints
-from turngym.trainers.warm_start import cloning, course
+from turngym.trainers.warm_start import cloning, course, permuting
 from turngym.trainers.warm_start.checkpoints import CourseCheckpoints
 from turngym.trainers.warm_start.cloning import (
     clone,
@@ -213,11 +213,13 @@ class Quitter(SilentProgress):
             signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.parametrize("permuted_share", [0.0, 0.5])
 def test_a_course_goes_on_where_it_was_stopped_with_the_same_bits(
-    tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, permuted_share: float
 ) -> None:
     """Stopped among flawless play, among mistakes, and in the correction."""
-    config = changed(tiny, course_steps=8, flawless_share=0.5, max_corrections=1)
+    config = changed(tiny, course_steps=8, flawless_share=0.5, max_corrections=1, permuted_share=permuted_share)
+    monkeypatch.setattr(permuting, "exchangeable", lambda episodes, tokenizer: [list(range(5, len(tokenizer)))])
     monkeypatch.setattr(cloning, "validate", lambda model, rollouts, episodes: 0.9)
 
     def numbers(checks: Iterator[dict[str, float]]) -> list[dict[str, float]]:
@@ -357,3 +359,15 @@ def test_a_file_that_does_not_fit_is_refused_before_a_step(
         ValueError, match=rf" of 8 demonstrations do not fit: .* at least {longest + 2} \(here {longest - 1}\)$"
     ):
         next(cloned(model, changed(tiny, demonstrations=str(file)), SilentProgress()))
+
+
+def test_permuted_demonstrations_are_what_is_cloned(tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A course of permuted demonstrations has the losses of other streams, and the same seed the same ones."""
+    monkeypatch.setattr(permuting, "exchangeable", lambda episodes, tokenizer: [list(range(5, len(tokenizer)))])
+    monkeypatch.setattr(cloning, "validate", lambda model, rollouts, episodes: 0.5)
+    losses = []
+    for share in (0.0, 1.0, 1.0):
+        config = changed(tiny, course_steps=4, permuted_share=share)
+        (numbers,) = cloned(load_or_build(config), config, SilentProgress())
+        losses.append(numbers["loss"])
+    assert losses[0] != losses[1] == losses[2]
