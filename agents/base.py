@@ -40,12 +40,14 @@ class Reply:
     """The action as the environment will read it."""
     span: tuple[int, int] = (0, 0)
     """Where the sampled ids lie in the agent's token stream of this episode."""
+    row_start: int = 0
+    """Where the row begins that holds them; what stands before it the agent did not see."""
     logprobs: list[float] = field(default_factory=list)  # [num_sampled]
     """The log-probability of each sampled id, nats."""
     cut: bool = False
     """Whether the longest reply ended it, not the agent."""
     out_of_room: bool = False
-    """Whether the stream is full, so that the episode cannot go on."""
+    """Whether the row is full, so that the episode cannot go on."""
 
 
 class Agent(Protocol):

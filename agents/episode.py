@@ -1,7 +1,8 @@
 """The one record of play: what was seen, what was sampled, what it earned.
 
-An episode of a language model is a single growing stream of token ids. Ids that were sampled lie in the spans of its
-turns; everything else was written by the environment or the chat format. Nothing here is ever re-tokenised.
+An episode of a language model is a stream of token ids. Ids that were sampled lie in the spans of its turns; everything
+else was written by the environment or the chat format. Nothing here is ever re-tokenised. The stream is one row, which
+only grew, or several, one behind the other, each of which the model saw alone.
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from turngym.credentials import without_credentials
 from turngym.strict_json import dumps
 
-SCHEMA = 2
-"""The form of a line. In lines of form 1 the messages end with the observation after the last reply."""
-READABLE = (1, SCHEMA)
+SCHEMA = 3
+"""The form of a line. In lines of form 1 the messages end with the observation after the last reply, and before form 3
+every episode is one row."""
+READABLE = (1, 2, SCHEMA)
 
 
 class Status(StrEnum):
@@ -30,7 +33,7 @@ class Status(StrEnum):
     TRUNCATED_TURNS = "truncated_turns"
     """The turn limit cut it off."""
     TRUNCATED_LENGTH = "truncated_length"
-    """The token stream reached the longest length the agent can hold."""
+    """A row of tokens reached the longest length the agent can hold."""
     ERROR_ENVIRONMENT = "error_environment"
     """The environment raised."""
     ERROR_TIMEOUT = "error_timeout"
@@ -65,6 +68,8 @@ class Turn:
     """Whether the longest reply ended it, not the agent; lines written before this was recorded are read as false."""
     span: tuple[int, int] = (0, 0)
     """Start and end of the sampled ids in the episode's stream; empty for agents without tokens."""
+    row_start: int = 0
+    """Where the row begins in the stream that holds them: from there on the agent saw what it replied to."""
     logprobs: list[float] = field(default_factory=list)  # [num_sampled]
     """The sampler's log-probability of each sampled id, nats, at the sampling temperature."""
     policy_version: int = 0
@@ -92,7 +97,7 @@ class Episode:
     final_observation: str = ""
     """What the environment said to the last reply."""
     token_ids: list[int] = field(default_factory=list)  # [num_tokens]
-    """The whole stream of a token agent; empty otherwise."""
+    """All rows of a token agent, one behind the other; empty otherwise."""
     status: Status = Status.COMPLETED
     """How it ended."""
     success: bool = False
@@ -118,6 +123,11 @@ class Episode:
     def num_sampled(self) -> int:
         """How many ids the agent sampled."""
         return sum(stop - start for start, stop in (turn.span for turn in self.turns))
+
+    def rows(self) -> list[tuple[int, int]]:
+        """Return where the rows of the stream begin and end, in order; there is at least one."""
+        starts = sorted({0, *(turn.row_start for turn in self.turns)})
+        return list(pairwise([*starts, len(self.token_ids)]))
 
     def messages(self) -> list[dict[str, str]]:
         """Return the episode as chat messages, the form that supervised fine-tuning tools read.

@@ -172,7 +172,7 @@ def check_context(model: LanguageModel, config: TrainConfig) -> None:
     if config.warm_start.enabled and config.warm_start.demonstrations:
         given_demonstrations(model, config.warm_start.demonstrations)
     elif config.warm_start.enabled:
-        check_fit([model.chat.encode_episode(episode) for episode in _scripted(config, 0.0)], model)
+        check_fit([model.encode_episode(episode) for episode in _scripted(config, 0.0)], model)
         _check_mistakes(model, config)
     check_room(model, config)
 
@@ -183,7 +183,7 @@ def _check_mistakes(model: LanguageModel, config: TrainConfig) -> None:
     if not rate:
         return
     fitting = Fitting(model)
-    fitting.keep(model.chat.encode_episode(episode) for episode in _scripted(config, rate))
+    fitting.keep(model.encode_episode(episode) for episode in _scripted(config, rate))
     if fitting.share > MOST_LEFT_OUT:
         raise ValueError(f"with warm_start.mistake_rate {rate:g} {fitting}, or lower the rate")
     if fitting.left_out:

@@ -10,11 +10,9 @@ Contents are encoded with control tokens split into plain text, so that no obser
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from transformers import PreTrainedTokenizerBase
 
-from turngym.agents.episode import Episode
 from turngym.agents.models.chat_encoding import Piece, Place, PlainEncoder
 from turngym.agents.models.chat_template import ChatTemplate, difference
 from turngym.agents.models.errors import ChatTemplateError
@@ -98,20 +96,6 @@ class ChatFormat:
         for blank in before:
             text = text.removeprefix(blank)
         return text.removesuffix(after)
-
-    def encode_episode(self, episode: Episode) -> Episode:
-        """Return a copy of a scripted episode with the token stream a model would have produced."""
-        stream: list[int] = []
-        turns = []
-        for number, turn in enumerate(episode.turns):
-            if number == 0:
-                stream += self.opening(episode.instructions, turn.observation)
-            else:
-                stream += self.continuation(turn.observation)
-            start = len(stream)
-            stream += self.reply(turn.action)
-            turns.append(replace(turn, span=(start, len(stream))))
-        return replace(episode, turns=turns, token_ids=stream)
 
     # Getting ready ----------------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
-"""How a language model is played: its limits and its temperature, in a file beside the weights.
+"""How a language model is played: its limits, its temperature and what it sees, in a file beside the weights.
 
-A policy is worth what it is worth only by the limits that it was trained by. So they go where the weights go, and who
+A policy is worth what it is worth only by what it was trained by. So they go where the weights go, and who
 loads the weights plays by them unless told otherwise.
 """
 
@@ -9,32 +9,40 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 DECODING_FILE = "turngym.json"
 """The name of the file beside the weights; `generation_config.json` is left to the library, whose sampling differs."""
 
 
+History = Literal["all", "window", "turn"]
+"""What a model sees of earlier turns: all, the last few, or none."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoding:
-    """The limits and the temperature by which a model plays.
+    """The limits and the temperature by which a model plays, and what it sees.
 
     Raises:
-        ValueError: A limit is less than 1, or the temperature not above 0.
+        ValueError: A limit is less than 1, the temperature not above 0, or a setting of no known kind.
     """
 
     context_length: int | None = None
-    """Longest token stream of an episode; None for what the model itself can hold."""
+    """Most tokens that the model sees at once; None for what the model itself can hold."""
     max_reply_tokens: int = 16
     """Longest reply, in tokens, the end-of-turn token included."""
     temperature: float = 1.0
     """Sampling temperature."""
     keep_thoughts: bool = False
     """Whether a chat template is accepted that removes earlier thoughts; the stream keeps them as sampled."""
+    history: History = "all"
+    """What the model sees of earlier turns: "all", a "window" of the last `history_turns`, or none ("turn")."""
+    history_turns: int = 2
+    """How many earlier turns the window holds."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name in ("context_length", "max_reply_tokens"):
+        for name in ("context_length", "max_reply_tokens", "history_turns"):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):
                 raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
@@ -44,6 +52,18 @@ class Decoding:
             )
         if not isinstance(self.keep_thoughts, bool):
             raise ValueError(f"keep_thoughts must be true or false, got {self.keep_thoughts!r}")
+        if self.history not in get_args(History):
+            raise ValueError(f"history must be {', '.join(get_args(History)[:-1])} or turn, got {self.history!r}")
+
+    @property
+    def window(self) -> int | None:
+        """How many earlier turns the model sees; None for all."""
+        return {"all": None, "window": self.history_turns, "turn": 0}[self.history]
+
+    @property
+    def history_words(self) -> str:
+        """What the model sees of earlier turns, in words: "history all", "history window 2"."""
+        return f"history {self.history}" + (f" {self.history_turns}" if self.history == "window" else "")
 
     def changed(self, **settings: Any) -> Self:
         """Return it with some settings replaced; those that are None stay as they are.
@@ -54,10 +74,12 @@ class Decoding:
         return replace(self, **{name: value for name, value in settings.items() if value is not None})
 
     def unlike(self, other: Self) -> list[str]:
-        """Return the limits and the temperature that `other` does not have: "max_reply_tokens 80 (here 16)"."""
+        """Return the limits and the like that `other` does not have: "max_reply_tokens 80 (here 16)"."""
         names = ("context_length", "max_reply_tokens", "temperature")
         pairs = {name: (getattr(self, name), getattr(other, name)) for name in names}
-        return [f"{name} {own} (here {here})" for name, (own, here) in pairs.items() if own not in (None, here)]
+        limits = [f"{name} {own} (here {here})" for name, (own, here) in pairs.items() if own not in (None, here)]
+        told = f"{self.history_words} (here {other.history_words.removeprefix('history ')})"
+        return limits + [told] * (self.window != other.window)
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:

@@ -1,4 +1,4 @@
-"""A Hugging Face causal language model as an agent: token in, token out, one key-value cache for the whole episode.
+"""A Hugging Face causal language model as an agent: token in, token out, and a key-value cache from turn to turn.
 
 Shapes: B rows, T tokens, V vocabulary, N sampled tokens.
 """
@@ -22,19 +22,21 @@ from transformers.utils.logging import disable_progress_bar
 from turngym._checksums import seal, verify_sealed
 from turngym._errors import InputWarning
 from turngym.agents.base import Reply
+from turngym.agents.episode import Episode
 from turngym.agents.models.chat import ChatFormat
-from turngym.agents.models.decoder import CachedDecoder, Row, evaluating
+from turngym.agents.models.decoder import CachedDecoder, evaluating
 from turngym.agents.models.decoder_check import check_decoder
 from turngym.agents.models.decoding import Decoding
 from turngym.agents.models.errors import CheckpointError, NonFiniteError
 from turngym.agents.models.folder import check_vocabulary, read_model, read_tokenizer
+from turngym.agents.models.history import Conversation, encode_episode
 from turngym.envs.core import TextEnv
 from turngym.seeds import Stream, generator
 
 __all__ = ["CheckpointError", "LanguageModel", "LanguageModelAgent", "NonFiniteError"]
 
 DEFAULT_CONTEXT = 4096
-"""Longest stream of a model whose configuration names no limit."""
+"""Longest row of a model whose configuration names no limit."""
 
 disable_progress_bar()  # type: ignore[no-untyped-call]  # the library would draw a bar for every model that is loaded or saved
 
@@ -50,7 +52,7 @@ class LanguageModel:
 
     Attributes:
         decoding: As above, with the context length that is used.
-        context_length: Longest token stream of an episode.
+        context_length: Longest row of tokens that the model sees.
 
     Raises:
         CheckpointError: A token has no embedding, or the decoder is not played as it is trained; see `check_decoder`.
@@ -64,7 +66,8 @@ class LanguageModel:
         self.decoding = _within(decoding or Decoding(), longest)
         self.context_length = self.decoding.context_length or longest
         check_vocabulary(model, tokenizer)
-        self.chat = ChatFormat(tokenizer, keep_thoughts=self.decoding.keep_thoughts)
+        forgets = self.decoding.window == 0  # so that no template can rewrite what the model sees of earlier turns
+        self.chat = ChatFormat(tokenizer, keep_thoughts=self.decoding.keep_thoughts or forgets)
         check_decoder(model, self.context_length)
 
     @property
@@ -72,6 +75,10 @@ class LanguageModel:
         """Where the weights lie."""
         device: torch.device = next(self.model.parameters()).device
         return device
+
+    def encode_episode(self, episode: Episode) -> Episode:
+        """Return a copy of a scripted episode with the token stream that this model would have produced."""
+        return encode_episode(self.chat, episode, self.decoding.window)
 
     @classmethod
     def from_pretrained(
@@ -138,18 +145,12 @@ def _within(decoding: Decoding, longest: int) -> Decoding:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Episode(Row):
-    """One conversation in progress, and its last reply."""
+class _Episode(Conversation):
+    """One episode in progress, and its last reply."""
 
     uniforms: np.random.Generator
     """The episode's own source of chance."""
-    reply_start: int = 0
     logprobs: list[float] = field(default_factory=list)
-
-    @property
-    def reply_end(self) -> int:
-        """Where the last reply ends in the stream, 0 before the first."""
-        return self.reply_start + len(self.logprobs)
 
 
 class LanguageModelAgent:
@@ -165,7 +166,7 @@ class LanguageModelAgent:
         greedy: Take the likeliest token instead of sampling. For evaluation only.
         slots: Episodes held at once.
         max_reply_tokens: Longest reply, the stop token included; None for that of `model.decoding`.
-        context_length: Longest stream; None for that of the model, which is the most.
+        context_length: Longest row of tokens; None for that of the model, which is the most.
         policy_version: Optimizer steps behind the weights, recorded in every turn.
 
     Raises:
@@ -206,26 +207,25 @@ class LanguageModelAgent:
             raise IndexError(
                 f"slot {slot} is none of the agent's {self._decoder.cache.slots}; give it as many as the rollout"
             )
-        stream = self.model.chat.opening(env.instructions, observation)
-        self._rows[slot] = _Episode(stream=stream, uniforms=generator(seed, Stream.TOKENS))
+        self._rows[slot] = row = _Episode(chat=self.model.chat, instructions=env.instructions,
+                                          window=self.model.decoding.window,
+                                          uniforms=generator(seed, Stream.TOKENS))  # fmt: skip
+        row.observe(observation)
 
     def observe(self, slot: int, observation: str) -> None:
-        """Append the environment's answer."""
-        row = self._rows[slot]
-        closed = row.stream[-1] in self.model.chat.stop_ids
-        row.stream += self.model.chat.continuation(observation, closed=closed)
+        """Write the environment's answer."""
+        self._rows[slot].observe(observation)
 
     def finish(self, slot: int) -> list[int]:
         """Close the conversation and return its ids."""
-        return self._rows.pop(slot).stream
+        return self._rows.pop(slot).ids
 
     @torch.inference_mode()
     def act(self, slots: Sequence[int]) -> list[Reply]:
         """Sample one reply in each slot."""
         speaking = [slot for slot in slots if self._has_room(slot)]
         for slot in speaking:
-            row = self._rows[slot]
-            row.reply_start, row.logprobs = len(row.stream), []
+            self._rows[slot].logprobs = []
         active = speaking
         with evaluating(self.model.model):
             while active:
@@ -238,14 +238,14 @@ class LanguageModelAgent:
 
     def _reply(self, slot: int) -> Reply:
         row = self._rows[slot]
-        ids = row.stream[row.reply_start : row.reply_end]
+        ids = row.stream[row.reply_start :]
+        first = row.row_start + row.reply_start
         return Reply(text=self.model.chat.text(ids), cut=ids[-1] not in self.model.chat.stop_ids,
-                     span=(row.reply_start, row.reply_end), logprobs=row.logprobs)  # fmt: skip
+                     span=(first, first + len(ids)), row_start=row.row_start, logprobs=row.logprobs)  # fmt: skip
 
     def _give_up(self, slot: int) -> Reply:
         """Take what cannot be answered off the stream, which may be longer than what the model can read."""
-        row = self._rows[slot]
-        del row.stream[row.reply_end :]
+        self._rows[slot].withdraw()
         return Reply(text="", out_of_room=True)
 
     def _sample(self, slots: list[int], logits_BV: Tensor) -> list[bool]:

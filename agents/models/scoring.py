@@ -1,6 +1,7 @@
 """Episodes as padded token tensors, and the log-probabilities of what was sampled in them.
 
-Shapes: B episodes, T tokens (padded), V vocabulary, N sampled tokens of the batch in order, K turns (padded).
+Shapes: B episodes, R rows of tokens, T tokens (padded), V vocabulary, N sampled tokens of the batch in order, K turns
+(padded).
 """
 
 from __future__ import annotations
@@ -17,24 +18,49 @@ from turngym.agents.models.language_model import LanguageModel
 
 MAX_STRETCH = 1.3
 """How much longer than the shortest episode of a batch the longest may be."""
+ROW_STRETCH = 2.0
+"""How much longer than the shortest row of a tensor the longest may be, where episodes have several."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRows:
+    """Rows of tokens of similar length, padded on the right."""
+
+    ids_RT: Tensor
+    """What the model sees; what stands in the padding does not matter."""
+    sampled_RT: Tensor
+    """True where the agent sampled the token: the loss mask, written when the stream was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenBatch:
-    """Episodes of similar length, padded on the right."""
+    """Episodes of similar length, each with all of its rows."""
 
     members: list[int]  # [B]
-    """Position of each row's episode in the list that was batched."""
-    ids_BT: Tensor
-    """Token streams; what stands in the padding does not matter."""
-    sampled_BT: Tensor
-    """True where the agent sampled the token: the loss mask, written when the stream was."""
+    """Position of each episode in the list that was batched."""
+    parts: list[TokenRows]
+    """Their rows; a single tensor where every episode has one."""
+    order_N: Tensor | None
+    """The place of each sampled token among those of the parts, one part after the other; None where it is its own."""
     episode_N: Tensor
-    """The row of each sampled token."""
+    """The place in `members` of the episode of each sampled token."""
     turn_N: Tensor
     """The turn, counted from 0 in its episode, of each sampled token."""
     num_turns: int
     """K, the most turns of an episode here."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A row of an episode, before it is padded."""
+
+    place: int
+    """Of the episode in its batch."""
+    start: int
+    """Of the row in the stream of the episode."""
+    ids: list[int]
+    turns: list[tuple[int, slice]]
+    """The turns that were sampled in it, with their numbers and places in the row."""
 
 
 def token_batches(
@@ -52,13 +78,14 @@ def token_batches(
         units: Positions of the episodes that must share a batch; what no unit names is left out. None for every episode
             on its own.
     """
-    length = {i: len(episode.token_ids) for i, episode in enumerate(episodes) if episode.num_sampled}
-    together = [[i] for i in length] if units is None else [[i for i in unit if i in length] for unit in units]
+    lengths = {i: [stop - start for start, stop in episode.rows()] for i, episode in enumerate(episodes)
+               if episode.num_sampled}  # fmt: skip
+    together = [[i] for i in lengths] if units is None else [[i for i in unit if i in lengths] for unit in units]
     members: list[int] = []
     shortest = 0
-    for width, unit in sorted((max(map(length.__getitem__, unit)), unit) for unit in together if unit):
-        full = (len(members) + len(unit)) * width > max_tokens
-        if members and (full or width > MAX_STRETCH * shortest):
+    for width, unit in sorted((max(max(lengths[i]) for i in unit), unit) for unit in together if unit):
+        padded = sum(len(part) * max(part) for part in _similar([lengths[i] for i in [*members, *unit]]))
+        if members and (padded > max_tokens or width > MAX_STRETCH * shortest):
             yield _pad(episodes, members, device)
             members = []
         shortest = shortest if members else width
@@ -67,28 +94,59 @@ def token_batches(
         yield _pad(episodes, members, device)
 
 
+def _similar(lengths: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Split the lengths of all rows of some episodes into those that share a tensor."""
+    rows = sorted(length for of_episode in lengths for length in of_episode)
+    if len(rows) == len(lengths):
+        return [rows]
+    parts = [[rows[0]]]
+    for length in rows[1:]:
+        if length <= ROW_STRETCH * parts[-1][0]:
+            parts[-1].append(length)
+        else:
+            parts.append([length])
+    return parts
+
+
 def _pad(episodes: Sequence[Episode], members: list[int], device: torch.device) -> TokenBatch:
-    width = max(len(episodes[i].token_ids) for i in members)
-    ids = np.zeros((len(members), width), dtype=np.int64)
-    turns = np.full((len(members), width), -1, dtype=np.int64)
-    for row, i in enumerate(members):
-        episode = episodes[i]
-        ids[row, : len(episode.token_ids)] = episode.token_ids
-        for number, turn in enumerate(episode.turns):
-            turns[row, slice(*turn.span)] = number
-    rows_N, columns_N = np.nonzero(turns >= 0)
+    rows = [row for place, i in enumerate(members) for row in _rows(episodes[i], place)]
+    widths = [max(part) for part in _similar([[stop - start for start, stop in episodes[i].rows()] for i in members])]
+    parts, owners = [], []
+    for shorter, width in zip([-1, *widths], widths, strict=False):
+        part = [row for row in rows if shorter < len(row.ids) <= width]
+        ids = np.zeros((len(part), width), dtype=np.int64)
+        turns = np.full((len(part), width), -1, dtype=np.int64)
+        for line, row in enumerate(part):
+            ids[line, : len(row.ids)] = row.ids
+            for number, place in row.turns:
+                turns[line, place] = number
+        rows_N, columns_N = np.nonzero(turns >= 0)
+        place_R, start_R = (np.array([getattr(row, name) for row in part]) for name in ("place", "start"))
+        owners.append(np.stack([place_R[rows_N], start_R[rows_N] + columns_N, turns[rows_N, columns_N]]))
+        parts.append(TokenRows(ids_RT=torch.from_numpy(ids).to(device),
+                               sampled_RT=torch.from_numpy(turns >= 0).to(device)))  # fmt: skip
+    place_N, column_N, turn_N = np.concatenate(owners, axis=1)
+    order_N = np.lexsort((column_N, place_N))
     return TokenBatch(
         members=members,
-        ids_BT=torch.from_numpy(ids).to(device),
-        sampled_BT=torch.from_numpy(turns >= 0).to(device),
-        episode_N=torch.from_numpy(rows_N).to(device),
-        turn_N=torch.from_numpy(turns[rows_N, columns_N]).to(device),
+        parts=parts,
+        order_N=torch.from_numpy(order_N).to(device) if len(parts) > 1 else None,
+        episode_N=torch.from_numpy(place_N[order_N]).to(device),
+        turn_N=torch.from_numpy(turn_N[order_N]).to(device),
         num_turns=max(len(episodes[i].turns) for i in members),
     )
 
 
+def _rows(episode: Episode, place: int) -> Iterator[_Row]:
+    """Yield the rows of an episode, each with its turns."""
+    for start, stop in episode.rows():
+        turns = [(number, slice(turn.span[0] - start, turn.span[1] - start))
+                 for number, turn in enumerate(episode.turns) if turn.row_start == start and turn.span[1]]  # fmt: skip
+        yield _Row(place, start, episode.token_ids[start:stop], turns)
+
+
 def sampled_logprobs(model: LanguageModel, batch: TokenBatch, temperature: float = 1.0) -> Tensor:
-    """Return log pi(token | everything before it) of every sampled token, nats, `[N]`, in at least float32.
+    """Return log pi(token | everything before it in its row) of every sampled token, nats, `[N]`, in at least float32.
 
     Args:
         model: The policy or the reference.
@@ -105,14 +163,25 @@ def sampled_scores(
 
     Without a critic the second is empty.
     """
+    scores = [_row_scores(model, part, temperature, critic) for part in batch.parts]
+    if batch.order_N is None:
+        return scores[0]
+    logp_N, value_N = (torch.cat(of_parts) for of_parts in zip(*scores, strict=True))
+    return logp_N[batch.order_N], value_N if critic is None else value_N[batch.order_N]
+
+
+def _row_scores(
+    model: LanguageModel, rows: TokenRows, temperature: float, critic: torch.nn.Linear | None
+) -> tuple[Tensor, Tensor]:
+    """Return both scores of the sampled tokens of some rows, in the order of the tensor."""
     # Padding lies after every real token, so causal attention alone keeps it out: no attention mask is needed.
-    output = model.model(input_ids=batch.ids_BT[:, :-1], use_cache=False, output_hidden_states=critic is not None)
-    predicts_BT = batch.sampled_BT[:, 1:]
-    logits_NV = output.logits[predicts_BT]
+    output = model.model(input_ids=rows.ids_RT[:, :-1], use_cache=False, output_hidden_states=critic is not None)
+    predicts_RT = rows.sampled_RT[:, 1:]
+    logits_NV = output.logits[predicts_RT]
     precision = torch.promote_types(logits_NV.dtype, torch.float32)
     logp_NV = torch.log_softmax(logits_NV.to(precision) / temperature, dim=-1)
-    logp_N = logp_NV.gather(1, batch.ids_BT[:, 1:][predicts_BT][:, None])[:, 0]
+    logp_N = logp_NV.gather(1, rows.ids_RT[:, 1:][predicts_RT][:, None])[:, 0]
     if critic is None:
         return logp_N, logp_N.new_empty(0)
-    value_N: Tensor = critic(output.hidden_states[-1][predicts_BT])[:, 0]
+    value_N: Tensor = critic(output.hidden_states[-1][predicts_RT])[:, 0]
     return logp_N, value_N.to(precision)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ turns = st.builds(
     valid=st.booleans(),
     well_formed=st.booleans(),
     span=st.tuples(st.integers(0, 9), st.integers(9, 99)),
+    row_start=st.integers(0, 9),
     logprobs=st.lists(numbers, max_size=4),
     policy_version=st.integers(0, 9),
 )
@@ -125,6 +126,16 @@ def test_a_line_of_the_first_form_is_read() -> None:
     record = json.loads(one.to_json())
     record |= {"schema": 1, "messages": [*record["messages"], {"role": "user", "content": "end"}]}
     assert Episode.from_json(json.dumps(record)) == one
+
+
+def test_a_line_of_the_second_form_is_one_row() -> None:
+    one = episode(turns=[turn(span=(2, 3)), turn(span=(5, 6))], token_ids=[*range(6)])
+    record = json.loads(one.to_json()) | {"schema": 2}
+    for each in record["turns"]:
+        del each["row_start"]
+    assert Episode.from_json(json.dumps(record)) == one
+    assert one.rows() == [(0, 6)] and episode().rows() == [(0, 0)]
+    assert replace(one, turns=[one.turns[0], replace(one.turns[1], row_start=3)]).rows() == [(0, 3), (3, 6)]
 
 
 def test_which_statuses_are_errors() -> None:

@@ -93,4 +93,4 @@ def test_the_oracle_closes_every_door_and_others_do_not() -> None:
 
 def test_histories_are_as_long_as_they_are_said_to_be(model: LanguageModel) -> None:
     (episode,) = collect_episodes(OracleAgent(), night_watch.ENV_ID, instance_range("train", 1))
-    assert 400 <= len(model.chat.encode_episode(episode).token_ids) <= 500
+    assert 400 <= len(model.encode_episode(episode).token_ids) <= 500

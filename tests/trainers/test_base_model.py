@@ -150,14 +150,16 @@ def test_a_context_that_flawless_play_does_not_fit_into_is_refused_before_a_step
     with pytest.raises(ValueError, match=r"^\d+ of 64 demonstrations do not fit: raise model\.context_le") as refused:
         prepared(short, tmp_path)
     assert not (tmp_path / "base").exists()
-    words = re.search(r"to at least (\d+) \(here 24\)$", str(refused.value))
+    words = re.search(
+        r"to at least (\d+) \(here 24\), or let the model see fewer turns \(model\.history\)$", str(refused.value)
+    )
     assert words is not None
     enough = replace(tiny, model=replace(tiny.model, context_length=int(words[1])))
     model = load_or_build(enough)
     check_context(model, on(enough, enough.env.id, mistake_rate=0.0))
     for instance in instance_range("train", 16):  # as the demonstrator plays: no flawless episode is cut
         (episode,) = Rollouts.of(enough).play(OracleAgent(), [instance], slots=1)
-        last = model.chat.encode_episode(episode).turns[-1]
+        last = model.encode_episode(episode).turns[-1]
         assert last.span[0] + enough.model.max_reply_tokens <= model.context_length
 
 
@@ -170,7 +172,7 @@ def test_replies_longer_than_allowed_are_refused_with_the_limit_that_would_do(
 ) -> None:
     with pytest.raises(ValueError, match=r"^64 of 64 .* raise model\.max_reply_tokens to at least 2 \(here 1\)$"):
         check_context(limited(model, max_reply_tokens=1), tiny)
-    said = r"max_reply_tokens to at least 2 \(here 1\) and model\.context_length to at least \d+ \(here 20\)$"
+    said = r"max_reply_tokens to at least 2 \(here 1\) and model\.context_length to at least \d+ \(here 20\), or let"
     with pytest.raises(ValueError, match=said):
         check_context(limited(model, max_reply_tokens=1, context_length=20), tiny)
     check_context(limited(model, max_reply_tokens=2), tiny)
@@ -180,7 +182,7 @@ def longest_play(tiny: TrainConfig, model: LanguageModel, rate: float) -> int:
     """Return the context that the demonstrations which are checked need at a mistake rate."""
     fitting = Fitting(limited(model, context_length=20))
     played = Rollouts.of(tiny).play(DemonstrationAgent(rate), instance_range("train", CHECKED_DEMONSTRATIONS))
-    fitting.keep(model.chat.encode_episode(episode) for episode in played)
+    fitting.keep(model.encode_episode(episode) for episode in played)
     return int(re.findall(r"context_length to at least (\d+)", str(fitting))[0])
 
 
@@ -191,7 +193,7 @@ def test_demonstrations_with_mistakes_are_checked_too(
     assert flawless < mistaken
     short = limited(model, context_length=flawless)
     said = rf"^with warm_start.mistake_rate 0.5 \d+ of 64 demonstrations do not fit: .* at least {mistaken} \(here "
-    with pytest.warns(InputWarning, match=said + r"\d+\), or they are left out$"):
+    with pytest.warns(InputWarning, match=said + r"\d+\), or let .*, or they are left out$"):
         check_context(short, tiny)
     check_context(short, on(tiny, tiny.env.id, mistake_rate=0.0))
     monkeypatch.setattr(base_model, "MOST_LEFT_OUT", 0.1)

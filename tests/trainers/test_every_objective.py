@@ -189,9 +189,10 @@ def test_logits_where_nothing_was_sampled_do_not_matter(step: Callable[..., Step
     before = one.loss(), one.gradient()
 
     def disturb(_: object, arguments: Any, settings: Any, output: Any) -> None:
-        (batch,) = (batch for batch in one.minibatch if torch.equal(batch.ids_BT[:, :-1], settings["input_ids"]))
-        noise_BTV = 100 * torch.randn_like(output.logits)
-        output.logits = output.logits + noise_BTV.where(~batch.sampled_BT[:, 1:, None], 0.0)
+        parts = [part for batch in one.minibatch for part in batch.parts]
+        (rows,) = (rows for rows in parts if torch.equal(rows.ids_RT[:, :-1], settings["input_ids"]))
+        noise_RTV = 100 * torch.randn_like(output.logits)
+        output.logits = output.logits + noise_RTV.where(~rows.sampled_RT[:, 1:, None], 0.0)
 
     with one.learner.policy.model.register_forward_hook(disturb, with_kwargs=True):
         after = one.loss(), one.gradient()

@@ -6,6 +6,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import ClassVar
 
+from turngym.agents.models.decoding import History
 from turngym.agents.models.rotary import check_copying
 from turngym.arguments import Count, NonNegative, Positive, Share
 from turngym.trainers.config.section import Section
@@ -38,11 +39,16 @@ class ModelConfig(Section):
     digits_per_token: Count = 1
     """Most digits in a token of the small model: 1 to compute digit by digit, 3 to know numbers as wholes."""
     context_length: Count = 1024
-    """Longest token stream of an episode."""
+    """Most tokens that the model sees at once: of an episode, or of its turns in `history`."""
     max_reply_tokens: Count = 16
     """Longest reply, in tokens, the end-of-turn token included."""
     keep_thoughts: bool = False
     """Accept a chat template that removes earlier thoughts from the history; the stream keeps them as sampled."""
+    history: History = "all"
+    """What the model sees of earlier turns: all of them, a window of the last ones, or none, each turn being a
+    conversation of its own."""
+    history_turns: Count = 2
+    """How many earlier turns the window holds."""
     allow_pickle: bool = False
     """Read weights of `path` and of explorers that are stored as pickles; only for folders that you trust."""
     date: str = ""
@@ -72,6 +78,8 @@ class ModelConfig(Section):
             _ = self.day
         except ValueError:
             raise self.refuse("date", "must be a date such as 2026-11-29, or empty") from None
+        if self.history != "window" and self.history_turns != ModelConfig.history_turns:
+            raise self.refuse("history_turns", f"is not read with model.history {self.history!r}")
         if not self.path and self.hidden_size % (2 * self.heads):
             raise self.refuse("hidden_size", f"must be a multiple of {2 * self.heads}, twice the heads")
         if not self.path and self.rope_base <= 1:

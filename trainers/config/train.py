@@ -80,10 +80,11 @@ class TrainConfig:
 
     @property
     def decoding(self) -> Decoding:
-        """The limits by which the policy plays, and the temperature of the last step, at which it is measured."""
+        """How the policy plays, at the temperature of the last step, at which it is measured."""
         model = self.model
         return Decoding(context_length=model.context_length, max_reply_tokens=model.max_reply_tokens,
-                        temperature=self.learning.final_temperature, keep_thoughts=model.keep_thoughts)  # fmt: skip
+                        temperature=self.learning.final_temperature, keep_thoughts=model.keep_thoughts,
+                        history=model.history, history_turns=model.history_turns)  # fmt: skip
 
     def _check_kinds(self) -> None:
         """Refuse what is no section, and a subclass, whose further settings no file could be read back with."""

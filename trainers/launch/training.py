@@ -17,6 +17,7 @@ from typing import Any
 
 from turngym._errors import InputError, input_errors
 from turngym.agents.evaluation import Score
+from turngym.agents.models.decoding import History
 from turngym.agents.models.language_model import LanguageModel, LanguageModelAgent
 from turngym.plugins import require_plugins
 from turngym.trainers.base_model import check_base
@@ -165,7 +166,7 @@ def read_result(folder: Path) -> dict[str, Any]:
 def load_agent(
     folder: str | Path, *, greedy: bool = False, slots: int = 128, temperature: float | None = None,
     context_length: int | None = None, max_reply_tokens: int | None = None, keep_thoughts: bool | None = None,
-    allow_pickle: bool = False,
+    history: History | None = None, history_turns: int | None = None, allow_pickle: bool = False,
 ) -> LanguageModelAgent:  # fmt: skip
     """Return the agent of a run or checkpoint folder, for `turngym.agents.collect_episodes`.
 
@@ -176,9 +177,11 @@ def load_agent(
         greedy: Take the likeliest token instead of sampling.
         slots: Episodes played at once.
         temperature: Sampling temperature, above 0; that of a run is the one of its last step.
-        context_length: Longest token stream of an episode; the model's own limit stays the most.
+        context_length: Most tokens that it sees at once; the model's own limit stays the most.
         max_reply_tokens: Longest reply, in tokens.
         keep_thoughts: Accept a chat template that removes earlier thoughts; the stream keeps them.
+        history: What it sees of earlier turns: "all", a "window" of the last `history_turns`, or none ("turn").
+        history_turns: How many the window holds.
         allow_pickle: Read weights that are stored as pickles; only for folders that you trust.
 
     Raises:
@@ -191,8 +194,10 @@ def load_agent(
         with input_errors():
             decoding = decoding_of(weights).changed(
                 context_length=context_length, max_reply_tokens=max_reply_tokens, temperature=temperature,
-                keep_thoughts=keep_thoughts,
+                keep_thoughts=keep_thoughts, history=history, history_turns=history_turns,
             )  # fmt: skip
+            if history_turns is not None and decoding.history != "window":
+                raise InputError(f"history_turns is not read with history {decoding.history!r}: set that to 'window'")
         return LanguageModel.from_pretrained(weights, decoding=decoding, allow_pickle=allow_pickle)
 
     return LanguageModelAgent(load_policy(Path(folder), load), greedy=greedy, slots=slots)

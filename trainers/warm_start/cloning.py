@@ -136,7 +136,7 @@ def given_demonstrations(model: LanguageModel, path: str) -> list[Episode]:
     Raises:
         ValueError: The file cannot be read, or a demonstration does not fit.
     """
-    encoded = [model.chat.encode_episode(episode) for episode in read_demonstrations(Path(path))]
+    encoded = [model.encode_episode(episode) for episode in read_demonstrations(Path(path))]
     check_fit(encoded, model)
     return encoded
 
@@ -152,7 +152,7 @@ def scripted_play(
     indices = rng.integers(2**30, size=count).tolist()
     instances = [Instance(split="train", index=index, seed=index) for index in indices]
     played = rollouts.play(DemonstrationAgent(mistake_rate), instances, slots=SCRIPTED_SLOTS)
-    return [model.chat.encode_episode(episode) for episode in without_errors(played, "demonstration")]
+    return [model.encode_episode(episode) for episode in without_errors(played, "demonstration")]
 
 
 def validate(model: LanguageModel, rollouts: Rollouts, episodes: int, *, temperature: float | None = None) -> float:

@@ -26,7 +26,7 @@ def read_demonstrations(path: str | Path, *, successes_only: bool = False) -> li
     """Read demonstrations for a warm start, in the order of the file.
 
     What a conversation does not tell is left at a default: it names no environment, earns nothing and counts as a
-    success, and its index is that of its line. `ChatFormat.encode_episode` gives the episodes their tokens.
+    success, and its index is that of its line. `LanguageModel.encode_episode` gives the episodes their tokens.
 
     Args:
         path: A file of JSON lines in UTF-8; empty lines are skipped. Episodes that ended in an error are left out.

@@ -19,6 +19,7 @@ class Fitting:
 
     def __init__(self, model: LanguageModel) -> None:
         self._context, self._longest_reply = model.context_length, model.decoding.max_reply_tokens
+        self._sees_all = model.decoding.window is None
         self.seen = 0
         """Demonstrations so far."""
         self.left_out = 0
@@ -31,7 +32,7 @@ class Fitting:
         for episode in encoded:
             self.seen += 1
             reply = max((stop - start for start, stop in (turn.span for turn in episode.turns)), default=0)
-            start = max((turn.span[0] for turn in episode.turns), default=0)
+            start = max((turn.span[0] - turn.row_start for turn in episode.turns), default=0)
             self._reply, self._start = max(self._reply, reply), max(self._start, start)
             if reply <= self._longest_reply and start + self._longest_reply <= self._context:
                 kept.append(episode)
@@ -51,7 +52,9 @@ class Fitting:
                   "context_length": (self._start + reply, self._context)}  # fmt: skip
         wanted = [f"model.{name} to at least {needed} (here {here})"
                   for name, (needed, here) in limits.items() if needed > here]  # fmt: skip
-        return f"{self.left_out} of {self.seen} demonstrations do not fit: raise {' and '.join(wanted)}"
+        long = self._sees_all and self._start + reply > self._context
+        return (f"{self.left_out} of {self.seen} demonstrations do not fit: raise {' and '.join(wanted)}"
+                + ", or let the model see fewer turns (model.history)" * long)  # fmt: skip
 
     def state_dict(self) -> dict[str, int]:
         """Return the counts."""

@@ -79,15 +79,11 @@ def exchangeable(episodes: Iterable[Episode], tokenizer: Any) -> list[list[int]]
 
 
 def _said_before_read(episode: Episode) -> set[int]:
-    """Return the tokens that a reply has and nothing before that reply."""
+    """Return the tokens that a reply has and nothing that the model sees before that reply."""
     said: set[int] = set()
-    read: set[int] = set()
-    end = 0
-    for start, stop in (turn.span for turn in episode.turns):
-        read.update(episode.token_ids[end:start])
-        said |= set(episode.token_ids[start:stop]) - read
-        read.update(episode.token_ids[start:stop])
-        end = stop
+    for turn in episode.turns:
+        start, stop = turn.span
+        said |= set(episode.token_ids[start:stop]) - set(episode.token_ids[turn.row_start : start])
     return said
 
 

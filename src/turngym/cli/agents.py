@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from turngym.agents.base import Agent
-from turngym.agents.models.decoding import Decoding
+from turngym.agents.models.decoding import Decoding, History
 from turngym.agents.registry import AGENTS, NotAnAgentError, make_agent
 from turngym.agents.scripted import ScriptedAgent
 from turngym.cli.errors import UsageError
@@ -34,11 +34,16 @@ class DecodingOptions:
     temperature: float | None = None
     """Sampling temperature; a run's or checkpoint's own (of its last step) unless given."""
     context_length: int | None = None
-    """Longest token stream of an episode; a run's or checkpoint's own unless given."""
+    """Most tokens that the model sees at once; a run's or checkpoint's own unless given."""
     max_reply_tokens: int | None = None
     """Longest reply, in tokens, the end-of-turn token included; a run's or checkpoint's own unless given."""
     keep_thoughts: bool = False
     """Accept a chat template that removes earlier thoughts from the history; the stream keeps them as sampled."""
+    history: History | None = None
+    """What the model sees of earlier turns: all, a window of the last ones, or none (turn); a run's or checkpoint's own
+    unless given."""
+    history_turns: int | None = None
+    """How many earlier turns the window holds; a run's or checkpoint's own unless given."""
     allow_pickle: bool = False
     """Read weights that are stored as pickles; only for folders that you trust."""
 
@@ -48,7 +53,7 @@ class DecodingOptions:
         Raises:
             UsageError: A limit is less than 1, or the temperature too small.
         """
-        for name in ("context_length", "max_reply_tokens"):
+        for name in ("context_length", "max_reply_tokens", "history_turns"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"--{name.replace('_', '-')} must be above 0, got {value}")
@@ -63,8 +68,8 @@ class DecodingOptions:
     def over(self, own: Decoding) -> Decoding:
         """Return how a model plays whose own settings are `own`."""
         return own.changed(temperature=self.temperature, context_length=self.context_length,
-                           max_reply_tokens=self.max_reply_tokens,
-                           keep_thoughts=self.keep_thoughts or None)  # fmt: skip
+                           max_reply_tokens=self.max_reply_tokens, history=self.history,
+                           history_turns=self.history_turns, keep_thoughts=self.keep_thoughts or None)  # fmt: skip
 
     def describe(self, own: Decoding, agent: Agent) -> str:
         """Say it in some words, for titles: how tokens are chosen, and what is not as the model was trained.
@@ -83,6 +88,8 @@ class DecodingOptions:
                 parts += [f"{word} {here}"] if getattr(self, name) is not None else []
             elif here != there:
                 parts.append(f"{word} {here} (its own: {there})")
+        if used.window != own.window:
+            parts.append(f"{used.history_words} (its own: {own.history_words.removeprefix('history ')})")
         return ", ".join(parts)
 
 
@@ -185,6 +192,7 @@ def load_model(folder: Path, options: DecodingOptions, slots: int) -> Agent:
         agent: Agent = library.load_agent(
             folder, slots=slots, greedy=options.greedy, temperature=options.temperature,
             context_length=options.context_length, max_reply_tokens=options.max_reply_tokens,
+            history=options.history, history_turns=options.history_turns,
             keep_thoughts=options.keep_thoughts or None, allow_pickle=options.allow_pickle,
         )  # fmt: skip
     except ValueError as error:

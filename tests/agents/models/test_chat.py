@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from turngym.agents.episode import Episode, Turn
 from turngym.agents.models.chat import ChatFormat
 from turngym.agents.models.errors import ChatTemplateError
+from turngym.agents.models.history import encode_episode
 from turngym.agents.models.small import chat_template
 
 MakeTokenizer = Callable[..., PreTrainedTokenizerFast]
@@ -115,12 +116,12 @@ def test_a_scripted_episode_gets_the_stream_of_a_model(tokenizer: PreTrainedToke
         for observation, reply in zip(OBSERVATIONS, REPLIES, strict=False)
     ]
     scripted = Episode(env_id="x", split="train", index=0, seed=0, instructions=RULES, turns=turns)
-    encoded = chat.encode_episode(scripted)
+    encoded = encode_episode(chat, scripted)
     expected = stream(chat, OBSERVATIONS[:3], REPLIES[:2]) + chat.reply(REPLIES[2])
     assert encoded.token_ids == expected
     assert [encoded.token_ids[slice(*turn.span)] for turn in encoded.turns] == [chat.reply(r) for r in REPLIES]
     assert scripted.token_ids == [] and scripted.turns[0].span == (0, 0), "the original stays as it was"
-    assert chat.encode_episode(Episode(env_id="x", split="train", index=0, seed=0)).token_ids == []
+    assert encode_episode(chat, Episode(env_id="x", split="train", index=0, seed=0)).token_ids == []
 
 
 # The frame ----------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from turngym.agents.episode import Episode, Turn
 from turngym.agents.models.language_model import LanguageModel, LanguageModelAgent
-from turngym.agents.models.scoring import MAX_STRETCH, TokenBatch, sampled_logprobs, token_batches
+from turngym.agents.models.scoring import MAX_STRETCH, TokenBatch, TokenRows, sampled_logprobs, token_batches
 from turngym.agents.rollout import Instance, collect_episodes
 from turngym.trainers.config import TrainConfig
 
@@ -32,6 +32,16 @@ def episode(pieces: list[tuple[int, int]]) -> Episode:
     return Episode(env_id="x", split="train", index=0, seed=0, turns=turns, token_ids=list(range(end)))
 
 
+def the_part(batch: TokenBatch) -> TokenRows:
+    """Return the one tensor of a batch of episodes of one row."""
+    (part,) = batch.parts
+    return part
+
+
+def padded(batch: TokenBatch) -> int:
+    return sum(part.ids_RT.numel() for part in batch.parts)
+
+
 episodes_lists = st.lists(
     st.lists(st.tuples(st.integers(1, 9), st.integers(0, 4)), max_size=4).map(episode), max_size=20
 )
@@ -44,8 +54,8 @@ def test_every_episode_with_replies_is_in_one_batch(episodes: list[Episode], max
     assert seen == [i for i, one in enumerate(episodes) if one.num_sampled]
     for batch in batches:
         lengths = [len(episodes[i].token_ids) for i in batch.members]
-        assert batch.ids_BT.shape == (len(lengths), max(lengths))
-        assert len(lengths) == 1 or (batch.ids_BT.numel() <= max_tokens and max(lengths) <= MAX_STRETCH * min(lengths))
+        assert the_part(batch).ids_RT.shape == (len(lengths), max(lengths)) and batch.order_N is None
+        assert len(lengths) == 1 or (padded(batch) <= max_tokens and max(lengths) <= MAX_STRETCH * min(lengths))
 
 
 @given(episodes_lists, st.integers(1, 80), st.integers(1, 4))
@@ -57,7 +67,7 @@ def test_units_share_a_batch_and_the_rest_is_left_out(episodes: list[Episode], m
     for batch in batches:
         held = [unit for unit in said if set(unit) & set(batch.members)]
         assert all(set(unit) <= set(batch.members) for unit in held)
-        assert len(held) == 1 or batch.ids_BT.numel() <= max_tokens
+        assert len(held) == 1 or padded(batch) <= max_tokens
 
 
 @given(episodes_lists)
@@ -67,7 +77,7 @@ def test_the_mask_is_the_spans(episodes: list[Episode]) -> None:
         places = [range(*turn.span) for one in members for turn in one.turns]
         numbers = [(row, number) for row, one in enumerate(members) for number in range(len(one.turns))]
         # The id of a token is its place in the stream, so what the mask selects can be read off.
-        assert batch.ids_BT[batch.sampled_BT].tolist() == list(chain.from_iterable(places))
+        assert the_part(batch).ids_RT[the_part(batch).sampled_RT].tolist() == list(chain.from_iterable(places))
         owners = [number for number, place in zip(numbers, places, strict=True) for _ in place]
         assert list(zip(batch.episode_N.tolist(), batch.turn_N.tolist(), strict=True)) == owners
         assert batch.num_turns == max(len(one.turns) for one in members)
@@ -126,13 +136,14 @@ def test_the_ids_of_padding_do_not_matter(player: LanguageModel, tiny: TrainConf
     episodes = play(player, tiny)
     stop = player.chat.stop_ids[0]  # padding is often the stop token: a search for it would find the padding
     for batch in token_batches(episodes, 2000, CPU):
-        padding_BT = torch.ones_like(batch.sampled_BT)
+        part = the_part(batch)
+        padding_RT = torch.ones_like(part.sampled_RT)
         for row, i in enumerate(batch.members):
-            padding_BT[row, : len(episodes[i].token_ids)] = False
-        others_BT = torch.randint(len(player.tokenizer), padding_BT.shape)
+            padding_RT[row, : len(episodes[i].token_ids)] = False
+        others_RT = torch.randint(len(player.tokenizer), padding_RT.shape)
         if filler != "random":
-            others_BT.fill_(stop if filler == "stop" else 0)
-        refilled = replace(batch, ids_BT=torch.where(padding_BT, others_BT, batch.ids_BT))
+            others_RT.fill_(stop if filler == "stop" else 0)
+        refilled = replace(batch, parts=[replace(part, ids_RT=torch.where(padding_RT, others_RT, part.ids_RT))])
         for one, other in zip(loss_and_gradients(player, batch), loss_and_gradients(player, refilled), strict=True):
             assert torch.equal(one, other)
 
@@ -141,9 +152,9 @@ def test_every_stop_token_that_was_sampled_counts_once(player: LanguageModel, ti
     episodes = play(player, tiny)
     stop = player.chat.stop_ids[0]
     sampled = [one.token_ids[slice(*turn.span)] for one in episodes for turn in one.turns]
-    batches = list(token_batches(episodes, 2000, CPU))
-    assert sum(int((b.ids_BT[b.sampled_BT] == stop).sum()) for b in batches) == sum(ids.count(stop) for ids in sampled)
+    parts = [the_part(batch) for batch in token_batches(episodes, 2000, CPU)]
+    assert sum(int((p.ids_RT[p.sampled_RT] == stop).sum()) for p in parts) == sum(ids.count(stop) for ids in sampled)
     # A reply that was cut off gets its stop token from the chat format, and that one is not learned from.
     cut = [one for one in episodes for turn in one.turns[:-1] if one.token_ids[turn.span[1] - 1] != stop]
     assert cut and sum(ids.count(stop) for ids in sampled) > 0
-    assert sum(int((b.ids_BT == stop).sum()) for b in batches) == sum(ids.count(stop) for ids in sampled) + len(cut)
+    assert sum(int((p.ids_RT == stop).sum()) for p in parts) == sum(ids.count(stop) for ids in sampled) + len(cut)

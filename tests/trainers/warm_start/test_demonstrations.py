@@ -213,7 +213,7 @@ def model() -> LanguageModel:
 
 def test_a_model_learns_from_a_conversation(model: LanguageModel, tmp_path: Path) -> None:
     (episode,) = read_demonstrations(written(tmp_path, {"messages": CHAT}))
-    encoded = model.chat.encode_episode(episode)
+    encoded = model.encode_episode(episode)
     assert [model.chat.text(encoded.token_ids[slice(*turn.span)]) for turn in encoded.turns] == ["4", "7"]
     assert str(model.tokenizer.decode(encoded.token_ids)).startswith(f"<|system|>{RULES}<|user|>Which number?")
     optimizers = cloning_optimizers(model.model, WarmStartConfig())
@@ -223,6 +223,6 @@ def test_a_model_learns_from_a_conversation(model: LanguageModel, tmp_path: Path
 
 def test_rules_matter_to_what_is_learned(model: LanguageModel, tmp_path: Path) -> None:
     pair = written(tmp_path, {"messages": CHAT}, {"messages": CHAT[1:]})
-    with_rules, without = (model.chat.encode_episode(episode) for episode in read_demonstrations(pair))
+    with_rules, without = (model.encode_episode(episode) for episode in read_demonstrations(pair))
     rules = model.chat.content(RULES)
     assert len(with_rules.token_ids) - len(without.token_ids) == len(rules)

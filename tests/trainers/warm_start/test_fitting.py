@@ -30,7 +30,7 @@ def test_the_limits_that_are_told_would_do(model: LanguageModel, episodes: list[
     start = max(turn.span[0] for episode in episodes for turn in episode.turns)
     reply = max(turn.span[1] - turn.span[0] for episode in episodes for turn in episode.turns)
     check_fit(episodes, limited(model, start + reply, reply))
-    said = rf"context_length to at least {start + reply} \(here {start + reply - 1}\)$"
+    said = rf"context_length to at least {start + reply} \(here {start + reply - 1}\), or let"
     with pytest.raises(ValueError, match=said):
         check_fit(episodes, limited(model, start + reply - 1, reply))
     with pytest.raises(ValueError, match=rf"32 of 32 .*max_reply_tokens to at least {reply} \(here {reply - 1}\)$"):

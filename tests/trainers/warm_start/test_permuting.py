@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from turngym.agents.episode import Episode, Turn
 from turngym.agents.models.chat import ChatFormat
+from turngym.agents.models.history import encode_episode
 from turngym.agents.models.small import train_tokenizer
 from turngym.trainers.warm_start import permuting
 from turngym.trainers.warm_start.permuting import exchangeable, permuted, with_permuted
@@ -41,7 +42,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 @pytest.fixture(scope="module")
 def encoded(tokenizer: PreTrainedTokenizerFast) -> list[Episode]:
-    return [ChatFormat(tokenizer).encode_episode(episode) for episode in EPISODES]
+    return [encode_episode(ChatFormat(tokenizer), episode) for episode in EPISODES]
 
 
 def words(tokenizer: PreTrainedTokenizerFast, ids: list[int]) -> set[str]:
@@ -61,9 +62,17 @@ def test_a_word_that_is_said_before_it_is_read_stays(tokenizer: PreTrainedTokeni
         turns=[Turn(observation="wish : pear", action="fetch[ plum ]", **PLAIN),
                Turn(observation="basket : plum", action="fetch[ pear ]", **PLAIN)],
     )  # fmt: skip
-    episodes = [ChatFormat(tokenizer).encode_episode(episode) for episode in [*EPISODES, unread]]
+    episodes = [encode_episode(ChatFormat(tokenizer), episode) for episode in [*EPISODES, unread]]
     (group,) = exchangeable(episodes, tokenizer)
     assert words(tokenizer, group) == {f" {fruit}" for fruit in FRUIT if fruit != "plum"}
+
+
+def test_a_word_stays_that_was_read_where_the_model_no_longer_sees_it(tokenizer: PreTrainedTokenizerFast) -> None:
+    """The second reply of every episode has a word of the first observation."""
+    chat = ChatFormat(tokenizer)
+    (group,) = exchangeable([encode_episode(chat, one, 1) for one in EPISODES], tokenizer)
+    assert words(tokenizer, group) == {f" {fruit}" for fruit in FRUIT}
+    assert exchangeable([encode_episode(chat, one, 0) for one in EPISODES], tokenizer) == []
 
 
 def test_tokens_change_places_with_tokens_of_the_same_form() -> None:
@@ -71,7 +80,7 @@ def test_tokens_change_places_with_tokens_of_the_same_form() -> None:
     tokenizer = train_tokenizer(texts * 3, vocabulary_size=600)
     turns = [[Turn(observation=text, action=text, **PLAIN)] for text in texts]
     episodes = [Episode(env_id="E-v0", split="train", index=0, seed=0, turns=turn) for turn in turns]
-    groups = exchangeable([ChatFormat(tokenizer).encode_episode(episode) for episode in episodes], tokenizer)
+    groups = exchangeable([encode_episode(ChatFormat(tokenizer), episode) for episode in episodes], tokenizer)
     assert sorted(sorted(words(tokenizer, group)) for group in groups) == [
         sorted(f" {fruit}" for fruit in FRUIT), sorted(f"{fruit}," for fruit in FRUIT)
     ]  # fmt: skip
@@ -99,7 +108,7 @@ def test_a_permuted_demonstration_still_says_what_it_read(
     text = str(tokenizer.decode(renamed.token_ids))
     first, second = re.findall(r"fetch\[ (\w+) \]", text)
     assert {first, second} <= set(FRUIT) and (first, second) != (FRUIT[0], FRUIT[1])
-    assert text == tokenizer.decode(ChatFormat(tokenizer).encode_episode(wish(first, second)).token_ids), (
+    assert text == tokenizer.decode(encode_episode(ChatFormat(tokenizer), wish(first, second)).token_ids), (
         "the words of the game, the marks and the digits stay"
     )
 
