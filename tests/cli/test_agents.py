@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from turngym._checksums import SEAL, seal
+from turngym.agents.episode import read_episodes
 from turngym.agents.models.decoding import DECODING_FILE, Decoding
 from turngym.agents.models.language_model import LanguageModel, LanguageModelAgent
 from turngym.agents.models.small import build_decoder, train_tokenizer
@@ -104,6 +105,9 @@ def test_titles_say_what_is_not_as_the_model_was_trained() -> None:
     said = DecodingOptions(temperature=1.0, context_length=200, max_reply_tokens=80).describe(own, agent)
     assert said == ("temperature 1 (its own: 0.3), context length 200 (its own: 100), "
                     "replies of at most 80 (its own: 16)")  # fmt: skip
+    window = DecodingOptions(history="window")
+    assert window.describe(Decoding(), agent) == "temperature 1, history window 2 (its own: all)"
+    assert window.describe(Decoding(history="window"), agent) == "temperature 1"
 
 
 def test_a_checkpoint_plays_as_it_was_trained_wherever_it_is_copied(weights: Path, tmp_path: Path) -> None:
@@ -119,6 +123,20 @@ def test_a_checkpoint_plays_as_it_was_trained_wherever_it_is_copied(weights: Pat
     assert (agent.context_length, agent.max_reply_tokens, agent.temperature) == (200, 80, 1.0)
     with pytest.raises(UsageError, match="max_reply_tokens must be below the context length of 100, got 100"):
         find_agent(str(copy)).make(DecodingOptions(max_reply_tokens=100), 2)
+
+
+def test_a_model_can_be_shown_another_share_of_earlier_turns(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(weights), "FrozenLake", "--episodes", "2", "--out", str(tmp_path / "played.jsonl")]
+    assert main(["rollout", *words, "--history", "turn"]) == 0
+    assert "history turn (its own: all)" in " ".join(capsys.readouterr().out.split())
+    episodes = list(read_episodes(tmp_path / "played.jsonl"))
+    assert [len(episode.rows()) for episode in episodes] == [len(episode.turns) for episode in episodes]
+    assert main(["evaluate", str(weights), "--env", "FrozenLake", "--episodes", "2", "--history-turns", "3"]) == 2
+    assert "history_turns is not read with history 'all': set that to 'window'" in capsys.readouterr().err
+    assert main(["evaluate", str(weights), "--env", "FrozenLake", "--history", "some"]) == 2
+    assert "--history takes one of all, window, turn, not 'some'" in capsys.readouterr().err
 
 
 def test_a_model_that_holds_less_than_was_asked_says_so(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:

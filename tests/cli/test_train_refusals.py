@@ -63,6 +63,8 @@ WRONG: list[tuple[str, str, Any, str, str]] = [
         "astarpo",
         "64 of 64 demonstrations do not fit: raise model.context_length to at least ",
     ),
+    ("model", "history", "none", "astarpo", "window"),
+    ("model", "history_turns", 3, "astarpo", "model.history_turns is not read with model.history 'all', got 3"),
     ("run", "trackers", ["wandb"], "astarpo", "needs its package: pip install 'turngym[wandb]'"),
 ]
 """Section, setting, value, algorithm, and a part of what is said."""

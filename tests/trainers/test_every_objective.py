@@ -27,6 +27,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
 from turngym.agents.episode import Episode
+from turngym.agents.models.decoding import History
 from turngym.agents.models.language_model import LanguageModel
 from turngym.agents.models.scoring import sampled_scores, token_batches
 from turngym.agents.rollout import Instance
@@ -57,12 +58,19 @@ def params(name: str) -> StepParams[Any]:
 
 
 @pytest.fixture
-def exact(model: LanguageModel) -> Iterator[LanguageModel]:
+def history() -> History:
+    """What the model sees of earlier turns."""
+    return "all"
+
+
+@pytest.fixture
+def exact(model: LanguageModel, history: History) -> Iterator[LanguageModel]:
     """A model that is float64 throughout: the library's norm would go through float32."""
 
     def norm(self: Any, x_BTD: Tensor) -> Tensor:
         return torch.nn.functional.rms_norm(x_BTD, self.weight.shape, self.weight, self.variance_epsilon)
 
+    model.decoding = replace(model.decoding, history=history, history_turns=1)
     model.model.double()
     model.model.get_input_embeddings().padding_idx = None
     with pytest.MonkeyPatch.context() as patch:
@@ -162,6 +170,18 @@ def test_micro_batches_do_not_change_the_step(step: Callable[..., Step], name: s
     for other_loss, other_gradient in others:
         assert other_loss == pytest.approx(loss, rel=1e-12)
         assert float((other_gradient - gradient).abs().max() / gradient.abs().max()) < 1e-12
+
+
+@pytest.mark.parametrize("history", ["window", "turn"])
+@pytest.mark.parametrize("name", ["astarpo", "gvpo", "ppo", "gigpo"])
+def test_micro_batches_hold_all_rows_of_an_episode(step: Callable[..., Step], name: str) -> None:
+    steps = [step(name, tokens) for tokens in (1, 10**6)]
+    losses = [one.loss() for one in steps]
+    gradients = [one.gradient() for one in steps]
+    assert len(steps[0].minibatch) > len(steps[1].minibatch)
+    assert max(len(part.ids_RT) for batch in steps[0].minibatch for part in batch.parts) > 1
+    assert losses[0] == pytest.approx(losses[1], rel=1e-12)
+    assert float((gradients[0] - gradients[1]).abs().max() / gradients[1].abs().max()) < 1e-12
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -53,6 +53,14 @@ def test_only_what_is_given_changes() -> None:
     assert MINE.changed(temperature=1.0).context_length == 100
 
 
+def test_what_is_seen_of_earlier_turns_is_compared_as_a_whole() -> None:
+    window, turn = Decoding(history="window", history_turns=3), Decoding(history="turn")
+    assert [each.window for each in (Decoding(), window, turn)] == [None, 3, 0]
+    assert window.unlike(turn) == ["history window 3 (here turn)"]
+    assert turn.unlike(Decoding(history_turns=5)) == ["history turn (here all)"]
+    assert Decoding(history_turns=5).unlike(Decoding()) == [], "how many turns a window would hold does not matter"
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
@@ -61,6 +69,8 @@ def test_only_what_is_given_changes() -> None:
         ({"temperature": 0.0}, "temperature must be above 0, got 0.0; use greedy=True"),
         ({"temperature": float("inf")}, "temperature must be above 0, got inf"),
         ({"keep_thoughts": "false"}, "keep_thoughts must be true or false, got 'false'"),
+        ({"history": "none"}, "history must be all, window or turn, got 'none'"),
+        ({"history_turns": 0}, "history_turns must be a whole number of at least 1, got 0"),
     ],
 )
 def test_what_makes_no_sense_is_refused(settings: dict[str, Any], sentence: str) -> None:

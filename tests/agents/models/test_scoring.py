@@ -83,6 +83,41 @@ def test_the_mask_is_the_spans(episodes: list[Episode]) -> None:
         assert batch.num_turns == max(len(one.turns) for one in members)
 
 
+@st.composite
+def rowed(draw: st.DrawFn) -> Episode:
+    """Draw an episode some of whose turns begin a row; every id is its place in the stream."""
+    one = draw(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 4)), min_size=1, max_size=5).map(episode))
+    start, turns = 0, []
+    for earlier, turn in zip([None, *one.turns], one.turns, strict=False):
+        start = earlier.span[1] if earlier is not None and draw(st.booleans()) else start
+        turns.append(replace(turn, row_start=start))
+    return replace(one, turns=turns)
+
+
+def without_padding(ids: list[int]) -> list[int]:
+    """Return a row as far as its ids count up."""
+    return [i for place, i in enumerate(ids) if i == ids[0] + place]
+
+
+@given(st.lists(rowed(), min_size=1, max_size=8), st.integers(1, 80))
+def test_all_rows_of_an_episode_are_in_one_batch_and_its_tokens_in_order(
+    episodes: list[Episode], max_tokens: int
+) -> None:
+    batches = list(token_batches(episodes, max_tokens, CPU))
+    assert sorted(i for batch in batches for i in batch.members) == list(range(len(episodes)))
+    for batch in batches:
+        members = [episodes[i] for i in batch.members]
+        rows = [one.token_ids[slice(*row)] for one in members for row in one.rows()]
+        held = [without_padding(ids) for part in batch.parts for ids in part.ids_RT.tolist()]
+        assert sorted(held) == sorted(rows)
+        assert len(members) == 1 or padded(batch) <= max_tokens
+        ids_N = torch.cat([part.ids_RT[part.sampled_RT] for part in batch.parts])
+        ids_N = ids_N if batch.order_N is None else ids_N[batch.order_N]
+        expected = [(row, number, place) for row, one in enumerate(members) for number, turn in enumerate(one.turns)
+                    for place in range(*turn.span)]  # fmt: skip
+        assert list(zip(batch.episode_N.tolist(), batch.turn_N.tolist(), ids_N.tolist(), strict=True)) == expected
+
+
 def play(player: LanguageModel, tiny: TrainConfig, count: int = 12, temperature: float = 1.0) -> list[Episode]:
     agent = LanguageModelAgent(player, temperature=temperature, slots=4, max_reply_tokens=4)
     instances = [Instance(split="train", index=i, seed=i) for i in range(count)]

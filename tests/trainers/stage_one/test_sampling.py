@@ -190,6 +190,7 @@ OTHER_PLAYERS: dict[str, Callable[[LanguageModel], object]] = {
     "chat template": lambda model: model.tokenizer.__setattr__("chat_template", "other"),
     "tokenizer": lambda model: model.tokenizer.add_tokens(["xyzzy"]),
     "longest episode": lambda model: model.__setattr__("context_length", 400),
+    "history": lambda model: model.__setattr__("decoding", replace(model.decoding, history="turn")),
 }
 
 
