@@ -104,6 +104,9 @@ class Episode:
     """Whether the task was solved."""
     error: str = ""
     """What went wrong, for the two error statuses."""
+    measures: dict[str, float] = field(default_factory=dict)
+    """Further numbers that the environment gave at the end, such as the parts of a reward; lines written before they
+    were recorded have none."""
 
     def __post_init__(self) -> None:
         """Take the secrets out of addresses."""

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from turngym._errors import InputError
 from turngym.agents.base import Agent
-from turngym.agents.scripted import DemonstrationAgent, HostileAgent, OracleAgent, RandomAgent, RuleAgent
-from turngym.names import accepts, check_name, enter, find
+from turngym.agents.scripted import (
+    DemonstrationAgent,
+    HostileAgent,
+    OracleAgent,
+    RandomAgent,
+    RuleAgent,
+    ShopperAgent,
+)
+from turngym.names import accepts, check_name, enter, find, nearest
 
-AgentFactory = Callable[[], Agent]
-"""Makes an agent that has not played yet: a class, or a function without arguments."""
+AgentFactory = Callable[..., Agent]
+"""Makes an agent that has not played yet: a class, or a function, that can be called without arguments."""
 
 Factory = TypeVar("Factory", bound=AgentFactory)
 
 AGENTS: dict[str, AgentFactory] = {
     "random": RandomAgent,
     "rule": RuleAgent,
+    "shopper": ShopperAgent,
     "oracle": OracleAgent,
     "demonstration": lambda: DemonstrationAgent(0.1),
     "hostile": HostileAgent,
@@ -64,14 +74,24 @@ def register_agent(name: str) -> Callable[[Factory], Factory]:
     return register
 
 
-def make_agent(name: str) -> Agent:
+def make_agent(name: str, **arguments: Any) -> Agent:
     """Make a registered agent.
 
+    Args:
+        name: Its name.
+        **arguments: Arguments of its class or function, such as `looks=3` of "shopper".
+
     Raises:
-        ValueError: There is none of this name; the message names the nearest.
+        ValueError: There is none of this name, the message names the nearest; or an argument is unknown or out of
+            range.
         NotAnAgentError: What its factory returned cannot play.
     """
-    agent = find(AGENTS, "agent", name)()
+    factory = find(AGENTS, "agent", name)
+    known = inspect.signature(factory).parameters if arguments else {}
+    for argument in arguments:
+        if argument not in known:
+            raise InputError(f"the agent {name!r} has no argument {argument!r}{nearest(argument, known)}")
+    agent = factory(**arguments)
     missing = [part for part in INTERFACE if not hasattr(agent, part)]
     if missing:
         raise NotAnAgentError(f"the agent {name!r} is of type {type(agent).__name__}, which has no {', '.join(missing)}"

@@ -219,6 +219,7 @@ class _Rollout:
         elif outcome.terminated or outcome.truncated:
             play.episode.status = Status.COMPLETED if outcome.terminated else Status.TRUNCATED_TURNS
             play.episode.success = outcome.success
+            play.episode.measures = dict(outcome.measures)
             play.episode.final_observation = outcome.observation
             self._end(slot)
         elif len(play.episode.turns) == MOST_TURNS:

@@ -1,4 +1,4 @@
-"""Agents without a model: random, rule, oracle, demonstrator and hostile.
+"""Agents without a model: random, rule, shopper, oracle, demonstrator and hostile.
 
 They set the floor and the ceiling of every score, write the demonstrations of the warm start, and put the
 environments under load. Each is a rule from the environment and a generator to an action; slots and seeds are the
@@ -14,13 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from turngym.agents.base import Reply
-from turngym.arguments import Index, Share, checked_arguments
+from turngym.arguments import Count, Index, Share, checked_arguments
 from turngym.envs.capabilities import (
     Capability,
     MissingCapability,
     Oracle,
     Rule,
     Sampling,
+    Shopping,
     capabilities_of,
     slip,
 )
@@ -134,30 +135,64 @@ class OracleAgent(ScriptedAgent):
         return seat.env.oracle_action()
 
 
+class ShopperAgent(ScriptedAgent):
+    """Shops by visible text alone: what can be had on WebShop without learning and without knowing the goal.
+
+    It searches for the instruction without its price clause, looks at some results, chooses the options that the
+    instruction names, and buys the first product that has them all at a price that fits, or else the best it has seen.
+
+    Args:
+        looks: How many results it looks at, at most.
+        details: Whether it reads the details of products that have the options at the price, and buys the first whose
+            texts hold all terms of the instruction.
+        prices: Whether it passes over results whose price does not fit, instead of looking at them.
+        seed: As of `ScriptedAgent`; a shopper draws nothing.
+
+    Raises:
+        InputError: An argument is of another type or out of range.
+    """
+
+    needs: Capability | None = "shopper"
+    otherwise = "choose another agent, since it is no shop"
+
+    @checked_arguments
+    def __init__(self, looks: Count = 5, details: bool = False, prices: bool = False, seed: Index = 0) -> None:
+        super().__init__(seed)
+        self.looks, self.details, self.prices = looks, details, prices
+
+    def choose(self, seat: Seat) -> str:
+        """Return what the shopper does."""
+        assert isinstance(seat.env, Shopping)
+        return seat.env.shopper_action(looks=self.looks, details=self.details, prices=self.prices)
+
+
 class DemonstrationAgent(ScriptedAgent):
-    """An oracle that slips, so that demonstrations show mistakes and how to recover from them.
+    """A scripted agent that slips, so that demonstrations show mistakes and how to recover from them.
 
     A slip is the environment's own, `mistaken_action`, or else any usable action.
 
     Args:
         mistake_rate: Probability of a slip per turn, in [0, 1].
         seed: Mixed with the episode's seed.
+        teacher: Who plays where there is no slip; the oracle if None.
 
     Raises:
         InputError: `mistake_rate` is not a probability.
     """
 
-    needs: Capability | None = "oracle"
     otherwise = "train without a warm start"
 
     @checked_arguments
-    def __init__(self, mistake_rate: Share, seed: Index = 0) -> None:
+    def __init__(self, mistake_rate: Share, seed: Index = 0, teacher: ScriptedAgent | None = None) -> None:
         super().__init__(seed)
         self.mistake_rate = mistake_rate
+        self.teacher = teacher or OracleAgent()
+        self.needs = self.teacher.needs
 
     def check(self, env: TextEnv | type[TextEnv]) -> None:
-        """Check that there is an oracle and, where mistakes are to be made, something to slip to."""
+        """Check that the teacher can play and, where mistakes are to be made, that there is something to slip to."""
         super().check(env)
+        self.teacher.check(env)
         if self.mistake_rate and not {"slips", "sampling"} & capabilities_of(env):
             instead = "define sample_action, or set the mistake rate to 0"
             raise MissingCapability(env, "slips", needed_by=type(self).__name__, otherwise=instead)
@@ -166,8 +201,7 @@ class DemonstrationAgent(ScriptedAgent):
         """Slip with the given probability, play optimally otherwise."""
         if seat.rng.random() < self.mistake_rate:
             return slip(seat.env, seat.rng)
-        assert isinstance(seat.env, Oracle)
-        return seat.env.oracle_action()
+        return self.teacher.choose(seat)
 
 
 HOSTILE_TEXTS: tuple[str, ...] = (

@@ -29,6 +29,7 @@ import numpy as np
 import torch
 import tyro
 
+from turngym.agents.scripted import DemonstrationAgent
 from turngym.benchmarks.page import kept, table
 from turngym.trainers.base_model import load_or_build
 from turngym.trainers.config import AstarpoConfig, EnvConfig, TrainConfig
@@ -120,7 +121,11 @@ class Trainee:
         started = time.perf_counter()
         if kind == "cloning":
             count = self._config.warm_start.batch_size
-            cloning_step(self._model, self._cloning, scripted_play(self._model, self._rollouts, self._rng, count, 0.0))
+            cloning_step(
+                self._model,
+                self._cloning,
+                scripted_play(self._model, self._rollouts, self._rng, count, DemonstrationAgent(0.0)),
+            )
         else:
             schedule = self._loop.schedule
             schedule.learning = replace(schedule.learning, steps=schedule.step + 1)

@@ -28,7 +28,7 @@ from turngym.agents.evaluation import instance_range
 from turngym.agents.models.language_model import LanguageModel, LanguageModelAgent
 from turngym.agents.models.small import build_decoder, train_tokenizer
 from turngym.agents.rollout import collect_episodes
-from turngym.agents.scripted import OracleAgent
+from turngym.agents.scripted import DemonstrationAgent, OracleAgent
 from turngym.benchmarks import night_watch
 from turngym.benchmarks.page import kept
 from turngym.envs.core import TextEnv
@@ -134,7 +134,11 @@ def prepare_model(env_id: str, cloning_steps: int) -> LanguageModel:
     rng = np.random.default_rng(config.run.seed)
     rollouts = Rollouts.of(config)
     for _ in range(cloning_steps):
-        cloning_step(model, optimizers, scripted_play(model, rollouts, rng, config.warm_start.batch_size, 0.0))
+        cloning_step(
+            model,
+            optimizers,
+            scripted_play(model, rollouts, rng, config.warm_start.batch_size, DemonstrationAgent(0.0)),
+        )
     model.model.eval()
     return model
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from turngym.envs.core import TextEnv
 
-Capability = Literal["oracle", "sampling", "slips", "rule", "optimum", "random_floor", "potential", "state"]
+Capability = Literal["oracle", "sampling", "slips", "rule", "shopper", "optimum", "random_floor", "potential", "state"]
 
 
 @runtime_checkable
@@ -57,6 +57,20 @@ class Rule(Protocol):
 
 
 @runtime_checkable
+class Shopping(Protocol):
+    """Is a shop, and knows what a shopper does who reads its visible text alone."""
+
+    def shopper_action(self, *, looks: int, details: bool, prices: bool) -> str:
+        """Return what a shopper does next, who has seen what this episode has shown.
+
+        Args:
+            looks: How many results it looks at, at most.
+            details: Whether it reads the details of products.
+            prices: Whether it passes over results whose price does not fit.
+        """
+
+
+@runtime_checkable
 class Optimum(Protocol):
     """Knows what the best agent achieves."""
 
@@ -77,6 +91,7 @@ METHODS: dict[Capability, str] = {
     "sampling": "sample_action",
     "slips": "mistaken_action",
     "rule": "rule_action",
+    "shopper": "shopper_action",
     "optimum": "optimal_success",
     "random_floor": "random_success",
     "potential": "_potential",
@@ -94,7 +109,7 @@ COSTS: dict[Capability, str] = {
     "potential": "no shaping by a potential, and no choice of instances by that of their start",
     "state": "the state is the history, so that what is learned of a state serves one course of play alone",
 }
-"""What goes without, where a capability is absent."""
+"""What goes without, where a capability is absent. Nothing is missed in a game that is no shop."""
 
 
 class MissingCapability(TypeError):
@@ -110,8 +125,10 @@ class MissingCapability(TypeError):
     def __init__(
         self, env: gym.Env[Any, Any] | type[Any], capability: Capability, *, needed_by: str, otherwise: str
     ) -> None:
-        kind, method = _class_of(env).__name__, METHODS[capability]
-        super().__init__(f"{kind} defines no {method}, which {needed_by} needs: define it, or {otherwise}")
+        self.method = METHODS[capability]
+        super().__init__(
+            f"{_class_of(env).__name__} defines no {self.method}, which {needed_by} needs: define it, or {otherwise}"
+        )
 
 
 def capabilities_of(env: gym.Env[Any, Any] | type[Any]) -> frozenset[Capability]:

@@ -34,7 +34,7 @@ class UnfitEnv(InputError):
 
 
 class TurnInfo(TypedDict):
-    """What `reset` and `step` report beside the observation; the same keys in every environment."""
+    """What `reset` and `step` report beside the observation in every environment; some have further keys."""
 
     success: bool
     """Whether the task is solved now."""
@@ -162,6 +162,10 @@ class TextEnv(gym.Env[str, str], _Complete):
         """Progress in [0, 1] in a state that is not terminal; by default 0, which shapes nothing."""
         return 0.0
 
+    def _more_info(self) -> Mapping[str, Any]:
+        """Return keys of `info` beyond those of `TurnInfo`, which every environment has; by default none."""
+        return {}
+
     @classmethod
     def reward_range_of(cls, **kwargs: Any) -> tuple[float, float]:  # noqa: ARG003
         """Return the `reward_range` of an environment made with these arguments, without making it.
@@ -226,7 +230,7 @@ class TextEnv(gym.Env[str, str], _Complete):
         self._observation = self._observe("")
         self.__plays, self.__history = 0, b""
         self.__remember(self._observation)
-        return self._observation, dict(self._info(valid=True, well_formed=True, reward=0.0, terminated=False))
+        return self._observation, self._info(valid=True, well_formed=True, reward=0.0, terminated=False)
 
     def __chosen(self, options: Any) -> tuple[Split, int | None]:
         """Return what the options of a reset say."""
@@ -256,7 +260,7 @@ class TextEnv(gym.Env[str, str], _Complete):
             self.__plays += 1
             self.__remember(action, self._observation)
         info = self._info(valid=valid, well_formed=well_formed, reward=reward, terminated=terminated)
-        return self._observation, reward, terminated, False, dict(info)
+        return self._observation, reward, terminated, False, info
 
     def render(self) -> str | None:
         """Return the current observation in "ansi" mode, None without a render mode."""
@@ -268,9 +272,9 @@ class TextEnv(gym.Env[str, str], _Complete):
             encoded = self.__history + str(text).encode("utf-8", "surrogatepass")
             self.__history = hashlib.blake2b(encoded, digest_size=16).digest()
 
-    def _info(self, *, valid: bool, well_formed: bool, reward: float, terminated: bool) -> TurnInfo:
+    def _info(self, *, valid: bool, well_formed: bool, reward: float, terminated: bool) -> dict[str, Any]:
         left = "inf" if self.turns_left is None else self.turns_left
-        return TurnInfo(
+        common = TurnInfo(
             success=as_truth(self._success, "success"),
             valid=valid,
             well_formed=well_formed,
@@ -278,6 +282,7 @@ class TextEnv(gym.Env[str, str], _Complete):
             potential=0.0 if terminated else as_number(self._potential, "potential"),
             task_reward=as_number(reward, "reward"),
         )
+        return {**self._more_info(), **common}
 
 
 class AnnounceTurnLimit(gym.Wrapper[str, str, str, str], RecordConstructorArgs):

@@ -294,8 +294,8 @@ def check_moment(env: TextEnv, moment: Moment) -> None:
     assert not (moment.terminated and moment.truncated), "a game that terminates is not truncated"
     assert moment.observation in env.observation_space, "an observation is outside of its space"
     shaping = {key: info[key] for key in (POTENTIAL_KEY, PLAIN_KEY) if key in info}
-    keys = set(info) - set(shaping)
-    assert keys == set(TurnInfo.__annotations__), f"info must have the keys of TurnInfo, got {sorted(info)}"
+    lacking = set(TurnInfo.__annotations__) - set(info)
+    assert not lacking, f"info lacks {sorted(lacking)} of the keys of TurnInfo, got {sorted(info)}"
     kinds = {"success": bool, "valid": bool, "well_formed": bool, "state_key": str, "potential": float}
     for key, kind in kinds.items():
         assert type(info[key]) is kind, f"info[{key!r}] must be of type {kind.__name__}, got {type(info[key]).__name__}"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from turngym.cli import COMMANDS
-from turngym.envs.capabilities import METHODS
+from turngym.envs.capabilities import COSTS, METHODS
 
 ROOT = Path(__file__).parents[1]
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -75,7 +75,7 @@ def run_example(heading: str) -> str:
 
 def test_the_example_of_an_environment_runs() -> None:
     absent = [line.partition(":")[0] for line in run_example("Adding an environment").splitlines()]
-    assert absent == [f"no {name}" for name in METHODS]
+    assert absent == [f"no {name}" for name in COSTS]
     assert all(f"`{method}`" in CONTRIBUTING for method in METHODS.values())
 
 

@@ -14,7 +14,7 @@ from turngym.agents.models.decoding import Decoding
 from turngym.agents.models.language_model import LanguageModel
 from turngym.agents.models.small import build_decoder, train_tokenizer
 from turngym.agents.scripted import DemonstrationAgent, RandomAgent
-from turngym.envs import Oracle, Sampling
+from turngym.envs import MissingCapability, Sampling
 from turngym.envs.making import played_class
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.references import load_reference, save_reference
@@ -27,6 +27,7 @@ from turngym.trainers.warm_start.checkpoints import CourseCheckpoints
 from turngym.trainers.warm_start.cloning import clone, given_demonstrations
 from turngym.trainers.warm_start.demonstrations import read_demonstrations
 from turngym.trainers.warm_start.fitting import Fitting, check_fit
+from turngym.trainers.warm_start.teacher import demonstration_agent, teacher_of
 
 TOKENIZER_EPISODES = 500
 """Episodes whose texts the built-in tokenizer is trained on."""
@@ -135,8 +136,8 @@ def example_episodes(config: TrainConfig) -> list[Episode]:
     """
     given = read_demonstrations(Path(config.warm_start.demonstrations)) if config.warm_start.demonstrations else []
     kind = played_class(config.env.id, config.env.kwargs)
-    if issubclass(kind, Oracle) and issubclass(kind, Sampling):
-        agent: DemonstrationAgent | RandomAgent = DemonstrationAgent(0.5)
+    if not _lacking(config) and issubclass(kind, Sampling):
+        agent: DemonstrationAgent | RandomAgent = demonstration_agent(config.warm_start, 0.5)
     elif issubclass(kind, Sampling):
         agent = RandomAgent()
     elif given:
@@ -153,13 +154,23 @@ def check_teacher(config: TrainConfig) -> None:
     """Check that a warm start has demonstrations to clone.
 
     Raises:
-        ValueError: The environment has no oracle, and there is no file of demonstrations.
+        ValueError: The environment lacks what the demonstrator needs, and there is no file of demonstrations.
     """
     if not config.warm_start.enabled or config.warm_start.demonstrations:
         return
-    if not issubclass(played_class(config.env.id, config.env.kwargs), Oracle):
-        raise ValueError(f"{config.env.id} has no oracle_action, so there is no scripted play to clone: set "
-                         "warm_start.demonstrations to a file, or warm_start.enabled to false")  # fmt: skip
+    if lacking := _lacking(config):
+        raise ValueError(f"{config.env.id} has no {lacking}, so there is no scripted play of "
+                         f"{config.warm_start.demonstrator!r} to clone: set warm_start.demonstrations to a file, or "
+                         "warm_start.enabled to false")  # fmt: skip
+
+
+def _lacking(config: TrainConfig) -> str:
+    """Return the method that the demonstrator needs and the environment lacks; nothing where it can play."""
+    try:
+        teacher_of(config.warm_start).check(played_class(config.env.id, config.env.kwargs))
+    except MissingCapability as error:
+        return error.method
+    return ""
 
 
 def check_context(model: LanguageModel, config: TrainConfig) -> None:
@@ -222,8 +233,12 @@ def _openings(model: LanguageModel, config: TrainConfig) -> Iterator[list[int]]:
 
 def _scripted(config: TrainConfig, mistake_rate: float) -> Iterator[Episode]:
     """Yield scripted demonstrations, without those that ended in an error."""
-    if issubclass(played_class(config.env.id, config.env.kwargs), Oracle):
-        agent, instances = DemonstrationAgent(mistake_rate), instance_range("train", CHECKED_DEMONSTRATIONS)
-        for episode in Rollouts.of(config).play(agent, instances, slots=SCRIPTED_SLOTS):
-            if not episode.status.is_error():
-                yield episode
+    if _lacking(config):
+        return
+    agent, instances = (
+        demonstration_agent(config.warm_start, mistake_rate),
+        instance_range("train", CHECKED_DEMONSTRATIONS),
+    )
+    for episode in Rollouts.of(config).play(agent, instances, slots=SCRIPTED_SLOTS):
+        if not episode.status.is_error():
+            yield episode

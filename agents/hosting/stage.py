@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium as gym
+import numpy as np
 
 import turngym
 from turngym._errors import WorkError
@@ -18,7 +19,7 @@ from turngym.agents.base import Agent, Instance
 from turngym.credentials import redacted
 from turngym.envs.answers import as_number, as_truth
 from turngym.envs.capabilities import MissingCapability, Optimum
-from turngym.envs.core import TextEnv, UnfitEnv
+from turngym.envs.core import TextEnv, TurnInfo, UnfitEnv
 from turngym.envs.finding import MAIN_THREAD
 from turngym.envs.making import make_env, text_env
 
@@ -85,6 +86,8 @@ class Outcome:
     valid: bool
     well_formed: bool
     success: bool
+    measures: Mapping[str, float] = field(default_factory=dict)
+    """The finite numbers of `info` beyond `TurnInfo` where the episode ended, such as the parts of a reward."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +191,7 @@ class Stage:
             task_reward=_finite(info["task_reward"], "task reward"), state_key=_text(info["state_key"], "state key"),
             potential=_finite(info["potential"], "potential"), valid=as_truth(info["valid"], "valid"),
             well_formed=as_truth(info["well_formed"], "well_formed"), success=as_truth(info["success"], "success"),
+            measures=_measures(info) if terminated or truncated else {},
         )  # fmt: skip
         if self._agent and (outcome.terminated or outcome.truncated):
             self._agent.finish(self._slot)
@@ -257,6 +261,14 @@ def _finite(value: Any, name: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"the environment gave a {name} of {number}, which is not finite")
     return number
+
+
+def _measures(info: Mapping[str, Any]) -> dict[str, float]:
+    """Return the finite numbers of `info` that not every environment has; truths are none."""
+    further = {str(key): value for key, value in info.items() if key not in TurnInfo.__annotations__}
+    numbers = {key: float(value) for key, value in further.items()
+               if isinstance(value, int | float | np.number) and not isinstance(value, bool)}  # fmt: skip
+    return {key: number for key, number in numbers.items() if math.isfinite(number)}
 
 
 def _text(value: object, name: str) -> str:

@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from turngym.envs.capabilities import METHODS, MissingCapability
+from turngym.envs.capabilities import COSTS, MissingCapability
 from turngym.envs.core import TextEnv
 from turngym.envs.registry import register
 from turngym.envs.testing import (
@@ -30,7 +30,7 @@ def test_honest_environment_passes(guess_env: Any) -> None:
 
 def test_what_is_optional_is_no_fault(five_hooks: Any) -> None:
     absent = check_text_env(five_hooks())
-    assert [sentence.partition(":")[0] for sentence in absent] == [f"no {name}" for name in METHODS]
+    assert [sentence.partition(":")[0] for sentence in absent] == [f"no {name}" for name in COSTS]
     assert absent[0].startswith("no oracle: no warm start by cloning scripted play")
     register("foreign/FiveHooks-v0", five_hooks, max_turns=4)
     try:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from turngym.agents.models.decoding import History
 from turngym.agents.models.rotary import check_copying
@@ -112,6 +112,10 @@ class WarmStartConfig(Section):
 
     enabled: bool = True
     """Whether to clone before learning; switch off for a checkpoint that already plays."""
+    demonstrator: str = "oracle"
+    """Who is cloned: a scripted agent by its name, such as "oracle" or "shopper"."""
+    demonstrator_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the demonstrator, such as {details = true} of the shopper."""
     demonstrations: str = ""
     """A file of episodes or chat messages, one JSON object a line, to clone instead of scripted play; empty for
     scripted play."""

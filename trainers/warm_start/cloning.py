@@ -29,6 +29,7 @@ from turngym.trainers.warm_start.course import Course, WarmStartError
 from turngym.trainers.warm_start.demonstrations import read_demonstrations
 from turngym.trainers.warm_start.fitting import check_fit
 from turngym.trainers.warm_start.permuting import with_permuted
+from turngym.trainers.warm_start.teacher import demonstration_agent
 
 NOTABLE, NOTABLE_OF = 0.1, 100
 """The share of demonstrations left out, and of how many at least, from which on that is told while a course lasts."""
@@ -125,7 +126,9 @@ def demonstrator(
         ValueError: The file cannot be read, or a demonstration does not fit.
     """
     if not config.demonstrations:
-        return lambda mistake_rate: scripted_play(model, rollouts, rng, config.batch_size, mistake_rate)
+        return lambda mistake_rate: scripted_play(
+            model, rollouts, rng, config.batch_size, demonstration_agent(config, mistake_rate)
+        )
     encoded = given_demonstrations(model, config.demonstrations)
     return lambda _: [encoded[place] for place in rng.integers(len(encoded), size=config.batch_size)]
 
@@ -142,16 +145,16 @@ def given_demonstrations(model: LanguageModel, path: str) -> list[Episode]:
 
 
 def scripted_play(
-    model: LanguageModel, rollouts: Rollouts, rng: np.random.Generator, count: int, mistake_rate: float
+    model: LanguageModel, rollouts: Rollouts, rng: np.random.Generator, count: int, agent: DemonstrationAgent
 ) -> list[Episode]:
-    """Return a batch of scripted play on fresh training instances, without the episodes that ended in an error.
+    """Return a batch of demonstrations on fresh training instances, without the episodes that ended in an error.
 
     Raises:
         PlayError: Every episode did.
     """
     indices = rng.integers(2**30, size=count).tolist()
     instances = [Instance(split="train", index=index, seed=index) for index in indices]
-    played = rollouts.play(DemonstrationAgent(mistake_rate), instances, slots=SCRIPTED_SLOTS)
+    played = rollouts.play(agent, instances, slots=SCRIPTED_SLOTS)
     return [model.encode_episode(episode) for episode in without_errors(played, "demonstration")]
 
 

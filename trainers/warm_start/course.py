@@ -17,6 +17,7 @@ from turngym.agents.models.language_model import LanguageModel, NonFiniteError
 from turngym.agents.models.scoring import sampled_logprobs, token_batches
 from turngym.trainers.config import WarmStartConfig
 from turngym.trainers.warm_start.fitting import Fitting
+from turngym.trainers.warm_start.muon import Muon
 
 MATRIX_FACTOR = 4.0
 """Learning rate of Muon on the hidden matrices, in units of that of AdamW on embeddings and norms."""
@@ -180,7 +181,7 @@ def cloning_optimizers(network: torch.nn.Module, config: WarmStartConfig) -> lis
     rate, decay = MATRIX_FACTOR * config.learning_rate, config.weight_decay
     groups = [{"params": group, "lr": rate * scale, "weight_decay": decay / scale} for scale, group in matrices.items()]
     return [
-        torch.optim.Muon(groups, lr=rate, weight_decay=decay),
+        Muon(groups, lr=rate, weight_decay=decay),
         torch.optim.AdamW(others, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.95)),
     ]
 

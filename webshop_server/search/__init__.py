@@ -1,5 +1,6 @@
 """Search engines over the texts of a catalogue: the built-in BM25, and Lucene."""
 
+from turngym.webshop_server.search.analysis import analyze
 from turngym.webshop_server.search.bm25 import BM25Index
 from turngym.webshop_server.search.engines import SearchIndex, documents_of, open_index, save_index
 from turngym.webshop_server.search.index_folder import SearchIndexError
@@ -11,6 +12,7 @@ __all__ = [
     "LuceneNotInstalledError",
     "SearchIndex",
     "SearchIndexError",
+    "analyze",
     "documents_of",
     "open_index",
     "save_index",

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from turngym.webshop_server.pages import Page, Part
+from turngym.webshop_server.reward import Reward
 from turngym.webshop_server.settings import Mode
 
 Split = Literal["train", "validation", "test"]
@@ -26,8 +27,8 @@ class ShopSession(Protocol):
         """What the page shows, from top to bottom."""
 
     @property
-    def potential(self) -> float:
-        """What buying the product of the page as it is chosen would be worth, in [0, 1]; 0 where there is none."""
+    def worth(self) -> Reward | None:
+        """What buying the product of the page as it is chosen would earn, or has earned; None where there is none."""
 
     def act(self, action: str) -> str:
         """Do `search[words]` or `click[text]`; return why it means nothing here, or nothing."""

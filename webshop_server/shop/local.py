@@ -11,7 +11,7 @@ from typing import Any, Self, get_args
 from turngym.webshop_server.catalogue import AnyCatalogue, goals_of, open_catalogue
 from turngym.webshop_server.goals import Goal, SeededDraws
 from turngym.webshop_server.pages import Page, Part
-from turngym.webshop_server.reward import NounExtractor, SpacyNouns, words_as_nouns
+from turngym.webshop_server.reward import NounExtractor, Reward, SpacyNouns, words_as_nouns
 from turngym.webshop_server.search import SearchIndex, open_index
 from turngym.webshop_server.settings import Engine, GoalKind, Mode, ShopSettings
 from turngym.webshop_server.shop.backend import Split
@@ -45,9 +45,9 @@ class LocalSession:
         return self._parts[1]
 
     @property
-    def potential(self) -> float:
-        """What buying the product of the page as it is chosen would be worth, in [0, 1]; 0 where there is none."""
-        return self.shop.potential(self.page)
+    def worth(self) -> Reward | None:
+        """What buying the product of the page as it is chosen would earn, or has earned; None where there is none."""
+        return self.shop.worth(self.page)
 
     def act(self, action: str) -> str:
         """Do `search[words]` or `click[text]`; return why it means nothing here, or nothing."""

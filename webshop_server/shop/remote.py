@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 
 from turngym.webshop_server.goals import Goal, WantedOption
 from turngym.webshop_server.pages import Button, Choice, Link, Page, PageKind, Part
+from turngym.webshop_server.reward import Reward
 from turngym.webshop_server.settings import Mode
 from turngym.webshop_server.shop.backend import Split
 from turngym.webshop_server.shop.connection import RemoteShopError, ShopServer
@@ -128,7 +129,7 @@ class RemoteSession:
             self._path = f"/api/sessions/{quote(state['session'], safe='')}"
             self._num_actions = int(state["number"])
             self._problem = str(state["problem"])
-            self.potential = float(hidden["potential"])
+            self.worth = Reward(**hidden["worth"]) if hidden["worth"] else None
             self.parts: Sequence[Part] = [_part(record) for record in hidden["parts"]]
             self.page = _page(hidden["page"], self._goal)
 

@@ -89,6 +89,6 @@ class Shop(ABC):
         product = self.catalogue[page.asin]
         return reward_of(product, self.draws.price(product), page.chosen, page.goal, nouns=self.nouns, mode=self.mode)
 
-    def potential(self, page: Page) -> float:
-        """Return what buying the product of a page as it is chosen would be worth, in [0, 1]; 0 where there is none."""
-        return self.reward(page).total if page.asin else 0.0
+    def worth(self, page: Page) -> Reward | None:
+        """Return what buying the product of a page as it is chosen would earn; None where there is none."""
+        return self.reward(page) if page.asin else None

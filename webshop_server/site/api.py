@@ -165,7 +165,7 @@ def _state(session: SiteSession, problem: str = "") -> dict[str, Any]:
                 "reward": page.reward,
             },
             "parts": [{"is": type(part).__name__.lower(), **asdict(part)} for part in parts],
-            "potential": session.potential,
+            "worth": asdict(worth) if (worth := session.worth) else None,
             "html": page_html(page, parts) if "html" in request.args else None,
         }
     return state

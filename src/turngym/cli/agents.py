@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from turngym._errors import InputError
 from turngym.agents.base import Agent
 from turngym.agents.models.decoding import Decoding, History
 from turngym.agents.registry import AGENTS, NotAnAgentError, make_agent
@@ -141,20 +142,24 @@ def able_agents(env_id: str, env_kwargs: Mapping[str, Any]) -> list[str]:
     return able
 
 
-def find_agent(name: str, env: str = "") -> NamedAgent:
+def find_agent(name: str, env: str = "", arguments: Mapping[str, Any] | None = None) -> NamedAgent:
     """Return the agent that a name means: a registered agent, a run folder, or a checkpoint folder.
 
     Args:
         name: What the user wrote.
         env: The environment that it shall play; the module of `module:Id` may register the agent, so it comes first.
+        arguments: Arguments of a registered agent.
 
     Raises:
-        UsageError: It is none of them, or a run without a checkpoint.
+        UsageError: It is none of them, a run without a checkpoint, or has no such arguments.
     """
     if ":" in env:
         resolve_env(env)
     if name in AGENTS:
-        return NamedAgent(name=name, make=lambda *_: load_registered(name))
+        load_registered(name, **(arguments or {}))  # refused before anything is played
+        return NamedAgent(name=name, make=lambda *_: load_registered(name, **(arguments or {})))
+    if arguments:
+        raise UsageError(f"--agent-kwargs is for {', '.join(AGENTS)}; a run or a checkpoint has options of its own")
     folder = Path(name)
     if not folder.is_dir():
         raise UsageError(f"there is no agent {name!r}: neither {', '.join(AGENTS)} nor a folder with a run or a "
@@ -164,15 +169,15 @@ def find_agent(name: str, env: str = "") -> NamedAgent:
                       decoding=decoding_of(weights))  # fmt: skip
 
 
-def load_registered(name: str) -> Agent:
+def load_registered(name: str, **arguments: Any) -> Agent:
     """Make a registered agent.
 
     Raises:
-        UsageError: What its factory returned cannot play.
+        UsageError: What its factory returned cannot play, or it has no such arguments.
     """
     try:
-        return make_agent(name)
-    except NotAnAgentError as error:
+        return make_agent(name, **arguments)
+    except (NotAnAgentError, InputError) as error:
         raise UsageError(str(error)) from error
 
 

@@ -39,11 +39,14 @@ class EvaluateOptions(DecodingOptions, HostingOptions):
     """Measure an agent on held-out instances, beside the random floor and the optimum."""
 
     agent: Annotated[Positional[str], arg(metavar="AGENT")]
-    """A run or checkpoint folder, or an agent: random, rule, oracle, demonstration, hostile or a registered one."""
+    """A run or checkpoint folder, or an agent: random, rule, shopper, oracle, demonstration, hostile or a registered
+    one."""
     env: str = ""
     """The environment; a run knows its own."""
     env_kwargs: JsonObject = field(default_factory=dict)
     """Arguments of the environment, as a JSON object; a run knows its own."""
+    agent_kwargs: JsonObject = field(default_factory=dict)
+    """Arguments of a scripted agent, as a JSON object, such as '{"looks": 3}' of the shopper."""
     episodes: int = 512
     """How many instances, each played once."""
     first: int = 0
@@ -61,7 +64,7 @@ def run(words: Sequence[str]) -> int:
     options = parse(EvaluateOptions, words, command="evaluate")
     check_amounts(episodes=options.episodes, first=options.first, slots=options.slots, seed=options.seed)
     options.check()
-    named = find_agent(options.agent, options.env)
+    named = find_agent(options.agent, options.env, options.agent_kwargs)
     env_id, env_kwargs = named.env(options.env, options.env_kwargs)
     agent = named.make(options, min(options.slots, options.episodes))
     console = make_console()

@@ -45,10 +45,12 @@ class PlayOptions(DecodingOptions, HostingOptions):
     env: Annotated[Positional[str], arg(metavar="ENV")]
     """The environment."""
     agent: str = ""
-    """Who plays: a run or checkpoint folder, or an agent (random, rule, oracle, demonstration, hostile or a registered
-    one); empty is you."""
+    """Who plays: a run or checkpoint folder, or an agent (random, rule, shopper, oracle, demonstration, hostile or a
+    registered one); empty is you."""
     env_kwargs: JsonObject = field(default_factory=dict)
     """Arguments of the environment, as a JSON object; a run knows its own."""
+    agent_kwargs: JsonObject = field(default_factory=dict)
+    """Arguments of a scripted agent, as a JSON object, such as '{"looks": 3}' of the shopper."""
     episodes: int = 1
     """How many episodes, one after the other."""
     split: Literal["train", "validation", "test"] = "test"
@@ -71,7 +73,7 @@ def run(words: Sequence[str]) -> int:
     agent: Agent
     trained = None
     if options.agent:
-        named = find_agent(options.agent, options.env)
+        named = find_agent(options.agent, options.env, options.agent_kwargs)
         trained = named.config.env if named.config else None
         env_id, env_kwargs = named.env(options.env, options.env_kwargs)
         agent = named.make(options, 1)

@@ -30,11 +30,14 @@ class RolloutOptions(DecodingOptions, HostingOptions):
     """Write episodes of an agent to a JSONL file, one episode a line."""
 
     agent: Annotated[Positional[str], arg(metavar="AGENT")]
-    """A run or checkpoint folder, or an agent: random, rule, oracle, demonstration, hostile or a registered one."""
+    """A run or checkpoint folder, or an agent: random, rule, shopper, oracle, demonstration, hostile or a registered
+    one."""
     env: Annotated[Positional[str], arg(metavar="ENV")] = ""
     """The environment; a run knows its own."""
     env_kwargs: JsonObject = field(default_factory=dict)
     """Arguments of the environment, as a JSON object; a run knows its own."""
+    agent_kwargs: JsonObject = field(default_factory=dict)
+    """Arguments of a scripted agent, as a JSON object, such as '{"looks": 3}' of the shopper."""
     out: Path = Path("episodes.jsonl")
     """The file to write; it must not exist."""
     episodes: int = 100
@@ -57,7 +60,7 @@ def run(words: Sequence[str]) -> int:
     if options.out.exists():
         raise UsageError(f"{options.out} exists already; name another file with --out")
     out = options.out.absolute()  # an environment may change the working directory
-    named = find_agent(options.agent, options.env)
+    named = find_agent(options.agent, options.env, options.agent_kwargs)
     env_id, env_kwargs = named.env(options.env, options.env_kwargs)
     agent = named.make(options, min(options.slots, options.episodes))
     instances = instance_range(options.split, options.episodes, options.first, seed=options.seed)

@@ -272,7 +272,10 @@ def test_a_course_is_kept_now_and_then_and_before_it_is_measured(
 
 def drawn(model: LanguageModel, config: TrainConfig, batches: int, rate: float = 0.0) -> list[Episode]:
     rng, rollouts = np.random.default_rng([config.run.seed]), Rollouts.of(config)
-    played = [scripted_play(model, rollouts, rng, config.warm_start.batch_size, rate) for _ in range(batches)]
+    played = [
+        scripted_play(model, rollouts, rng, config.warm_start.batch_size, DemonstrationAgent(rate))
+        for _ in range(batches)
+    ]
     return [episode for batch in played for episode in batch]
 
 

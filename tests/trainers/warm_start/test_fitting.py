@@ -9,6 +9,7 @@ import pytest
 
 from turngym.agents.episode import Episode
 from turngym.agents.models.language_model import LanguageModel
+from turngym.agents.scripted import DemonstrationAgent
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.warm_start.cloning import scripted_play
@@ -17,7 +18,7 @@ from turngym.trainers.warm_start.fitting import Fitting, check_fit
 
 @pytest.fixture
 def episodes(model: LanguageModel, tiny: TrainConfig) -> list[Episode]:
-    return scripted_play(model, Rollouts.of(tiny), np.random.default_rng(0), 32, 0.5)
+    return scripted_play(model, Rollouts.of(tiny), np.random.default_rng(0), 32, DemonstrationAgent(0.5))
 
 
 def limited(model: LanguageModel, context: int, reply: int) -> LanguageModel:

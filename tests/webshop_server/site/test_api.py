@@ -289,7 +289,7 @@ def test_without_the_key_nothing_hidden_is_told(client: FlaskClient, backend: Lo
     for state in states:
         assert "hidden" not in state and state["reward"] is None
         assert goal.asin not in json.dumps(state).upper()
-        assert "potential" not in json.dumps(state) and "long sleeve" not in json.dumps(state)
+        assert "worth" not in json.dumps(state) and "long sleeve" not in json.dumps(state)
     assert "hidden" not in agent.act(states[0], "click[buy now]")
     assert agent.error(401, "GET", "/api/goals/0") == "The operator's key is needed."
     assert agent.error(401, "GET", "/api/goals/99999")
@@ -298,11 +298,11 @@ def test_without_the_key_nothing_hidden_is_told(client: FlaskClient, backend: Lo
 
 def test_the_operator_is_told_what_is_hidden(operator: Agent, backend: LocalBackend) -> None:
     state = operator.begin(goal=0)
-    assert (state["hidden"]["goal"], state["hidden"]["potential"], state["hidden"]["html"]) == (0, 0.0, None)
+    assert (state["hidden"]["goal"], state["hidden"]["worth"], state["hidden"]["html"]) == (0, None, None)
     worth = []
     for action in ("search[shirt]", "click[shirt00001]", "click[red]", "click[navy blue]", "click[buy now]"):
         state = operator.act(state, action)
-        worth.append(state["hidden"]["potential"])
+        worth.append((state["hidden"]["worth"] or {"total": 0})["total"])
     assert worth[0] == 0 < worth[1] == worth[2] < worth[3] == worth[4] == state["reward"] == 1
     page = state["hidden"]["page"]
     assert (page["asin"], page["chosen"], page["visited"]) == ("SHIRT00001", {"color": "navy blue"}, ["SHIRT00001"])

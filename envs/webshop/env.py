@@ -12,47 +12,36 @@ from turngym.arguments import Index, checked_arguments
 from turngym.envs.core import MAX_OBSERVATION_CHARS, TextEnv
 from turngym.envs.parsing import InvalidAction
 from turngym.envs.splits import Split
-from turngym.webshop_server.pages import page_html
+from turngym.envs.webshop.compact import CompactView, in_short
+from turngym.envs.webshop.oracle import ORACLE_TURNS, oracle_step
+from turngym.envs.webshop.shopper import LOOKS, QUERY_CHARS, Shopper
+from turngym.envs.webshop.sight import sight_of
+from turngym.webshop_server.pages import (
+    BACK_TO_SEARCH,
+    BUY,
+    SEARCH,
+    PageKind,
+    clickables,
+    page_html,
+    plain_text,
+    quoted_text,
+    rich_text,
+    usable_actions,
+)
+from turngym.webshop_server.settings import Engine, GoalKind, Mode, ShopSettings
+from turngym.webshop_server.shop import ENDED, RemoteBackend, ShopBackend, ShopSession, open_shop
 
-try:
-    from turngym.webshop_server.goals import WantedOption
-    from turngym.webshop_server.pages import (
-        BACK_TO_SEARCH,
-        BUY,
-        NEXT,
-        PREVIOUS,
-        RESULTS_PER_PAGE,
-        Choice,
-        Page,
-        PageKind,
-        plain_text,
-        quoted_text,
-        rich_text,
-        usable_actions,
-    )
-    from turngym.webshop_server.reward import matches
-    from turngym.webshop_server.settings import Engine, GoalKind, Mode, ShopSettings
-    from turngym.webshop_server.shop import (
-        ENDED,
-        MAX_RESULTS,
-        RemoteBackend,
-        ShopBackend,
-        ShopSession,
-        open_shop,
-    )
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(f"WebShop needs {error.name}: pip install 'turngym[webshop]'", name=error.name) from error
-
-ObservationMode = Literal["text", "text_rich", "quoted", "html", "url"]
+ObservationMode = Literal["text", "text_rich", "quoted", "compact", "html", "url"]
 RewardScheme = Literal["graded", "binary", "binary_x10"]
 QUERY_WORDS = 4
 """The most words in a query of the random agent."""
-QUERY_CHARS = 500
-"""The most characters in a query of the rule and of the oracle."""
+COMPACT_RULES = (
+    "A result is clicked by its number. On other pages than the first there are click[ back to search ] and click[ < "
+    "prev ], on the page of a product click[ details ] too. What was shown before is named and not shown again. "
+)
+"""What the rules say of buttons that `observation_mode="compact"` does not show."""
 ABOUT_THE_SHOP = ("num_products", "catalogue", "goals", "mode", "shop_seed", "engine", "index", "nouns", "url")
 """The arguments that say which shop it is."""
-ORACLE_TURNS = 100
-"""How long the oracle plays without a turn limit."""
 
 
 class WebShopEnv(TextEnv):
@@ -65,13 +54,17 @@ class WebShopEnv(TextEnv):
 
     ## Action Space
     `search[words]` where there is a search bar, and `click[text]` with the text of a button, a product or an option.
-    Letter case does not matter.
+    Letter case does not matter. With `observation_mode="compact"` spaces do not either, a result is also clicked by its
+    number, and `click[details]` opens description and features as one page.
 
     ## Observation Space
     The page: with `observation_mode="text"` its texts joined by ` [SEP] `, with "text_rich" a line for each, buttons
-    marked, with "quoted" those below the instruction, each in quotation marks, with "html" its HTML, with "url" its
-    address alone. An unusable action is answered with the reason, before the page. With
-    `show_actions=True` the usable actions follow, and with `history=n` the last n actions.
+    marked, with "html" its HTML, with "url" its address alone. "quoted" is a whole prompt, as agents read it that see
+    one page at a time: the task, the step, the last steps, the texts in quotation marks, and the usable actions.
+    "compact" has few words, all of which can be copied into actions, see `turngym.envs.webshop.compact`; its results
+    show the first `title_words` words of titles. An unusable action is answered with the reason, before the page. With
+    `show_actions=True` the usable actions follow, and with `history=n` the last n actions, in "quoted" with the pages
+    on which they were done.
 
     ## Starting State
     The search page with the instruction of a goal. Test are the first goals in a fixed order, 500 if there are as many
@@ -87,7 +80,10 @@ class WebShopEnv(TextEnv):
 
     ## Information
     The keys of `turngym.envs.core.TurnInfo`. `success` is a share of 1. `potential` is how much of the goal what is
-    looked at and chosen fulfills; it is hidden from the agent.
+    looked at and chosen fulfills; it is hidden from the agent. Besides, as the original and those who train on it call
+    them: `instruction`, `available_actions`, and where a product is looked at or bought `task_score` (what the purchase
+    earns, in [0, 1], whatever the reward scheme) with its parts `r_type` (the factor for the kind), `r_att`, `r_option`
+    (only if options are wanted) and `r_price`, each a share in [0, 1] and as hidden as the potential.
 
     ## Arguments
     Those of `TextEnv`, and:
@@ -97,7 +93,8 @@ class WebShopEnv(TextEnv):
     * `goals="synthetic"`: or "human".
     * `mode="fixed"`: or "faithful" to the original, defects included: then no reason is given for unusable actions, a
       search is possible everywhere, and hidden commands exist.
-    * `observation_mode="text"`, `reward_scheme="graded"`, `show_actions=False`, `history=0`: see above.
+    * `observation_mode="text"`, `title_words=4`, `reward_scheme="graded"`, `show_actions=False`, `history=0`: see
+      above.
     * `shop_seed=0`: of the generated catalogue and of prices that are given as a range.
     * `engine="bm25"`: or "lucene", the original's search engine, which needs packages of its own. Both find the same.
       Lucene runs in Java, which does not survive a fork: `gymnasium.vector.AsyncVectorEnv` needs `context="spawn"`.
@@ -129,6 +126,7 @@ class WebShopEnv(TextEnv):
         goals: GoalKind = "synthetic",
         mode: Mode = "fixed",
         observation_mode: ObservationMode = "text",
+        title_words: Index = 4,
         reward_scheme: RewardScheme = "graded",
         show_actions: bool = False,
         history: Index = 0,
@@ -143,6 +141,7 @@ class WebShopEnv(TextEnv):
     ) -> None:
         super().__init__(split=split, reasoning=reasoning, render_mode=render_mode)
         self.observation_mode = observation_mode
+        self.title_words = title_words
         self.reward_scheme = reward_scheme
         self.reward_range = self.reward_range_of(reward_scheme=reward_scheme)
         self.show_actions = show_actions
@@ -185,17 +184,29 @@ class WebShopEnv(TextEnv):
         self.session = self.backend.open_session(self.backend.goal_number(split, index))
         self.goal = self.session.page.goal
         self._actions: list[str] = []
+        self._prompts: list[str] = []
+        self._refused = False
+        self._compact = CompactView(self.title_words) if self.observation_mode == "compact" else None
+        self._visited = [(self.session.page, self.session.parts)]
+        self._shoppers: dict[tuple[int, bool, bool], tuple[Shopper, int]] = {}
 
     def _play(self, action: str) -> tuple[float, bool, str]:
-        before = self._here.page.kind
-        if before is PageKind.DONE:
+        before = self._here.page
+        if before.kind is PageKind.DONE:
             raise InvalidAction(ENDED)  # the original goes on, and pays again
-        problem = self._here.act(action)
+        problem = self._compact.act(self._here, action, self._do) if self._compact else self._do(action)
         self._actions.append(action)
+        self._refused = bool(problem)
         if problem:
             raise InvalidAction(problem)
         bought = self._here.page.kind is PageKind.DONE
         return self._reward() if bought else 0.0, bought, ""
+
+    def _do(self, action: str) -> str:
+        """Do an action of the shop; return why it means nothing here, or nothing."""
+        problem = self._here.act(action)
+        self._visited.append((self._here.page, self._here.parts))
+        return problem
 
     @property
     def _here(self) -> ShopSession:
@@ -211,11 +222,13 @@ class WebShopEnv(TextEnv):
 
     @property
     def _rules(self) -> str:
+        example = f"click[ {BUY.lower()} ]" if self.observation_mode == "compact" else f"click[{BUY}]"
         return (
             "You are in a shop. Find and buy what the instruction asks for: the right kind of product, with the "
             "attributes and options named, below the price named. Actions are search[words] where there is a search "
-            "bar, and click[text] with the text of a button, a product or an option on the page, such as "
-            f"click[{BUY}]. {self._reward_rule} You buy once."
+            f"bar, and click[text] with the text of a button, a product or an option on the page, such as {example}. "
+            f"{COMPACT_RULES if self.observation_mode == 'compact' else ''}{self._reward_rule} You buy once."
+            f"{f' The instruction: {self.goal.instruction}' if self.observation_mode == 'url' else ''}"
         )
 
     @property
@@ -225,30 +238,49 @@ class WebShopEnv(TextEnv):
         return f"A purchase that is all that was asked for earns {self.reward_range[1]:g}, any other 0."
 
     def _observe(self, feedback: str) -> str:
-        lines = [self._page_text()]
-        if feedback and self.explains_refusals:
-            lines.insert(0, feedback)
-        if self.history and self._actions:
-            lines.append(f"Your last actions: {' '.join(self._actions[-self.history :])}")
-        if self.show_actions:
-            lines.append(f"Usable actions: {' '.join(self._usable_actions())}")
-        return "\n".join(lines)[:MAX_OBSERVATION_CHARS]
+        page = self._page_text()
+        told = [feedback] if feedback and self.explains_refusals else []
+        usable = [f"Usable actions: {' '.join(self._usable_actions())}"] if self.show_actions else []
+        if self.observation_mode == "quoted":
+            return self._prompt(page, told, usable)
+        last = self._actions[-self.history :] if self.history else []
+        past = [f"Your last actions: {' '.join(last)}"] if last else []
+        return "\n".join([*told, page, *past, *usable])[:MAX_OBSERVATION_CHARS]
+
+    def _prompt(self, page: str, told: list[str], usable: list[str]) -> str:
+        """Return a page as a prompt of its own, without the last steps where it would be too long with them."""
+        limit = f" of {self.turn_limit}" if self.turn_limit else ""
+        head = f"Task: {self.goal.instruction}\nStep {len(self._actions) + 1}{limit}."
+        self._prompts.append(page)
+        steps = list(enumerate(zip(self._prompts, self._actions, strict=False), start=1))[-self.history :]
+        past = [f"Step {number} showed {shown}, and you did {action}." for number, (shown, action) in steps]
+        lines = [*told, f"Now you see: {page}", *usable]
+        whole = "\n".join([head, *(past if self.history else []), *lines])
+        return whole if len(whole) <= MAX_OBSERVATION_CHARS else "\n".join([head, *lines])[:MAX_OBSERVATION_CHARS]
 
     def _page_text(self) -> str:
+        page, parts = self._here.page, self._here.parts
         match self.observation_mode:
             case "text":
-                return plain_text(self._here.parts)
+                return plain_text(parts)
             case "text_rich":
-                return rich_text(self._here.parts)
+                return rich_text(parts)
             case "quoted":
-                return quoted_text(self._here.parts)
+                return quoted_text(parts)
+            case "compact":
+                assert self._compact is not None
+                return self._compact.text(page, parts, refused=self._refused)
             case "html":
-                return page_html(self._here.page, self._here.parts)
+                return page_html(page, parts)
             case "url":
-                return self._here.page.url
+                return page.url
 
     def _usable_actions(self) -> list[str]:
-        return usable_actions(self._here.page, self._here.parts)
+        return [self._said(action) for action in usable_actions(self._here.page, self._here.parts)]
+
+    def _said(self, action: str) -> str:
+        """Return an action of the shop as it is said in this observation mode."""
+        return in_short(action, self._here.page) if self._compact else action
 
     # What the suite reads ---------------------------------------------------------------------------------------
 
@@ -268,68 +300,69 @@ class WebShopEnv(TextEnv):
 
     @property
     def _potential(self) -> float:
-        return self._here.potential
+        worth = self._here.worth
+        return worth.total if worth else 0.0
+
+    def _more_info(self) -> dict[str, Any]:
+        texts = [text for text in clickables(self._here.parts) if text != SEARCH.lower()]
+        info: dict[str, Any] = {
+            "instruction": self.goal.instruction,
+            "available_actions": {"has_search_bar": self._here.page.kind is PageKind.START, "clickables": texts},
+        }
+        if worth := self._here.worth:
+            parts = {"task_score": worth.total, "r_type": worth.type_factor, "r_att": worth.attribute_share,
+                     "r_option": worth.option_share, "r_price": float(worth.within_bound)}  # fmt: skip
+            info |= {name: share for name, share in parts.items() if share is not None}
+        return info
 
     # Agents ----------------------------------------------------------------------------------------------------
 
     def sample_action(self, rng: np.random.Generator) -> str:
         """Draw one of the usable actions; a search is for some successive words of the instruction."""
-        actions = self._usable_actions() or ["search[words]"]
+        actions = usable_actions(self._here.page, self._here.parts) or ["search[words]"]
         action = actions[rng.integers(len(actions))]
         if action != "search[words]":
-            return action
+            return self._said(action)
         words = self.goal.instruction.split()
         first = int(rng.integers(len(words)))
-        return f"search[{' '.join(words[first : first + int(rng.integers(1, QUERY_WORDS + 1))])}]"
+        return self._said(f"search[{' '.join(words[first : first + int(rng.integers(1, QUERY_WORDS + 1))])}]")
 
     def oracle_action(self) -> str:
         """Return the next step towards the goal's own product with the options that are wanted."""
-        return self._oracle_step(self._here)
+        return self._said(oracle_step(self.goal, self._here, self.backend))
 
     def rule_action(self) -> str:
         """Search for the instruction, look at the first result, and buy it: the rule of the original's paper."""
         page = self._here.page
         if page.kind is PageKind.START:
-            return f"search[{self.goal.instruction[:QUERY_CHARS]}]"
+            return self._said(f"search[{self.goal.instruction[:QUERY_CHARS]}]")
         if page.kind is PageKind.RESULTS and page.listed:
-            return f"click[{page.listed[0]}]"
-        return f"click[{BUY if page.kind is PageKind.ITEM else BACK_TO_SEARCH}]"
+            return self._said(f"click[{page.listed[0]}]")
+        return self._said(f"click[{BUY if page.kind is PageKind.ITEM else BACK_TO_SEARCH}]")
+
+    def shopper_action(self, *, looks: int = LOOKS, details: bool = False, prices: bool = False) -> str:
+        """Return what a shopper does next who reads visible text alone and has seen what this episode has shown.
+
+        The arguments are those of `turngym.envs.webshop.shopper.Shopper`.
+        """
+        compact = self._compact is not None
+        kind = (looks, details, prices)
+        shopper, known = self._shoppers.get(kind) or (Shopper(looks, details, prices, one_page=compact), 0)
+        for page, parts in self._visited[known:]:
+            shopper.see(sight_of(page, parts))
+        self._shoppers[kind] = shopper, len(self._visited)
+        left = float("inf") if self.turns_left is None else self.turns_left
+        return self._said(shopper.action(sight_of(self._here.page, self._here.parts), left))
 
     def optimal_success(self) -> float | None:
         """1 where the oracle's purchase is all that was asked for, within the turn limit; None where it is not."""
         session = self.backend.open_session(int(self._here.page.session))
         for _ in range(ORACLE_TURNS if self.turn_limit is None else self.turn_limit):
-            session.act(self._oracle_step(session))
+            session.act(oracle_step(self.goal, session, self.backend))
             if session.page.kind is PageKind.DONE:
                 break
         session.end()
         return 1.0 if session.page.reward == 1.0 else None
-
-    def _oracle_step(self, session: ShopSession) -> str:
-        page = session.page
-        wanted = self.goal.asin
-        if page.kind is PageKind.DONE or (page.kind is PageKind.RESULTS and wanted not in page.found):
-            return f"click[{BACK_TO_SEARCH}]"
-        if page.kind is PageKind.START:
-            return f"search[{self._query_for_goal()}]"
-        if page.kind is PageKind.RESULTS:
-            number = page.found.index(wanted) // RESULTS_PER_PAGE + 1
-            return f"click[{wanted if number == page.number else NEXT if number > page.number else PREVIOUS}]"
-        if page.kind is PageKind.DETAIL or page.asin != wanted:
-            return f"click[{PREVIOUS}]"
-        choices = [part for part in session.parts if isinstance(part, Choice)]
-        missing = (choice for option in self.goal.options if not _is_chosen(option, page)
-                   for choice in choices if _is_wanted(option, choice))  # fmt: skip
-        return f"click[{next((choice.text for choice in missing), BUY)}]"
-
-    def _query_for_goal(self) -> str:
-        """Return a query that finds the goal's product, on the first page if any does."""
-        queries = (self.goal.title, f"{self.goal.query} {self.goal.title}", self.goal.instruction)
-        return min((query[:QUERY_CHARS] for query in queries), key=self._rank)
-
-    def _rank(self, query: str) -> int:
-        found = list(self.backend.search(query.lower(), MAX_RESULTS))
-        return found.index(self.goal.asin) if self.goal.asin in found else MAX_RESULTS
 
 
 def _backend(*, url: str = "", shop_seed: int = 0, **settings: Any) -> ShopBackend:
@@ -338,17 +371,3 @@ def _backend(*, url: str = "", shop_seed: int = 0, **settings: Any) -> ShopBacke
     if url and local != ShopSettings():
         raise InputError("with url= the shop is as its server has it; give the arguments about it to the server")
     return RemoteBackend(url) if url else open_shop(local)
-
-
-def _is_chosen(wanted: WantedOption, page: Page) -> bool:
-    chosen = page.chosen.values() if wanted.name is None else [page.chosen.get(wanted.name, "")]
-    return any(_same(wanted, value) for value in chosen)
-
-
-def _is_wanted(wanted: WantedOption, choice: Choice) -> bool:
-    return wanted.name in (None, choice.option) and _same(wanted, choice.value)
-
-
-def _same(wanted: WantedOption, value: str) -> bool:
-    """Return whether a value is the one wanted; a person may have written it a little differently."""
-    return value == wanted.value or (wanted.name is None and matches(value, wanted.value))

@@ -161,7 +161,10 @@ def test_splits_are_ranges_of_one_order() -> None:
         ({"mode": "strict"}, "mode must be one of 'fixed', 'faithful', got 'strict'"),
         ({"goals": "mine"}, "goals must be one of 'synthetic', 'human'"),
         ({"engine": "google"}, "engine must be one of 'bm25', 'lucene', got 'google'"),
-        ({"observation_mode": "audio"}, "observation_mode must be one of 'text', 'text_rich', 'quoted', 'html', 'url'"),
+        (
+            {"observation_mode": "audio"},
+            "observation_mode must be one of 'text', 'text_rich', 'quoted', 'compact', 'html', 'url'",
+        ),
         ({"reward_scheme": "x"}, "reward_scheme must be one of"),
         ({"history": -1}, "history must be at least 0"),
         ({"history": "2"}, "history must be a whole number, got '2'"),

@@ -1,0 +1,8 @@
+"""WebShop: find the product that an instruction asks for, choose its options and buy it."""
+
+try:
+    from turngym.envs.webshop.env import WebShopEnv
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(f"WebShop needs {error.name}: pip install 'turngym[webshop]'", name=error.name) from error
+
+__all__ = ["WebShopEnv"]
