@@ -46,7 +46,7 @@ class ModelConfig(Section):
     """Accept a chat template that removes earlier thoughts from the history; the stream keeps them as sampled."""
     history: History = "all"
     """What the model sees of earlier turns: all of them, a window of the last ones, or none, each turn being a
-    conversation of its own."""
+    conversation of its own. What an environment says once and not again is lost beyond the window."""
     history_turns: Count = 2
     """How many earlier turns the window holds."""
     allow_pickle: bool = False
