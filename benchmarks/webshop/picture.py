@@ -1,0 +1,55 @@
+"""The picture of the table: success of every agent at every stand, with its interval, beside what can be reached."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from turngym.benchmarks.webshop.rows import Row, ceilings
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLUMNS = 2
+"""Panels side by side."""
+SCRIPTED = ("random", "rule", "shopper", "shopper-details", "oracle")
+
+
+def draw(rows: Sequence[Row], path: Path) -> None:
+    """Draw a panel for each stand.
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    stands = list(dict.fromkeys((row.catalogue, row.protocol) for row in rows))
+    columns = min(COLUMNS, max(len(stands), 1))
+    lines = math.ceil(len(stands) / columns)
+    most = max((sum((row.catalogue, row.protocol) == stand for row in rows) for stand in stands), default=1)
+    figure = Figure(figsize=(5.6 * columns, (0.9 + 0.34 * most) * max(lines, 1)), layout="constrained")
+    FigureCanvasAgg(figure)
+    for place, stand in enumerate(stands, start=1):
+        fill(figure.add_subplot(lines, columns, place), [row for row in rows if (row.catalogue, row.protocol) == stand])
+    figure.savefig(path, dpi=130, format="png")
+
+
+def fill(axes: Axes, rows: Sequence[Row]) -> None:
+    """Draw the agents of a stand from top to bottom; dotted lines are what the oracle and a script that reads have."""
+    for place, row in enumerate(reversed(rows)):
+        color = "#9e9e9e" if row.agent in SCRIPTED else "#08519c"
+        axes.barh(place, row.success, color=color, height=0.62)
+        axes.plot([row.low, row.high], [place, place], color="black", linewidth=1.2)
+        axes.text(min(row.high + 0.015, 1.02), place, f"{row.success:.3f}", va="center", fontsize=8)
+    reached = ceilings(rows)[rows[0].catalogue, rows[0].protocol]
+    for who, color in (("oracle", "#31a354"), ("reader", "#e6550d")):
+        if who in reached:
+            axes.axvline(reached[who].success, color=color, linestyle=":", linewidth=1.4)
+    axes.set_yticks(range(len(rows)), [row.agent for row in reversed(rows)], fontsize=8)
+    axes.set_xlim(0.0, 1.12)
+    axes.set_title(f"{rows[0].catalogue}, {rows[0].protocol}", fontsize=10)
+    axes.set_xlabel("success, 95% over distinct goals", fontsize=8)
+    axes.grid(axis="x", alpha=0.25)

@@ -1,0 +1,160 @@
+"""The table as Markdown, CSV and JSON, all of the same rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from turngym._durable import replacement
+from turngym._version import __version__
+from turngym.benchmarks.page import table
+from turngym.benchmarks.webshop.cells import CellResult
+from turngym.benchmarks.webshop.picture import draw
+from turngym.benchmarks.webshop.protocols import PROTOCOLS
+from turngym.benchmarks.webshop.published import PUBLISHED, published_table
+from turngym.benchmarks.webshop.rows import COLUMNS, Row, ceilings, repeated, rows_of
+from turngym.strict_json import dumps
+
+PAGE, FIGURES, RECORD, PICTURE = "webshop.md", "webshop.csv", "webshop.json", "webshop.png"
+HEADS = ("agent", "success", "95% over goals", "runs", "95% over runs", "score", "bought", "type", "attributes",
+         "options", "price", "turns", "tokens", "invalid", "cut", "seconds", "errors", "goals")  # fmt: skip
+"""The columns of the Markdown table of a stand."""
+READING = """Success: the purchase was all that was asked for (reward 1). Score: the mean share of the wish that was
+bought, 0 where nothing was, whatever reward the protocol makes of it. Type, attributes, options and price are the
+parts of that share, over purchases. Invalid: share of the turns that were unusable; cut: share of the episodes in
+which a limit of tokens ended something. Intervals are of 95%: over distinct goals, and where there are several runs
+of an agent (training seeds, or seeds of its chance) also over these, by Student's t. Seconds are of all episodes of a
+run. Episodes with an error of the environment are counted and in nothing else.
+"""
+
+
+def write_report(folder: Path, results: Sequence[CellResult], command: str) -> list[str]:
+    """Write the page, the figures and the picture of a benchmark; return lines for the user about what was left out.
+
+    Args:
+        folder: Where to.
+        results: The cells.
+        command: What was run.
+    """
+    rows = rows_of(results)
+    notes = []
+    try:
+        draw(rows, folder / PICTURE)
+        drawn = True
+    except ModuleNotFoundError:
+        drawn = False
+        notes.append("no picture was drawn: install matplotlib with: pip install 'turngym[plot]'")
+    written = {PAGE: page(results, command, picture=drawn), FIGURES: figures(rows),
+               RECORD: dumps(record(results, command), indent=1) + "\n"}  # fmt: skip
+    for name, text in written.items():
+        with replacement(folder / name) as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
+    return notes
+
+
+# Markdown -----------------------------------------------------------------------------------------------------------
+
+
+def page(results: Sequence[CellResult], command: str, *, picture: bool = True) -> str:
+    """Return the whole page."""
+    rows = rows_of(results)
+    split = results[0].cell.split if results else "test"
+    parts = ["# WebShop\n", f"    {command}\n", f"turngym {__version__}, {split} goals.\n", READING]
+    for (catalogue, protocol), own in by_stand(rows).items():
+        parts += [f"## {catalogue}, {protocol}\n", f"{about(results, catalogue, protocol)}\n",
+                  table(HEADS, [cells_of(row) for row in own]) + "\n", f"{ceiling_note(own)}\n"]  # fmt: skip
+    parts += [f"{sentence}\n" for sentence in (*repeated(results), *error_notes(results))]
+    if picture:
+        parts.append(f"![Success of agents]({PICTURE})\n")
+    return "\n".join([*parts, "## Published\n", published_table()])
+
+
+def by_stand(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
+    """Return rows by catalogue and protocol."""
+    stands: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        stands.setdefault((row.catalogue, row.protocol), []).append(row)
+    return stands
+
+
+def about(results: Sequence[CellResult], catalogue: str, protocol: str) -> str:
+    """Return what a stand is, with the arguments beyond those of the protocol."""
+    played = (result.cell.stand for result in results)
+    stand = next(one for one in played if (one.catalogue.name, one.protocol.name) == (catalogue, protocol))
+    extra = ", ".join(f"{name} = {value}" for name, value in stand.extra.items())
+    return f"`{stand.env_id}`: {PROTOCOLS[protocol].about}{f' Changed here: {extra}.' if extra else ''}"
+
+
+def cells_of(row: Row) -> list[str]:
+    """Return a row as text, in the order of `HEADS`."""
+    shares = [share(value) for value in (row.r_type, row.r_att, row.r_option, row.r_price)]
+    goals = f"{row.goals}" if row.episodes == row.goals * row.runs else f"{row.goals} ({row.episodes} episodes)"
+    return [
+        row.agent, f"{row.success:.3f}", f"[{row.low:.3f}, {row.high:.3f}]", str(row.runs),
+        "" if row.over_runs is None else f"± {row.over_runs:.3f}", f"{row.score:.3f}", share(row.bought), *shares,
+        f"{row.turns:.1f}", f"{row.tokens:.1f}", share(row.invalid), share(row.cut), f"{row.seconds:.1f}",
+        str(row.errors), goals,
+    ]  # fmt: skip
+
+
+def share(value: float | None) -> str:
+    """Return a share as text; empty where there is none."""
+    return "" if value is None else f"{value:.3f}"
+
+
+def ceiling_note(rows: Sequence[Row]) -> str:
+    """Return what can be reached at a stand."""
+    reached = ceilings(rows).get((rows[0].catalogue, rows[0].protocol), {})
+    known = {"oracle": "the oracle, which searches for the hidden title of the wanted product, has",
+             "reader": "the script that reads visible text alone has"}  # fmt: skip
+    said = [f"{words} {reached[who].success:.3f}" for who, words in known.items() if who in reached]
+    return (
+        f"What can be reached: {'; '.join(said)}." if said else "No ceiling was measured: play `oracle` and `shopper`."
+    )
+
+
+def error_notes(results: Sequence[CellResult]) -> list[str]:
+    """Return a sentence for each cell with episodes that ended in an error."""
+    notes = []
+    for result in results:
+        errors = [outcome.error for outcome in result.outcomes if outcome.error]
+        if errors:
+            notes.append(f"{result.cell.stand.title}, {result.cell.player.name}: {len(errors)} of "
+                         f"{len(result.outcomes)} episodes ended in an error, the first with {errors[0]}.")  # fmt: skip
+    return notes
+
+
+# Figures ------------------------------------------------------------------------------------------------------------
+
+
+def figures(rows: Sequence[Row]) -> str:
+    """Return the rows as CSV; what is unknown is empty."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: round(value, 6) if isinstance(value, float) else value
+                         for name, value in row.to_dict().items()})  # fmt: skip
+    return out.getvalue()
+
+
+def record(results: Sequence[CellResult], command: str) -> dict[str, Any]:
+    """Return the benchmark for JSON: the rows, the ceilings, every cell with its key, and the published figures."""
+    rows = rows_of(results)
+    reached: Mapping[tuple[str, str], Mapping[str, Row]] = ceilings(rows)
+    return {
+        "command": command,
+        "turngym": __version__,
+        "rows": [row.to_dict() for row in rows],
+        "ceilings": [{"catalogue": catalogue, "protocol": protocol,
+                      **{who: {"agent": row.agent, "success": row.success} for who, row in found.items()}}
+                     for (catalogue, protocol), found in reached.items()],
+        "cells": [{"agent": result.cell.player.name, "seed": result.cell.seed, "digest": result.cell.digest,
+                   "key": result.cell.key,
+                   "success": sum(outcome.success for outcome in result.outcomes)} for result in results],
+        "published": [asdict(row) for row in PUBLISHED],
+    }  # fmt: skip

@@ -1,0 +1,141 @@
+"""From what a user names for a table to those who play: scripted agents, and the models of runs and checkpoints."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from turngym.agents.base import Agent
+from turngym.agents.registry import AGENTS
+from turngym.benchmarks.webshop import Player
+from turngym.benchmarks.webshop.protocols import PRESENTATION
+from turngym.cli.agents import DecodingOptions, NamedAgent, find_agent
+from turngym.cli.errors import UsageError
+from turngym.cli.models import import_trained
+from turngym.names import nearest
+from turngym.trainers.config import TrainConfig
+from turngym.trainers.launch.policies import policy_folder, weights_digest
+from turngym.trainers.run_files import BASE, CHECKPOINTS, CONFIG_FILE
+
+SCRIPTED: dict[str, tuple[str, dict[str, Any]]] = {
+    "random": ("random", {}),
+    "rule": ("rule", {}),
+    "shopper": ("shopper", {}),
+    "shopper-details": ("shopper", {"details": True}),
+    "oracle": ("oracle", {}),
+}
+"""Scripted players by the name of their row: the agent and its arguments."""
+NEVER_DRAW = ("rule", "shopper", "oracle")
+"""Agents that play alike with every seed."""
+NOT_THE_RECIPE = ("run", "evaluation", "monitors")
+"""The sections of a configuration that do not change what is learned."""
+
+
+def find_players(
+    scripted: Sequence[str], named: Sequence[str], decodings: Sequence[str], slots: int
+) -> list[Player]:  # fmt: skip
+    """Return all who shall play, those of one row next to each other.
+
+    Args:
+        scripted: Names of scripted agents.
+        named: Names of agents, run folders and checkpoint folders, each with a label before "=" or without.
+        decodings: How models choose tokens: "sampled", "greedy" or both.
+        slots: Episodes played at once.
+
+    Raises:
+        UsageError: A name means nothing, or runs that were trained differently would share a row.
+    """
+    players = [scripted_player(name) for name in scripted]
+    recipes: dict[str, tuple[str, Any]] = {}
+    for text in named:
+        label, given, place = text.rpartition("=")
+        if not given and (place in SCRIPTED or place in AGENTS):
+            players.append(scripted_player(place))
+            continue
+        for name, weights in models_of(place, label):
+            model = find_agent(str(weights))
+            if not label:
+                check_recipe(recipes, name, place, model.config)
+            import_trained("turngym.trainers.launch.training")
+            players += [model_player(name, weights, model, decoding, slots) for decoding in decodings]
+    rows: dict[str, list[Player]] = {}
+    for player in players:
+        row = rows.setdefault(player.name, [])
+        if player.identity not in [other.identity for other in row]:  # runs may share their base
+            row.append(player)
+    return [player for row in rows.values() for player in row]
+
+
+def scripted_player(name: str) -> Player:
+    """Return a scripted player by the name of its row.
+
+    Raises:
+        UsageError: There is none.
+    """
+    agent, arguments = SCRIPTED.get(name, (name, {}))
+    if agent not in AGENTS:
+        raise UsageError(f"there is no scripted agent {name!r}{nearest(name, {**SCRIPTED, **AGENTS}, most=0)}")
+    found = find_agent(agent, arguments=arguments)
+    return Player(name=name, identity={"agent": agent, "arguments": arguments},
+                  make=lambda slots: found.make(DecodingOptions(), slots), draws=agent not in NEVER_DRAW)  # fmt: skip
+
+
+def models_of(place: str, label: str) -> Iterator[tuple[str, Path]]:
+    """Yield the rows that a folder stands for, and their weights: of a run its base and its last policy.
+
+    Raises:
+        UsageError: There is no such folder, or it holds no weights.
+    """
+    folder = Path(place)
+    if not folder.is_dir():
+        known = {**SCRIPTED, **AGENTS}
+        raise UsageError(f"there is no agent {place!r}: neither {', '.join(known)} nor a folder with a run or a "
+                         f"checkpoint{nearest(place, known, most=0)}")  # fmt: skip
+    weights = policy_folder(folder)
+    if (folder / CONFIG_FILE).is_file() and (folder / BASE).is_dir():
+        name = label or re.sub(r"-seed\d+$", "", folder.resolve().name)
+        yield f"{name}, base", folder / BASE
+        yield f"{name}, trained", weights
+    else:
+        yield label or name_of_checkpoint(folder.resolve()), weights
+
+
+def name_of_checkpoint(folder: Path) -> str:
+    """Return how to call a checkpoint: by its run too, where it is in one."""
+    if folder.parent.name == CHECKPOINTS:
+        return f"{folder.parents[1].name} {folder.name}"
+    return folder.name
+
+
+def check_recipe(recipes: dict[str, tuple[str, Any]], name: str, place: str, config: TrainConfig | None) -> None:
+    """Check that runs which share a row differ in their seeds alone.
+
+    Raises:
+        UsageError: They do not.
+    """
+    recipe = None if config is None else {section: value for section, value in asdict(config).items()
+                                          if section not in NOT_THE_RECIPE}  # fmt: skip
+    other, known = recipes.setdefault(name, (place, recipe))
+    if known != recipe or (recipe is None and other != place):
+        raise UsageError(f"{other} and {place} would share the row {name!r}, but are not known to be runs of one "
+                         f"recipe; give them names, as in --agent NAME={place}")  # fmt: skip
+
+
+def model_player(name: str, weights: Path, model: NamedAgent, decoding: str, slots: int) -> Player:
+    """Return a model as a player, by its own limits and temperature."""
+    assert model.decoding is not None
+    options = DecodingOptions(greedy=decoding == "greedy")
+    kwargs = model.config.env.kwargs if model.config else {}
+    identity = {"weights": weights_digest(weights), "tokens": decoding, **asdict(model.decoding), "slots": slots}
+    return Player(
+        name=f"{name}, {decoding}", identity=identity, make=partial(_load, model, options),
+        presentation={key: value for key, value in kwargs.items() if key in PRESENTATION}, draws=decoding == "sampled",
+    )  # fmt: skip
+
+
+def _load(model: NamedAgent, options: DecodingOptions, slots: int) -> Agent:
+    return model.make(options, slots)
