@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 COLUMNS = 2
 """Panels side by side."""
 SCRIPTED = ("random", "rule", "shopper", "shopper-details", "oracle")
+LINES = {"oracle": "the oracle, which knows the product", "reader": "the best script that reads visible text alone"}
+"""What the dotted lines are."""
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
@@ -34,6 +36,11 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     FigureCanvasAgg(figure)
     for place, stand in enumerate(stands, start=1):
         fill(figure.add_subplot(lines, columns, place), [row for row in rows if (row.catalogue, row.protocol) == stand])
+    lines_drawn = {line.get_label(): line for axes in figure.axes for line in axes.get_lines()}
+    shown = [label for label in LINES.values() if label in lines_drawn]
+    if shown:
+        figure.legend([lines_drawn[label] for label in shown], shown, fontsize=8, ncols=len(shown),
+                      loc="outside lower center", frameon=False)  # fmt: skip
     figure.savefig(path, dpi=130, format="png")
 
 
@@ -43,11 +50,11 @@ def fill(axes: Axes, rows: Sequence[Row]) -> None:
         color = "#9e9e9e" if row.agent in SCRIPTED else "#08519c"
         axes.barh(place, row.success, color=color, height=0.62)
         axes.plot([row.low, row.high], [place, place], color="black", linewidth=1.2)
-        axes.text(min(row.high + 0.015, 1.02), place, f"{row.success:.3f}", va="center", fontsize=8)
+        axes.text(1.02, place, f"{row.success:.3f}", va="center", fontsize=8)
     reached = ceilings(rows)[rows[0].catalogue, rows[0].protocol]
     for who, color in (("oracle", "#31a354"), ("reader", "#e6550d")):
         if who in reached:
-            axes.axvline(reached[who].success, color=color, linestyle=":", linewidth=1.4)
+            axes.axvline(reached[who].success, color=color, linestyle=":", linewidth=1.4, label=LINES[who])
     axes.set_yticks(range(len(rows)), [row.agent for row in reversed(rows)], fontsize=8)
     axes.set_xlim(0.0, 1.12)
     axes.set_title(f"{rows[0].catalogue}, {rows[0].protocol}", fontsize=10)

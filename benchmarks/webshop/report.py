@@ -86,7 +86,10 @@ def about(results: Sequence[CellResult], catalogue: str, protocol: str) -> str:
     played = (result.cell.stand for result in results)
     stand = next(one for one in played if (one.catalogue.name, one.protocol.name) == (catalogue, protocol))
     extra = ", ".join(f"{name} = {value}" for name, value in stand.extra.items())
-    return f"`{stand.env_id}`: {PROTOCOLS[protocol].about}{f' Changed here: {extra}.' if extra else ''}"
+    shop, split = stand.shop(), results[0].cell.split
+    return (f"`{stand.env_id}`: {PROTOCOLS[protocol].about} {len(shop.shop.catalogue):,} products, "
+            f"{len(shop.goals):,} goals, {stand.num_goals(split):,} {split} goals."
+            f"{f' Changed here: {extra}.' if extra else ''}")  # fmt: skip
 
 
 def cells_of(row: Row) -> list[str]:
@@ -94,7 +97,7 @@ def cells_of(row: Row) -> list[str]:
     shares = [share(value) for value in (row.r_type, row.r_att, row.r_option, row.r_price)]
     goals = f"{row.goals}" if row.episodes == row.goals * row.runs else f"{row.goals} ({row.episodes} episodes)"
     return [
-        row.agent, f"{row.success:.3f}", f"[{row.low:.3f}, {row.high:.3f}]", str(row.runs),
+        row.agent.replace("|", "\\|"), f"{row.success:.3f}", f"[{row.low:.3f}, {row.high:.3f}]", str(row.runs),
         "" if row.over_runs is None else f"± {row.over_runs:.3f}", f"{row.score:.3f}", share(row.bought), *shares,
         f"{row.turns:.1f}", f"{row.tokens:.1f}", share(row.invalid), share(row.cut), f"{row.seconds:.1f}",
         str(row.errors), goals,
@@ -109,12 +112,14 @@ def share(value: float | None) -> str:
 def ceiling_note(rows: Sequence[Row]) -> str:
     """Return what can be reached at a stand."""
     reached = ceilings(rows).get((rows[0].catalogue, rows[0].protocol), {})
-    known = {"oracle": "the oracle, which searches for the hidden title of the wanted product, has",
-             "reader": "the script that reads visible text alone has"}  # fmt: skip
-    said = [f"{words} {reached[who].success:.3f}" for who, words in known.items() if who in reached]
-    return (
-        f"What can be reached: {'; '.join(said)}." if said else "No ceiling was measured: play `oracle` and `shopper`."
-    )
+    said = []
+    if oracle := reached.get("oracle"):
+        said.append(f"the oracle, which searches for the hidden title of the wanted product, has {oracle.success:.3f}")
+    if reader := reached.get("reader"):
+        said.append(f"the best script that reads visible text alone has {reader.success:.3f} ({reader.agent})")
+    if not said:
+        return "No ceiling was measured: play `oracle` and `shopper`."
+    return f"What can be reached: {'; '.join(said)}."
 
 
 def error_notes(results: Sequence[CellResult]) -> list[str]:

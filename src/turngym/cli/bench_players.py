@@ -13,6 +13,7 @@ from turngym.agents.base import Agent
 from turngym.agents.registry import AGENTS
 from turngym.benchmarks.webshop import Player
 from turngym.benchmarks.webshop.protocols import PRESENTATION
+from turngym.benchmarks.webshop.rows import ORACLE
 from turngym.cli.agents import DecodingOptions, NamedAgent, find_agent
 from turngym.cli.errors import UsageError
 from turngym.cli.models import import_trained
@@ -38,7 +39,7 @@ NOT_THE_RECIPE = ("run", "evaluation", "monitors")
 def find_players(
     scripted: Sequence[str], named: Sequence[str], decodings: Sequence[str], slots: int
 ) -> list[Player]:  # fmt: skip
-    """Return all who shall play, those of one row next to each other.
+    """Return all who shall play, scripted agents first, those of one row next to each other.
 
     Args:
         scripted: Names of scripted agents.
@@ -49,13 +50,13 @@ def find_players(
     Raises:
         UsageError: A name means nothing, or runs that were trained differently would share a row.
     """
-    players = [scripted_player(name) for name in scripted]
+    known = [text for text in named if text in SCRIPTED or text in AGENTS]
+    players = sorted((scripted_player(name) for name in (*scripted, *known)), key=lambda player: player.name == ORACLE)
     recipes: dict[str, tuple[str, Any]] = {}
     for text in named:
-        label, given, place = text.rpartition("=")
-        if not given and (place in SCRIPTED or place in AGENTS):
-            players.append(scripted_player(place))
+        if text in known:
             continue
+        label, _, place = text.rpartition("=")
         for name, weights in models_of(place, label):
             model = find_agent(str(weights))
             if not label:
