@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 
 from turngym._errors import InputError
 from turngym.envs.making import turn_limit
 from turngym.envs.splits import Split
+from turngym.webshop_server.goals import Goals
 from turngym.webshop_server.settings import ShopSettings
 from turngym.webshop_server.shop import LocalBackend, open_shop
 
@@ -138,6 +140,13 @@ class Stand:
         """Return how many distinct goals a split has; indices beyond begin again."""
         first, end = self.shop().goal_range(split)
         return end - first
+
+    def unseen_products(self, split: Split) -> frozenset[int]:
+        """Return the indices of those goals of a split whose product no goal of training wants."""
+        shop = self.shop()
+        assert isinstance(shop.goals, Goals)
+        own, trained = (shop.goals.positions(*shop.goal_range(one)) for one in (split, "train"))
+        return frozenset(np.flatnonzero(~np.isin(own, trained)).tolist())
 
     def describe(self) -> dict[str, Any]:
         """Return what decides how it plays, for JSON: equal for equal shops, wherever their files are."""

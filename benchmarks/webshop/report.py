@@ -20,15 +20,17 @@ from turngym.benchmarks.webshop.rows import COLUMNS, Row, ceilings, repeated, ro
 from turngym.strict_json import dumps
 
 PAGE, FIGURES, RECORD, PICTURE = "webshop.md", "webshop.csv", "webshop.json", "webshop.png"
-HEADS = ("agent", "success", "95% over goals", "runs", "95% over runs", "score", "bought", "type", "attributes",
-         "options", "price", "turns", "tokens", "invalid", "cut", "seconds", "errors", "goals")  # fmt: skip
+HEADS = ("agent", "success", "95% over goals", "runs", "95% over runs", "unseen products", "score", "bought", "type",
+         "attributes", "options", "price", "turns", "tokens", "invalid", "cut", "seconds", "errors", "goals")  # fmt: skip
 """The columns of the Markdown table of a stand."""
-READING = """Success: the purchase was all that was asked for (reward 1). Score: the mean share of the wish that was
-bought, 0 where nothing was, whatever reward the protocol makes of it. Type, attributes, options and price are the
-parts of that share, over purchases. Invalid: share of the turns that were unusable; cut: share of the episodes in
-which a limit of tokens ended something. Intervals are of 95%: over distinct goals, and where there are several runs
-of an agent (training seeds, or seeds of its chance) also over these, by Student's t. Seconds are of all episodes of a
-run. Episodes with an error of the environment are counted and in nothing else.
+READING = """Success: the purchase was all that was asked for (reward 1). Unseen products: success on the goals (so
+many) for products that no goal of training wants; the other goals are new combinations of options of products that
+training has. Score: the mean share of the wish that was bought, 0 where nothing was, whatever reward the protocol
+makes of it. Bought: share of the episodes that end with a purchase. Type, attributes, options and price are the parts
+of the score, over purchases. Invalid: share of the turns that were unusable; cut: share of the episodes in which a
+limit of tokens ended a reply or the whole. Intervals are of 95%: over distinct goals, and where there are several
+runs of an agent (training seeds, or seeds of its chance) also over these, by Student's t. Seconds are of all episodes
+of a run. Episodes with an error of the environment are counted and in nothing else.
 """
 
 
@@ -95,11 +97,12 @@ def about(results: Sequence[CellResult], catalogue: str, protocol: str) -> str:
 def cells_of(row: Row) -> list[str]:
     """Return a row as text, in the order of `HEADS`."""
     shares = [share(value) for value in (row.r_type, row.r_att, row.r_option, row.r_price)]
+    unseen = "" if row.unseen is None else f"{row.unseen:.3f} of {row.unseen_goals}"
     goals = f"{row.goals}" if row.episodes == row.goals * row.runs else f"{row.goals} ({row.episodes} episodes)"
     return [
         row.agent.replace("|", "\\|"), f"{row.success:.3f}", f"[{row.low:.3f}, {row.high:.3f}]", str(row.runs),
-        "" if row.over_runs is None else f"± {row.over_runs:.3f}", f"{row.score:.3f}", share(row.bought), *shares,
-        f"{row.turns:.1f}", f"{row.tokens:.1f}", share(row.invalid), share(row.cut), f"{row.seconds:.1f}",
+        "" if row.over_runs is None else f"± {row.over_runs:.3f}", unseen, f"{row.score:.3f}", share(row.bought),
+        *shares, f"{row.turns:.1f}", f"{row.tokens:.1f}", share(row.invalid), share(row.cut), f"{row.seconds:.1f}",
         str(row.errors), goals,
     ]  # fmt: skip
 

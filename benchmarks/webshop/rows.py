@@ -34,6 +34,10 @@ class Row:
     """The upper end."""
     over_runs: float | None
     """Half the width of its 95% interval over the runs, by Student's t; None for a single one."""
+    unseen: float | None
+    """Success on goals for products that no goal of training wants; None where none was played."""
+    unseen_goals: int
+    """How many distinct goals that are."""
     score: float
     """Mean share of the wish that was bought, in [0, 1], 0 where nothing was."""
     bought: float
@@ -85,9 +89,13 @@ def row_of(group: Sequence[CellResult]) -> Row:
     success, half = interval(rates)
     low, high = clustered_interval([outcome.success for outcome in played], [outcome.goal for outcome in played])
     cell, base, turns = group[0].cell, max(len(played), 1), max(sum(outcome.turns for outcome in played), 1)
+    strange = cell.stand.unseen_products(cell.split)
+    unseen = [outcome for outcome in played if outcome.goal in strange]
     return Row(
         catalogue=cell.stand.catalogue.name, protocol=cell.stand.protocol.name, agent=cell.player.name, runs=len(group),
         success=success, low=min(low, success), high=max(high, success), over_runs=None if math.isnan(half) else half,
+        unseen=fmean(outcome.success for outcome in unseen) if unseen else None,
+        unseen_goals=len({outcome.goal for outcome in unseen}),
         score=sum(outcome.score for outcome in played) / base, bought=sum(outcome.bought for outcome in played) / base,
         **parts(played), turns=sum(outcome.turns for outcome in played) / base,
         tokens=sum(outcome.tokens for outcome in played) / base,

@@ -51,6 +51,11 @@ class GoalOrder:
         holder = int(np.searchsorted(self.firsts_H, number, side="right")) - 1
         return int(self.holders_H[holder]), int(number - self.firsts_H[holder])
 
+    def positions(self, first: int, end: int) -> NDArray[np.uint32]:
+        """Return the positions of the products of goals from index `first` to before `end`, one for each goal."""
+        holders = np.searchsorted(self.firsts_H, self.numbers_G[first:end], side="right") - 1
+        return self.holders_H[holders]
+
     def weight(self, attributes: Sequence[str]) -> float:
         """Return the weight of a goal with these attributes: the mean of 1 / frequency, and 1 for a person's."""
         if self.kind == "human":
@@ -133,6 +138,15 @@ class Goals(Sequence[Goal]):
     def __getitem__(self, index: int | slice) -> Goal | list[Goal]:
         chosen = range(len(self))[index]
         return self._make(chosen) if isinstance(chosen, int) else list(map(self._make, chosen))
+
+    def positions(self, first: int, end: int) -> NDArray[np.uint32]:
+        """Return which products the goals of a range want, by their positions, without making the goals.
+
+        Args:
+            first: Index of the first goal.
+            end: Index after the last one.
+        """
+        return self._order.positions(first, end)
 
     def _make(self, index: int) -> Goal:
         position, number = self._order.place(index)

@@ -68,3 +68,13 @@ def test_two_catalogues_of_one_name_are_refused() -> None:
 def test_a_shop_on_a_server_is_refused() -> None:
     with pytest.raises(InputError, match="leave out url, and name a --catalogue"):
         stand(url="http://127.0.0.1:3000")
+
+
+def test_few_test_goals_are_for_products_that_no_training_goal_wants() -> None:
+    at = stand()
+    shop = at.shop()
+    trained = {goal.asin for goal in shop.goals[slice(*shop.goal_range("train"))]}
+    tested = [goal.asin for goal in shop.goals[slice(*shop.goal_range("test"))]]
+    assert at.unseen_products("test") == {index for index, asin in enumerate(tested) if asin not in trained}
+    assert at.unseen_products("train") == frozenset()
+    assert len(stand(catalogue=Catalogue.generated(1000)).unseen_products("test")) == 20

@@ -9,7 +9,7 @@ import pytest
 from tests.benchmarks.webshop.conftest import cell, outcome, stand
 
 from turngym.agents.intervals import wilson_interval
-from turngym.benchmarks.webshop import CellResult, Outcome, repeated, rows_of
+from turngym.benchmarks.webshop import CellResult, Outcome, Stand, repeated, rows_of
 from turngym.benchmarks.webshop.rows import ceilings
 
 MakeResult = Callable[..., CellResult]
@@ -69,3 +69,11 @@ def test_goals_that_are_played_again_are_told() -> None:
     (sentence,) = repeated(made[1:])
     assert sentence == (f"generated, 60 products, fixed: {count + 1} episodes a run of {count} distinct test goals, so "
                         "that goals were played again; intervals are over distinct goals.")  # fmt: skip
+
+
+def test_goals_for_unseen_products_are_told_apart(result: MakeResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Stand, "unseen_products", lambda self, split: frozenset({1, 3, 9}))
+    (row,) = rows_of([result(1.0, 0.0, 1.0, 1.0)])
+    assert (row.unseen, row.unseen_goals, row.success) == (0.5, 2, 0.75)
+    (row,) = rows_of([result(1.0)])
+    assert (row.unseen, row.unseen_goals) == (None, 0)

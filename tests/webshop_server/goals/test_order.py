@@ -87,6 +87,14 @@ def test_the_goals_are_those_made_one_after_another(path: Path, kind: GoalKind) 
 
 
 @KINDS
+def test_the_products_of_goals_are_known_without_the_goals(kind: GoalKind) -> None:
+    catalogue = generate_catalogue(NUM_PRODUCTS)
+    goals, asins = goals_of(catalogue, kind, DRAWS), list(catalogue)
+    positions = goals.positions(5, len(goals) - 5)
+    assert [asins[position] for position in positions] == [goal.asin for goal in goals[5:-5]]
+
+
+@KINDS
 def test_the_goals_of_the_original_catalogue_are_kept(
     recordings: Path, original_catalogue: Catalogue, tmp_path: Path, kind: GoalKind
 ) -> None:
