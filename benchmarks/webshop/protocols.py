@@ -94,7 +94,7 @@ class Catalogue:
             index: A saved index over it.
         """
         arguments: dict[str, Any] = {"catalogue": str(path), "num_products": 0}
-        return cls(name=path.resolve().name, arguments=arguments | ({"index": str(index)} if index else {}))
+        return cls(name=path.name or path.resolve().name, arguments=arguments | ({"index": str(index)} if index else {}))
 
 
 @dataclass(frozen=True, kw_only=True)

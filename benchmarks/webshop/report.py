@@ -21,16 +21,18 @@ from turngym.strict_json import dumps
 
 PAGE, FIGURES, RECORD, PICTURE = "webshop.md", "webshop.csv", "webshop.json", "webshop.png"
 HEADS = ("agent", "success", "95% over goals", "runs", "95% over runs", "unseen products", "score", "bought", "type",
-         "attributes", "options", "price", "turns", "tokens", "invalid", "cut", "seconds", "errors", "goals")  # fmt: skip
+         "attributes", "options", "price", "turns", "tokens", "invalid", "cut", "seconds", "errors",
+         "goals")  # fmt: skip
 """The columns of the Markdown table of a stand."""
 READING = """Success: the purchase was all that was asked for (reward 1). Unseen products: success on the goals (so
-many) for products that no goal of training wants; the other goals are new combinations of options of products that
-training has. Score: the mean share of the wish that was bought, 0 where nothing was, whatever reward the protocol
-makes of it. Bought: share of the episodes that end with a purchase. Type, attributes, options and price are the parts
-of the score, over purchases. Invalid: share of the turns that were unusable; cut: share of the episodes in which a
-limit of tokens ended a reply or the whole. Intervals are of 95%: over distinct goals, and where there are several
-runs of an agent (training seeds, or seeds of its chance) also over these, by Student's t. Seconds are of all episodes
-of a run. Episodes with an error of the environment are counted and in nothing else.
+many) for products that no goal of training wants. Those are products with few goals, and easier where they have fewer
+options; the other goals are new combinations of options of products that training has. Score: the mean share of the
+wish that was bought, 0 where nothing was, whatever reward the protocol makes of it. Bought: share of the episodes
+that end with a purchase. Type, attributes, options and price are the parts of the score, over purchases. Invalid:
+share of the turns that were unusable; cut: share of the episodes in which a limit of tokens ended a reply or the
+whole. Intervals are of 95%: over distinct goals, and where there are several runs of an agent (training seeds, or
+seeds of its chance) also over these, by Student's t. Seconds are of all episodes of a run. Episodes with an error of
+the environment are counted and in nothing else.
 """
 
 

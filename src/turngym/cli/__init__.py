@@ -26,7 +26,7 @@ COMMANDS = {
     "evaluate": "measure an agent beside the random floor and the optimum",
     "rollout": "write episodes of any agent to a JSONL file",
     "play": "play at the terminal, or watch an agent",
-    "bench": "tables of many agents: what environments pay to exploiters",
+    "bench": "agents in the shop in one table, and what environments pay to exploiters",
     "values": "what stage 1 of a run knows, and how much of it was luck",
     "webshop": "the shop as a site, and its catalogues: serve, index, generate, inspect, check",
     "doctor": "check that this installation works",

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from rich.console import Console
 from tyro.conf import UseAppendAction
 
-from turngym._durable import remove_unfinished, replacement
+from turngym._durable import replacement
 from turngym.benchmarks.audit import EPISODES, audit, page, record, too_much
 from turngym.cli.errors import UsageError
 from turngym.cli.evaluate import check_amounts
@@ -100,7 +100,6 @@ def run_webshop(words: Sequence[str], console: Console) -> int:
     cells = list(webshop.plan(stands, players, seeds=options.seeds, split=options.split,
                               episodes=options.episodes or 0, slots=options.slots))  # fmt: skip
     options.out.mkdir(parents=True, exist_ok=True)
-    remove_unfinished(options.out / webshop.FOLDER)
     with TerminalProgress(console) as progress:
         try:
             results = webshop.play_cells(cells, options.out, progress)
