@@ -94,7 +94,9 @@ class Catalogue:
             index: A saved index over it.
         """
         arguments: dict[str, Any] = {"catalogue": str(path), "num_products": 0}
-        return cls(name=path.name or path.resolve().name, arguments=arguments | ({"index": str(index)} if index else {}))
+        if index is not None:
+            arguments["index"] = str(index)
+        return cls(name=path.name or path.resolve().name, arguments=arguments)
 
 
 @dataclass(frozen=True, kw_only=True)
