@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +16,10 @@ import pytest
 from tests.benchmarks.careless_games import PaysForFormEnv
 from tests.cli.tiny_run import TINY
 
+import turngym.benchmarks
+import turngym.cli
+from turngym.agents.registry import AGENTS
+from turngym.agents.scripted import ScriptedAgent, Seat
 from turngym.cli import main
 from turngym.trainers.launch.policies import weights_digest
 
@@ -91,6 +97,49 @@ def test_finished_cells_are_not_played_again(tmp_path: Path, capsys: pytest.Capt
     capsys.readouterr()
     bench(tmp_path, "--episodes", "3", "--scripted", "oracle")
     assert "In no table: 5 files in " in capsys.readouterr().out
+
+
+def test_who_stops_it_is_told_that_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*arguments: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("turngym.benchmarks.webshop.play_cells", stop)
+    out = tmp_path / "out"
+    assert main(["bench", "webshop", "--out", str(out), *SMALL]) == 128 + signal.SIGTERM
+    said = capsys.readouterr()
+    assert f"{out} holds the cells that were played; the same command goes on." in said.out and said.err == "Stopped.\n"
+
+
+class Mute(ScriptedAgent):
+    """Cannot be made to reply."""
+
+    def choose(self, seat: Seat) -> str:
+        raise RuntimeError("no words")
+
+
+def test_errors_are_counted_and_end_with_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(AGENTS, "mute", Mute)
+    words = ["bench", "webshop", "--out", str(tmp_path), *SMALL, "--episodes", "3", "--scripted", "mute"]
+    assert main(words) == 1
+    printed = capsys.readouterr().out
+    assert "mute: 3 of 3 episodes ended in an error, the first with RuntimeError: no words" in printed
+    assert "0 (+3 errors)" in printed
+    (row,) = json.loads((tmp_path / "webshop.json").read_text())["rows"]
+    assert (row["errors"], row["episodes"], row["success"]) == (3, 0, 0.0)
+
+
+def test_the_table_says_what_it_needs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delattr(turngym.cli, "bench_webshop", raising=False)
+    monkeypatch.delitem(sys.modules, "turngym.cli.bench_webshop", raising=False)
+    monkeypatch.setitem(sys.modules, "turngym.benchmarks.webshop", None)
+    monkeypatch.delattr(turngym.benchmarks, "webshop", raising=False)
+    assert main(["bench", "webshop"]) == 2
+    assert "pip install 'turngym[webshop]'" in capsys.readouterr().err
+    assert main(["bench", "--help"]) == 0
 
 
 def test_seeds_are_for_those_who_draw_and_repetition_is_told(

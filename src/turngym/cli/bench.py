@@ -1,4 +1,4 @@
-"""`turngym bench`: tables of many agents in the shop, and what environments pay to those who do nothing of the task."""
+"""`turngym bench`: agents in the shop in one table, and what environments pay to those who do nothing of the task."""
 
 from __future__ import annotations
 
@@ -6,56 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import join
-from typing import Annotated, Literal
 
 from rich.console import Console
-from tyro.conf import UseAppendAction
 
 from turngym._durable import replacement
 from turngym.benchmarks.audit import EPISODES, audit, page, record, too_much
 from turngym.cli.errors import UsageError
 from turngym.cli.evaluate import check_amounts
-from turngym.cli.options import JsonObject, parse
+from turngym.cli.options import parse
 from turngym.cli.terminal import TerminalProgress, make_console
 from turngym.envs import env_ids
 from turngym.envs.finding import check_env, resolve_env
 from turngym.names import nearest
 from turngym.strict_json import dumps
-
-ProtocolName = Literal["fixed", "faithful", "gigpo", "original"]
-
-
-@dataclass(frozen=True)
-class WebShopOptions:
-    """Measure agents in the shop, by catalogue and protocol; the same command goes on after an interruption."""
-
-    agent: Annotated[list[str], UseAppendAction] = field(default_factory=list)
-    """A run folder, which stands for its base and its last policy, a checkpoint folder, or a registered agent; it may
-    be given several times. Runs that differ in their seeds alone share a row, and so do all of one --agent NAME=..."""
-    scripted: list[str] = field(default_factory=lambda: ["random", "rule", "shopper", "oracle"])
-    """Scripted agents that play as well: random, rule, shopper, shopper-details, oracle or a registered one."""
-    decoding: list[Literal["sampled", "greedy"]] = field(default_factory=lambda: ["sampled", "greedy"])
-    """How models choose their tokens; sampled is at their own temperature."""
-    protocols: list[ProtocolName] = field(default_factory=lambda: ["fixed", "faithful", "gigpo", "original"])
-    """By which protocols."""
-    num_products: list[int] = field(default_factory=list)
-    """Sizes of generated catalogues; 1000 if neither this nor a catalogue is named."""
-    catalogue: list[Path] = field(default_factory=list)
-    """Catalogue files, or folders with the files of the original."""
-    index: list[Path] = field(default_factory=list)
-    """Saved indexes over these catalogues, in the same order."""
-    env_kwargs: JsonObject = field(default_factory=dict)
-    """Further arguments of the environment at every protocol, as a JSON object such as '{"max_episode_steps": 30}'."""
-    split: Literal["train", "validation", "test"] = "test"
-    """Which goals."""
-    episodes: int | None = None
-    """How many goals, each played once by every run; all of the split unless given."""
-    seeds: list[int] = field(default_factory=lambda: [0])
-    """Seeds of the agents' chance; those that do not draw play with the first alone."""
-    slots: int = 128
-    """Episodes played at once."""
-    out: Path = Path("runs/bench_webshop")
-    """The folder of cells, page (webshop.md), figures (webshop.csv, webshop.json) and picture (webshop.png)."""
 
 
 @dataclass(frozen=True)
@@ -82,58 +45,12 @@ def run(words: Sequence[str]) -> int:
 
 
 def run_webshop(words: Sequence[str], console: Console) -> int:
-    """Play what was not played yet, and write the table; the exit code is 1 where an episode ended in an error."""
-    options = parse(WebShopOptions, words, command="bench webshop")
-    check_webshop(options)
-    from turngym.benchmarks import webshop  # needs the packages of the shop
-    from turngym.cli.bench_players import find_players
-    from turngym.cli.bench_tables import stand_table
-
-    stands = webshop.stands(options.catalogue, options.index, options.num_products, options.protocols,
-                            options.env_kwargs)  # fmt: skip
-    players = find_players(options.scripted, options.agent, options.decoding, options.slots)
-    if not players:
-        raise UsageError("nobody plays: name scripted agents with --scripted, or others with --agent")
-    for stand in stands:
-        for presentation in {dumps(player.presentation): player.presentation for player in players}.values():
-            check_env(stand.env_id, {**stand.arguments, **presentation})
-    cells = list(webshop.plan(stands, players, seeds=options.seeds, split=options.split,
-                              episodes=options.episodes or 0, slots=options.slots))  # fmt: skip
-    options.out.mkdir(parents=True, exist_ok=True)
-    with TerminalProgress(console) as progress:
-        try:
-            results = webshop.play_cells(cells, options.out, progress)
-        except KeyboardInterrupt:
-            console.print(f"{options.out} holds the cells that were played; the same command goes on.", soft_wrap=True)
-            raise
-    notes = webshop.write_report(options.out, results, join(["turngym", "bench", "webshop", *words]))
-    for rows in webshop.by_stand(webshop.rows_of(results)).values():
-        console.print(stand_table(rows))
-        console.print(webshop.ceiling_note(rows), soft_wrap=True)
-        console.print()
-    errors = webshop.error_notes(results)
-    files = ", ".join(sorted(path.name for path in options.out.glob("webshop.*")))
-    for note in (*webshop.repeated(results), *errors, *webshop.left_over(options.out, cells), *notes):
-        console.print(note, soft_wrap=True)
-    console.print(f"{options.out}: {files}", soft_wrap=True)
-    return int(bool(errors))
-
-
-def check_webshop(options: WebShopOptions) -> None:
-    """Check amounts, and that lists hold what goes together.
-
-    Raises:
-        UsageError: They do not.
-    """
-    check_amounts(slots=options.slots, **({} if options.episodes is None else {"episodes": options.episodes}))
-    for seed in options.seeds:
-        check_amounts(seed=seed)
-    for name in ("protocols", "decoding", "seeds"):
-        if not getattr(options, name):
-            raise UsageError(f"--{name} needs a value")
-    if options.index and len(options.index) != len(options.catalogue):
-        raise UsageError(f"--index needs one for each --catalogue, {len(options.catalogue)} in the same order, got "
-                         f"{len(options.index)}")  # fmt: skip
+    """Measure agents in the shop, which needs packages of its own."""
+    try:
+        from turngym.cli import bench_webshop
+    except ModuleNotFoundError as error:
+        raise UsageError(f"bench webshop needs {error.name}: pip install 'turngym[webshop]'") from error
+    return bench_webshop.run(words, console)
 
 
 def run_audit(words: Sequence[str], console: Console) -> int:
