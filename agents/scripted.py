@@ -8,7 +8,7 @@ business of `ScriptedAgent`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -201,6 +201,37 @@ class DemonstrationAgent(ScriptedAgent):
         """Slip with the given probability, play optimally otherwise."""
         if seat.rng.random() < self.mistake_rate:
             return slip(seat.env, seat.rng)
+        return self.teacher.choose(seat)
+
+
+class HandoverAgent(ScriptedAgent):
+    """Repeats the first replies of an episode that somebody else has played, from where on another agent plays.
+
+    So a demonstrator shows what it would do in the states that a student visits (Ross et al., arXiv:1011.0686).
+
+    Args:
+        openings: The replies to repeat, as they were given, by the seed of the episode.
+        teacher: Who plays on.
+        seed: As of `ScriptedAgent`.
+    """
+
+    def __init__(self, openings: Mapping[int, Sequence[str]], teacher: ScriptedAgent, seed: int = 0) -> None:
+        super().__init__(seed)
+        self.openings, self.teacher, self.needs = openings, teacher, teacher.needs
+        self._left: dict[int, list[str]] = {}
+
+    def start(self, slot: int, env: TextEnv, observation: str, seed: int) -> None:
+        """Enter an episode."""
+        super().start(slot, env, observation, seed)
+        self._left[slot] = list(self.openings[seed])
+
+    def act(self, slots: Sequence[int]) -> list[Reply]:
+        """Reply in each of `slots`, in that order."""
+        return [Reply(text=self._left[slot].pop(0)) if self._left[slot] else super(HandoverAgent, self).act([slot])[0]
+                for slot in slots]  # fmt: skip
+
+    def choose(self, seat: Seat) -> str:
+        """Return what the teacher does."""
         return self.teacher.choose(seat)
 
 

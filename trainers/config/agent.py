@@ -130,6 +130,10 @@ class WarmStartConfig(Section):
     permuted_share: Share = 0.0
     """Share of the demonstrations whose words are exchanged for others, everywhere alike, so that nothing but copying
     helps to say them."""
+    on_policy_share: Share = 0.0
+    """Share of the demonstrations in the later part of the course that begin as the model itself plays; the
+    demonstrator plays on without mistakes from a turn drawn at random, and from there on is cloned (DAgger, Ross et
+    al., arXiv:1011.0686)."""
     batch_size: Count = 32
     """Demonstrations per step."""
     learning_rate: Positive = 5e-3
@@ -146,12 +150,16 @@ class WarmStartConfig(Section):
     """Validation episodes that measure the success after the course and after each correction."""
 
     def check(self) -> None:
-        """Check the band.
+        """Check the band, and that there is a later part of the course where it is needed.
 
         Raises:
-            ValueError: Its lower end is above its upper end, or `max_corrections` is negative.
+            ValueError: Its lower end is above its upper end, settings do not go together, or `max_corrections` is
+                negative.
         """
         if self.success_low > self.success_high:
             raise self.refuse("success_low", f"must be at most warm_start.success_high, {self.success_high:g}")
+        if self.on_policy_share and not (self.mistake_rate and self.flawless_share < 1):
+            raise self.refuse("on_policy_share", "is for the later part of the course: raise warm_start.mistake_rate "
+                                                 "above 0 and lower warm_start.flawless_share below 1")  # fmt: skip
         if self.max_corrections < 0:
             raise self.refuse("max_corrections", "must be at least 0")

@@ -28,8 +28,9 @@ from turngym.trainers.warm_start.checkpoints import CourseCheckpoints
 from turngym.trainers.warm_start.course import Course, WarmStartError
 from turngym.trainers.warm_start.demonstrations import read_demonstrations
 from turngym.trainers.warm_start.fitting import check_fit
+from turngym.trainers.warm_start.on_policy import handed_over
 from turngym.trainers.warm_start.permuting import with_permuted
-from turngym.trainers.warm_start.teacher import demonstration_agent
+from turngym.trainers.warm_start.teacher import demonstration_agent, teacher_of
 
 NOTABLE, NOTABLE_OF = 0.1, 100
 """The share of demonstrations left out, and of how many at least, from which on that is told while a course lasts."""
@@ -126,11 +127,23 @@ def demonstrator(
         ValueError: The file cannot be read, or a demonstration does not fit.
     """
     if not config.demonstrations:
-        return lambda mistake_rate: scripted_play(
-            model, rollouts, rng, config.batch_size, demonstration_agent(config, mistake_rate)
-        )
+        return lambda mistake_rate: _shown(model, rollouts, config, rng, mistake_rate)
     encoded = given_demonstrations(model, config.demonstrations)
     return lambda _: [encoded[place] for place in rng.integers(len(encoded), size=config.batch_size)]
+
+
+def _shown(
+    model: LanguageModel, rollouts: Rollouts, config: WarmStartConfig, rng: np.random.Generator, mistake_rate: float
+) -> list[Episode]:
+    """Return a batch of scripted play, of which in the later part of a course a share begins as the student plays."""
+    on_policy = round(config.on_policy_share * config.batch_size) if mistake_rate else 0
+    scripted = config.batch_size - on_policy
+    episodes = []
+    if scripted:
+        episodes += scripted_play(model, rollouts, rng, scripted, demonstration_agent(config, mistake_rate))
+    if on_policy:
+        episodes += handed_over(model, rollouts, teacher_of(config), rng, on_policy)
+    return episodes
 
 
 def given_demonstrations(model: LanguageModel, path: str) -> list[Episode]:
