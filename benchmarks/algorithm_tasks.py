@@ -29,6 +29,8 @@ from turngym.trainers.config import (
 from turngym.trainers.objectives import OBJECTIVES
 
 BATCH_SIZE = 64
+SHAPE: Mapping[str, Any] = {"heads": 4, "rope_base": 1e4, "copying": False}
+"""The shape of the models that were compared, as in the presets of these games."""
 STAGE_ONE = ValueConfig(instances=96, samples=4, extra_samples=128, max_samples=32)
 """512 reference episodes, as many as the first steps of `astarpo_lambda` learn from: four of each instance, the rest
 where the value is uncertain."""
@@ -56,7 +58,7 @@ class Task:
 
 def _lake(name: str, slip: float, max_tokens: int, **warm_start: Any) -> Task:
     return Task(
-        env_id=f"turngym/{name}-v0", model=ModelConfig(max_reply_tokens=4), max_tokens=max_tokens, slip=slip,
+        env_id=f"turngym/{name}-v0", model=ModelConfig(**SHAPE, max_reply_tokens=4), max_tokens=max_tokens, slip=slip,
         warm_start=WarmStartConfig(**warm_start),
     )  # fmt: skip
 
@@ -68,7 +70,7 @@ TASKS = {
                                 flawless_share=0.8, success_low=0.2),
     "CountdownSteps": Task(
         env_id="turngym/CountdownSteps-v0",
-        model=ModelConfig(digits_per_token=3, vocabulary_size=1024, max_reply_tokens=10),
+        model=ModelConfig(**SHAPE, digits_per_token=3, vocabulary_size=1024, max_reply_tokens=10),
         warm_start=WarmStartConfig(weight_decay=0.3, mistake_rate=0.3, course_steps=7000, flawless_share=0.75),
         max_tokens=80_000,
         learning_rates=(3e-4, 6e-4, 1.2e-3, 2.4e-3),
@@ -76,7 +78,7 @@ TASKS = {
     "MultiplicationSteps": Task(
         env_id="turngym/MultiplicationSteps-v0",
         env_kwargs={"digit_order": "least_first"},
-        model=ModelConfig(max_reply_tokens=8),
+        model=ModelConfig(**SHAPE, max_reply_tokens=8),
         warm_start=WarmStartConfig(mistake_rate=0.14, course_steps=2300, flawless_share=0.8),
         max_tokens=70_000,
     ),

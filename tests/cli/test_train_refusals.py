@@ -55,7 +55,7 @@ WRONG: list[tuple[str, str, Any, str, str]] = [
     ("curriculum", "levels", [{"size": 99}], "astarpo", "curriculum.levels[0] {'size': 99} cannot be made: size must"),
     ("env", "kwargs", {"sise": 5}, "astarpo", "did you mean 'size'?"),
     ("model", "path", "nowhere", "astarpo", "there is no folder nowhere"),
-    ("model", "hidden_size", 63, "astarpo", "model.hidden_size must be a multiple of 8, twice the heads, got 63"),
+    ("model", "hidden_size", 63, "astarpo", "model.hidden_size must be a multiple of 4, twice the heads, got 63"),
     (
         "model",
         "context_length",

@@ -7,6 +7,7 @@ kwargs = {size = 2}
 hidden_size = 16
 layers = 1
 heads = 2
+copying = false
 max_reply_tokens = 4
 [warm_start]
 enabled = false

@@ -37,7 +37,7 @@ SAMPLES = 8
 PROMPTS = ["left", "up and right", "SFFF\nFHFH\nFFFH\nHFFG", "down", "the goal is to the right of the start", "G"]
 CONFIG = TrainConfig(
     env=EnvConfig(kwargs={"size": 3}),
-    model=ModelConfig(hidden_size=32, layers=2, heads=2, context_length=128),
+    model=ModelConfig(hidden_size=32, layers=2, heads=2, rope_base=1e4, copying=False, context_length=128),
     learning=LearningConfig(learning_rate=0.0, final_learning_rate=0.0, max_grad_norm=1e9),
 )
 

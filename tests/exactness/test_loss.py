@@ -40,7 +40,9 @@ CASES = [("astarpo", 1.0), ("astarpo_turn", 1.0), ("astarpo_turn", 0.9), ("astar
 BETA, TEMPERATURE = 0.05, 0.8
 CONFIG = TrainConfig(
     env=EnvConfig(kwargs={"size": 3}),
-    model=ModelConfig(hidden_size=32, layers=2, heads=2, context_length=512, max_reply_tokens=4),
+    model=ModelConfig(
+        hidden_size=32, layers=2, heads=2, rope_base=1e4, copying=False, context_length=512, max_reply_tokens=4
+    ),
     learning=LearningConfig(temperature=TEMPERATURE, max_grad_norm=1e9),
 )
 

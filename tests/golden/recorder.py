@@ -34,7 +34,9 @@ from turngym.trainers.run import train
 
 CONFIG = TrainConfig(
     env=EnvConfig(id="turngym/FrozenLakeWindy-v0", kwargs={"size": 3}),
-    model=ModelConfig(hidden_size=32, layers=2, heads=2, context_length=512, max_reply_tokens=4),
+    model=ModelConfig(
+        hidden_size=32, layers=2, heads=2, rope_base=1e4, copying=False, context_length=512, max_reply_tokens=4
+    ),
     warm_start=WarmStartConfig(success_low=0.0, success_high=1.0, batch_size=16, course_steps=60, check_episodes=50),
     values=ValueConfig(instances=32, samples=4, extra_samples=32),
     learning=LearningConfig(steps=6, batch_size=16, fresh_share=0.5, warmup_steps=2),

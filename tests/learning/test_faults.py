@@ -20,8 +20,8 @@ EPISODES = 100
 TINY = {
     "warm_start.course_steps": 20, "warm_start.success_low": 0.0, "warm_start.success_high": 1.0,
     "warm_start.check_episodes": 10, "model.hidden_size": 16, "model.layers": 1, "model.heads": 2,
-    "model.vocabulary_size": 300, "values.instances": 2 * RATE, "values.samples": 2, "values.extra_samples": 10,
-    "learning.steps": 3, "learning.batch_size": 2 * RATE, "evaluation.episodes": 2 * RATE,
+    "model.copying": False, "model.vocabulary_size": 300, "values.instances": 2 * RATE, "values.samples": 2,
+    "values.extra_samples": 10, "learning.steps": 3, "learning.batch_size": 2 * RATE, "evaluation.episodes": 2 * RATE,
 }  # fmt: skip
 SWEEP = [
     *[(fault, place, False) for fault in ("raise", "hang", "exit", "os exit") for place in ("reset", "step")],

@@ -45,7 +45,7 @@ SHARE = 5
 """The most progress between two kills, as a part of the whole run: one part of so many."""
 WARM = TrainConfig(
     env=EnvConfig(kwargs={"size": 2}),
-    model=ModelConfig(hidden_size=32, layers=1, heads=2, context_length=512, max_reply_tokens=4),
+    model=ModelConfig(hidden_size=32, layers=1, heads=2, copying=False, context_length=512, max_reply_tokens=4),
     warm_start=WarmStartConfig(
         success_low=0.0,
         success_high=0.01,

@@ -29,7 +29,9 @@ from turngym.trainers.warm_start.cloning import validate
 
 CONFIG = TrainConfig(
     env=EnvConfig(kwargs={"size": 3}),
-    model=ModelConfig(hidden_size=32, layers=2, heads=2, context_length=512, max_reply_tokens=4),
+    model=ModelConfig(
+        hidden_size=32, layers=2, heads=2, rope_base=1e4, copying=False, context_length=512, max_reply_tokens=4
+    ),
     warm_start=WarmStartConfig(
         batch_size=16, learning_rate=5e-3, course_steps=120, check_episodes=100, mistake_rate=0.7
     ),

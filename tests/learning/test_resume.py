@@ -34,7 +34,9 @@ from turngym.trainers.stage_one import sampling
 
 CONFIG = TrainConfig(
     env=EnvConfig(kwargs={"size": 3}),
-    model=ModelConfig(hidden_size=32, layers=2, heads=2, context_length=512, max_reply_tokens=4),
+    model=ModelConfig(
+        hidden_size=32, layers=2, heads=2, rope_base=1e4, copying=False, context_length=512, max_reply_tokens=4
+    ),
     warm_start=WarmStartConfig(
         success_low=0.1, batch_size=16, learning_rate=5e-3, course_steps=60, check_episodes=50, mistake_rate=0.5
     ),

@@ -93,7 +93,17 @@ def test_a_game_for_gymnasium_alone_is_learned_and_measured(installed: Path, tmp
     words = ["sun", "moon", "star"]
     talks = [{"messages": [{"role": role, "content": word} for role in ("user", "assistant")]} for word in words]
     (tmp_path / "echo.jsonl").write_text("".join(json.dumps(talk) + "\n" for talk in talks), encoding="utf-8")
-    shape = ("--model.hidden-size", "32", "--model.layers", "1", "--warm-start.demonstrations", "echo.jsonl", *SECONDS)
+    shape = (
+        "--model.hidden-size",
+        "32",
+        "--model.layers",
+        "1",
+        "--model.copying",
+        "false",
+        "--warm-start.demonstrations",
+        "echo.jsonl",
+        *SECONDS,
+    )
     cloned, untaught, measured = run_commands(
         [
             ["train", "me/Echo-v0", *shape, "--algorithm", "reinforce", "--objective.baseline", "batch",

@@ -26,7 +26,9 @@ def tiny() -> TrainConfig:
     """A whole run in seconds: 3x3 lakes, a decoder of width 32 and depth 2, six optimizer steps."""
     return TrainConfig(
         env=EnvConfig(kwargs={"size": 3}),
-        model=ModelConfig(hidden_size=32, layers=2, heads=2, context_length=512, max_reply_tokens=4),
+        model=ModelConfig(
+            hidden_size=32, layers=2, heads=2, rope_base=1e4, copying=False, context_length=512, max_reply_tokens=4
+        ),
         warm_start=WarmStartConfig(
             success_low=0.1,
             success_high=0.7,

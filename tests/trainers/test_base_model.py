@@ -60,6 +60,17 @@ def _lakes() -> Iterator[None]:
         del gym.registry[env_id]
 
 
+@pytest.mark.parametrize("copying", [True, False])
+def test_a_model_is_built_as_it_is_configured(tiny: TrainConfig, copying: bool) -> None:
+    """Only weights that copy have biases from the start."""
+    shape = replace(tiny.model, hidden_size=48, heads=1, layers=3, rope_base=1e6, copying=copying)
+    decoder = load_or_build(replace(tiny, model=shape)).model
+    found = decoder.config
+    assert (found.hidden_size, found.num_attention_heads, found.num_hidden_layers) == (48, 1, 3)
+    assert found.rope_parameters["rope_theta"] == 1e6
+    assert bool(decoder.get_parameter("model.layers.0.self_attn.q_proj.bias").any()) == copying
+
+
 @pytest.fixture
 def file(tiny: TrainConfig, tmp_path: Path) -> Path:
     """Flawless play on sixteen lakes."""

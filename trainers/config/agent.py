@@ -27,13 +27,13 @@ class ModelConfig(Section):
     """Width of the small model, a multiple of twice the heads. Its feed-forward layers are three times as wide."""
     layers: Count = 4
     """Depth of the small model."""
-    heads: Count = 4
+    heads: Count = 2
     """Attention heads of the small model, each as wide as the model divided by them."""
-    rope_base: Positive = 10_000.0
+    rope_base: Positive = 1e7
     """Base of the small model's rotary positions; the higher, the farther apart tokens may stand that it compares."""
-    copying: bool = False
-    """Whether the small model's first weights copy what it has read; takes heads of width 32 or more and a `rope_base`
-    of about 1e7."""
+    copying: bool = True
+    """Whether the small model's first weights copy what it has read; takes two layers, and heads of width 16 with a
+    `rope_base` of 1e7 or wider ones with a lower one."""
     vocabulary_size: Count = 512
     """Largest vocabulary of the small model's tokenizer, of which 256 are bytes."""
     digits_per_token: Count = 1
@@ -91,7 +91,7 @@ class ModelConfig(Section):
                     context_length=self.context_length,
                 )  # fmt: skip
             except ValueError as error:
-                raise self.refuse("copying", f"does not suit the small model: {error}") from None
+                raise self.refuse("copying", f"does not suit the small model: {error}, or set it to false") from None
         if not self.path and self.vocabulary_size < 300:
             raise self.refuse("vocabulary_size", "must be at least 300: 256 bytes, the control tokens and some words")
         if not self.path and self.num_weights > MOST_WEIGHTS:

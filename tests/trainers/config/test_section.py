@@ -233,11 +233,11 @@ def test_a_range_in_words(range_: Range, words: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "settings", "sentence"),
     [
-        (ModelConfig, {"hidden_size": 60}, "model.hidden_size must be a multiple of 8, twice the heads, got 60"),
+        (ModelConfig, {"hidden_size": 63}, "model.hidden_size must be a multiple of 4, twice the heads, got 63"),
         (ModelConfig, {"rope_base": 1}, "model.rope_base must be above 1, got 1"),
         (
             ModelConfig,
-            {"copying": True},
+            {"heads": 8},
             "model.copying does not suit the small model: copying takes 4 rotary pairs .*: raise rope_base",
         ),
         (ModelConfig, {"vocabulary_size": 256}, "model.vocabulary_size must be at least 300: 256 bytes, .*, got 256"),
@@ -270,7 +270,11 @@ def test_a_range_in_words(range_: Range, words: str) -> None:
             {"hidden_size": 10**9, "heads": 2},
             "model.hidden_size with 4 layers makes a small model",
         ),
-        (ModelConfig, {"layers": 10**5, "hidden_size": 8}, "model.layers must be at most 1000, got 100000"),
+        (
+            ModelConfig,
+            {"layers": 10**5, "hidden_size": 8, "copying": False},
+            "model.layers must be at most 1000, got 100000",
+        ),
         (RunConfig, {"seed": 2**63}, r"run.seed must be in \[0, 9223372036854775807\], got 9223372036854775808"),
         (RunConfig, {"rollout_slots": 10**9}, r"run.rollout_slots must be in \[1, 4096\], got 1000000000"),
         (RunConfig, {"threads": 10**5}, r"run.threads must be in \[1, 1024\], got 100000"),
@@ -286,11 +290,12 @@ def test_settings_that_contradict_each_other_are_refused(
 
 def test_a_checkpoint_has_a_shape_of_its_own() -> None:
     """What builds the small model is not read where there is another."""
-    assert ModelConfig(path="model", hidden_size=60, vocabulary_size=256, copying=True).hidden_size == 60
+    assert ModelConfig(path="model", hidden_size=63, vocabulary_size=256).hidden_size == 63
 
 
 def test_a_small_model_that_copies_has_wide_heads() -> None:
-    assert ModelConfig(copying=True, heads=2, rope_base=1e7).copying
+    assert ModelConfig().copying and ModelConfig(heads=4).copying
+    assert not ModelConfig(heads=8, copying=False).copying
 
 
 def test_without_easier_levels_there_are_no_shares() -> None:

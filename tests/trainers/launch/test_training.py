@@ -42,7 +42,7 @@ from turngym.trainers.run_lock import check_unused
 
 TINY: Any = {
     "env": {"kwargs": {"size": 2}},
-    "model": {"hidden_size": 16, "layers": 1, "heads": 2, "max_reply_tokens": 3},
+    "model": {"hidden_size": 16, "layers": 1, "heads": 2, "copying": False, "max_reply_tokens": 3},
     "warm_start": {"enabled": False},
     "values": {"instances": 4, "samples": 2, "extra_samples": 2},
     "learning": {"steps": 2, "batch_size": 8},
