@@ -40,7 +40,7 @@ class TokenBatch:
     members: list[int]  # [B]
     """Position of each episode in the list that was batched."""
     parts: list[TokenRows]
-    """Their rows; a single tensor where every episode has one."""
+    """Their rows that hold a sampled token; a single tensor where every episode has one."""
     order_N: Tensor | None
     """The place of each sampled token among those of the parts, one part after the other; None where it is its own."""
     episode_N: Tensor
@@ -79,8 +79,7 @@ def token_batches(
         units: Positions of the episodes that must share a batch; what no unit names is left out. None for every episode
             on its own.
     """
-    lengths = {i: [stop - start for start, stop in episode.rows()] for i, episode in enumerate(episodes)
-               if episode.num_sampled}  # fmt: skip
+    lengths = {i: _lengths(episode) for i, episode in enumerate(episodes) if episode.num_sampled}
     together = [[i] for i in lengths] if units is None else [[i for i in unit if i in lengths] for unit in units]
     members: list[int] = []
     shortest = 0
@@ -111,7 +110,7 @@ def _similar(lengths: Sequence[Sequence[int]]) -> list[list[int]]:
 
 def _pad(episodes: Sequence[Episode], members: list[int], device: torch.device) -> TokenBatch:
     rows = [row for place, i in enumerate(members) for row in _rows(episodes[i], place)]
-    widths = [max(part) for part in _similar([[stop - start for start, stop in episodes[i].rows()] for i in members])]
+    widths = [max(part) for part in _similar([_lengths(episodes[i]) for i in members])]
     parts, owners = [], []
     for shorter, width in zip([-1, *widths], widths, strict=False):
         part = [row for row in rows if shorter < len(row.ids) <= width]
@@ -139,11 +138,16 @@ def _pad(episodes: Sequence[Episode], members: list[int], device: torch.device) 
 
 
 def _rows(episode: Episode, place: int) -> Iterator[_Row]:
-    """Yield the rows of an episode, each with its turns."""
+    """Yield the rows of an episode that hold a sampled token, each with its turns."""
     for start, stop in episode.rows():
         turns = [(number, slice(turn.span[0] - start, turn.span[1] - start))
                  for number, turn in enumerate(episode.turns) if turn.row_start == start and turn.span[1]]  # fmt: skip
-        yield _Row(place, start, episode.token_ids[start:stop], turns)
+        if turns:
+            yield _Row(place, start, episode.token_ids[start:stop], turns)
+
+
+def _lengths(episode: Episode) -> list[int]:
+    return [len(row.ids) for row in _rows(episode, 0)]
 
 
 def sampled_logprobs(model: LanguageModel, batch: TokenBatch, temperature: float = 1.0) -> Tensor:
