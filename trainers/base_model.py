@@ -25,6 +25,7 @@ from turngym.trainers.run_files import WARM_START, reference_folder
 from turngym.trainers.stage_one.explorers import load_explorer
 from turngym.trainers.warm_start.checkpoints import CourseCheckpoints
 from turngym.trainers.warm_start.cloning import clone, given_demonstrations
+from turngym.trainers.warm_start.copyable import copyable_share
 from turngym.trainers.warm_start.demonstrations import read_demonstrations
 from turngym.trainers.warm_start.fitting import Fitting, check_fit
 from turngym.trainers.warm_start.teacher import demonstration_agent, teacher_of
@@ -67,6 +68,7 @@ def _clone_base(config: TrainConfig, kept: CourseCheckpoints, metrics: Metrics, 
         model = load_or_build(config)
         check_context(model, config)
         note_limits(config, progress)
+        note_copyable(model, config, progress)
     else:
         metrics.begin_warm_start(kept.found.extra["correction"])
         model = LanguageModel.from_pretrained(kept.found.policy, decoding=config.decoding)
@@ -117,6 +119,14 @@ def note_limits(config: TrainConfig, progress: Progress) -> None:
     kept = _trained_by(config)
     if kept is not None and (unlike := kept.unlike(config.decoding)):
         progress.note(f"the model was trained with {', '.join(unlike)}")
+
+
+def note_copyable(model: LanguageModel, config: TrainConfig, progress: Progress) -> None:
+    """Say how much of what scripted demonstrations say can be copied, where their actions have arguments."""
+    scripted = config.warm_start.enabled and not config.warm_start.demonstrations
+    share = copyable_share(model, _scripted(config, 0.0)) if scripted else None
+    if share is not None:
+        progress.note(f"{share:.1%} of the arguments of demonstrations can be copied from what was read before them")
 
 
 def _trained_by(config: TrainConfig) -> Decoding | None:
