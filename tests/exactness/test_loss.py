@@ -298,17 +298,22 @@ def test_logits_where_nothing_was_sampled_do_not_matter(
     sampled = {tuple(episode.token_ids): [place - 1 for turn in episode.turns for place in range(*turn.span)]
                for episode in episodes}  # fmt: skip
 
-    def disturb(_: object, arguments: Any, settings: Any, output: Any) -> Any:
-        noise_BTV = 100 * torch.randn_like(output.logits)
-        for row, ids in enumerate(settings["input_ids"].tolist()):
+    read: list[list[list[int]]] = []
+
+    def note(_: object, arguments: Any, settings: Any) -> None:
+        read.append(settings["input_ids"].tolist())
+
+    def disturb(_: object, arguments: Any) -> Any:
+        noise_BTH = 100 * torch.randn_like(arguments[0])
+        for row, ids in enumerate(read[-1]):
             places = next(
                 places for stream, places in sampled.items() if list(stream[: len(ids)]) == ids[: len(stream)]
             )
-            noise_BTV[row, places] = 0.0
-        output.logits = output.logits + noise_BTV
-        return output
+            noise_BTH[row, places] = 0.0
+        return (arguments[0] + noise_BTH,)
 
-    policy.model.register_forward_hook(disturb, with_kwargs=True)
+    policy.model.register_forward_pre_hook(note, with_kwargs=True)
+    policy.model.get_output_embeddings().register_forward_pre_hook(disturb)
     after = step(policy, reference, episodes, name)
     assert after[0] == before[0]
     assert torch.equal(after[1], before[1])
