@@ -36,6 +36,7 @@ class LocalSession:
         self.shop = shop
         self.page = page
         self._parts: tuple[Page, list[Part]] | None = None
+        self._worth: tuple[Page, Reward | None] | None = None
 
     @property
     def parts(self) -> list[Part]:
@@ -47,7 +48,9 @@ class LocalSession:
     @property
     def worth(self) -> Reward | None:
         """What buying the product of the page as it is chosen would earn, or has earned; None where there is none."""
-        return self.shop.worth(self.page)
+        if self._worth is None or self._worth[0] is not self.page:
+            self._worth = (self.page, self.shop.worth(self.page))
+        return self._worth[1]
 
     def act(self, action: str) -> str:
         """Do `search[words]` or `click[text]`; return why it means nothing here, or nothing."""
