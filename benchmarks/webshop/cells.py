@@ -24,7 +24,7 @@ from turngym.benchmarks.webshop.protocols import Stand
 from turngym.envs.splits import Split
 from turngym.strict_json import dumps
 
-SCHEMA = 1
+SCHEMA = 2
 FOLDER = "cells"
 """Where the files are, in the folder of a benchmark."""
 
@@ -87,9 +87,10 @@ class Outcome:
         goal = episode.index % num_goals
         if episode.status.is_error():
             return cls(goal=goal, error=episode.error or episode.status.value)
-        parts = episode.measures
+        bought = episode.status is Status.COMPLETED  # a product that is only looked at has measures too
+        parts = episode.measures if bought else {}
         return cls(
-            goal=goal, success=episode.success, bought="task_score" in parts, score=parts.get("task_score", 0.0),
+            goal=goal, success=episode.success, bought=bought, score=parts.get("task_score", 0.0),
             r_type=parts.get("r_type"), r_att=parts.get("r_att"), r_option=parts.get("r_option"),
             r_price=parts.get("r_price"), turns=len(episode.turns),
             invalid=sum(not turn.valid for turn in episode.turns), tokens=episode.num_sampled,

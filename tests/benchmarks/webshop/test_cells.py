@@ -36,7 +36,8 @@ def test_the_outcome_of_a_purchase() -> None:
 
 
 def test_without_a_purchase_there_are_no_parts() -> None:
-    came = Outcome.of(episode(status=Status.TRUNCATED_TURNS), num_goals=10)
+    looked_at = {"task_score": 0.5, "r_type": 1.0, "r_att": 0.25, "r_option": 0.5, "r_price": 1.0}
+    came = Outcome.of(episode(status=Status.TRUNCATED_TURNS, measures=looked_at), num_goals=10)
     assert not came.bought and came.score == 0 and came.r_type is came.r_option is None and not came.cut
     assert Outcome.of(episode(status=Status.TRUNCATED_LENGTH), num_goals=10).cut
 
