@@ -183,8 +183,8 @@ class WebShopEnv(TextEnv):
         self.close()
         self.session = self.backend.open_session(self.backend.goal_number(split, index))
         self.goal = self.session.page.goal
-        self._actions: list[str] = []
-        self._prompts: list[str] = []
+        self._steps: list[tuple[int, str, str]] = []
+        self._shown = ""
         self._refused = False
         self._compact = CompactView(self.title_words) if self.observation_mode == "compact" else None
         self._visited = [(self.session.page, self.session.parts)]
@@ -195,7 +195,7 @@ class WebShopEnv(TextEnv):
         if before.kind is PageKind.DONE:
             raise InvalidAction(ENDED)  # the original goes on, and pays again
         problem = self._compact.act(self._here, action, self._do) if self._compact else self._do(action)
-        self._actions.append(action)
+        self._steps.append((self.turns_taken, self._shown, action))
         self._refused = bool(problem)
         if problem:
             raise InvalidAction(problem)
@@ -239,23 +239,24 @@ class WebShopEnv(TextEnv):
 
     def _observe(self, feedback: str) -> str:
         page = self._page_text()
+        self._refused = True  # until an action is done; a reply in a wrong form never comes to be one
         told = [feedback] if feedback and self.explains_refusals else []
         usable = [f"Usable actions: {' '.join(self._usable_actions())}"] if self.show_actions else []
         if self.observation_mode == "quoted":
             return self._prompt(page, told, usable)
-        last = self._actions[-self.history :] if self.history else []
-        past = [f"Your last actions: {' '.join(last)}"] if last else []
+        last = self._steps[-self.history :] if self.history else []
+        past = [f"Your last actions: {' '.join(action for *_, action in last)}"] if last else []
         return "\n".join([*told, page, *past, *usable])[:MAX_OBSERVATION_CHARS]
 
     def _prompt(self, page: str, told: list[str], usable: list[str]) -> str:
         """Return a page as a prompt of its own, without the last steps where it would be too long with them."""
         limit = f" of {self.turn_limit}" if self.turn_limit else ""
-        head = f"Task: {self.goal.instruction}\nStep {len(self._actions) + 1}{limit}."
-        self._prompts.append(page)
-        steps = list(enumerate(zip(self._prompts, self._actions, strict=False), start=1))[-self.history :]
-        past = [f"Step {number} showed {shown}, and you did {action}." for number, (shown, action) in steps]
+        head = f"Task: {self.goal.instruction}\nStep {self.turns_taken + 1}{limit}."
+        steps = self._steps[-self.history :] if self.history else []
+        past = [f"Step {number} showed {shown}, and you did {action}." for number, shown, action in steps]
+        self._shown = page
         lines = [*told, f"Now you see: {page}", *usable]
-        whole = "\n".join([head, *(past if self.history else []), *lines])
+        whole = "\n".join([head, *past, *lines])
         return whole if len(whole) <= MAX_OBSERVATION_CHARS else "\n".join([head, *lines])[:MAX_OBSERVATION_CHARS]
 
     def _page_text(self) -> str:

@@ -56,6 +56,13 @@ def test_an_episode_in_few_words(shop: ShopMaker) -> None:
     assert said[3:5] == ["results again", "product again"] and said[6:] == rest
 
 
+def test_a_reply_in_a_wrong_form_chooses_nothing(shop: ShopMaker) -> None:
+    env = shop(2)
+    for action in (f"search[ {WISH[7:]} ]", "click[ 1 ]", "click[ pink ]"):
+        env.step(action)
+    assert env.step("")[0] == "Invalid action: the reply is empty.\nproduct again"
+
+
 def test_titles_can_be_left_out(shop: ShopMaker) -> None:
     observation = shop(title_words=0).step("search[ shirt ]")[0]
     assert re.fullmatch(r"\d+ results( ; \d+ \$ \d+( to \$ \d+)?)+( ; next >)?", observation)

@@ -87,3 +87,15 @@ def test_the_parts_of_the_reward_are_told_beside_it() -> None:
     assert {key: info[key] for key in ("task_score", "r_type", "r_att", "r_option", "r_price")} == {
         "task_score": 1.0, "r_type": 1.0, "r_att": 1.0, "r_option": 1.0, "r_price": 1.0}  # fmt: skip
     assert reward == 1.0
+
+
+def test_a_reply_in_a_wrong_form_takes_a_step_and_mixes_up_no_others() -> None:
+    env = gym.make("turngym/WebShopGiGPO-v0")
+    env.reset(options={"split": "test", "index": 2})
+    for reply in ("", "search[dress]"):
+        env.step(reply)
+    prompt = env.step("click[next >]")[0]
+    past = [line for line in prompt.split("\n") if " showed " in line]
+    assert "\nStep 4 of 15.\n" in prompt and [line[:6] for line in past] == ["Step 2", "Step 3"]
+    assert "'Search', and you did search[dress]." in past[0]
+    assert "'Page 1 (Total" in past[1] and past[1].endswith("and you did click[next >].")
