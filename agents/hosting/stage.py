@@ -264,11 +264,16 @@ def _finite(value: Any, name: str) -> float:
 
 
 def _measures(info: Mapping[str, Any]) -> dict[str, float]:
-    """Return the finite numbers of `info` that not every environment has; truths are none."""
-    further = {str(key): value for key, value in info.items() if key not in TurnInfo.__annotations__}
-    numbers = {key: float(value) for key, value in further.items()
-               if isinstance(value, int | float | np.number) and not isinstance(value, bool)}  # fmt: skip
-    return {key: number for key, number in numbers.items() if math.isfinite(number)}
+    """Return the finite real numbers of `info` that not every environment has; truths are none."""
+    measures = {}
+    for key, value in info.items():
+        if key in TurnInfo.__annotations__ or isinstance(value, bool | np.timedelta64):
+            continue
+        if isinstance(value, int | float | np.integer | np.floating):
+            with suppress(OverflowError):  # an integer beyond the largest float is left out as infinity is
+                if math.isfinite(number := float(value)):
+                    measures[str(key)] = number
+    return measures
 
 
 def _text(value: object, name: str) -> str:
