@@ -74,7 +74,7 @@ def register_agent(name: str) -> Callable[[Factory], Factory]:
     return register
 
 
-def make_agent(name: str, **arguments: Any) -> Agent:
+def make_agent(name: str, /, **arguments: Any) -> Agent:
     """Make a registered agent.
 
     Args:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from turngym._errors import InputError
 from turngym.agents.base import Agent
 from turngym.agents.evaluation import instance_range
 from turngym.agents.registry import AGENTS, NotAnAgentError, make_agent, register_agent
@@ -80,3 +81,8 @@ def test_what_cannot_play_says_what_it_lacks(own_code: Path) -> None:
     lacks = "the agent 'empty' is of type object, which has no start, act, observe, finish, policy_version; see"
     with pytest.raises(NotAnAgentError, match=re.escape(lacks)):
         make_agent("empty")
+
+
+def test_an_argument_may_have_any_name() -> None:
+    with pytest.raises(InputError, match="the agent 'shopper' has no argument 'name'"):
+        make_agent("shopper", name="x")

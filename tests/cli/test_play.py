@@ -64,6 +64,7 @@ def test_a_person_plays_an_environment_of_their_own(
         ["FrozenLake", "--pause", "nan"],
         ["FrozenLake", "--pause", "1e300"],
         ["FrozenLake", "--temperature", "1e-300"],
+        ["FrozenLake", "--agent-kwargs", '{"seed": 1}'],
         ["x" * 300],
         ["FrozenLake", "--agent", "x" * 300],
     ],

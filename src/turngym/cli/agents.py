@@ -169,7 +169,7 @@ def find_agent(name: str, env: str = "", arguments: Mapping[str, Any] | None = N
                       decoding=decoding_of(weights))  # fmt: skip
 
 
-def load_registered(name: str, **arguments: Any) -> Agent:
+def load_registered(name: str, /, **arguments: Any) -> Agent:
     """Make a registered agent.
 
     Raises:

@@ -27,7 +27,7 @@ from turngym.agents.human import HumanAgent, HumanLeft
 from turngym.agents.rollout import Instance
 from turngym.agents.scripted import ScriptedAgent
 from turngym.cli.agents import DecodingOptions, find_agent
-from turngym.cli.errors import Failure
+from turngym.cli.errors import Failure, UsageError
 from turngym.cli.evaluate import check_amounts
 from turngym.cli.hosting import HostingOptions
 from turngym.cli.options import JsonObject, parse
@@ -80,6 +80,8 @@ def run(words: Sequence[str]) -> int:
         if named.decoding is not None:
             show(console, f"{named.name}, {options.describe(named.decoding, agent)}", "bold")
     else:
+        if options.agent_kwargs:
+            raise UsageError("--agent-kwargs are arguments of an agent: name it with --agent")
         env_id, env_kwargs = resolve_env(options.env), options.env_kwargs
         check_env(env_id, env_kwargs)
         agent = HumanAgent(show=lambda text: show(console, text, "cyan"))
