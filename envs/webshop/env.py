@@ -184,8 +184,8 @@ class WebShopEnv(TextEnv):
         self.session = self.backend.open_session(self.backend.goal_number(split, index))
         self.goal = self.session.page.goal
         self._steps: list[tuple[int, str, str]] = []
+        """The number of each step, the page that was shown before it, and what was done there."""
         self._shown = ""
-        self._refused = False
         self._compact = CompactView(self.title_words) if self.observation_mode == "compact" else None
         self._visited = [(self.session.page, self.session.parts)]
         self._shoppers: dict[tuple[int, bool, bool], tuple[Shopper, int]] = {}
@@ -196,7 +196,6 @@ class WebShopEnv(TextEnv):
             raise InvalidAction(ENDED)  # the original goes on, and pays again
         problem = self._compact.act(self._here, action, self._do) if self._compact else self._do(action)
         self._steps.append((self.turns_taken, self._shown, action))
-        self._refused = bool(problem)
         if problem:
             raise InvalidAction(problem)
         bought = self._here.page.kind is PageKind.DONE
@@ -238,28 +237,30 @@ class WebShopEnv(TextEnv):
         return f"A purchase that is all that was asked for earns {self.reward_range[1]:g}, any other 0."
 
     def _observe(self, feedback: str) -> str:
-        page = self._page_text()
-        self._refused = True  # until an action is done; a reply in a wrong form never comes to be one
+        page = self._shown = self._page_text(refused=bool(feedback))
         told = [feedback] if feedback and self.explains_refusals else []
         usable = [f"Usable actions: {' '.join(self._usable_actions())}"] if self.show_actions else []
         if self.observation_mode == "quoted":
             return self._prompt(page, told, usable)
-        last = self._steps[-self.history :] if self.history else []
-        past = [f"Your last actions: {' '.join(action for *_, action in last)}"] if last else []
+        last = " ".join(action for _, _, action in self._last_steps)
+        past = [f"Your last actions: {last}"] if last else []
         return "\n".join([*told, page, *past, *usable])[:MAX_OBSERVATION_CHARS]
 
     def _prompt(self, page: str, told: list[str], usable: list[str]) -> str:
         """Return a page as a prompt of its own, without the last steps where it would be too long with them."""
         limit = f" of {self.turn_limit}" if self.turn_limit else ""
         head = f"Task: {self.goal.instruction}\nStep {self.turns_taken + 1}{limit}."
-        steps = self._steps[-self.history :] if self.history else []
-        past = [f"Step {number} showed {shown}, and you did {action}." for number, shown, action in steps]
-        self._shown = page
+        past = [f"Step {number} showed {shown}, and you did {action}." for number, shown, action in self._last_steps]
         lines = [*told, f"Now you see: {page}", *usable]
         whole = "\n".join([head, *past, *lines])
         return whole if len(whole) <= MAX_OBSERVATION_CHARS else "\n".join([head, *lines])[:MAX_OBSERVATION_CHARS]
 
-    def _page_text(self) -> str:
+    @property
+    def _last_steps(self) -> list[tuple[int, str, str]]:
+        """The last `history` steps."""
+        return self._steps[-self.history :] if self.history else []
+
+    def _page_text(self, *, refused: bool) -> str:
         page, parts = self._here.page, self._here.parts
         match self.observation_mode:
             case "text":
@@ -270,7 +271,7 @@ class WebShopEnv(TextEnv):
                 return quoted_text(parts)
             case "compact":
                 assert self._compact is not None
-                return self._compact.text(page, parts, refused=self._refused)
+                return self._compact.text(page, parts, refused=refused)
             case "html":
                 return page_html(page, parts)
             case "url":
