@@ -197,6 +197,20 @@ class DemonstrationAgent(ScriptedAgent):
             instead = "define sample_action, or set the mistake rate to 0"
             raise MissingCapability(env, "slips", needed_by=type(self).__name__, otherwise=instead)
 
+    def start(self, slot: int, env: TextEnv, observation: str, seed: int) -> None:
+        """Enter an episode, the teacher too."""
+        super().start(slot, env, observation, seed)
+        self.teacher.start(slot, env, observation, seed)
+
+    def observe(self, slot: int, observation: str) -> None:
+        """Let the teacher read the environment's answer."""
+        self.teacher.observe(slot, observation)
+
+    def finish(self, slot: int) -> list[int]:
+        """Leave the slot, the teacher too."""
+        self.teacher.finish(slot)
+        return super().finish(slot)
+
     def choose(self, seat: Seat) -> str:
         """Slip with the given probability, play optimally otherwise."""
         if seat.rng.random() < self.mistake_rate:
@@ -223,7 +237,18 @@ class HandoverAgent(ScriptedAgent):
     def start(self, slot: int, env: TextEnv, observation: str, seed: int) -> None:
         """Enter an episode."""
         super().start(slot, env, observation, seed)
+        self.teacher.start(slot, env, observation, seed)
         self._left[slot] = list(self.openings[seed])
+
+    def observe(self, slot: int, observation: str) -> None:
+        """Let the teacher read the environment's answer."""
+        self.teacher.observe(slot, observation)
+
+    def finish(self, slot: int) -> list[int]:
+        """Leave the slot, the teacher too."""
+        self.teacher.finish(slot)
+        self._left.pop(slot, None)
+        return super().finish(slot)
 
     def act(self, slots: Sequence[int]) -> list[Reply]:
         """Reply in each of `slots`, in that order."""

@@ -14,11 +14,13 @@ from turngym.agents.rollout import Instance, collect_episodes
 from turngym.agents.scripted import (
     HOSTILE_TEXTS,
     DemonstrationAgent,
+    HandoverAgent,
     HostileAgent,
     OracleAgent,
     RandomAgent,
     RuleAgent,
     ScriptedAgent,
+    Seat,
 )
 from turngym.envs import make_env, text_env
 from turngym.envs.capabilities import MissingCapability
@@ -150,6 +152,26 @@ def test_demonstrations_hold_mistakes_and_recoveries() -> None:
     assert all(actions[-1] == "2" for actions in episodes), "every demonstration recovers in the end"
     assert min(slips) == 0 and max(slips) >= 3
     assert sum(slips) / sum(len(actions) for actions in episodes) == pytest.approx(0.5, abs=0.05)
+
+
+class Counting(ScriptedAgent):
+    """Counts the observations of an episode, from its start on."""
+
+    def start(self, slot: int, env: TextEnv, observation: str, seed: int) -> None:
+        super().start(slot, env, observation, seed)
+        self.read = [observation]
+
+    def observe(self, slot: int, observation: str) -> None:
+        self.read.append(observation)
+
+    def choose(self, seat: Seat) -> str:
+        return str(len(self.read) - 1)
+
+
+def test_a_teacher_that_remembers_reads_the_episode() -> None:
+    assert play(DemonstrationAgent(0.0, teacher=Counting()), seed=3) == ["0", "1", "2"]
+    handover = HandoverAgent({3: ["door 1"]}, Counting())
+    assert play(handover, seed=3, turns=2) == ["door 1", "1"]
 
 
 def test_a_rate_of_zero_is_the_oracle() -> None:
