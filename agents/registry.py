@@ -88,8 +88,9 @@ def make_agent(name: str, /, **arguments: Any) -> Agent:
     """
     factory = find(AGENTS, "agent", name)
     known = inspect.signature(factory).parameters if arguments else {}
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
     for argument in arguments:
-        if argument not in known:
+        if argument not in known and not takes_any:
             raise InputError(f"the agent {name!r} has no argument {argument!r}{nearest(argument, known)}")
     agent = factory(**arguments)
     missing = [part for part in INTERFACE if not hasattr(agent, part)]

@@ -86,3 +86,13 @@ def test_what_cannot_play_says_what_it_lacks(own_code: Path) -> None:
 def test_an_argument_may_have_any_name() -> None:
     with pytest.raises(InputError, match="the agent 'shopper' has no argument 'name'"):
         make_agent("shopper", name="x")
+
+
+def test_a_function_may_pass_arguments_on(own_code: Path) -> None:
+    @register_agent("passing-on")
+    def passing_on(**arguments: Any) -> Agent:
+        return RandomAgent(**arguments)
+
+    assert make_agent("passing-on", seed=3)._seed == 3  # type: ignore[attr-defined]
+    with pytest.raises(InputError):
+        make_agent("passing-on", seed=-1)
