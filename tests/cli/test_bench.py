@@ -181,6 +181,14 @@ def test_a_checkpoint_stands_for_itself_and_other_weights_are_played_anew(runs: 
     assert len(cells(out)) == 3
 
 
+def test_a_folder_may_have_an_equals_sign(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "rate=1"
+    folder.mkdir()
+    words = ["bench", "webshop", "--out", str(tmp_path / "out"), *SMALL, "--scripted", "--agent", str(folder)]
+    assert main(words) == 2
+    assert str(folder) in capsys.readouterr().err
+
+
 def test_runs_of_different_recipes_do_not_share_a_row_unless_told(
     runs: Sequence[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 class Muon(torch.optim.Muon):
-    """As `torch.optim.Muon`, with its arguments and state, in the precision of the weights.
+    """As `torch.optim.Muon`, with its state and its arguments but for `adjust_lr_fn`, in the precision of the weights.
 
     Its learning rate is scaled by the square root of a matrix's outputs by its inputs, if that is above 1.
     """

@@ -56,7 +56,7 @@ def find_players(
     for text in named:
         if text in known:
             continue
-        label, _, place = text.rpartition("=")
+        label, _, place = ("", "", text) if Path(text).is_dir() else text.rpartition("=")
         for name, weights in models_of(place, label):
             model = find_agent(str(weights))
             if not label:
