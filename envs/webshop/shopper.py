@@ -20,7 +20,7 @@ LOOKS = 5
 """How many results it looks at, at most."""
 QUERY_CHARS = 500
 """The most characters of a query."""
-BOUND = re.compile(r",? and price lower than ([\d.]+) dollars\.?$")
+BOUND = re.compile(r",? and price lower than (\d+(?:\.\d+)?) dollars\.?$")
 NAMED = re.compile(r"(?: with |, and )((?:(?! with |, and )[^:])+): (.+?)(?=, and (?:(?!, and )[^:])+: |$)")
 """An option and its value, as synthetic instructions name them: ` with color: navy blue, and size: 11`."""
 REQUESTS = frozenset(analyze("I am looking for something. Please find me, get me, show me what I want, need, buy"))

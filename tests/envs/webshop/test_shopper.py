@@ -25,6 +25,11 @@ def test_a_wish_is_taken_apart() -> None:
     assert wish.allows("$49.99 to $70.0") and wish.allows("$50.0") and not wish.allows("$50.01")
 
 
+def test_a_bound_that_is_no_number_bounds_nothing() -> None:
+    assert Wish.read("A red dress, and price lower than 1.2.3 dollars").bound == float("inf")
+    assert Wish.read("A red dress, and price lower than 40 dollars.").bound == 40.0
+
+
 def test_a_wish_in_a_persons_words_names_values_alone() -> None:
     wish = Wish.read("I need a dark blue jacket in large, with a hood.")
     values = [("color", "blue"), ("color", "dark blue"), ("size", "x-large"), ("size", "large"), ("fit", "slim")]
