@@ -161,5 +161,8 @@ class WarmStartConfig(Section):
         if self.on_policy_share and not (self.mistake_rate and self.flawless_share < 1):
             raise self.refuse("on_policy_share", "is for the later part of the course: raise warm_start.mistake_rate "
                                                  "above 0 and lower warm_start.flawless_share below 1")  # fmt: skip
+        if self.on_policy_share and self.demonstrations:
+            raise self.refuse("on_policy_share", "asks the demonstrator, who is not read beside a file of "
+                                                 "warm_start.demonstrations: leave one of them out")  # fmt: skip
         if self.max_corrections < 0:
             raise self.refuse("max_corrections", "must be at least 0")

@@ -68,6 +68,11 @@ def test_the_later_part_of_a_course_begins_as_the_student_plays(model: LanguageM
     assert all(turn.span[1] for episode in later[:4] for turn in episode.turns) and shown(model, tiny)
 
 
+def test_a_file_cannot_be_asked() -> None:
+    with pytest.raises(ValueError, match="warm_start.on_policy_share asks the demonstrator, who is not read beside a"):
+        WarmStartConfig(on_policy_share=0.5, demonstrations="shown.jsonl")
+
+
 @pytest.mark.parametrize("settings", [{"mistake_rate": 0.0}, {"flawless_share": 1.0}])
 def test_a_course_without_a_later_part_is_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"warm_start\.on_policy_share is for the later part of the course"):
