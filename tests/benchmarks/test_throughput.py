@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import gymnasium
 import pytest
 import torch
 
@@ -18,8 +20,10 @@ from turngym.envs import check_text_env, make_env, text_env
 
 
 @pytest.fixture(autouse=True)
-def _registered() -> None:
+def _registered() -> Iterator[None]:
     night_watch.register()
+    yield
+    gymnasium.registry.pop(night_watch.ENV_ID)
 
 
 @pytest.fixture(scope="module")

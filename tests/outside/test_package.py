@@ -203,7 +203,7 @@ def test_a_broken_preset_is_no_matter_of_other_games(own_code: Path) -> None:
 
 WRONG = {
     "evaluate oracle --env me/Guess-v0": "Guess has no agent 'oracle'; choose from random, hostile, bisect",
-    "train me/Guess-v0": "me/Guess-v0 has no oracle_action, so there is no scripted play to clone: set "
+    "train me/Guess-v0": "me/Guess-v0 has no oracle_action, so there is no scripted play of 'oracle' to clone: set "
     "warm_start.demonstrations to a file, or warm_start.enabled to false",
     "train me/Echo-v0 --warm-start.enabled false": "me/Echo-v0 has no sample_action, so there is no text to train a "
     "tokenizer on: give the environment one, set warm_start.demonstrations, or set model.path",
@@ -217,8 +217,8 @@ WRONG = {
     "train Guess --preset gues": "there is no preset 'gues'; did you mean 'guess'?",
     "train Guess --warm-start.demonstrations none.jsonl": "the demonstrations none.jsonl cannot be read: No such file "
     "or directory",
-    "evaluate bisec --env Guess": "there is no agent 'bisec': neither random, rule, oracle, demonstration, hostile, "
-    "bisect nor a folder with a run or a checkpoint; did you mean 'bisect'?",
+    "evaluate bisec --env Guess": "there is no agent 'bisec': neither random, rule, shopper, oracle, demonstration, "
+    "hostile, bisect nor a folder with a run or a checkpoint; did you mean 'bisect'?",
 }
 
 

@@ -488,7 +488,7 @@ def lying_shop(mode: str) -> LocalBackend:
 @pytest.mark.parametrize("mode", SHOPS)
 @pytest.mark.parametrize("shown", ["text", "text_rich"])
 def test_lies_of_products_reach_the_agent_as_text(mode: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("turngym.envs.webshop.open_shop", lambda settings: lying_shop(mode))
+    monkeypatch.setattr("turngym.envs.webshop.env.open_shop", lambda settings: lying_shop(mode))
     env = gym.make("turngym/WebShop-v0", observation_mode=shown)
     inside: Any = env.unwrapped
     counts: list[list[int]] = []

@@ -105,8 +105,8 @@ def test_a_game_without_an_oracle_is_refused_before_anything_is_built(
     tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, env_id: str
 ) -> None:
     monkeypatch.setattr(base_model, "load_or_build", None)  # to call it would raise
-    sentence = (f"{env_id} has no oracle_action, so there is no scripted play to clone: set warm_start.demonstrations "
-                "to a file, or warm_start.enabled to false")  # fmt: skip
+    sentence = (f"{env_id} has no oracle_action, so there is no scripted play of 'oracle' to clone: set "
+                "warm_start.demonstrations to a file, or warm_start.enabled to false")  # fmt: skip
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
         train(on(tiny, env_id), tmp_path, SilentProgress())
     assert list(tmp_path.iterdir()) == []

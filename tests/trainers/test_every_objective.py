@@ -208,14 +208,21 @@ def test_logits_where_nothing_was_sampled_do_not_matter(step: Callable[..., Step
     one = step(name)
     before = one.loss(), one.gradient()
 
-    def disturb(_: object, arguments: Any, settings: Any, output: Any) -> None:
-        parts = [part for batch in one.minibatch for part in batch.parts]
-        (rows,) = (rows for rows in parts if torch.equal(rows.ids_RT[:, :-1], settings["input_ids"]))
-        noise_RTV = 100 * torch.randn_like(output.logits)
-        output.logits = output.logits + noise_RTV.where(~rows.sampled_RT[:, 1:, None], 0.0)
+    parts = [part for batch in one.minibatch for part in batch.parts]
+    read: list[Any] = []
 
-    with one.learner.policy.model.register_forward_hook(disturb, with_kwargs=True):
+    def note(_: object, arguments: Any, settings: Any) -> None:
+        read.extend(rows for rows in parts if torch.equal(rows.ids_RT[:, :-1], settings["input_ids"]))
+
+    def disturb(_: object, arguments: Any) -> Any:
+        noise_RTH = 100 * torch.randn_like(arguments[0])
+        return (arguments[0] + noise_RTH.where(~read[-1].sampled_RT[:, 1:, None], 0.0),)
+
+    network = one.learner.policy.model
+    head = network.get_output_embeddings()
+    with network.register_forward_pre_hook(note, with_kwargs=True), head.register_forward_pre_hook(disturb):
         after = one.loss(), one.gradient()
+    assert len(read) >= len(parts)
     assert after[0] == before[0] and torch.equal(after[1], before[1])
 
 

@@ -34,11 +34,16 @@ class AuditOptions:
 
 
 def run(words: Sequence[str]) -> int:
-    """Run a part of the command and return its exit code."""
+    """Run a part of the command and return its exit code.
+
+    Raises:
+        SystemExit: Help was asked for and given.
+        UsageError: There is no such part.
+    """
     parts: Mapping[str, Callable[[Sequence[str], Console], int]] = {"webshop": run_webshop, "audit": run_audit}
     if not words or words[0] in ("-h", "--help"):
         print(f"usage: turngym bench {{{','.join(parts)}}} [ARGUMENTS]; each has a --help of its own")
-        return 0
+        raise SystemExit(0)
     if words[0] not in parts:
         raise UsageError(f"bench has no part {words[0]!r}{nearest(words[0], parts)}")
     return parts[words[0]](words[1:], make_console())

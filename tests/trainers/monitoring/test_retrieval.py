@@ -25,11 +25,23 @@ PROMPTS = [[1, 2, 3], [2, 1, 3], [3, 2, 1], [1, 3, 2]]
 TOKENS = 4096
 
 
+class Network(torch.nn.Module):
+    """A network whose next-token logits are `look(ids_BT)`."""
+
+    def __init__(self, look: Any) -> None:
+        super().__init__()
+        self.look, self.head = look, torch.nn.Identity()
+
+    def get_output_embeddings(self) -> torch.nn.Module:
+        return self.head
+
+    def forward(self, *, input_ids: Tensor, **_: Any) -> Any:
+        return SimpleNamespace(logits=self.head(self.look(input_ids)))
+
+
 def policy(look: Any) -> Any:
-    """Return a stand-in for a model over five tokens, whose next-token logits are `look(ids_BT)`."""
-    model = SimpleNamespace(context_length=16, device=torch.device("cpu"))
-    model.model = lambda *, input_ids, use_cache, output_hidden_states: SimpleNamespace(logits=look(input_ids))
-    return model
+    """Return a stand-in for a model over five tokens."""
+    return SimpleNamespace(context_length=16, device=torch.device("cpu"), model=Network(look))
 
 
 def ignore(ids_BT: Tensor) -> Tensor:

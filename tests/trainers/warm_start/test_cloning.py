@@ -18,7 +18,7 @@ from turngym.agents.models.language_model import LanguageModel
 from turngym.agents.scripted import DemonstrationAgent
 from turngym.trainers.base_model import load_or_build
 from turngym.trainers.checkpoints.fingerprint import fingerprint_of
-from turngym.trainers.config import TrainConfig
+from turngym.trainers.config import TrainConfig, WarmStartConfig
 from turngym.trainers.reporting.progress import SilentProgress
 from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.warm_start import checkpoints as course_checkpoints
@@ -90,12 +90,12 @@ def test_corrects_the_mistakes_until_the_success_is_in_the_band(
         peaks.append([optimizer.param_groups[0]["lr"] for optimizer in optimizers])
         return 0.0
 
-    def agent(mistake_rate: float) -> DemonstrationAgent:
+    def agent(_: WarmStartConfig, mistake_rate: float) -> DemonstrationAgent:
         shown.append(mistake_rate)
         return DemonstrationAgent(mistake_rate)
 
     monkeypatch.setattr(course, "cloning_step", record)
-    monkeypatch.setattr(cloning, "DemonstrationAgent", agent)
+    monkeypatch.setattr(cloning, "demonstration_agent", agent)
     with_success(monkeypatch, 0.8, 0.05, 0.45)
     progress = Notes()
     rounds = list(cloned(load_or_build(config), config, progress))

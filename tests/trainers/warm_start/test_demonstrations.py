@@ -124,7 +124,7 @@ def test_empty_lines_and_a_byte_order_mark_are_passed_over(tmp_path: Path) -> No
         (chat(("user", "?"), ("assistant", None)), "the content of message 2 must be text, not null"),
         (chat(("user", [{"type": "text"}]), ("assistant", "4")), "the content of message 1 must be text, not a list"),
         ({"prompt": "2 + 2?", "completion": 4}, "the content of message 2 must be text, not a number"),
-        ({"schema": 3}, "episode schema 3 cannot be read"),
+        ({"schema": 4}, "episode schema 4 cannot be read"),
         ({"schema": 1, "turns": []}, "not an episode"),
     ],
 )

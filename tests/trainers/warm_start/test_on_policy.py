@@ -69,7 +69,7 @@ def test_the_later_part_of_a_course_begins_as_the_student_plays(model: LanguageM
 
 
 def test_a_file_cannot_be_asked() -> None:
-    with pytest.raises(ValueError, match=r"warm_start\.on_policy_share asks the demonstrator, who is not read beside a"):
+    with pytest.raises(ValueError, match=r"warm_start\.on_policy_share asks the demonstrator, who is not read beside"):
         WarmStartConfig(on_policy_share=0.5, demonstrations="shown.jsonl")
 
 
