@@ -166,7 +166,43 @@ class ShopperAgent(ScriptedAgent):
         return seat.env.shopper_action(looks=self.looks, details=self.details, prices=self.prices)
 
 
-class DemonstrationAgent(ScriptedAgent):
+class TaughtAgent(ScriptedAgent):
+    """Plays as a teacher does, who enters and leaves every episode with it; subclasses depart from that.
+
+    Args:
+        teacher: A scripted agent.
+        seed: As of `ScriptedAgent`.
+    """
+
+    def __init__(self, teacher: ScriptedAgent, seed: int = 0) -> None:
+        super().__init__(seed)
+        self.teacher, self.needs = teacher, teacher.needs
+
+    def check(self, env: TextEnv | type[TextEnv]) -> None:
+        """Check that the teacher can play."""
+        super().check(env)
+        self.teacher.check(env)
+
+    def start(self, slot: int, env: TextEnv, observation: str, seed: int) -> None:
+        """Enter an episode, the teacher too."""
+        super().start(slot, env, observation, seed)
+        self.teacher.start(slot, env, observation, seed)
+
+    def observe(self, slot: int, observation: str) -> None:
+        """Let the teacher read the environment's answer."""
+        self.teacher.observe(slot, observation)
+
+    def finish(self, slot: int) -> list[int]:
+        """Leave the slot, the teacher too."""
+        self.teacher.finish(slot)
+        return super().finish(slot)
+
+    def choose(self, seat: Seat) -> str:
+        """Return what the teacher does."""
+        return self.teacher.choose(seat)
+
+
+class DemonstrationAgent(TaughtAgent):
     """A scripted agent that slips, so that demonstrations show mistakes and how to recover from them.
 
     A slip is the environment's own, `mistaken_action`, or else any usable action.
@@ -184,41 +220,24 @@ class DemonstrationAgent(ScriptedAgent):
 
     @checked_arguments
     def __init__(self, mistake_rate: Share, seed: Index = 0, teacher: ScriptedAgent | None = None) -> None:
-        super().__init__(seed)
+        super().__init__(teacher or OracleAgent(), seed)
         self.mistake_rate = mistake_rate
-        self.teacher = teacher or OracleAgent()
-        self.needs = self.teacher.needs
 
     def check(self, env: TextEnv | type[TextEnv]) -> None:
         """Check that the teacher can play and, where mistakes are to be made, that there is something to slip to."""
         super().check(env)
-        self.teacher.check(env)
         if self.mistake_rate and not {"slips", "sampling"} & capabilities_of(env):
             instead = "define sample_action, or set the mistake rate to 0"
             raise MissingCapability(env, "slips", needed_by=type(self).__name__, otherwise=instead)
-
-    def start(self, slot: int, env: TextEnv, observation: str, seed: int) -> None:
-        """Enter an episode, the teacher too."""
-        super().start(slot, env, observation, seed)
-        self.teacher.start(slot, env, observation, seed)
-
-    def observe(self, slot: int, observation: str) -> None:
-        """Let the teacher read the environment's answer."""
-        self.teacher.observe(slot, observation)
-
-    def finish(self, slot: int) -> list[int]:
-        """Leave the slot, the teacher too."""
-        self.teacher.finish(slot)
-        return super().finish(slot)
 
     def choose(self, seat: Seat) -> str:
         """Slip with the given probability, play optimally otherwise."""
         if seat.rng.random() < self.mistake_rate:
             return slip(seat.env, seat.rng)
-        return self.teacher.choose(seat)
+        return super().choose(seat)
 
 
-class HandoverAgent(ScriptedAgent):
+class HandoverAgent(TaughtAgent):
     """Repeats the first replies of an episode that somebody else has played, from where on another agent plays.
 
     So a demonstrator shows what it would do in the states that a student visits (Ross et al., arXiv:1011.0686).
@@ -230,23 +249,17 @@ class HandoverAgent(ScriptedAgent):
     """
 
     def __init__(self, openings: Mapping[int, Sequence[str]], teacher: ScriptedAgent, seed: int = 0) -> None:
-        super().__init__(seed)
-        self.openings, self.teacher, self.needs = openings, teacher, teacher.needs
+        super().__init__(teacher, seed)
+        self.openings = openings
         self._left: dict[int, list[str]] = {}
 
     def start(self, slot: int, env: TextEnv, observation: str, seed: int) -> None:
         """Enter an episode."""
         super().start(slot, env, observation, seed)
-        self.teacher.start(slot, env, observation, seed)
         self._left[slot] = list(self.openings[seed])
 
-    def observe(self, slot: int, observation: str) -> None:
-        """Let the teacher read the environment's answer."""
-        self.teacher.observe(slot, observation)
-
     def finish(self, slot: int) -> list[int]:
-        """Leave the slot, the teacher too."""
-        self.teacher.finish(slot)
+        """Leave the slot."""
         self._left.pop(slot, None)
         return super().finish(slot)
 
@@ -254,10 +267,6 @@ class HandoverAgent(ScriptedAgent):
         """Reply in each of `slots`, in that order."""
         return [Reply(text=self._left[slot].pop(0)) if self._left[slot] else super(HandoverAgent, self).act([slot])[0]
                 for slot in slots]  # fmt: skip
-
-    def choose(self, seat: Seat) -> str:
-        """Return what the teacher does."""
-        return self.teacher.choose(seat)
 
 
 HOSTILE_TEXTS: tuple[str, ...] = (
