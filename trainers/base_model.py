@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from turngym._errors import InputWarning
@@ -66,9 +66,9 @@ def _clone_base(config: TrainConfig, kept: CourseCheckpoints, metrics: Metrics, 
         check_teacher(config)
         metrics.begin_warm_start()
         model = load_or_build(config)
-        check_context(model, config)
+        shown = check_context(model, config)
         note_limits(config, progress)
-        note_copyable(model, config, progress)
+        note_copyable(model, shown, progress)
     else:
         metrics.begin_warm_start(kept.found.extra["correction"])
         model = LanguageModel.from_pretrained(kept.found.policy, decoding=config.decoding)
@@ -121,10 +121,9 @@ def note_limits(config: TrainConfig, progress: Progress) -> None:
         progress.note(f"the model was trained with {', '.join(unlike)}")
 
 
-def note_copyable(model: LanguageModel, config: TrainConfig, progress: Progress) -> None:
-    """Say how much of what scripted demonstrations say can be copied, where their actions have arguments."""
-    scripted = config.warm_start.enabled and not config.warm_start.demonstrations
-    share = copyable_share(model, _scripted(config, 0.0)) if scripted else None
+def note_copyable(model: LanguageModel, shown: Iterable[Episode], progress: Progress) -> None:
+    """Say how much of what encoded demonstrations say can be copied, where their actions have arguments."""
+    share = copyable_share(model, shown)
     if share is not None:
         progress.note(f"{share:.1%} of the arguments of demonstrations can be copied from what was read before them")
 
@@ -183,19 +182,25 @@ def _lacking(config: TrainConfig) -> str:
     return ""
 
 
-def check_context(model: LanguageModel, config: TrainConfig) -> None:
+def check_context(model: LanguageModel, config: TrainConfig) -> list[Episode]:
     """Check that a reply, and flawless play or the demonstrations of a file, fit into the limits.
+
+    Returns:
+        The flawless demonstrations, with their tokens; none where nobody is asked for them.
 
     Raises:
         ValueError: No first observation leaves room for a reply, a flawless demonstration does not fit, or fewer than
             half of those with mistakes do; the message says which limits would do. Or the file cannot be read.
     """
+    shown: list[Episode] = []
     if config.warm_start.enabled and config.warm_start.demonstrations:
         given_demonstrations(model, config.warm_start.demonstrations)
     elif config.warm_start.enabled:
-        check_fit([model.encode_episode(episode) for episode in _scripted(config, 0.0)], model)
+        shown = [model.encode_episode(episode) for episode in _scripted(config, 0.0)]
+        check_fit(shown, model)
         _check_mistakes(model, config)
     check_room(model, config)
+    return shown
 
 
 def _check_mistakes(model: LanguageModel, config: TrainConfig) -> None:
@@ -245,10 +250,8 @@ def _scripted(config: TrainConfig, mistake_rate: float) -> Iterator[Episode]:
     """Yield scripted demonstrations, without those that ended in an error."""
     if _lacking(config):
         return
-    agent, instances = (
-        demonstration_agent(config.warm_start, mistake_rate),
-        instance_range("train", CHECKED_DEMONSTRATIONS),
-    )
+    agent = demonstration_agent(config.warm_start, mistake_rate)
+    instances = instance_range("train", CHECKED_DEMONSTRATIONS)
     for episode in Rollouts.of(config).play(agent, instances, slots=SCRIPTED_SLOTS):
         if not episode.status.is_error():
             yield episode

@@ -23,7 +23,7 @@ def copyable_share(model: LanguageModel, episodes: Iterable[Episode]) -> float |
 
     Args:
         model: Its tokenizer decides, by the tokens that it writes for whole replies.
-        episodes: Demonstrations without tokens.
+        episodes: Demonstrations with their tokens.
 
     Returns:
         A share in [0, 1]; None where no reply has an argument in brackets.
@@ -35,15 +35,14 @@ def copyable_share(model: LanguageModel, episodes: Iterable[Episode]) -> float |
 
 def _counts(model: LanguageModel, episode: Episode) -> tuple[int, int]:
     """Return how many arguments of an episode can be copied, and how many there are."""
-    encoded = model.encode_episode(episode)
     copied = total = 0
-    for turn in encoded.turns:
+    for turn in episode.turns:
         argument = ARGUMENT.search(turn.action)
         if argument is None or not argument[1] or argument[1] in episode.instructions:
             continue
         total += 1
-        read = _joined(encoded.token_ids[turn.row_start : turn.span[0]])
-        copied += _joined(_argument_ids(model, turn.action, encoded.token_ids[slice(*turn.span)])) in read
+        read = _joined(episode.token_ids[turn.row_start : turn.span[0]])
+        copied += _joined(_argument_ids(model, turn.action, episode.token_ids[slice(*turn.span)])) in read
     return copied, total
 
 
