@@ -125,10 +125,8 @@ class MissingCapability(TypeError):
     def __init__(
         self, env: gym.Env[Any, Any] | type[Any], capability: Capability, *, needed_by: str, otherwise: str
     ) -> None:
-        self.method = METHODS[capability]
-        super().__init__(
-            f"{_class_of(env).__name__} defines no {self.method}, which {needed_by} needs: define it, or {otherwise}"
-        )
+        kind, self.method = _class_of(env).__name__, METHODS[capability]
+        super().__init__(f"{kind} defines no {self.method}, which {needed_by} needs: define it, or {otherwise}")
 
 
 def capabilities_of(env: gym.Env[Any, Any] | type[Any]) -> frozenset[Capability]:

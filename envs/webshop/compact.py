@@ -21,12 +21,11 @@ from itertools import groupby
 from turngym.envs.webshop.shopper import DETAILS
 from turngym.envs.webshop.sight import Sight, dollars, sight_of
 from turngym.webshop_server.pages import NEXT, PREVIOUS, Page, PageKind, Part, clickables
-from turngym.webshop_server.shop import ShopSession
+from turngym.webshop_server.shop import ShopSession, read_action
 
 NAMES = {PageKind.START: "search", PageKind.RESULTS: "results", PageKind.ITEM: "product", PageKind.DETAIL: DETAILS}
 """What a page is called that is shown again."""
 BOUGHT = "bought"
-ACTION = re.compile(r"(search|click)\[([^\n]*)\]", re.IGNORECASE)
 WORD = re.compile(r"([\W_]*)(.*?)([\W_]*)")
 BOUND = re.compile(r"(price lower than \d+)\.00(?= dollars)")
 
@@ -157,12 +156,12 @@ def in_short(action: str, page: Page) -> str:
 
 def _read(action: str) -> tuple[str, str]:
     """Return name and argument of an action, the argument with its words apart; two empty texts for nothing."""
-    matched = ACTION.fullmatch(action.strip())
-    return (matched[1].lower(), spaced(matched[2])) if matched else ("", "")
+    name, argument = read_action(action)
+    return name, spaced(argument)
 
 
 def _ids(page: Page) -> dict[str, str]:
     """Return the ids of the results on a page by their numbers."""
     if page.kind is not PageKind.RESULTS:
         return {}
-    return {str(page.found.index(asin) + 1): asin for asin in page.listed}
+    return {str(number): asin for number, asin in enumerate(page.listed, start=page.first)}

@@ -64,10 +64,8 @@ class Wish:
             return [choice for choice in choices if (choice.option.lower(), choice.value.lower()) in self.options]
         found: dict[str, Choice] = {}
         for choice in choices:
-            longest = found.get(choice.option)
-            if _stands_in(choice.value.lower(), self.text) and len(choice.value) > len(
-                longest.value if longest else ""
-            ):
+            longest = len(found[choice.option].value) if choice.option in found else 0
+            if len(choice.value) > longest and _stands_in(choice.value.lower(), self.text):
                 found[choice.option] = choice
         return list(found.values())
 

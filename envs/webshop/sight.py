@@ -65,7 +65,7 @@ def sight_of(page: Page, parts: Sequence[Part]) -> Sight:
         kind=page.kind,
         wish=next((text for text in of_role.get("instruction", []) if text.strip() != "Instruction:"), ""),
         count=int(count[-1]) if count else 0,
-        first=page.found.index(page.listed[0]) + 1 if page.kind is PageKind.RESULTS and page.listed else 1,
+        first=page.first,
         results=tuple(_results(parts)),
         has_next=any(isinstance(part, Button) and part.text == NEXT for part in parts),
         asin=page.asin,

@@ -58,9 +58,14 @@ class Page:
     """What the purchase was worth, in [0, 1]."""
 
     @property
+    def first(self) -> int:
+        """The number of the first result on this page, counted over all pages of the results from 1."""
+        return (self.number - 1) * RESULTS_PER_PAGE + 1
+
+    @property
     def listed(self) -> tuple[str, ...]:
         """The asins on this page of the results."""
-        return self.found[(self.number - 1) * RESULTS_PER_PAGE : self.number * RESULTS_PER_PAGE]
+        return self.found[self.first - 1 : self.number * RESULTS_PER_PAGE]
 
     @property
     def url(self) -> str:

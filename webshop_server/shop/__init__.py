@@ -3,7 +3,7 @@
 from turngym.webshop_server.shop.backend import ShopBackend, ShopSession, Split
 from turngym.webshop_server.shop.connection import KEY_VARIABLE, RemoteShopError
 from turngym.webshop_server.shop.faithful import FaithfulShop
-from turngym.webshop_server.shop.fixed import MAX_QUERY_CHARS, FixedShop
+from turngym.webshop_server.shop.fixed import MAX_QUERY_CHARS, FixedShop, read_action
 from turngym.webshop_server.shop.local import LocalBackend, LocalSession, open_shop
 from turngym.webshop_server.shop.remote import RemoteBackend
 from turngym.webshop_server.shop.shop import ENDED, MAX_RESULTS, Move, Shop
@@ -25,4 +25,5 @@ __all__ = [
     "ShopSession",
     "Split",
     "open_shop",
+    "read_action",
 ]

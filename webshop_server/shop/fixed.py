@@ -50,12 +50,11 @@ class FixedShop(Shop):
 
     def act(self, page: Page, action: str) -> Move:
         """Return what `search[words]` or `click[text]` leads to; letter case and space around them do not matter."""
-        matched = re.fullmatch(r"(search|click)\[([^\n]*)\]", action.strip(), re.IGNORECASE)
         if page.kind is PageKind.DONE:
             return Move(page, ENDED)
-        if matched is None:
+        name, argument = read_action(action)
+        if not name:
             return Move(page, "write search[words] or click[text]")
-        name, argument = matched[1].lower(), " ".join(matched[2].lower().split())
         return self.look_for(page, argument) if name == "search" else self._click(page, argument)
 
     # Where actions lead -----------------------------------------------------------------------------------------
@@ -115,6 +114,15 @@ class FixedShop(Shop):
             product = self.catalogue[asin]
             yield Link(asin, asin in page.visited)
             yield from (Part(product.title, role="product-title"), Part(product.price_tag, role="product-price"))
+
+
+def read_action(action: str) -> tuple[str, str]:
+    """Return name and argument of `search[words]` or `click[text]`; two empty texts for anything else.
+
+    Both are in lower case, the argument with single spaces between its words and none around them.
+    """
+    matched = re.fullmatch(r"(search|click)\[([^\n]*)\]", action.strip(), re.IGNORECASE)
+    return (matched[1].lower(), " ".join(matched[2].lower().split())) if matched else ("", "")
 
 
 def _item(page: Page, product: Product) -> Iterator[Part]:
