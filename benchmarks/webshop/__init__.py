@@ -3,8 +3,8 @@
 from turngym.benchmarks.webshop.cells import FOLDER, Cell, CellResult, Outcome, Player, left_over
 from turngym.benchmarks.webshop.playing import plan, play_cells
 from turngym.benchmarks.webshop.protocols import PROTOCOLS, Catalogue, Protocol, Stand, stands
-from turngym.benchmarks.webshop.report import by_stand, ceiling_note, error_notes, write_report
-from turngym.benchmarks.webshop.rows import Row, repeated, rows_of
+from turngym.benchmarks.webshop.report import ceiling_note, error_notes, write_report
+from turngym.benchmarks.webshop.rows import Row, by_stand, repeated, rows_of
 
 __all__ = [
     "FOLDER",

@@ -25,6 +25,8 @@ from turngym.envs.splits import Split
 from turngym.strict_json import dumps
 
 SCHEMA = 2
+PARTS = ("r_type", "r_att", "r_option", "r_price")
+"""The parts of the reward, as `info` and an outcome call them."""
 FOLDER = "cells"
 """Where the files are, in the folder of a benchmark."""
 

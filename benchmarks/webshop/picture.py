@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from turngym.benchmarks.webshop.rows import Row, ceilings
+from turngym.benchmarks.webshop.rows import SCRIPTED, Row, by_stand, ceilings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLUMNS = 2
 """Panels side by side."""
-SCRIPTED = ("random", "rule", "shopper", "shopper-details", "oracle")
 LINES = {"oracle": "the oracle, which knows the product", "reader": "the best script that reads visible text alone"}
 """What the dotted lines are."""
 
@@ -28,14 +27,14 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    stands = list(dict.fromkeys((row.catalogue, row.protocol) for row in rows))
+    stands = list(by_stand(rows).values())
     columns = min(COLUMNS, max(len(stands), 1))
     lines = math.ceil(len(stands) / columns)
-    most = max((sum((row.catalogue, row.protocol) == stand for row in rows) for stand in stands), default=1)
+    most = max(map(len, stands), default=1)
     figure = Figure(figsize=(5.6 * columns, (0.9 + 0.34 * most) * max(lines, 1)), layout="constrained")
     FigureCanvasAgg(figure)
     for place, stand in enumerate(stands, start=1):
-        fill(figure.add_subplot(lines, columns, place), [row for row in rows if (row.catalogue, row.protocol) == stand])
+        fill(figure.add_subplot(lines, columns, place), stand)
     lines_drawn = {line.get_label(): line for axes in figure.axes for line in axes.get_lines()}
     shown = [label for label in LINES.values() if label in lines_drawn]
     if shown:

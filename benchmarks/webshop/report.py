@@ -16,7 +16,7 @@ from turngym.benchmarks.webshop.cells import CellResult
 from turngym.benchmarks.webshop.picture import draw
 from turngym.benchmarks.webshop.protocols import PROTOCOLS
 from turngym.benchmarks.webshop.published import PUBLISHED, published_table
-from turngym.benchmarks.webshop.rows import COLUMNS, Row, ceilings, repeated, rows_of
+from turngym.benchmarks.webshop.rows import COLUMNS, Row, by_stand, ceilings, repeated, rows_of
 from turngym.strict_json import dumps
 
 PAGE, FIGURES, RECORD, PICTURE = "webshop.md", "webshop.csv", "webshop.json", "webshop.png"
@@ -75,14 +75,6 @@ def page(results: Sequence[CellResult], command: str, *, picture: bool = True) -
     if picture:
         parts.append(f"![Success of agents]({PICTURE})\n")
     return "\n".join([*parts, "## Published\n", published_table()])
-
-
-def by_stand(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
-    """Return rows by catalogue and protocol."""
-    stands: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        stands.setdefault((row.catalogue, row.protocol), []).append(row)
-    return stands
 
 
 def about(results: Sequence[CellResult], catalogue: str, protocol: str) -> str:

@@ -10,11 +10,19 @@ from typing import Any
 
 from turngym.agents.intervals import clustered_interval
 from turngym.benchmarks.algorithms_rows import interval
-from turngym.benchmarks.webshop.cells import CellResult, Outcome
+from turngym.benchmarks.webshop.cells import PARTS, CellResult, Outcome
 
 ORACLE = "oracle"
-READERS = ("shopper", "shopper-details")
-"""Scripted players that read visible text alone."""
+SCRIPTED: dict[str, tuple[str, dict[str, Any]]] = {
+    "random": ("random", {}),
+    "rule": ("rule", {}),
+    "shopper": ("shopper", {}),
+    "shopper-details": ("shopper", {"details": True}),
+    ORACLE: ("oracle", {}),
+}
+"""Scripted players by the name of their row: the agent and its arguments."""
+READERS = tuple(name for name, (agent, _) in SCRIPTED.items() if agent == "shopper")
+"""Those that read visible text alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,10 +117,18 @@ def row_of(group: Sequence[CellResult]) -> Row:
 def parts(played: Sequence[Outcome]) -> dict[str, float | None]:
     """Return the mean of each part of the reward, over the episodes that have it."""
     means: dict[str, float | None] = {}
-    for name in ("r_type", "r_att", "r_option", "r_price"):
+    for name in PARTS:
         known = [value for outcome in played if (value := getattr(outcome, name)) is not None]
         means[name] = fmean(known) if known else None
     return means
+
+
+def by_stand(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
+    """Return rows by catalogue and protocol."""
+    stands: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        stands.setdefault((row.catalogue, row.protocol), []).append(row)
+    return stands
 
 
 def ceilings(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, Row]]:

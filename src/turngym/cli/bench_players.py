@@ -13,7 +13,7 @@ from turngym.agents.base import Agent
 from turngym.agents.registry import AGENTS
 from turngym.benchmarks.webshop import Player
 from turngym.benchmarks.webshop.protocols import PRESENTATION
-from turngym.benchmarks.webshop.rows import ORACLE
+from turngym.benchmarks.webshop.rows import ORACLE, SCRIPTED
 from turngym.cli.agents import DecodingOptions, NamedAgent, find_agent
 from turngym.cli.errors import UsageError
 from turngym.cli.models import import_trained
@@ -22,14 +22,6 @@ from turngym.trainers.config import TrainConfig
 from turngym.trainers.launch.policies import policy_folder, weights_digest
 from turngym.trainers.run_files import BASE, CHECKPOINTS, CONFIG_FILE
 
-SCRIPTED: dict[str, tuple[str, dict[str, Any]]] = {
-    "random": ("random", {}),
-    "rule": ("rule", {}),
-    "shopper": ("shopper", {}),
-    "shopper-details": ("shopper", {"details": True}),
-    "oracle": ("oracle", {}),
-}
-"""Scripted players by the name of their row: the agent and its arguments."""
 NEVER_DRAW = ("rule", "shopper", "oracle")
 """Agents that play alike with every seed."""
 NOT_THE_RECIPE = ("run", "evaluation", "monitors")
