@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
@@ -131,6 +131,12 @@ class Episode:
         """Return where the rows of the stream begin and end, in order; there is at least one."""
         starts = sorted({0, *(turn.row_start for turn in self.turns)})
         return list(pairwise([*starts, len(self.token_ids)]))
+
+    def masked(self, turns: Iterable[int]) -> Episode:
+        """Return the episode with some of its turns, numbered from 0, without a span: read and not learned from."""
+        out = set(turns)
+        kept = [replace(turn, span=(0, 0)) if number in out else turn for number, turn in enumerate(self.turns)]
+        return replace(self, turns=kept)
 
     def messages(self) -> list[dict[str, str]]:
         """Return the episode as chat messages, the form that supervised fine-tuning tools read.

@@ -29,6 +29,9 @@ from turngym.envs.core import MAX_ACTION_CHARS, TextEnv
 from turngym.envs.parsing import CLOSE, OPEN
 from turngym.seeds import Stream, generator
 
+UNFRAMED = 10
+"""One in so many slips lacks the frame of a reasoning reply."""
+
 
 @dataclass(slots=True)
 class Seat:
@@ -36,8 +39,14 @@ class Seat:
 
     env: TextEnv
     """The environment, which a scripted agent may look into."""
+    seed: int
+    """The seed of the episode."""
     rng: np.random.Generator
     """The agent's own chance in this episode."""
+    thoughts: str = ""
+    """What stands before the action in a reasoning reply; whoever chooses an action may set it, turn by turn."""
+    framed: bool = False
+    """Whether the action gets the frame of a reasoning reply; may be set as well."""
 
 
 class ScriptedAgent(ABC):
@@ -78,7 +87,7 @@ class ScriptedAgent(ABC):
             MissingCapability: The environment offers too little for this agent.
         """
         self.check(env)
-        self._seats[slot] = Seat(env, generator(seed, Stream.CHOICES, self._seed))
+        self._seats[slot] = Seat(env, seed, generator(seed, Stream.CHOICES, self._seed))
 
     def act(self, slots: Sequence[int]) -> list[Reply]:
         """Reply in each of `slots`, in that order; the replies hold no token ids."""
@@ -93,10 +102,11 @@ class ScriptedAgent(ABC):
         return []
 
     def _framed(self, seat: Seat) -> str:
+        seat.thoughts, seat.framed = "", seat.env.reasoning
         action = self.choose(seat)
         if not isinstance(action, str):
             raise TypeError(f"{type(self).__name__} chose {action!r} in {type(seat.env).__name__}, which is not text")
-        return f"{OPEN}{action}{CLOSE}" if seat.env.reasoning else action
+        return f"{seat.thoughts}{OPEN}{action}{CLOSE}" if seat.framed else action
 
 
 class RandomAgent(ScriptedAgent):
@@ -161,8 +171,9 @@ class ShopperAgent(ScriptedAgent):
         self.looks, self.details, self.prices = looks, details, prices
 
     def choose(self, seat: Seat) -> str:
-        """Return what the shopper does."""
+        """Return what the shopper does, and note in a reasoning reply which of the wished options a product has."""
         assert isinstance(seat.env, Shopping)
+        seat.thoughts = seat.env.shopper_thoughts(looks=self.looks, details=self.details, prices=self.prices)
         return seat.env.shopper_action(looks=self.looks, details=self.details, prices=self.prices)
 
 
@@ -205,7 +216,8 @@ class TaughtAgent(ScriptedAgent):
 class DemonstrationAgent(TaughtAgent):
     """A scripted agent that slips, so that demonstrations show mistakes and how to recover from them.
 
-    A slip is the environment's own, `mistaken_action`, or else any usable action.
+    A slip is the environment's own, `mistaken_action`, or else any usable action. Where replies are framed, one slip in
+    `UNFRAMED` is not.
 
     Args:
         mistake_rate: Probability of a slip per turn, in [0, 1].
@@ -222,6 +234,8 @@ class DemonstrationAgent(TaughtAgent):
     def __init__(self, mistake_rate: Share, seed: Index = 0, teacher: ScriptedAgent | None = None) -> None:
         super().__init__(teacher or OracleAgent(), seed)
         self.mistake_rate = mistake_rate
+        self.slips: dict[int, list[int]] = {}
+        """The turns in which it slipped, numbered from 0, by the seeds of all episodes so far."""
 
     def check(self, env: TextEnv | type[TextEnv]) -> None:
         """Check that the teacher can play and, where mistakes are to be made, that there is something to slip to."""
@@ -233,6 +247,8 @@ class DemonstrationAgent(TaughtAgent):
     def choose(self, seat: Seat) -> str:
         """Slip with the given probability, play optimally otherwise."""
         if seat.rng.random() < self.mistake_rate:
+            seat.framed = seat.env.reasoning and bool(seat.rng.integers(UNFRAMED))
+            self.slips.setdefault(seat.seed, []).append(seat.env.turns_taken)
             return slip(seat.env, seat.rng)
         return super().choose(seat)
 

@@ -69,6 +69,9 @@ class Shopping(Protocol):
             prices: Whether it passes over results whose price does not fit.
         """
 
+    def shopper_thoughts(self, *, looks: int, details: bool, prices: bool) -> str:
+        """Return what that shopper notes before its next action, nothing where it has nothing to note."""
+
 
 @runtime_checkable
 class Optimum(Protocol):

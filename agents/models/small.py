@@ -12,8 +12,9 @@ from turngym.agents.models.copying import write_copying
 
 PAD, STOP, USER, ASSISTANT, SYSTEM = "<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"
 
-_WORDS = r" ?[A-Za-z]+[.,:;]?\n?(?: (?=\d))?|\d{1,%d}| ?[^\sA-Za-z\d]\n?(?: (?=\d))?|\s"
-"""What is never merged across: a word or a mark with its spaces and line end, some digits, one other white space.
+_WORDS = r" ?</?answer>| ?[A-Za-z]+[.,:;]?\n?(?: (?=\d))?|\d{1,%d}| ?[^\sA-Za-z\d]\n?(?: (?=\d))?|\s"
+"""What is never merged across: the frame of an action, a word or a mark with its spaces and line end, some digits, one
+other white space.
 
 A space before a number belongs to what stands before it, so a number is spelled alike wherever it stands."""
 

@@ -13,13 +13,12 @@ comparison changes. What was shown before is named and not repeated.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
 from turngym.envs.webshop.shopper import DETAILS
-from turngym.envs.webshop.sight import Sight, dollars, sight_of
+from turngym.envs.webshop.sight import Sight, sight_of, whole_dollars
 from turngym.webshop_server.pages import NEXT, PREVIOUS, Page, PageKind, Part, clickables
 from turngym.webshop_server.shop import ShopSession, read_action
 
@@ -45,11 +44,6 @@ def spaced(text: str) -> str:
         before, core, after = matched.groups() if matched else ("", word, "")
         pieces += [*before, *([core] if core else []), *after]
     return " ".join(pieces)
-
-
-def whole_dollars(tag: str) -> str:
-    """Return the price of a tag in dollars, rounded up: `$ 24`, or `$ 10 to $ 20` for a range."""
-    return " to ".join(f"$ {math.ceil(price)}" for price in dollars(tag))
 
 
 class CompactView:

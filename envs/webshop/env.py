@@ -12,14 +12,16 @@ from turngym.arguments import Index, checked_arguments
 from turngym.envs.core import MAX_OBSERVATION_CHARS, TextEnv
 from turngym.envs.parsing import InvalidAction
 from turngym.envs.splits import Split
-from turngym.envs.webshop.compact import CompactView, in_short
+from turngym.envs.webshop.compact import CompactView, in_short, spaced
 from turngym.envs.webshop.oracle import ORACLE_TURNS, oracle_step
 from turngym.envs.webshop.shopper import LOOKS, QUERY_CHARS, Shopper
-from turngym.envs.webshop.sight import sight_of
+from turngym.envs.webshop.sight import Sight, sight_of
 from turngym.webshop_server.pages import (
     BACK_TO_SEARCH,
     BUY,
+    PREVIOUS,
     SEARCH,
+    Choice,
     PageKind,
     clickables,
     page_html,
@@ -329,6 +331,25 @@ class WebShopEnv(TextEnv):
         first = int(rng.integers(len(words)))
         return self._said(f"search[{' '.join(words[first : first + int(rng.integers(1, QUERY_WORDS + 1))])}]")
 
+    def mistaken_action(self, rng: np.random.Generator) -> str:
+        """Draw what a careless shopper does: look at any result, choose any value, go back, or click what is not there.
+
+        It never buys, so that there is a way on.
+        """
+        page, parts = self._here.page, self._here.parts
+        choices = [f"click[{part.text}]" for part in parts if isinstance(part, Choice)]
+        words = self.goal.instruction.split()
+        if rng.random() < 0.25:
+            return self._said(f"click[{words[rng.integers(len(words))]}]")
+        match page.kind:
+            case PageKind.RESULTS if page.listed:
+                return self._said(f"click[{page.listed[rng.integers(len(page.listed))]}]")
+            case PageKind.ITEM if choices and rng.random() < 0.5:
+                return self._said(choices[rng.integers(len(choices))])
+            case PageKind.ITEM | PageKind.DETAIL:
+                return self._said(f"click[{PREVIOUS}]")
+        return self.sample_action(rng)
+
     def oracle_action(self) -> str:
         """Return the next step towards the goal's own product with the options that are wanted."""
         return self._said(oracle_step(self.goal, self._here, self.backend))
@@ -347,14 +368,29 @@ class WebShopEnv(TextEnv):
 
         The arguments are those of `turngym.envs.webshop.shopper.Shopper`.
         """
-        compact = self._compact is not None
-        kind = (looks, details, prices)
-        shopper, known = self._shoppers.get(kind) or (Shopper(looks, details, prices, one_page=compact), 0)
+        return self._said(self._shopper((looks, details, prices)).action(self._sight, self._left))
+
+    def shopper_thoughts(self, *, looks: int = LOOKS, details: bool = False, prices: bool = False) -> str:
+        """Return what that shopper notes before its next action; nothing where it has nothing to note."""
+        thoughts = self._shopper((looks, details, prices)).thoughts(self._sight, self._left)
+        return spaced(thoughts) if self._compact else thoughts
+
+    def _shopper(self, kind: tuple[int, bool, bool]) -> Shopper:
+        """Return the shopper of a kind, who has seen what this episode has shown."""
+        shopper, known = self._shoppers.get(kind) or (Shopper(*kind, one_page=self._compact is not None), 0)
         for page, parts in self._visited[known:]:
             shopper.see(sight_of(page, parts))
         self._shoppers[kind] = shopper, len(self._visited)
-        left = float("inf") if self.turns_left is None else self.turns_left
-        return self._said(shopper.action(sight_of(self._here.page, self._here.parts), left))
+        return shopper
+
+    @property
+    def _left(self) -> float:
+        """Turns until the limit."""
+        return float("inf") if self.turns_left is None else self.turns_left
+
+    @property
+    def _sight(self) -> Sight:
+        return sight_of(self._here.page, self._here.parts)
 
     def optimal_success(self) -> float | None:
         """1 where the oracle's purchase is all that was asked for, within the turn limit; None where it is not."""

@@ -7,15 +7,16 @@ the instruction names, and buys the first product that has them all at a price t
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from turngym.envs.webshop.sight import Sight, dollars
+from turngym.envs.webshop.sight import Result, Sight, dollars, whole_dollars
 from turngym.webshop_server.pages import BACK_TO_SEARCH, BUY, PREVIOUS, Choice, Detail, PageKind
 from turngym.webshop_server.search import analyze
 
 DETAILS = "details"
 """What is clicked for features and description, where they are one page."""
+MARKS = ".,:;!?()"
 LOOKS = 5
 """How many results it looks at, at most."""
 QUERY_CHARS = 500
@@ -36,8 +37,8 @@ class Wish:
     """The instruction without its price clause, as it is searched for."""
     options: tuple[tuple[str, str], ...]
     """Options with their values, in lower case; none where a person wrote the instruction."""
-    terms: frozenset[str]
-    """What describes the product itself, in terms of the search engine."""
+    words: tuple[tuple[str, frozenset[str]], ...]
+    """The words that describe the product itself, in lower case, with what they are to the search engine."""
     bound: float
     """The most to spend, in dollars."""
 
@@ -47,21 +48,29 @@ class Wish:
         bound = BOUND.search(instruction)
         without_bound = BOUND.sub("", instruction)
         options = tuple((name.lower(), value.lower()) for name, value in NAMED.findall(without_bound))
-        terms = _terms(NAMED.sub("", without_bound)) - REQUESTS
+        words = {word.strip(MARKS): _terms(word) - REQUESTS for word in NAMED.sub("", without_bound).lower().split()}
         query = " ".join(re.sub(r"[\[\]]", " ", without_bound).split())[:QUERY_CHARS]
-        return cls(instruction.lower(), query, options, terms, float(bound[1]) if bound else float("inf"))
+        described = tuple((word, terms) for word, terms in words.items() if terms)
+        return cls(instruction.lower(), query, options, described, float(bound[1]) if bound else float("inf"))
+
+    @property
+    def terms(self) -> frozenset[str]:
+        """What describes the product itself, in terms of the search engine."""
+        return frozenset().union(*(terms for _, terms in self.words))
 
     def allows(self, price_tag: str) -> bool:
         """Return whether a price, or the lower end of a range, is within the bound."""
         return min(dollars(price_tag), default=0.0) <= self.bound
 
     def named(self, choices: Sequence[Choice]) -> list[Choice]:
-        """Return the values on a page that the wish names, at most one for each option.
+        """Return the values on a page that the wish names, in its order, at most one for each option.
 
-        Where a person wrote it, these are the longest values of each option that stand in it as words.
+        Where a person wrote it, these are the longest values of each option that stand in it as words, in the order of
+        the page.
         """
         if self.options:
-            return [choice for choice in choices if (choice.option.lower(), choice.value.lower()) in self.options]
+            here = {(choice.option.lower(), choice.value.lower()): choice for choice in choices}
+            return [here[option] for option in self.options if option in here]
         found: dict[str, Choice] = {}
         for choice in choices:
             longest = len(found[choice.option].value) if choice.option in found else 0
@@ -147,14 +156,59 @@ class Shopper:
             case _:
                 return f"click[{BACK_TO_SEARCH}]"
 
+    def thoughts(self, sight: Sight, turns_left: float) -> str:
+        """Return what a shopper notes before it acts.
+
+        On results of which it passes over what is too dear, which price fits: `1 $ 52 no, 2 $ 24 yes`. On the page of a
+        product, before it chooses, which of the wished options there are: `with scent: lilac yes, and size: six jars
+        no`. Where it has read the details, which words of the wish they hold: `for night yes, cream no`.
+
+        Args:
+            sight: The page.
+            turns_left: Turns until the limit.
+        """
+        assert self._wish is not None
+        if sight.kind is PageKind.RESULTS and self.prices and self._looks_on(turns_left):
+            return ", ".join(self._notes_on_prices(self._wish, sight))
+        product = self._products.get(sight.asin)
+        if sight.kind is PageKind.DETAIL and product is not None:
+            found = [f"{word} {'no' if terms & product.unread else 'yes'}" for word, terms in self._wish.words]
+            return f"for {', '.join(found)}" if found else ""
+        if sight.kind is not PageKind.ITEM or sight.chosen:
+            return ""
+        here = {(choice.option.lower(), choice.value.lower()) for choice in self._wish.named(sight.choices)}
+        wanted = self._wish.options or sorted(here)
+        notes = [f"{name}: {value} {'yes' if (name, value) in here else 'no'}" for name, value in wanted]
+        return f"with {', and '.join(notes)}" if notes else ""
+
+    def _notes_on_prices(self, wish: Wish, sight: Sight) -> Iterator[str]:
+        """Yield which prices fit, up to the first, without those that were passed over before."""
+        looked_at = [
+            number for number, result in enumerate(sight.results, sight.first) if result.asin in self._products
+        ]
+        for number, result in self._unseen(sight):
+            fits = wish.allows(result.price)
+            if fits or number > max(looked_at, default=0):
+                yield f"{number} {whole_dollars(result.price)} {'yes' if fits else 'no'}"
+            if fits:
+                return
+
     def _next_result(self, wish: Wish, sight: Sight, turns_left: float) -> str:
         """Return the product to look at next, nothing where there is none."""
-        best = self._best()
-        new = [result.asin for result in sight.results if result.asin not in self._products
-               and (not self.prices or wish.allows(result.price))]  # fmt: skip
-        if new and not self._done(best) and (best is None or self._may_look(turns_left)):
+        new = [result.asin for _, result in self._unseen(sight) if not self.prices or wish.allows(result.price)]
+        if new and self._looks_on(turns_left):
             return new[0]
-        return best or (self._listed[0] if self._listed else "")
+        return self._best() or (self._listed[0] if self._listed else "")
+
+    def _unseen(self, sight: Sight) -> list[tuple[int, Result]]:
+        """Return the results on a page that were not looked at, with their numbers."""
+        numbered = enumerate(sight.results, start=sight.first)
+        return [(number, result) for number, result in numbered if result.asin not in self._products]
+
+    def _looks_on(self, turns_left: float) -> bool:
+        """Return whether to look at another result, if there is one."""
+        best = self._best()
+        return not self._done(best) and (best is None or self._may_look(turns_left))
 
     def _on_item(self, wish: Wish, sight: Sight, turns_left: float) -> str:
         product = self._products[sight.asin]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -92,3 +93,8 @@ def _results(parts: Sequence[Part]) -> Iterator[Result]:
 def dollars(tag: str) -> tuple[float, ...]:
     """Return the price of a tag such as `$9.99`, or the two ends of `$9.99 to $19.99`, in dollars."""
     return tuple(float(number) for number in NUMBER.findall(tag))
+
+
+def whole_dollars(tag: str) -> str:
+    """Return the price of a tag in dollars, rounded up: `$ 24`, or `$ 10 to $ 20` for a range."""
+    return " to ".join(f"$ {math.ceil(price)}" for price in dollars(tag))

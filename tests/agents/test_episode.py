@@ -101,6 +101,14 @@ def test_sums() -> None:
     assert (none.total_reward, none.task_return, none.num_sampled) == (0, 0, 0)
 
 
+def test_masked_turns_are_read_and_not_learned_from() -> None:
+    one = episode(turns=[turn(span=(1, 2)), turn(span=(3, 4))], token_ids=[1, 2, 3, 4])
+    masked = one.masked([0])
+    assert masked.turns[0].span == (0, 0) and masked.turns[1:] == one.turns[1:]
+    assert masked.token_ids == one.token_ids and masked.num_sampled < one.num_sampled
+    assert one.masked([]) == one and one.turns[0].span != (0, 0)
+
+
 def test_messages_are_a_chat() -> None:
     one = episode(instructions="rules", turns=[turn(), turn(observation="p", action="b")], final_observation="end")
     expected = [("system", "rules"), ("user", "o"), ("assistant", "a"), ("user", "p"), ("assistant", "b")]

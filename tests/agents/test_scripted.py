@@ -154,6 +154,36 @@ def test_demonstrations_hold_mistakes_and_recoveries() -> None:
     assert sum(slips) / sum(len(actions) for actions in episodes) == pytest.approx(0.5, abs=0.05)
 
 
+def test_it_is_kept_which_turns_were_slips() -> None:
+    agent = DemonstrationAgent(0.5)
+    for seed in range(50):
+        slips = [turn for turn, action in enumerate(play(agent, seed=seed, turns=200)) if action.startswith("door")]
+        assert agent.slips.get(seed, []) == slips
+
+
+def test_some_slips_lack_the_frame_of_a_reasoning_reply() -> None:
+    agent = DemonstrationAgent(0.5)
+    replies = {seed: play(agent, seed=seed, turns=200, reasoning=True) for seed in range(100)}
+    unframed = {(seed, turn) for seed, said in replies.items() for turn, reply in enumerate(said) if reply[0] != "<"}
+    slips = {(seed, turn) for seed, turns in agent.slips.items() for turn in turns}
+    assert unframed <= slips and 0.03 < len(unframed) / len(slips) < 0.3
+
+
+class Noting(ScriptedAgent):
+    """Thinks before its first action, and before no other."""
+
+    def choose(self, seat: Seat) -> str:
+        if not seat.env.turns_taken:
+            seat.thoughts = "hm"
+        return str(seat.env.turns_taken)
+
+
+def test_thoughts_stand_before_an_action_where_they_may() -> None:
+    assert play(DemonstrationAgent(0.0, teacher=Noting()), seed=0, turns=2) == ["0", "1"]
+    framed = play(DemonstrationAgent(0.0, teacher=Noting()), seed=0, turns=2, reasoning=True)
+    assert framed == ["hm<answer>0</answer>", "<answer>1</answer>"]
+
+
 class Counting(ScriptedAgent):
     """Counts the observations of an episode, from its start on."""
 

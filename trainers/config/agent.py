@@ -125,6 +125,9 @@ class WarmStartConfig(Section):
     """Upper end of the band; a success that corrections leave above it is only reported."""
     mistake_rate: Share = 0.5
     """Probability of a mistake per turn in the later part of the course; corrections change it."""
+    clone_mistakes: bool = True
+    """Whether mistakes are cloned too; without, they lead to where the demonstrator shows what to do, and that alone is
+    cloned (DART, Laskey et al., arXiv:1703.09327)."""
     flawless_share: Share = 0.7
     """Share of the course, from its start, whose demonstrations are flawless; those of the rest hold mistakes."""
     permuted_share: Share = 0.0

@@ -140,7 +140,13 @@ def _shown(
     scripted = config.batch_size - on_policy
     episodes = []
     if scripted:
-        episodes += scripted_play(model, rollouts, rng, scripted, demonstration_agent(config, mistake_rate))
+        agent = demonstration_agent(config, mistake_rate)
+        played = scripted_play(model, rollouts, rng, scripted, agent)
+        episodes += (
+            played
+            if config.clone_mistakes
+            else [episode.masked(agent.slips.get(episode.seed, ())) for episode in played]
+        )
     if on_policy:
         episodes += handed_over(model, rollouts, teacher_of(config), rng, on_policy)
     return episodes

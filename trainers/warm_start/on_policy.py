@@ -6,8 +6,6 @@ Imitation Learning and Structured Prediction to No-Regret Online Learning", arXi
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from turngym.agents.episode import Episode
@@ -60,10 +58,4 @@ def _gone_on(
     instances = [Instance(split="train", index=seed, seed=seed) for seed in openings]
     played = rollouts.play(HandoverAgent(openings, teacher), instances, slots=SCRIPTED_SLOTS)
     encoded = [model.encode_episode(episode) for episode in played if not episode.status.is_error()]
-    return [_cloned_from(episode, len(openings[episode.seed])) for episode in encoded]
-
-
-def _cloned_from(episode: Episode, first: int) -> Episode:
-    """Return an episode in which only the turns from number `first` on are cloned."""
-    turns = [replace(turn, span=(0, 0)) if number < first else turn for number, turn in enumerate(episode.turns)]
-    return replace(episode, turns=turns)
+    return [episode.masked(range(len(openings[episode.seed]))) for episode in encoded]

@@ -53,6 +53,12 @@ def test_numbers_may_be_read_in_larger_pieces() -> None:
     assert tokenizer.decode(encode(tokenizer, "7 1234567")) == "7 1234567"
 
 
+def test_the_frame_of_an_action_is_two_tokens() -> None:
+    tokenizer = train_tokenizer(["so <answer>up</answer>"] * 5)
+    pieces = [tokenizer.decode([i]) for i in encode(tokenizer, "so <answer>up</answer>")]
+    assert pieces == ["so", " <answer>", "up", "</answer>"]
+
+
 def longest_number(tokenizer: PreTrainedTokenizerFast) -> int:
     """Return the most digits of a token, after a check that they stand alone."""
     tokens = [str(tokenizer.convert_ids_to_tokens(i)) for i in range(len(tokenizer))]

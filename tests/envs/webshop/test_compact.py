@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.envs.webshop.conftest import ShopMaker
 
-from turngym.envs.webshop.compact import spaced, whole_dollars
+from turngym.envs.webshop.compact import spaced
 from turngym.envs.webshop.shopper import Shopper
-from turngym.envs.webshop.sight import Result, Sight
+from turngym.envs.webshop.sight import Result, Sight, whole_dollars
 from turngym.webshop_server.pages import Choice, PageKind
 
 WISH = ("wish : i want women's dresses for office days with color : pink , and size : large , and price lower than 100 "

@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from tests.envs.webshop.conftest import ShopMaker
 
 from turngym.envs import Rule, TextEnv
 from turngym.envs.making import text_env
@@ -225,3 +226,18 @@ def test_a_purchase_pays_once(mode: str) -> None:
         assert (reward, terminated, info["valid"], info["potential"]) == (0.0, False, False, 1.0), action
         assert inside.session.page is receipt and "Thank you for shopping with us!" in observation
     assert sum(rewards) == rewards[-1] == 1.0
+
+
+def test_a_careless_shopper_never_buys_and_is_mostly_understood(shop: ShopMaker) -> None:
+    rng = np.random.default_rng(0)
+    seen, valid = set(), []
+    for index in range(5):
+        env = shop(index)
+        for _ in range(40):
+            action = env.mistaken_action(rng)
+            seen.add(action.partition("[")[0] if action.startswith("search") else action)
+            _, _, over, _, info = env.step(action)
+            valid.append(info["valid"])
+            assert not over
+    assert {"search", "click[ < prev ]"} <= seen and len(seen) > 30
+    assert 0.65 < np.mean(valid) < 0.9

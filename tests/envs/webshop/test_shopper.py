@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,56 @@ def test_details_and_prices_are_worth_reading() -> None:
 def test_it_plays_every_protocol(env_id: str, least: float) -> None:
     rate, _ = shopped(f"turngym/{env_id}-v0", 60, {})
     assert rate >= least
+
+
+def test_it_notes_what_a_product_has_before_it_chooses(shop: ShopMaker) -> None:
+    """In a reasoning reply, where it looks at a product: the wished options in their order, each there or not."""
+    kwargs = {"observation_mode": "compact", "reasoning": True}
+    played = collect_episodes(ShopperAgent(), "turngym/WebShop-v0", instance_range("test", 60), env_kwargs=kwargs)
+    plain = collect_episodes(ShopperAgent(), "turngym/WebShop-v0", instance_range("test", 60),
+                             env_kwargs={"observation_mode": "compact"})  # fmt: skip
+    notes = []
+    for episode, without in zip(played, plain, strict=True):
+        wish = episode.turns[0].observation.removeprefix("wish : ").split(" with ")[-1]
+        wished = [value.split(" , and ")[0] for value in wish.split(" : ")[1:]]
+        for turn, silent in zip(episode.turns, without.turns, strict=True):
+            thoughts, _, answer = turn.action.partition("<answer>")
+            assert turn.valid and answer == f"{silent.action}</answer>"
+            if not turn.observation.startswith("price "):
+                continue
+            page = {
+                value for line in turn.observation.split(" ; ")[1:] for value in line.split(" : ", 1)[1].split(" / ")
+            }
+            said = re.findall(r" : (.+?) (yes|no)(?= , and |$)", thoughts)
+            assert [value for value, _ in said] == wished and thoughts.startswith("with " * bool(wished))
+            assert [found == "yes" for _, found in said] == [value in page for value in wished]
+            notes += [found for _, found in said]
+    assert notes.count("yes") > 60 and notes.count("no") > 10
+    assert {turn.action.partition("<answer>")[0] for episode in played for turn in episode.turns[:1]} == {""}
+
+
+def test_it_notes_which_prices_fit_where_it_minds_them(shop: ShopMaker) -> None:
+    kwargs = {"observation_mode": "compact", "reasoning": True}
+    played = collect_episodes(ShopperAgent(prices=True), "turngym/WebShop-v0", instance_range("validation", 60),
+                              env_kwargs=kwargs)  # fmt: skip
+    skipped = 0
+    for episode in played:
+        bound = int(re.findall(r"price lower than (\d+)", episode.turns[0].observation)[0])
+        page, looked = "", 0
+        for turn in episode.turns:
+            page = turn.observation if " results ; " in turn.observation else page
+            thoughts, _, answer = turn.action.partition("<answer>")
+            if not turn.observation.split(" ; ")[0].endswith(("results", "results again")) or not thoughts:
+                continue
+            prices = {
+                int(piece.split()[0]): int(re.findall(r"\$ (\d+)", piece)[0]) for piece in page.split(" ; ")[1:-1]
+            }
+            notes = [(int(piece.split()[0]), piece.endswith("yes")) for piece in thoughts.split(" , ")]
+            assert notes == [(number, prices[number] <= bound) for number in range(looked + 1, notes[-1][0] + 1)]
+            assert [fits for _, fits in notes].index(True) == len(notes) - 1
+            assert answer == f"click[ {notes[-1][0]} ]</answer>"
+            looked, skipped = notes[-1][0], skipped + len(notes) - 1
+    assert skipped > 10
 
 
 def test_it_reads_no_hidden_state(shop: ShopMaker) -> None:

@@ -374,3 +374,17 @@ def test_permuted_demonstrations_are_what_is_cloned(tiny: TrainConfig, monkeypat
         (numbers,) = cloned(load_or_build(config), config, SilentProgress())
         losses.append(numbers["loss"])
     assert losses[0] != losses[1] == losses[2]
+
+
+def test_mistakes_are_read_and_not_cloned_where_that_is_asked(tiny: TrainConfig) -> None:
+    """What leads the demonstrator astray has no span, and what it does there has one."""
+    config = changed(tiny, mistake_rate=0.5, clone_mistakes=False, batch_size=16)
+    model, rollouts = load_or_build(config), Rollouts.of(config)
+    with_slips = demonstrator(model, rollouts, config.warm_start, np.random.default_rng(0))(0.5)
+    flawless = demonstrator(model, rollouts, config.warm_start, np.random.default_rng(0))(0.0)
+    cloned_too = changed(config, clone_mistakes=True).warm_start
+    all_spans = demonstrator(model, rollouts, cloned_too, np.random.default_rng(0))(0.5)
+    assert [episode.token_ids for episode in with_slips] == [episode.token_ids for episode in all_spans]
+    assert all(turn.span != (0, 0) for episode in flawless + all_spans for turn in episode.turns)
+    left_out = [turn.span == (0, 0) for episode in with_slips for turn in episode.turns]
+    assert 0.3 < np.mean(left_out) < 0.7
