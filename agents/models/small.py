@@ -12,11 +12,13 @@ from turngym.agents.models.copying import write_copying
 
 PAD, STOP, USER, ASSISTANT, SYSTEM = "<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"
 
-_WORDS = r" ?</?answer>| ?[A-Za-z]+[.,:;]?\n?(?: (?=\d))?|\d{1,%d}| ?[^\sA-Za-z\d]\n?(?: (?=\d))?|\s"
+_WORDS = r" ?</?answer>|%s ?[A-Za-z]+[.,:;]?\n?(?: (?=\d))?|\d{1,%d}| ?[^\sA-Za-z\d]\n?(?: (?=\d))?|\s"
 """What is never merged across: the frame of an action, a word or a mark with its spaces and line end, some digits, one
 other white space.
 
 A space before a number belongs to what stands before it, so a number is spelled alike wherever it stands."""
+_MIXED = r" ?[A-Za-z]+\d[A-Za-z\d]*|\d+[A-Za-z][A-Za-z\d]*|"
+"""Words with digits, such as `24x36in` and `spf50`, which are wholes where numbers are."""
 
 MOST_CHARACTERS = 20_000
 """So much of a text is read to train a tokenizer: the time of a long word grows with its square."""
@@ -45,11 +47,13 @@ def train_tokenizer(
         texts: What the environments and scripted agents say.
         vocabulary_size: Largest vocabulary, bytes and control tokens included.
         digits_per_token: Most digits in a token: with 1 an agent computes digit by digit, with more it can copy and
-            know a number as a whole.
+            know a number as a whole, and a word with digits too.
         show_instructions: Whether the chat template shows the system prompt.
     """
     backend = Tokenizer(models.BPE())
-    split = pre_tokenizers.Split(Regex(_WORDS % digits_per_token), behavior="isolated")
+    split = pre_tokenizers.Split(
+        Regex(_WORDS % (_MIXED if digits_per_token > 1 else "", digits_per_token)), behavior="isolated"
+    )
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level])
     backend.decoder = decoders.ByteLevel()

@@ -6,6 +6,7 @@ the instruction names, and buys the first product that has them all at a price t
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from turngym.webshop_server.search import analyze
 DETAILS = "details"
 """What is clicked for features and description, where they are one page."""
 MARKS = ".,:;!?()"
+"""What is no part of a word at its edges."""
 LOOKS = 5
 """How many results it looks at, at most."""
 QUERY_CHARS = 500
@@ -159,9 +161,10 @@ class Shopper:
     def thoughts(self, sight: Sight, turns_left: float) -> str:
         """Return what a shopper notes before it acts.
 
-        On results of which it passes over what is too dear, which price fits: `1 $ 52 no, 2 $ 24 yes`. On the page of a
-        product, before it chooses, which of the wished options there are: `with scent: lilac yes, and size: six jars
-        no`. Where it has read the details, which words of the wish they hold: `for night yes, cream no`.
+        On results of which it passes over what is too dear, which price fits: `price lower than 40, 1 $ 52 no, 2 $ 24
+        yes`. On the page of a product which of the wished options there are, and which one it chooses: `with scent:
+        lilac yes, and size: six jars yes, with scent: lilac`, and then `lilac yes, and size: six jars`. Where it has
+        read the details, which words of the wish they hold: `for night yes, cream no`.
 
         Args:
             sight: The page.
@@ -174,15 +177,28 @@ class Shopper:
         if sight.kind is PageKind.DETAIL and product is not None:
             found = [f"{word} {'no' if terms & product.unread else 'yes'}" for word, terms in self._wish.words]
             return f"for {', '.join(found)}" if found else ""
-        if sight.kind is not PageKind.ITEM or sight.chosen:
-            return ""
-        here = {(choice.option.lower(), choice.value.lower()) for choice in self._wish.named(sight.choices)}
-        wanted = self._wish.options or sorted(here)
-        notes = [f"{name}: {value} {'yes' if (name, value) in here else 'no'}" for name, value in wanted]
-        return f"with {', and '.join(notes)}" if notes else ""
+        return ", ".join(self._notes_on_product(self._wish, sight, turns_left)) if sight.kind is PageKind.ITEM else ""
+
+    def _notes_on_product(self, wish: Wish, sight: Sight, turns_left: float) -> Iterator[str]:
+        """Yield which of the wished options there are, unless some are chosen, and which one is chosen next."""
+        named = wish.named(sight.choices)
+        if not sight.chosen:
+            here = {(choice.option.lower(), choice.value.lower()) for choice in named}
+            wanted = wish.options or sorted(here)
+            yield from (f"{'and' if place else 'with'} {name}: {value} {'yes' if (name, value) in here else 'no'}"
+                        for place, (name, value) in enumerate(wanted))  # fmt: skip
+        if self._leaving(sight, turns_left):
+            return
+        for before, choice in zip([None, *named], named, strict=False):
+            if (choice.option, choice.value) not in sight.chosen:
+                then = f"{before.value.lower()} yes, and" if before else "with"
+                yield f"{then} {choice.option.lower()}: {choice.value.lower()}"
+                return
 
     def _notes_on_prices(self, wish: Wish, sight: Sight) -> Iterator[str]:
-        """Yield which prices fit, up to the first, without those that were passed over before."""
+        """Yield what a price must be below, and which prices are, up to the first, without those passed over before."""
+        if math.isfinite(wish.bound):
+            yield f"price lower than {wish.bound:g}"
         looked_at = [
             number for number, result in enumerate(sight.results, sight.first) if result.asin in self._products
         ]
@@ -211,14 +227,20 @@ class Shopper:
         return not self._done(best) and (best is None or self._may_look(turns_left))
 
     def _on_item(self, wish: Wish, sight: Sight, turns_left: float) -> str:
+        if leaving := self._leaving(sight, turns_left):
+            return leaving
+        missing = [choice for choice in wish.named(sight.choices) if (choice.option, choice.value) not in sight.chosen]
+        return missing[0].text if missing else BUY
+
+    def _leaving(self, sight: Sight, turns_left: float) -> str:
+        """Return what to click to leave the page of a product, nothing where it is to be bought."""
         product = self._products[sight.asin]
         if not self._done(sight.asin):
             if self._may_read(product, turns_left):
                 return DETAILS if self.one_page else min(product.to_read).lower()
             if self._may_look(turns_left - 1) or self._best() != sight.asin:
                 return PREVIOUS
-        missing = [choice for choice in wish.named(sight.choices) if (choice.option, choice.value) not in sight.chosen]
-        return missing[0].text if missing else BUY
+        return ""
 
     def _best(self) -> str | None:
         """Return the product that lacks least of those that were looked at and are at hand, the first of equals."""

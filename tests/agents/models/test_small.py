@@ -53,6 +53,16 @@ def test_numbers_may_be_read_in_larger_pieces() -> None:
     assert tokenizer.decode(encode(tokenizer, "7 1234567")) == "7 1234567"
 
 
+def test_words_with_digits_are_wholes_where_numbers_are() -> None:
+    texts = ["size : 24x36in / spf50 , 12"] * 5
+    pieces = {}
+    for digits in (1, 3):
+        tokenizer = train_tokenizer(texts, digits_per_token=digits)
+        pieces[digits] = [tokenizer.decode([i]) for i in encode(tokenizer, texts[0])]
+    assert pieces[3] == ["size", " : ", "24x36in", " /", " spf50", " , ", "12"]
+    assert pieces[1] == ["size", " : ", "2", "4", "x", "3", "6", "in", " /", " spf", "5", "0", " , ", "1", "2"]
+
+
 def test_the_frame_of_an_action_is_two_tokens() -> None:
     tokenizer = train_tokenizer(["so <answer>up</answer>"] * 5)
     pieces = [tokenizer.decode([i]) for i in encode(tokenizer, "so <answer>up</answer>")]
