@@ -1,8 +1,8 @@
 """WebShop: find the product that an instruction asks for, choose its options and buy it."""
 
 try:
-    from turngym.envs.webshop.env import WebShopEnv
+    from turngym.envs.webshop.env import ABOUT_THE_SHOP, WebShopEnv
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"WebShop needs {error.name}: pip install 'turngym[webshop]'", name=error.name) from error
 
-__all__ = ["WebShopEnv"]
+__all__ = ["ABOUT_THE_SHOP", "WebShopEnv"]

@@ -31,12 +31,12 @@ def serve(*arguments: str, key: str | None = "secret") -> subprocess.Popen[str]:
     )
 
 
-def opening(server: subprocess.Popen[str]) -> tuple[int, str]:
+def opening(server: subprocess.Popen[str], mode: str = "fixed") -> tuple[int, str]:
     """Return the port and the operator's password as they are told when the shop opens."""
     assert server.stdout is not None
     first, second = server.stdout.readline(), server.stdout.readline()
     told = re.fullmatch(
-        r"The shop is open at http://[0-9.]+:(\d+)/ \(fixed, 50 products, .* Ctrl-C closes it\.\n", first
+        r"The shop is open at http://[0-9.]+:(\d+)/ \(" + mode + r", 50 products, .* Ctrl-C closes it\.\n", first
     )
     assert told is not None, first
     return int(told[1]), second.split("password ")[1].strip()

@@ -184,7 +184,7 @@ def test_bad_input_is_answered_with_a_sentence(
 
 def test_says_what_its_parts_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["webshop"]) == 0
-    assert "{serve,generate,convert,index,inspect,check}" in said(capsys)
+    assert "{serve,generate,convert,index,inspect,check,replay}" in said(capsys)
 
 
 def test_converts_files_of_the_original_form(

@@ -5,7 +5,7 @@ from turngym.webshop_server.shop.connection import KEY_VARIABLE, RemoteShopError
 from turngym.webshop_server.shop.faithful import FaithfulShop
 from turngym.webshop_server.shop.fixed import MAX_QUERY_CHARS, FixedShop, read_action
 from turngym.webshop_server.shop.local import LocalBackend, LocalSession, open_shop
-from turngym.webshop_server.shop.remote import RemoteBackend
+from turngym.webshop_server.shop.remote import RemoteBackend, RemoteSession
 from turngym.webshop_server.shop.shop import ENDED, MAX_RESULTS, Move, Shop
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "LocalSession",
     "Move",
     "RemoteBackend",
+    "RemoteSession",
     "RemoteShopError",
     "Shop",
     "ShopBackend",

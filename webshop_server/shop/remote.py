@@ -126,7 +126,9 @@ class RemoteSession:
             if hidden["setup"] != self._setup:
                 raise RemoteShopError(f"the shop at {self._server.address} is another one than before; make the "
                                       "environment anew")  # fmt: skip
-            self._path = f"/api/sessions/{quote(state['session'], safe='')}"
+            self.name = str(state["session"])
+            """What the session is called on the server."""
+            self._path = f"/api/sessions/{quote(self.name, safe='')}"
             self._num_actions = int(state["number"])
             self._problem = str(state["problem"])
             self.worth = Reward(**hidden["worth"]) if hidden["worth"] else None

@@ -107,7 +107,7 @@ def run(words: Sequence[str]) -> int:
     """Run a part of the command and return its exit code."""
     parts: Mapping[str, Callable[[Sequence[str], Console], int]] = {
         "serve": serve, "generate": generate, "convert": convert, "index": index, "inspect": inspect,
-        "check": check_files,
+        "check": check_files, "replay": replay,
     }  # fmt: skip
     if not words or words[0] in ("-h", "--help"):
         print(f"usage: turngym webshop {{{','.join(parts)}}} [ARGUMENTS]; each has a --help of its own")
@@ -124,6 +124,13 @@ def serve(words: Sequence[str], console: Console) -> int:
     except ModuleNotFoundError as error:
         raise UsageError(f"webshop serve needs {error.name}: pip install 'turngym[webshop]'") from error
     return site.run(words, console)
+
+
+def replay(words: Sequence[str], console: Console) -> int:
+    """Do recorded episodes again on a site."""
+    from turngym.cli import webshop_replay  # reads episodes, which no other part does
+
+    return webshop_replay.run(words, console)
 
 
 def generate(words: Sequence[str], console: Console) -> int:
