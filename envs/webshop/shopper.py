@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from turngym.envs.webshop.sight import Result, Sight, dollars, whole_dollars
@@ -171,15 +171,28 @@ class Shopper:
             turns_left: Turns until the limit.
         """
         assert self._wish is not None
+        notes: Iterable[str] = ()
         if sight.kind is PageKind.RESULTS and self.prices and self._looks_on(turns_left):
-            return ", ".join(self._notes_on_prices(self._wish, sight))
-        product = self._products.get(sight.asin)
-        if sight.kind is PageKind.DETAIL and product is not None:
-            found = [f"{word} {'no' if terms & product.unread else 'yes'}" for word, terms in self._wish.words]
-            return f"for {', '.join(found)}" if found else ""
-        return ", ".join(self._notes_on_product(self._wish, sight, turns_left)) if sight.kind is PageKind.ITEM else ""
+            notes = self._notes_on_prices(self._wish, sight)
+        elif sight.kind is PageKind.ITEM:
+            notes = self._notes_on_options(self._wish, sight, turns_left)
+        elif sight.kind is PageKind.DETAIL and sight.asin in self._products:
+            notes = self._notes_on_details(self._wish, self._products[sight.asin])
+        return ", ".join(notes)
 
-    def _notes_on_product(self, wish: Wish, sight: Sight, turns_left: float) -> Iterator[str]:
+    def _notes_on_prices(self, wish: Wish, sight: Sight) -> Iterator[str]:
+        """Yield what a price must be below, and which prices are, up to the first, without those passed over before."""
+        if math.isfinite(wish.bound):
+            yield f"price lower than {wish.bound:g}"
+        known = [number for number, one in enumerate(sight.results, sight.first) if one.asin in self._products]
+        for number, result in self._unseen(sight):
+            fits = wish.allows(result.price)
+            if fits or number > max(known, default=0):
+                yield f"{number} {whole_dollars(result.price)} {'yes' if fits else 'no'}"
+            if fits:
+                return
+
+    def _notes_on_options(self, wish: Wish, sight: Sight, turns_left: float) -> Iterator[str]:
         """Yield which of the wished options there are, unless some are chosen, and which one is chosen next."""
         named = wish.named(sight.choices)
         if not sight.chosen:
@@ -195,19 +208,11 @@ class Shopper:
                 yield f"{then} {choice.option.lower()}: {choice.value.lower()}"
                 return
 
-    def _notes_on_prices(self, wish: Wish, sight: Sight) -> Iterator[str]:
-        """Yield what a price must be below, and which prices are, up to the first, without those passed over before."""
-        if math.isfinite(wish.bound):
-            yield f"price lower than {wish.bound:g}"
-        looked_at = [
-            number for number, result in enumerate(sight.results, sight.first) if result.asin in self._products
-        ]
-        for number, result in self._unseen(sight):
-            fits = wish.allows(result.price)
-            if fits or number > max(looked_at, default=0):
-                yield f"{number} {whole_dollars(result.price)} {'yes' if fits else 'no'}"
-            if fits:
-                return
+    @staticmethod
+    def _notes_on_details(wish: Wish, product: Seen) -> Iterator[str]:
+        """Yield which words of the wish were found."""
+        for place, (word, terms) in enumerate(wish.words):
+            yield f"{'' if place else 'for '}{word} {'no' if terms & product.unread else 'yes'}"
 
     def _next_result(self, wish: Wish, sight: Sight, turns_left: float) -> str:
         """Return the product to look at next, nothing where there is none."""
