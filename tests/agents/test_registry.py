@@ -69,7 +69,7 @@ def test_names_are_checked(name: Any) -> None:
         register_agent(name)
 
 
-@pytest.mark.parametrize("factory", ["up", partial(Seat, 1, 2, 3), Seat])  # type: ignore[call-arg, arg-type]
+@pytest.mark.parametrize("factory", ["up", partial(Seat, 1, 2, 3, 4, 5, 6), Seat])  # type: ignore[call-arg, arg-type]
 def test_what_makes_no_agent_is_refused(factory: Any, own_code: Path) -> None:
     with pytest.raises(ValueError, match="the agent 'mine' must be a class or a function that makes one without"):
         register_agent("mine")(factory)

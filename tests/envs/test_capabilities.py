@@ -18,7 +18,7 @@ OFFERED = {
     "FrozenLake8x8": BASE | {"slips"},
     "Multiplication": BASE | {"slips"},
     "MultiplicationSteps": BASE | {"slips"},
-    "WebShop": (BASE | {"rule", "shopper"}) - {"random_floor"},
+    "WebShop": (BASE | {"rule", "shopper", "slips"}) - {"random_floor"},
 }
 
 
