@@ -173,7 +173,8 @@ class ShopperAgent(ScriptedAgent):
     def choose(self, seat: Seat) -> str:
         """Return what the shopper does, and note in a reasoning reply which of the wished options a product has."""
         assert isinstance(seat.env, Shopping)
-        seat.thoughts = seat.env.shopper_thoughts(looks=self.looks, details=self.details, prices=self.prices)
+        if seat.framed:
+            seat.thoughts = seat.env.shopper_thoughts(looks=self.looks, details=self.details, prices=self.prices)
         return seat.env.shopper_action(looks=self.looks, details=self.details, prices=self.prices)
 
 

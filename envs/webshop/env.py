@@ -337,15 +337,15 @@ class WebShopEnv(TextEnv):
         It never buys, so that there is a way on.
         """
         page, parts = self._here.page, self._here.parts
-        choices = [f"click[{part.text}]" for part in parts if isinstance(part, Choice)]
-        words = self.goal.instruction.split()
         if rng.random() < 0.25:
+            words = self.goal.instruction.split()
             return self._said(f"click[{words[rng.integers(len(words))]}]")
+        choices = [part.text for part in parts if isinstance(part, Choice)]
         match page.kind:
             case PageKind.RESULTS if page.listed:
                 return self._said(f"click[{page.listed[rng.integers(len(page.listed))]}]")
             case PageKind.ITEM if choices and rng.random() < 0.5:
-                return self._said(choices[rng.integers(len(choices))])
+                return self._said(f"click[{choices[rng.integers(len(choices))]}]")
             case PageKind.ITEM | PageKind.DETAIL:
                 return self._said(f"click[{PREVIOUS}]")
         return self.sample_action(rng)

@@ -142,11 +142,8 @@ def _shown(
     if scripted:
         agent = demonstration_agent(config, mistake_rate)
         played = scripted_play(model, rollouts, rng, scripted, agent)
-        episodes += (
-            played
-            if config.clone_mistakes
-            else [episode.masked(agent.slips.get(episode.seed, ())) for episode in played]
-        )
+        masked = {} if config.clone_mistakes else agent.slips
+        episodes += [episode.masked(masked.get(episode.seed, ())) for episode in played]
     if on_policy:
         episodes += handed_over(model, rollouts, teacher_of(config), rng, on_policy)
     return episodes
