@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +12,9 @@ import gymnasium as gym
 import numpy as np
 
 from turngym._errors import InputError
-from turngym.envs.making import turn_limit
+from turngym.envs.making import env_class, turn_limit
 from turngym.envs.splits import Split
+from turngym.envs.webshop import WebShopEnv
 from turngym.webshop_server.goals import Goals
 from turngym.webshop_server.settings import ShopSettings
 from turngym.webshop_server.shop import LocalBackend, open_shop
@@ -157,6 +159,21 @@ class Stand:
         others.pop("max_episode_steps", None)
         return {"env_id": self.env_id, "shop": self.shop().setup, "arguments": others,
                 "turns": turn_limit(self.env_id, self.arguments)}  # fmt: skip
+
+
+def presentation(env_id: str, env_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all that decides what an agent reads in an environment, defaults included; nothing if it is no shop.
+
+    Args:
+        env_id: The registered environment.
+        env_kwargs: Arguments beyond the registered ones.
+    """
+    kind = env_class(env_id)
+    if kind is None or not issubclass(kind, WebShopEnv):
+        return {}
+    parameters = inspect.signature(kind).parameters
+    given = {**{name: parameters[name].default for name in PRESENTATION}, **gym.spec(env_id).kwargs, **env_kwargs}
+    return {name: given[name] for name in PRESENTATION}
 
 
 def stands(

@@ -165,6 +165,16 @@ def test_runs_of_one_recipe_share_rows_and_read_what_they_were_trained_on(runs: 
     assert len({key["agent"]["weights"] for key in keys}) == 2
 
 
+def test_a_model_reads_by_every_protocol_what_it_was_trained_on(runs: Sequence[Path], tmp_path: Path) -> None:
+    words = ["--scripted", "oracle", "--agent", str(runs[0]), "--decoding", "greedy", "--episodes", "2"]
+    bench(tmp_path, *words, "--protocols", "gigpo")
+    oracle, *models = json.loads((tmp_path / "webshop.json").read_text())["cells"]
+    of_protocol = {"observation_mode": "quoted", "reward_scheme": "binary_x10", "show_actions": True, "history": 2}
+    assert oracle["key"]["arguments"] == of_protocol
+    read = {"observation_mode": "compact", "title_words": 4, "show_actions": False, "history": 0, "reasoning": False}
+    assert len(models) == 2 and all(model["key"]["arguments"] == {**of_protocol, **read} for model in models)
+
+
 def test_a_checkpoint_stands_for_itself_and_other_weights_are_played_anew(runs: Sequence[Path], tmp_path: Path) -> None:
     (checkpoint,) = sorted((runs[0] / "checkpoints").glob("step-*"))[-1:]
     copy, out = tmp_path / "mine", tmp_path / "out"

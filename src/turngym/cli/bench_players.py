@@ -12,7 +12,7 @@ from typing import Any
 from turngym.agents.base import Agent
 from turngym.agents.registry import AGENTS
 from turngym.benchmarks.webshop import Player
-from turngym.benchmarks.webshop.protocols import PRESENTATION
+from turngym.benchmarks.webshop.protocols import presentation
 from turngym.benchmarks.webshop.rows import ORACLE, SCRIPTED
 from turngym.cli.agents import DecodingOptions, NamedAgent, find_agent
 from turngym.cli.errors import UsageError
@@ -122,11 +122,11 @@ def model_player(name: str, weights: Path, model: NamedAgent, decoding: str, slo
     """Return a model as a player, by its own limits and temperature."""
     assert model.decoding is not None
     options = DecodingOptions(greedy=decoding == "greedy")
-    kwargs = model.config.env.kwargs if model.config else {}
+    trained_in = model.config.env if model.config else None
     identity = {"weights": weights_digest(weights), "tokens": decoding, **asdict(model.decoding), "slots": slots}
     return Player(
         name=f"{name}, {decoding}", identity=identity, make=partial(_load, model, options),
-        presentation={key: value for key, value in kwargs.items() if key in PRESENTATION}, draws=decoding == "sampled",
+        presentation=presentation(trained_in.id, trained_in.kwargs) if trained_in else {}, draws=decoding == "sampled",
     )  # fmt: skip
 
 
