@@ -35,7 +35,7 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 	@echo "Installing $(TORCH)."
 	@$(PIP) --constraint .venv/constraints.txt '$(TORCH)'
 	@echo "Installing turngym and what it depends on."
-	@$(PIP) --constraint .venv/constraints.txt --editable '.[train,webshop,plot,tensorboard,wandb,dev]'
+	@$(PIP) --constraint .venv/constraints.txt --editable '.[train,lora,webshop,plot,tensorboard,wandb,dev]'
 	@touch $@
 
 demo: $(READY) ## train a small language model on FrozenLake and print its score

@@ -107,14 +107,14 @@ class Trainee:
         self._config, self._rollouts = config, Rollouts.of(config)
         self._model = load_or_build(config)
         self._rng = np.random.default_rng(config.run.seed)
-        self._cloning = cloning_optimizers(self._model.model, config.warm_start)
+        self._cloning = cloning_optimizers(self._model.learned, config.warm_start)
         for _ in range(cloning_steps):
             self.seconds("cloning")
         self._loop = TrainingRun(self._model, config, folder, Metrics(folder / "metrics.jsonl"), SilentProgress()).loop
         # That made the model the reference; cloning goes on with a copy of its own.
         self._model = self._model.copy()
-        self._model.model.requires_grad_(True)
-        self._cloning = cloning_optimizers(self._model.model, config.warm_start)
+        self._model.learned.requires_grad_(True)
+        self._cloning = cloning_optimizers(self._model.learned, config.warm_start)
 
     def seconds(self, kind: str) -> float:
         """Take a step, its episodes included; return how long it took."""

@@ -130,7 +130,7 @@ def prepare_model(env_id: str, cloning_steps: int) -> LanguageModel:
     tokenizer = train_tokenizer(texts)
     model = LanguageModel(build_decoder(tokenizer), tokenizer)
     config = TrainConfig(env=EnvConfig(id=env_id), warm_start=WarmStartConfig(batch_size=16))
-    optimizers = cloning_optimizers(model.model, config.warm_start)
+    optimizers = cloning_optimizers(model.learned, config.warm_start)
     rng = np.random.default_rng(config.run.seed)
     rollouts = Rollouts.of(config)
     for _ in range(cloning_steps):

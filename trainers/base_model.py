@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from turngym._errors import InputWarning
 from turngym.agents.episode import Episode
 from turngym.agents.evaluation import instance_range
 from turngym.agents.hosting import Game, HostSettings, Opening, open_host, run_calls
 from turngym.agents.models.decoding import Decoding
-from turngym.agents.models.language_model import LanguageModel
+from turngym.agents.models.hardware import find_device, precisions
+from turngym.agents.models.hub import fetch_model, is_hub_name
+from turngym.agents.models.language_model import CheckpointError, LanguageModel
 from turngym.agents.models.small import build_decoder, train_tokenizer
 from turngym.agents.scripted import DemonstrationAgent, RandomAgent
 from turngym.envs import MissingCapability, Sampling
@@ -52,7 +56,7 @@ def prepare_base(config: TrainConfig, folder: Path, metrics: Metrics, progress: 
     base = reference_folder(folder, 1)
     kept = CourseCheckpoints(folder / WARM_START, progress.note)
     if base.is_dir():
-        model = load_reference(folder, 1, config.decoding)
+        model = load_reference(folder, 1, partial(load_placed, config))
     else:
         model = _clone_base(config, kept, metrics, progress)
         save_reference(model, base)
@@ -71,7 +75,7 @@ def _clone_base(config: TrainConfig, kept: CourseCheckpoints, metrics: Metrics, 
         note_copyable(model, shown, progress)
     else:
         metrics.begin_warm_start(kept.found.extra["correction"])
-        model = LanguageModel.from_pretrained(kept.found.policy, decoding=config.decoding)
+        model = load_placed(config, kept.found.policy)
     if config.warm_start.enabled:
         rollouts = Rollouts.of(config)
         for check in clone(model, rollouts, config.warm_start, progress, seed=config.run.seed, kept=kept):
@@ -95,12 +99,15 @@ def check_base(config: TrainConfig) -> None:
 
 
 def load_or_build(config: TrainConfig) -> LanguageModel:
-    """Load the configured checkpoint, or build the small model with a tokenizer trained on the environment's text."""
+    """Load the configured checkpoint, or build the small model with a tokenizer trained on the environment's text.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be loaded.
+        InputError: There is no such device, or the precisions do not go together.
+    """
     shape = config.model
     if shape.path:
-        return LanguageModel.from_pretrained(
-            shape.path, decoding=config.decoding, allow_pickle=shape.allow_pickle, day=shape.day
-        )
+        return _loaded(config)
     texts = [text for episode in example_episodes(config) for text in episode.texts()]
     tokenizer = train_tokenizer(
         texts, vocabulary_size=shape.vocabulary_size, digits_per_token=shape.digits_per_token,
@@ -111,7 +118,53 @@ def load_or_build(config: TrainConfig) -> LanguageModel:
         feedforward_size=FEEDFORWARD_FACTOR * shape.hidden_size, context_length=shape.context_length,
         rope_base=shape.rope_base, copying=shape.copying, seed=config.run.seed,
     )  # fmt: skip
-    return LanguageModel(decoder, tokenizer, decoding=config.decoding)
+    device = find_device(config.run.device)
+    _, compute_dtype = precisions(config.placement, device, decoder.dtype, learns=True)
+    placed: Any = decoder
+    return LanguageModel(placed.to(device), tokenizer, decoding=config.decoding, compute_dtype=compute_dtype)
+
+
+def _loaded(config: TrainConfig) -> LanguageModel:
+    """Load the configured checkpoint, with an adapter if one is to learn.
+
+    Raises:
+        CheckpointError: It cannot be loaded, or has an adapter of another shape than the one that is to learn.
+    """
+    shape, lora = config.model, config.lora
+    folder = Path(shape.path)
+    if is_hub_name(shape.path):
+        folder = fetch_model(shape.path, shape.revision, allow_pickle=shape.allow_pickle).folder
+    model = load_placed(config, folder, merged=not lora.rank)
+    if not lora.rank:
+        return model
+    if model.adapter is None:
+        name = shape.path if is_hub_name(shape.path) else ""
+        return model.with_adapter(
+            lora.settings, seed=config.run.seed, folder=folder, name=name, revision=shape.revision
+        )
+    own = model.adapter.config
+    if (own.r, own.lora_alpha) != (lora.rank, lora.settings.alpha) or lora.targets:
+        raise CheckpointError(f"{folder} holds an adapter that goes on learning as it is: set lora.rank to {own.r} and "
+                              f"lora.alpha to {own.lora_alpha:g}, and leave lora.targets out; or set lora.rank to 0, "
+                              "and all weights learn")  # fmt: skip
+    return model
+
+
+def load_placed(config: TrainConfig, folder: Path, *, merged: bool = False) -> LanguageModel:
+    """Load a folder of weights where a configuration says, to be played as it says.
+
+    Args:
+        config: The configuration.
+        folder: The weights: those that it begins from, a reference or a policy of its run.
+        merged: Add an adapter to the weights that it belongs to.
+
+    Raises:
+        CheckpointError: It cannot be loaded.
+    """
+    return LanguageModel.from_pretrained(
+        folder, decoding=config.decoding, allow_pickle=config.model.allow_pickle, day=config.model.day,
+        placement=config.placement, learns=not config.lora.rank, merged=merged,
+    )  # fmt: skip
 
 
 def note_limits(config: TrainConfig, progress: Progress) -> None:

@@ -44,7 +44,7 @@ def make_batch(episodes: Sequence[Episode], policy: LanguageModel) -> TrainingBa
         old_logp_N=old_logp_N,
         episode_N=torch.from_numpy(np.repeat(rows.ravel(), tokens.ravel())).to(policy.device),
         turn_N=torch.from_numpy(np.repeat(places.ravel(), tokens.ravel())).to(policy.device),
-        reward_BK=torch.from_numpy(reward).to(policy.device, dtype),
+        reward_BK=torch.from_numpy(reward).to(dtype).to(policy.device),
         group_B=torch.tensor([episode.index for episode in episodes], device=policy.device),
         state_BK=torch.from_numpy(state).to(policy.device),
         success_B=torch.tensor([episode.success for episode in episodes], device=policy.device),

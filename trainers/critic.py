@@ -13,9 +13,10 @@ CRITIC_FILE = "critic.safetensors"
 
 
 def make_critic(policy: LanguageModel) -> torch.nn.Linear:
-    """Return a critic with weights of 0, from `[..., H]` to `[..., 1]`, on the policy's device and in its dtype."""
+    """Return a critic with weights of 0, from `[..., H]` to `[..., 1]`, on the policy's device, in at least float32."""
     width = int(policy.model.config.get_text_config().hidden_size)
-    critic = torch.nn.Linear(width, 1, device=policy.device, dtype=policy.model.dtype)
+    dtype = torch.promote_types(policy.model.dtype, torch.float32)
+    critic = torch.nn.Linear(width, 1, device=policy.device, dtype=dtype)
     torch.nn.init.zeros_(critic.weight)
     torch.nn.init.zeros_(critic.bias)
     return critic

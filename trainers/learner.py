@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from turngym.agents.episode import Episode
+from turngym.agents.models.decoder import recomputing
 from turngym.agents.models.language_model import LanguageModel, NonFiniteError
 from turngym.agents.models.scoring import TokenBatch, sampled_logprobs, sampled_scores
 from turngym.trainers.batches import split_batch
@@ -62,12 +64,12 @@ class Learner:
         self._config, self._seed = config, seed
         # No weight decay, which would pull towards zero instead of towards the reference.
         self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(
-            self.parameters(), lr=config.learning_rate, weight_decay=0.0
+            self.parameters(), lr=config.learning_rate, weight_decay=0.0, fused=policy.device.type == "cuda" or None
         )
 
     def parameters(self) -> list[torch.nn.Parameter]:
         """Return the parameters of the policy and of the critic."""
-        return [*self.policy.model.parameters(), *(self.critic.parameters() if self.critic else ())]
+        return [*self.policy.learned.parameters(), *(self.critic.parameters() if self.critic else ())]
 
     def train_step(
         self,
@@ -180,7 +182,8 @@ class Learner:
         tokens = sum(len(part.episode_N) for part in minibatch)
         total_loss = 0.0
         for part in minibatch:
-            live_N, critic_N = sampled_scores(self.policy, part, moment.temperature, critic=self.critic)
+            with self._kept_activations():
+                live_N, critic_N = sampled_scores(self.policy, part, moment.temperature, critic=self.critic)
             logp_N[batch.token_positions(part.members)] = live_N.detach()
             live = replace(
                 batch.select(part.members), logp_N=live_N, critic_N=critic_N, tokens_per_episode=tokens / count
@@ -190,6 +193,9 @@ class Learner:
             loss.backward()  # type: ignore[no-untyped-call]
             total_loss += float(loss.detach())
         return total_loss
+
+    def _kept_activations(self) -> AbstractContextManager[None]:
+        return recomputing(self.policy.model) if self._config.gradient_checkpointing else nullcontext()
 
     def optimizer_step(self, loss: float, moment: Moment) -> float:
         """Take an optimizer step with the gradients there are, scaled down where they are large; return their norm.

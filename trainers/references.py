@@ -9,13 +9,11 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from turngym._durable import replacement
-from turngym.agents.models.decoding import Decoding
 from turngym.agents.models.language_model import CheckpointError, LanguageModel
-from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.run_files import CHECKPOINTS, reference_folder, store_name
 from turngym.trainers.stage_one.instance_values import ValueEstimates
@@ -29,14 +27,14 @@ class References:
 
     Args:
         folder: The folder of the run.
-        first: The reference of round 1; its gradients are switched off. The others are played as it is.
+        first: The reference of round 1, which is frozen. The others lie where it does, and are played as it is.
     """
 
     def __init__(self, folder: Path, first: LanguageModel) -> None:
         self._folder = folder
         self.number = 1
         """The present round, from 1."""
-        self.current = frozen(first)
+        self.current = first.freeze()
         """The reference of the present round."""
 
     @property
@@ -53,7 +51,7 @@ class References:
     def go_to(self, number: int) -> None:
         """Load the reference of another round, which was saved before, and make that round the present one."""
         if number != self.number:
-            self.current, self.number = load_reference(self._folder, number, self.current.decoding), number
+            self.current, self.number = load_reference(self._folder, number, self.current.load_beside), number
 
     def reset(self, policy: LanguageModel) -> None:
         """Make the present policy the reference of the next round, and begin that round.
@@ -62,16 +60,10 @@ class References:
             policy: The policy with the weights that its last checkpoint holds, so that a run which is killed here
                 repeats the reset with the same weights.
         """
-        following = frozen(policy.copy())
+        following = policy.copy().freeze()
         save_reference(following, reference_folder(self._folder, self.number + 1))
         self.current, self.number = following, self.number + 1
         remove_stale_store(self.store, following)
-
-
-def frozen(model: LanguageModel) -> LanguageModel:
-    """Switch off the gradients of a model, and return it."""
-    model.model.requires_grad_(False)
-    return model
 
 
 def save_reference(reference: LanguageModel, target: Path) -> None:
@@ -81,14 +73,21 @@ def save_reference(reference: LanguageModel, target: Path) -> None:
         reference.save_pretrained(unfinished)
 
 
-def load_reference(folder: Path, number: int, decoding: Decoding | None = None) -> LanguageModel:
+def load_reference(
+    folder: Path, number: int, load: Callable[[Path], LanguageModel] = LanguageModel.from_pretrained
+) -> LanguageModel:
     """Return the frozen reference of a round of a run.
+
+    Args:
+        folder: The folder of the run.
+        number: The round, from 1.
+        load: Loads a folder of weights.
 
     Raises:
         CheckpointError: It is damaged; the message says what to do.
     """
     try:
-        return frozen(LanguageModel.from_pretrained(reference_folder(folder, number), decoding=decoding))
+        return load(reference_folder(folder, number)).freeze()
     except CheckpointError as error:
         raise CheckpointError(f"{error}. Without this reference the run cannot go on as it began; another can begin "
                               f"from its policy: --model.path {folder}") from error  # fmt: skip
@@ -100,7 +99,7 @@ def remove_stale_store(path: Path, reference: LanguageModel) -> None:
         return
     try:
         with ValueStore(path, None) as store:
-            stale = store.fingerprint[REFERENCE_WEIGHTS] != fingerprint_of(reference.model.state_dict())
+            stale = store.fingerprint[REFERENCE_WEIGHTS] != reference.fingerprint()
     except EmptyValueStore:  # of no reference: stage 1 fills it
         return
     if stale:

@@ -21,7 +21,7 @@ from turngym.agents.models.language_model import LanguageModel
 from turngym.trainers.automatic_shaping import AutomaticShaping
 from turngym.trainers.base_model import prepare_base
 from turngym.trainers.baselines.baseline import make_baseline
-from turngym.trainers.checkpoints.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, remove_after
+from turngym.trainers.checkpoints.checkpoint import latest_checkpoint, load_checkpoint, remove_after
 from turngym.trainers.config import TrainConfig, Valued
 from turngym.trainers.evaluation import evaluate_run, record_episodes
 from turngym.trainers.interrupt import DeferredInterrupt
@@ -38,7 +38,7 @@ from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import Progress
 from turngym.trainers.reporting.tables import COLUMNS, result_rows, table_cells
 from turngym.trainers.reporting.trackers import Tracker
-from turngym.trainers.run_checkpoints import RunCheckpoints, load_policy
+from turngym.trainers.run_checkpoints import RunCheckpoints
 from turngym.trainers.run_files import CHECKPOINTS, EPISODES, METRICS_FILE, REFERENCES, WARM_START, store_name
 from turngym.trainers.schedules import Schedule
 from turngym.trainers.stage_one.instance_values import composed_beta, composed_values
@@ -121,8 +121,8 @@ class TrainingRun:
                     with replacement(folder / name) as unfinished:
                         shutil.copyfile(checkpoint.path / name, unfinished)
         result = self._stage_one(references)
-        policy = base.copy() if checkpoint is None else self._load_policy(checkpoint)
-        policy.model.requires_grad_(True)
+        policy = base.copy() if checkpoint is None else base.load_beside(checkpoint.policy)
+        policy.learned.requires_grad_(True)
         objective = find_objective(config.objective.name)
         kinds = kinds_read(objective, validates=config.evaluation.validate_every is not None)
         easier = len(config.curriculum.levels)
@@ -286,9 +286,6 @@ class TrainingRun:
             if self._config.needs_stage_one:
                 with ValueStore(loop.references.store, None) as store:
                     self._enter_round(read_stage_one(store, self._setup))
-        self._checkpoints.roll_back(checkpoint, self._load_policy(checkpoint))
+        self._checkpoints.roll_back(checkpoint, loop.references.current.load_beside(checkpoint.policy))
         remove_after(path.parent, checkpoint.step)
         self._checkpoints.save()
-
-    def _load_policy(self, checkpoint: Checkpoint) -> LanguageModel:
-        return load_policy(checkpoint, self._config.decoding)

@@ -5,23 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from turngym.agents.models.decoding import Decoding
 from turngym.agents.models.language_model import LanguageModel
 from turngym.trainers.checkpoints.checkpoint import Checkpoint, prune, save_checkpoint
 from turngym.trainers.critic import load_critic, save_critic
 from turngym.trainers.loop import Loop
 
 CHECKPOINTS_KEPT = 2
-
-
-def load_policy(checkpoint: Checkpoint, decoding: Decoding | None = None) -> LanguageModel:
-    """Return the policy of a checkpoint.
-
-    Args:
-        checkpoint: The checkpoint.
-        decoding: How it is played; None for what the checkpoint says.
-    """
-    return LanguageModel.from_pretrained(checkpoint.policy, decoding=decoding)
 
 
 class RunCheckpoints:
@@ -72,9 +61,9 @@ class RunCheckpoints:
 
         Args:
             checkpoint: The checkpoint.
-            policy: Its policy, as `load_policy` returned it.
+            policy: Its policy.
         """
-        self.loop.learner.policy.model.load_state_dict(policy.model.state_dict())
+        self.loop.learner.policy.learned.load_state_dict(policy.learned.state_dict())
         self._restore_optimizer(checkpoint)
         for name, component in self._components().items():
             if name == "schedule":

@@ -40,7 +40,7 @@ LARGEST_ROUGH_DIFFERENCE = 0.3
 """The same in lower precision."""
 
 
-def check_decoder(network: Any, context_length: int) -> None:
+def check_decoder(network: Any, context_length: int, compute_dtype: torch.dtype | None = None) -> None:
     """Check that cached play of ragged rows has the log-probabilities of a plain forward pass.
 
     It takes as long as reading about 50 ids, and up to twice the widest span that the configuration names and the
@@ -49,6 +49,7 @@ def check_decoder(network: Any, context_length: int) -> None:
     Args:
         network: The decoder.
         context_length: Longest stream that will be played.
+        compute_dtype: The precision of its matrix products; None for that of its weights.
 
     Raises:
         CheckpointError: The decoder does not attend to all of such a stream, or fails; the message says what differs.
@@ -72,7 +73,7 @@ def check_decoder(network: Any, context_length: int) -> None:
             f"{name} cannot be played: reading with a cache of rows of different lengths, it fails with "
             f"{type(error).__name__}: {reason_of(error)}; take a decoder with full attention"
         ) from error
-    if not worst <= LARGEST_DIFFERENCE.get(network.dtype, LARGEST_ROUGH_DIFFERENCE):
+    if not worst <= LARGEST_DIFFERENCE.get(compute_dtype or network.dtype, LARGEST_ROUGH_DIFFERENCE):
         named = ", ".join(f"{setting} {span}" for setting, span in spans.items())
         within = f", or set model.context_length to what its config.json may name as a span ({named})" if spans else ""
         raise CheckpointError(f"{name} cannot be played: read with a cache, rows of different lengths get other "

@@ -29,23 +29,19 @@ _NAMED = 3
 
 
 def read_model(folder: Path, *, allow_pickle: bool = False, **kwargs: Any) -> Any:
-    """Load the weights of a folder, in float32 unless they are stored in float64.
-
-    Weights below float32 cannot learn at the usual rates: most steps are lost in rounding. Code in the folder is never
-    run.
+    """Load the weights of a folder. Code in the folder is never run.
 
     Args:
         folder: Written by `save_pretrained`, ours or any other.
         allow_pickle: Read weights that are stored as pickles if there are no safetensors.
-        **kwargs: For `AutoModelForCausalLM.from_pretrained`.
+        **kwargs: For `AutoModelForCausalLM.from_pretrained`, such as `dtype`.
 
     Raises:
         CheckpointError: The weights cannot be read, are not those of the architecture, or are not finite.
     """
-    settings = _configuration(folder)
+    _configuration(folder)
     if not allow_pickle:
         _refuse_pickles(folder)
-    kwargs.setdefault("dtype", torch.float64 if _stored_dtype(settings) == "float64" else torch.float32)
     kwargs.setdefault("use_safetensors", None if allow_pickle else True)
     with _readable(folder):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -97,9 +93,6 @@ def check_vocabulary(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
 
 def _configuration(folder: Path) -> dict[str, Any]:
     """Return the content of `config.json`, of a folder that holds a model whose code the library has."""
-    if (folder / "adapter_config.json").is_file():
-        raise CheckpointError(f"{folder} holds an adapter and no whole model: merge it into its base "
-                              "(merge_and_unload) and save that")  # fmt: skip
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder} holds no model: there is no config.json in it")
     with _readable(folder):
@@ -109,9 +102,16 @@ def _configuration(folder: Path) -> dict[str, Any]:
     return settings
 
 
-def _stored_dtype(settings: dict[str, Any]) -> str:
+def stored_dtype(folder: Path) -> torch.dtype:
+    """Return in which precision the configuration of a folder says that its weights are; float32 where it does not.
+
+    Raises:
+        CheckpointError: There is no model in it.
+    """
+    settings = _configuration(folder)
     name = settings.get("dtype") or settings.get("torch_dtype") or ""
-    return str(name).removeprefix("torch.")
+    found = getattr(torch, str(name).removeprefix("torch."), None)
+    return found if isinstance(found, torch.dtype) else torch.float32
 
 
 def _refuse_pickles(folder: Path) -> None:

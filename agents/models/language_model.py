@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
@@ -23,13 +24,31 @@ from turngym._checksums import seal, verify_sealed
 from turngym._errors import InputWarning
 from turngym.agents.base import Reply
 from turngym.agents.episode import Episode
+from turngym.agents.models.adapter import (
+    CONFIG_FILE as ADAPTER_FILE,
+)
+from turngym.agents.models.adapter import (
+    Adapter,
+    activate,
+    adapter_settings,
+    base_digest,
+    is_adapted,
+    merge,
+    new_adapter,
+    read_adapter,
+    weights_digest,
+)
 from turngym.agents.models.chat import ChatFormat
 from turngym.agents.models.decoder import CachedDecoder, evaluating
 from turngym.agents.models.decoder_check import check_decoder
 from turngym.agents.models.decoding import Decoding
 from turngym.agents.models.errors import CheckpointError, NonFiniteError
-from turngym.agents.models.folder import check_vocabulary, read_model, read_tokenizer
+from turngym.agents.models.fingerprint import fingerprint_of
+from turngym.agents.models.folder import check_vocabulary, read_model, read_tokenizer, stored_dtype
+from turngym.agents.models.hardware import find_device, precision_name, precisions
 from turngym.agents.models.history import Conversation, encode_episode
+from turngym.agents.models.hub import fetch_model, is_hub_name
+from turngym.agents.models.placement import AdapterSettings, Placement
 from turngym.envs.core import TextEnv
 from turngym.seeds import Stream, generator
 
@@ -41,6 +60,18 @@ DEFAULT_CONTEXT = 4096
 disable_progress_bar()  # type: ignore[no-untyped-call]  # the library would draw a bar for every model that is loaded or saved
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where the weights under an adapter come from."""
+
+    path: str
+    """A folder, or a name of the hub."""
+    revision: str = ""
+    """The commit of a name of the hub."""
+    digest: str
+    """What tells the files of these weights from others."""
+
+
 class LanguageModel:
     """Weights, tokenizer and chat format that belong together.
 
@@ -49,6 +80,9 @@ class LanguageModel:
         tokenizer: Its fast tokenizer, with a chat template.
         decoding: The limits and the temperature by which it plays. A context that the model cannot hold is cut to what
             it can, with a warning.
+        compute_dtype: In which precision matrix products are computed; None for that of the weights.
+        adapter: What it computes with beside the weights of `model`, which it may share with others.
+        origin: Where those weights come from; named with an adapter alone.
 
     Attributes:
         decoding: As above, with the context length that is used.
@@ -59,22 +93,60 @@ class LanguageModel:
         ChatTemplateError: The chat template cannot be used for play over several turns.
     """
 
-    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, *, decoding: Decoding | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        decoding: Decoding | None = None,
+        compute_dtype: torch.dtype | None = None,
+        adapter: Adapter | None = None,
+        origin: Origin | None = None,
+    ) -> None:
         longest = int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or DEFAULT_CONTEXT)
         self.model = model
         self.tokenizer = tokenizer
+        self.adapter, self.origin = adapter, origin
         self.decoding = _within(decoding or Decoding(), longest)
         self.context_length = self.decoding.context_length or longest
+        self._compute_dtype = None if compute_dtype == model.dtype else compute_dtype
         check_vocabulary(model, tokenizer)
         forgets = self.decoding.window == 0  # so that no template can rewrite what the model sees of earlier turns
         self.chat = ChatFormat(tokenizer, keep_thoughts=self.decoding.keep_thoughts or forgets)
-        check_decoder(model, self.context_length)
+        with self.computing():
+            check_decoder(model, self.context_length, self.compute_dtype)
 
     @property
     def device(self) -> torch.device:
         """Where the weights lie."""
         device: torch.device = next(self.model.parameters()).device
         return device
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """In which precision matrix products are computed."""
+        dtype: torch.dtype = self._compute_dtype or self.model.dtype
+        return dtype
+
+    @property
+    def learned(self) -> torch.nn.Module:
+        """What learns: the adapter, or all of the weights."""
+        return self.model if self.adapter is None else self.adapter
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Compute with the adapter of this model, if it has one, and in its precision; every forward pass is in here.
+
+        The adapter stays on afterwards, until another model computes with the same network: so a backward pass may
+        compute parts of the forward pass again.
+        """
+        if self.adapter is not None:
+            self.adapter.activate()
+        elif is_adapted(self.model):
+            activate(self.model, None)
+        mixed = self.compute_dtype != self.model.dtype
+        with torch.autocast(self.device.type, dtype=self.compute_dtype, enabled=mixed):
+            yield
 
     def encode_episode(self, episode: Episode) -> Episode:
         """Return a copy of a scripted episode with the token stream that this model would have produced."""
@@ -88,20 +160,29 @@ class LanguageModel:
         decoding: Decoding | None = None,
         allow_pickle: bool = False,
         day: date | None = None,
+        placement: Placement | None = None,
+        learns: bool = True,
+        merged: bool = False,
+        sharing: LanguageModel | None = None,
         **kwargs: Any,
     ) -> LanguageModel:
-        """Load a folder written by `save_pretrained`, ours or any other, in float32 unless it holds float64.
+        """Load a folder written by `save_pretrained`, ours or any other, a whole model or a low-rank adapter.
 
         Args:
             path: The folder.
             decoding: The limits and the temperature by which it plays; None for those kept beside the weights.
             allow_pickle: Read weights that are stored as pickles.
             day: What a chat template that shows the date shows from now on; today if None.
-            **kwargs: For `AutoModelForCausalLM.from_pretrained`, such as `dtype`.
+            placement: The device and the precisions; None for the processor.
+            learns: Whether the weights themselves may learn, as against an adapter beside them; tells the precision.
+            merged: Add an adapter to the weights that it belongs to, and return a whole model.
+            sharing: A model with an adapter, whose network is used if the adapter in the folder belongs to it.
+            **kwargs: For `AutoModelForCausalLM.from_pretrained`, such as `dtype`, in place of the placement's.
 
         Raises:
             CheckpointError: The folder is missing, has changed since it was written, or holds no model that can be
                 loaded and played; the message says what was found.
+            InputError: There is no such device, or its precisions do not go together.
         """
         folder = Path(path)
         try:
@@ -109,29 +190,132 @@ class LanguageModel:
             decoding = decoding or Decoding.read(folder)
         except ValueError as error:
             raise CheckpointError(str(error)) from error
-        model = read_model(folder, allow_pickle=allow_pickle, **kwargs)
-        tokenizer = read_tokenizer(folder, day or datetime.now().astimezone().date())
+        day = day or datetime.now().astimezone().date()
+        adapted = (folder / ADAPTER_FILE).is_file()
+        origin, weights = _origin(folder, allow_pickle=allow_pickle) if adapted else (None, folder)
+        device = find_device((placement or Placement()).device)
+        whole = merged or not adapted
+        held, computes = precisions(placement or Placement(), device, stored_dtype(weights), learns=whole and learns)
+        dtype = kwargs.pop("dtype", held)
+        compute_dtype = computes if dtype == held else None
+        if sharing is not None and origin is not None and sharing.origin == origin and not merged:
+            model = sharing.model
+        else:
+            model = read_model(weights, allow_pickle=allow_pickle, dtype=dtype, **kwargs).to(device)
+        adapter = read_adapter(model, folder) if adapted else None
+        if adapter is not None and merged:
+            merge(adapter)
+            adapter = origin = None
+        tokenizer = read_tokenizer(folder, day)
         try:
-            return cls(model, tokenizer, decoding=decoding)
+            return cls(model, tokenizer, decoding=decoding, compute_dtype=compute_dtype, adapter=adapter, origin=origin)
         except CheckpointError as error:
             raise type(error)(f"{folder}: {error}") from error
 
-    def copy(self) -> LanguageModel:
-        """Return a copy with weights of its own."""
+    def load_beside(self, path: str | Path, *, allow_pickle: bool = False, day: date | None = None) -> LanguageModel:
+        """Load another model onto the same device, in the same precisions and played alike.
+
+        An adapter of the same network shares that.
+
+        Args:
+            path: Its folder.
+            allow_pickle: Read weights that are stored as pickles.
+            day: What a chat template that shows the date shows from now on; today if None.
+
+        Raises:
+            CheckpointError: As `from_pretrained`.
+        """
+        return LanguageModel.from_pretrained(
+            path, decoding=self.decoding, allow_pickle=allow_pickle, day=day, sharing=self,
+            placement=Placement(device=str(self.device), dtype=precision_name(self.model.dtype),
+                                compute_dtype=precision_name(self.compute_dtype)), learns=False,
+        )  # fmt: skip
+
+    def with_adapter(
+        self, settings: AdapterSettings, *, seed: int, folder: Path, name: str = "", revision: str = ""
+    ) -> LanguageModel:
+        """Return this model with a new adapter beside its weights, which learn no more.
+
+        Args:
+            settings: The shape of the adapter, which changes nothing yet.
+            seed: Seeds its first weights.
+            folder: Where the weights were loaded from.
+            name: Their name on the hub, by which they are found again; empty to find them in that folder.
+            revision: The commit of that name.
+
+        Raises:
+            InputError: peft is not installed, or no layer is called as the targets are.
+        """
         other = copy.copy(self)
-        other.model = copy.deepcopy(self.model)
+        other.origin = Origin(path=name or str(folder.absolute()), revision=revision, digest=weights_digest(folder))
+        other.adapter = new_adapter(self.model, settings, seed)
         return other
+
+    def copy(self) -> LanguageModel:
+        """Return a copy with weights of its own; of a model with an adapter, an adapter of its own."""
+        other = copy.copy(self)
+        if self.adapter is None:
+            other.model = copy.deepcopy(self.model)
+        else:
+            other.adapter = self.adapter.copy()
+        return other
+
+    def freeze(self) -> LanguageModel:
+        """Let it learn no more, and return it. An adapter that has learned nothing is left off from now on."""
+        self.model.requires_grad_(False) if self.adapter is None else self.adapter.freeze()
+        return self
+
+    def fingerprint(self) -> str:
+        """Return what tells its weights from others: those of the network, and of the adapter where it has one."""
+        if self.adapter is None:
+            return fingerprint_of(self.model.state_dict())
+        assert self.origin is not None
+        network = f"{self.origin.digest} in {self.model.dtype}"
+        return fingerprint_of({network: torch.empty(0), **self.adapter.state_dict()})
 
     def save_pretrained(self, path: str | Path) -> None:
         """Write weights (safetensors), config, tokenizer and chat template, readable by any transformers program.
 
-        `turngym.json` beside them holds the limits and the temperature, and `checksums.json` tells whether they were
-        changed since.
+        Of a model with an adapter the adapter alone is written, as peft reads it. `turngym.json` beside them holds the
+        limits and the temperature, and `checksums.json` tells whether they were changed since.
         """
-        self.model.save_pretrained(path)
+        if self.adapter is None:
+            self.model.save_pretrained(path)
+        else:
+            assert self.origin is not None
+            Path(path).mkdir(parents=True, exist_ok=True)
+            self.adapter.save(
+                Path(path), base=self.origin.path, revision=self.origin.revision, digest=self.origin.digest
+            )
         self.tokenizer.save_pretrained(path)
         self.decoding.save(Path(path))
         seal(Path(path))
+
+
+def _origin(folder: Path, *, allow_pickle: bool) -> tuple[Origin, Path]:
+    """Return where the weights under the adapter in a folder come from, and the folder that holds them.
+
+    Raises:
+        CheckpointError: It is no plain low-rank adapter, they are not there, or not those that it was trained beside.
+    """
+    settings = adapter_settings(folder)
+    base, revision = str(settings["base_model_name_or_path"]), str(settings.get("revision") or "")
+    if is_hub_name(base):
+        weights = fetch_model(base, revision, allow_pickle=allow_pickle).folder
+    else:
+        weights = Path(base)
+        if not weights.is_dir():
+            raise CheckpointError(f"{folder} holds an adapter for the model in {base}, which is not there: put it back,"
+                                  f" or name its folder in {ADAPTER_FILE} (base_model_name_or_path)")  # fmt: skip
+        try:
+            verify_sealed(weights)
+        except ValueError as error:
+            raise CheckpointError(str(error)) from error
+    digest = weights_digest(weights)
+    if base_digest(folder) not in (None, digest):
+        raise CheckpointError(f"{folder} holds an adapter for other weights than {base} has now: put those back that "
+                              "it was trained beside")  # fmt: skip
+    return Origin(path=base, revision=revision, digest=digest), weights
 
 
 def _within(decoding: Decoding, longest: int) -> Decoding:
@@ -227,7 +411,7 @@ class LanguageModelAgent:
         for slot in speaking:
             self._rows[slot].logprobs = []
         active = speaking
-        with evaluating(self.model.model):
+        with evaluating(self.model.model), self.model.computing():
             while active:
                 logits_BV = self._decoder.read({slot: self._rows[slot] for slot in active})
                 active = [slot for slot, done in zip(active, self._sample(active, logits_BV), strict=True) if not done]
@@ -251,6 +435,8 @@ class LanguageModelAgent:
     def _sample(self, slots: list[int], logits_BV: Tensor) -> list[bool]:
         """Append one id to each row; return which rows have finished their reply."""
         logits_BV = logits_BV.to(torch.promote_types(logits_BV.dtype, torch.float32))
+        if logits_BV.device.type == "mps":  # which has no float64
+            logits_BV = logits_BV.cpu()
         logp_BV = torch.log_softmax(logits_BV / self.temperature, dim=-1)
         if not torch.isfinite(logp_BV).all():
             raise NonFiniteError("the model's logits are not finite; its weights are damaged or the learning rate is "

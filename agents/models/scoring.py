@@ -181,7 +181,7 @@ def _row_scores(
     """Return both scores of the sampled tokens of some rows, in the order of the tensor."""
     # Padding lies after every real token, so causal attention alone keeps it out: no attention mask is needed.
     predicts_RT = rows.sampled_RT[:, 1:]
-    with _head_reads(model, predicts_RT):
+    with model.computing(), _head_reads(model, predicts_RT):
         output = model.model(input_ids=rows.ids_RT[:, :-1], use_cache=False, output_hidden_states=critic is not None)
     logits_NV = output.logits
     precision = torch.promote_types(logits_NV.dtype, torch.float32)
@@ -189,7 +189,7 @@ def _row_scores(
     logp_N = logp_NV.gather(1, rows.ids_RT[:, 1:][predicts_RT][:, None])[:, 0]
     if critic is None:
         return logp_N, logp_N.new_empty(0)
-    value_N: Tensor = critic(output.hidden_states[-1][predicts_RT])[:, 0]
+    value_N: Tensor = critic(output.hidden_states[-1][predicts_RT].to(critic.weight.dtype))[:, 0]
     return logp_N, value_N.to(precision)
 
 

@@ -14,6 +14,7 @@ import pytest
 from turngym._errors import InputWarning
 from turngym.agents.episode import write_episodes
 from turngym.agents.evaluation import instance_range
+from turngym.agents.models.fingerprint import fingerprint_of
 from turngym.agents.models.language_model import CheckpointError, LanguageModel
 from turngym.agents.scripted import DemonstrationAgent, OracleAgent
 from turngym.envs.frozen_lake import FrozenLakeEnv
@@ -25,7 +26,6 @@ from turngym.trainers.base_model import (
     note_limits,
     prepare_base,
 )
-from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.references import save_reference
 from turngym.trainers.reporting.metrics import Metrics

@@ -28,12 +28,12 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
 from turngym.agents.episode import Episode
 from turngym.agents.models.decoding import History
+from turngym.agents.models.fingerprint import fingerprint_of
 from turngym.agents.models.language_model import LanguageModel
 from turngym.agents.models.scoring import sampled_scores, token_batches
 from turngym.agents.rollout import Instance
 from turngym.trainers.baselines.baseline import InstanceBaseline, make_baseline
 from turngym.trainers.batches import make_batch, split_batch
-from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import AstarpoConfig, DapoConfig, LearningConfig, TrainConfig, ValueConfig
 from turngym.trainers.config.objective_parts import BaselineName
 from turngym.trainers.instances import FRESH_INSTANCES

@@ -15,10 +15,10 @@ from tests.trainers.harness import copied, fail_on, instance_baseline, learn_fro
 from torch import Tensor
 
 from turngym.agents.episode import Episode, Status, read_episodes
+from turngym.agents.models.fingerprint import fingerprint_of
 from turngym.agents.models.language_model import LanguageModel, NonFiniteError
 from turngym.agents.rollout import Instance
 from turngym.envs.frozen_lake import FrozenLakeEnv
-from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.checkpoints.tensor_tree import to_json
 from turngym.trainers.config import AstarpoConfig, TrainConfig
 from turngym.trainers.instances import FRESH_INSTANCES

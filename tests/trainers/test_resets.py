@@ -16,13 +16,13 @@ from tests.trainers.harness import instance_baseline, with_learning
 from tests.trainers.harness import metric_lines as lines
 
 from turngym.agents.evaluation import instance_range
+from turngym.agents.models.fingerprint import fingerprint_of
 from turngym.agents.models.language_model import LanguageModel
 from turngym.trainers import run_checkpoints
 from turngym.trainers.automatic_shaping import AutomaticShaping
 from turngym.trainers.base_model import prepare_base
 from turngym.trainers.batches import make_batch
 from turngym.trainers.checkpoints.checkpoint import latest_checkpoint
-from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import CurriculumConfig, MonitorsConfig, ShapingConfig, TrainConfig
 from turngym.trainers.instances import LEVEL_INSTANCES
 from turngym.trainers.monitoring.alarms import Alarm, Alarms, Thresholds

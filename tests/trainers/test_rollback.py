@@ -13,13 +13,13 @@ import pytest
 from tests.trainers.harness import metric_lines as lines
 from tests.trainers.harness import with_learning
 
+from turngym.agents.models.fingerprint import fingerprint_of
 from turngym.agents.models.language_model import LanguageModel
 from turngym.agents.rollout import Instance
 from turngym.trainers import loop as loop_module
 from turngym.trainers import run_checkpoints
 from turngym.trainers.base_model import prepare_base
 from turngym.trainers.checkpoints.checkpoint import latest_checkpoint, load_checkpoint
-from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import MonitorsConfig, TrainConfig
 from turngym.trainers.instances import FRESH_INSTANCES, TARGET, level_of
 from turngym.trainers.loop import Loop

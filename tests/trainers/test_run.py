@@ -18,10 +18,10 @@ from tests.trainers.harness import with_learning
 from turngym.agents.base import Agent
 from turngym.agents.episode import read_episodes
 from turngym.agents.evaluation import Score
+from turngym.agents.models.fingerprint import fingerprint_of
 from turngym.agents.models.language_model import LanguageModel, NonFiniteError
 from turngym.trainers import evaluation, run
 from turngym.trainers.checkpoints.checkpoint import latest_checkpoint, load_checkpoint
-from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.objectives import OBJECTIVES, StepParams, TrainingBatch, astarpo
 from turngym.trainers.reporting.metrics import Metrics

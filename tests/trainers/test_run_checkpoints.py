@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from tests.trainers.harness import copied, make_loop, run, with_learning
 
+from turngym.agents.models.fingerprint import fingerprint_of
 from turngym.agents.models.language_model import LanguageModel
 from turngym.trainers.checkpoints.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint
-from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.loop import Loop
-from turngym.trainers.run_checkpoints import RunCheckpoints, load_policy
+from turngym.trainers.run_checkpoints import RunCheckpoints
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_a_restored_loop_goes_on_as_the_saved_one(model: LanguageModel, config: 
     loop = make_loop(model, config)
     run(loop, tmp_path, steps=2)
     checkpoint = saved(loop, tmp_path / "checkpoints")
-    other = make_loop(load_policy(checkpoint), config)
+    other = make_loop(LanguageModel.from_pretrained(checkpoint.policy), config)
     other.references.current = copied(loop.references.current)
     RunCheckpoints(tmp_path / "checkpoints", other).restore(checkpoint)
     assert weights(other) == weights(loop) and other.schedule.state_dict() == loop.schedule.state_dict()
@@ -57,7 +57,9 @@ def test_a_rollback_counts_and_keeps_tokens_and_used_instances(
     run(loop, tmp_path)
     assert weights(loop) != before
     tokens, used = loop.schedule.generated_tokens, loop.prompts.state_dict()
-    RunCheckpoints(tmp_path / "checkpoints", loop).roll_back(checkpoint, load_policy(checkpoint))
+    RunCheckpoints(tmp_path / "checkpoints", loop).roll_back(
+        checkpoint, LanguageModel.from_pretrained(checkpoint.policy)
+    )
     assert weights(loop) == before
     assert (loop.schedule.step, loop.schedule.rollbacks, loop.schedule.generated_tokens) == (2, 1, tokens)
     assert loop.prompts.state_dict() == used != checkpoint.extra["prompts"]

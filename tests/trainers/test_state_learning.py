@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from tests.trainers.harness import metric_lines, run_both_stages, with_learning
 
+from turngym.agents.models.fingerprint import fingerprint_of
 from turngym.agents.models.language_model import LanguageModel
 from turngym.trainers.checkpoints.checkpoint import latest_checkpoint, remove_after
-from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.config.values import StateEstimatorName
 from turngym.trainers.reporting.progress import SilentProgress

@@ -1,1 +1,1 @@
-"""Checkpoints that are whole or absent, tensors in files, and fingerprints of weights."""
+"""Checkpoints that are whole or absent, and tensors in files."""

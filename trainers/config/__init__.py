@@ -1,7 +1,7 @@
 """The configuration of a training run: a checked section for each component. Nothing here needs torch."""
 
 from turngym.arguments import Count, Index, NonNegative, Positive, PositiveShare, Share
-from turngym.trainers.config.agent import ModelConfig, WarmStartConfig
+from turngym.trainers.config.agent import LoraConfig, ModelConfig, WarmStartConfig
 from turngym.trainers.config.game import CurriculumConfig, EnvConfig, ShapingConfig
 from turngym.trainers.config.learning import EvaluationConfig, LearningConfig, MonitorsConfig, RunConfig
 from turngym.trainers.config.objective_parts import (
@@ -82,6 +82,7 @@ __all__ = [
     "KLPenalised",
     "KLRegularised",
     "LearningConfig",
+    "LoraConfig",
     "ModelConfig",
     "MonitorsConfig",
     "NonNegative",

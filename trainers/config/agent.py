@@ -1,4 +1,4 @@
-"""The sections `model` and `warm_start`: the model, and how it is cloned before reinforcement learning."""
+"""The sections `model`, `lora` and `warm_start`: the model, what of it learns, and how it is cloned before that."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from turngym.agents.models.decoding import History
+from turngym.agents.models.placement import AdapterSettings, Precision
 from turngym.agents.models.rotary import check_copying
-from turngym.arguments import Count, NonNegative, Positive, Share
+from turngym.arguments import Count, Index, NonNegative, Positive, Share
 from turngym.trainers.config.section import Section
 
 MOST_WEIGHTS, MOST_LAYERS = 2**31, 1000
@@ -22,7 +23,18 @@ class ModelConfig(Section):
     section: ClassVar[str] = "model"
 
     path: str = ""
-    """A folder written by `save_pretrained`; empty builds the small model and its tokenizer."""
+    """A folder written by `save_pretrained`, or a name of the Hugging Face hub such as "Qwen/Qwen2.5-0.5B-Instruct";
+    empty builds the small model and its tokenizer."""
+    revision: str = ""
+    """The branch, tag or commit of a name of the hub, kept as the commit that it meant at the first start; empty for
+    the main branch."""
+    dtype: Precision = "auto"
+    """In which precision the weights are held: with "auto" float32, or float64 where they are stored in it; the frozen
+    weights under an adapter on a CUDA card that computes in bfloat16, bfloat16. Weights that learn are never held in
+    less than float32, in which most steps would be lost in rounding."""
+    compute_dtype: Precision = "auto"
+    """In which precision matrix products are computed: with "auto" that of the weights, but bfloat16 for those in
+    float32 on a CUDA card that has it."""
     hidden_size: Count = 64
     """Width of the small model, a multiple of twice the heads. Its feed-forward layers are three times as wide."""
     layers: Count = 4
@@ -80,6 +92,8 @@ class ModelConfig(Section):
             raise self.refuse("date", "must be a date such as 2026-11-29, or empty") from None
         if self.history != "window" and self.history_turns != ModelConfig.history_turns:
             raise self.refuse("history_turns", f"is not read with model.history {self.history!r}")
+        if self.revision and not self.path:
+            raise self.refuse("revision", "is that of a name in model.path")
         if not self.path and self.hidden_size % (2 * self.heads):
             raise self.refuse("hidden_size", f"must be a multiple of {2 * self.heads}, twice the heads")
         if not self.path and self.rope_base <= 1:
@@ -102,6 +116,41 @@ class ModelConfig(Section):
             raise self.refuse("layers", f"must be at most {MOST_LAYERS}")
         if self.max_reply_tokens >= self.context_length:
             raise self.refuse("max_reply_tokens", f"must be less than model.context_length, {self.context_length}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraConfig(Section):
+    """A low-rank adapter that learns in place of the weights of `model.path`; needs the package peft.
+
+    Its reference is the same network with the adapter of the start, or with none.
+    """
+
+    section: ClassVar[str] = "lora"
+
+    rank: Index = 0
+    """Rank of the adapter; 0 for none, so that all weights learn."""
+    alpha: Positive | None = None
+    """What the adapter's product is multiplied by, times the rank; None for twice the rank."""
+    targets: list[str] = field(default_factory=list)
+    """How the names of the adapted layers end, such as "q_proj"; none for all linear layers but the output head,
+    whatever the architecture."""
+
+    def check(self) -> None:
+        """Check that what is set is read.
+
+        Raises:
+            ValueError: There is no adapter that it could be for.
+        """
+        for name in ("alpha", "targets"):
+            if not self.rank and getattr(self, name):
+                raise self.refuse(name, "is not read without lora.rank")
+
+    @property
+    def settings(self) -> AdapterSettings:
+        """The shape of the adapter."""
+        return AdapterSettings(
+            rank=self.rank, alpha=2.0 * self.rank if self.alpha is None else self.alpha, targets=tuple(self.targets)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,6 +55,9 @@ class LearningConfig(Section):
     `temperature`. V* of stage 1 holds for the reference at `temperature`; at another one it is only a baseline."""
     tokens_per_microbatch: Count = 4096
     """Padded tokens per forward pass."""
+    gradient_checkpointing: bool = False
+    """Whether a backward pass computes the inside of every layer again in place of keeping it: a fraction of the
+    memory for activations, for a third more time. Gradients are the same."""
 
     @property
     def final_temperature(self) -> float:
@@ -124,6 +127,9 @@ class RunConfig(Section):
     """Folder of all runs."""
     seed: Seed = 0
     """Seeds weights, demonstrations, instances and sampling."""
+    device: str = "auto"
+    """Where the model lies: a device of torch such as cpu, cuda or cuda:1, or auto for cuda, mps or cpu, the first that
+    there is."""
     threads: Annotated[int, Range(low=1, high=MAX_THREADS)] = 1
     """Torch threads; equal threads give equal bits."""
     checkpoint_every: Count = 25

@@ -8,9 +8,10 @@ from typing import Any
 
 from turngym._errors import InputError
 from turngym.agents.models.decoding import Decoding
+from turngym.agents.models.placement import Placement
 from turngym.arguments import suggestion
 from turngym.names import article, nearest
-from turngym.trainers.config.agent import ModelConfig, WarmStartConfig
+from turngym.trainers.config.agent import LoraConfig, ModelConfig, WarmStartConfig
 from turngym.trainers.config.game import CurriculumConfig, EnvConfig, ShapingConfig
 from turngym.trainers.config.learning import EvaluationConfig, LearningConfig, MonitorsConfig, RunConfig
 from turngym.trainers.config.objective_parts import STATE_BASELINES, ObjectiveConfig, Valued
@@ -27,8 +28,8 @@ from turngym.trainers.config.values import ValueConfig
 KINDS: dict[str, type[Section]] = {
     kind.section: kind
     for kind in (
-        EnvConfig, ShapingConfig, ModelConfig, WarmStartConfig, ValueConfig, ObjectiveConfig, LearningConfig,
-        MonitorsConfig, CurriculumConfig, EvaluationConfig, RunConfig,
+        EnvConfig, ShapingConfig, ModelConfig, LoraConfig, WarmStartConfig, ValueConfig, ObjectiveConfig,
+        LearningConfig, MonitorsConfig, CurriculumConfig, EvaluationConfig, RunConfig,
     )
 }  # fmt: skip
 """The class of every section; of that of the objective, what all have in common."""
@@ -45,6 +46,7 @@ class TrainConfig:
     env: EnvConfig = field(default_factory=EnvConfig)
     shaping: ShapingConfig = field(default_factory=ShapingConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
     warm_start: WarmStartConfig = field(default_factory=WarmStartConfig)
     values: ValueConfig = field(default_factory=ValueConfig)
     objective: ObjectiveConfig = field(default_factory=AstarpoConfig)
@@ -57,6 +59,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Check the settings of several sections against each other."""
         self._check_kinds()
+        if self.lora.rank and not self.model.path:
+            raise self.lora.refuse("rank", "is for a checkpoint, whose weights stay as they are: set model.path, or "
+                                           "leave it at 0")  # fmt: skip
         if self.learning.batch_size % self.objective.group_size:
             raise self.learning.refuse("batch_size", "must be a multiple of objective.group_size, "
                                                      f"{self.objective.group_size}")  # fmt: skip
@@ -85,6 +90,11 @@ class TrainConfig:
         return Decoding(context_length=model.context_length, max_reply_tokens=model.max_reply_tokens,
                         temperature=self.learning.final_temperature, keep_thoughts=model.keep_thoughts,
                         history=model.history, history_turns=model.history_turns)  # fmt: skip
+
+    @property
+    def placement(self) -> Placement:
+        """Where the model lies, and in which precisions."""
+        return Placement(device=self.run.device, dtype=self.model.dtype, compute_dtype=self.model.compute_dtype)
 
     def _check_kinds(self) -> None:
         """Refuse what is no section, and a subclass, whose further settings no file could be read back with."""

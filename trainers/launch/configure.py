@@ -11,6 +11,7 @@ from pathlib import Path
 from gymnasium.error import UnregisteredEnv
 
 from turngym._errors import InputError, input_errors
+from turngym.agents.models.hub import fetch_model, is_hub_name
 from turngym.envs import env_class
 from turngym.envs.finding import check_env, resolve_env, short_name
 from turngym.envs.potentials import find_potential
@@ -90,7 +91,7 @@ def with_folders(config: TrainConfig) -> TrainConfig:
     Raises:
         InputError: A folder holds no weights.
     """
-    if config.model.path:
+    if config.model.path and not is_hub_name(config.model.path):
         config = replace(config, model=replace(config.model, path=str(policy_folder(Path(config.model.path)))))
     models = [str(policy_folder(Path(path))) for path in config.values.explorer_models]
     config = replace(config, values=replace(config.values, explorer_models=models)) if models else config
@@ -105,7 +106,7 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
         kwargs = {name: path for name, path in config.env.kwargs.items() if name in named and isinstance(path, str)}
         paths = {name: absolute(path) for name, path in kwargs.items() if path}
         config = replace(config, env=replace(config.env, kwargs={**config.env.kwargs, **paths}))
-    if model.path:
+    if model.path and not is_hub_name(model.path):
         config = replace(config, model=replace(model, path=absolute(model.path)))
     if values.explorer_models:
         models = [absolute(path) for path in values.explorer_models]
@@ -119,6 +120,20 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
 def absolute(path: str) -> str:
     """Return a path from the root of the file system on."""
     return str(Path(path).absolute())
+
+
+def with_commit(config: TrainConfig) -> TrainConfig:
+    """Return a configuration that keeps the commit which a name of the hub means now; the model is fetched.
+
+    Raises:
+        InputError: It cannot be.
+    """
+    model = config.model
+    if not is_hub_name(model.path):
+        return config
+    with input_errors():
+        found = fetch_model(model.path, model.revision, allow_pickle=model.allow_pickle)
+    return replace(config, model=replace(model, revision=found.commit))
 
 
 def with_date(config: TrainConfig) -> TrainConfig:

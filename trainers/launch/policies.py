@@ -23,6 +23,10 @@ ATTEMPTS = 100
 """How often a run's last policy is looked for, whose folder the run deletes as it saves later ones."""
 
 
+WEIGHTS = ("config.json", "adapter_config.json")
+"""One of these lies in every folder of weights: of a whole model, or of an adapter."""
+
+
 def policy_folder(folder: Path) -> Path:
     """Return the folder with the weights: of a run that of its last sound checkpoint, of a checkpoint its policy.
 
@@ -34,7 +38,7 @@ def policy_folder(folder: Path) -> Path:
     """
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}")
-    if (folder / "config.json").is_file():
+    if any((folder / name).is_file() for name in WEIGHTS):
         with input_errors():
             _verify_policy(folder)
         return folder

@@ -20,19 +20,21 @@ from turngym.trainers.run_files import CONFIG_FILE
 FREE = {
     "run.threads", "run.trackers", "run.checkpoint_every", "run.imports", "run.import_folder",
     "evaluation.episodes", "evaluation.first", "evaluation.validate_every", "evaluation.validation_episodes",
-    "env.step_timeout", "env.isolate",
+    "env.step_timeout", "env.isolate", "learning.gradient_checkpointing",
 }  # fmt: skip
-"""Settings that do not touch what is learned; another number of threads adds up in another order."""
+"""Settings that do not touch what is learned, but for the last bit; another number of threads adds up in another order."""
 BRANCHING = {
     "learning.steps", "learning.max_tokens", "learning.learning_rate", "learning.final_learning_rate",
     "learning.warmup_steps", "learning.max_grad_norm", "learning.tokens_per_microbatch", "learning.fresh_share",
     "monitors.on_alarm", "monitors.sensitivity", "monitors.rollback_learning_rate", "monitors.max_rollbacks",
-    "monitors.retrieval_every", "objective.beta", "objective.beta_final", "run.rollout_slots",
+    "monitors.retrieval_every", "objective.beta", "objective.beta_final", "run.rollout_slots", "run.device",
+    "model.compute_dtype",
 }  # fmt: skip
 """Settings from which on learning goes another way than it would have gone."""
 REASONS = {
     "env": "the policy was taught this environment",
     "model": "the weights have this shape",
+    "lora": "the checkpoints hold an adapter of this shape, or none",
     "warm_start": "the base has been cloned",
     "values": "stage 1 has been played",
     "shaping": "stage 1 was paid with these rewards",

@@ -19,6 +19,7 @@ from turngym._errors import InputError, input_errors
 from turngym.agents.evaluation import Score
 from turngym.agents.models.decoding import History
 from turngym.agents.models.language_model import LanguageModel, LanguageModelAgent
+from turngym.agents.models.placement import Placement
 from turngym.plugins import require_plugins
 from turngym.trainers.base_model import check_base
 from turngym.trainers.config import (
@@ -28,7 +29,7 @@ from turngym.trainers.config import (
     with_overrides,
 )
 from turngym.trainers.interrupt import Stopped, stoppable
-from turngym.trainers.launch.configure import check_game, configure, named, with_date, with_folders
+from turngym.trainers.launch.configure import check_game, configure, named, with_commit, with_date, with_folders
 from turngym.trainers.launch.policies import decoding_of, load_policy
 from turngym.trainers.launch.resuming import begin_resume, plan_resume
 from turngym.trainers.launch.run_folder import claimed
@@ -106,6 +107,7 @@ def train(
     folder = Path(config.run.root) / config.run.name
     progress = progress or SilentProgress()
     if not resume:
+        config = with_commit(config)
         check_run(config)
         with claimed(folder, config):
             return _run(config, folder, progress)
@@ -166,7 +168,7 @@ def read_result(folder: Path) -> dict[str, Any]:
 def load_agent(
     folder: str | Path, *, greedy: bool = False, slots: int = 128, temperature: float | None = None,
     context_length: int | None = None, max_reply_tokens: int | None = None, keep_thoughts: bool | None = None,
-    history: History | None = None, history_turns: int | None = None, allow_pickle: bool = False,
+    history: History | None = None, history_turns: int | None = None, allow_pickle: bool = False, device: str = "auto",
 ) -> LanguageModelAgent:  # fmt: skip
     """Return the agent of a run or checkpoint folder, for `turngym.agents.collect_episodes`.
 
@@ -183,6 +185,7 @@ def load_agent(
         history: What it sees of earlier turns: "all", a "window" of the last `history_turns`, or none ("turn").
         history_turns: How many the window holds.
         allow_pickle: Read weights that are stored as pickles; only for folders that you trust.
+        device: A device of torch, or "auto" for cuda, mps or cpu, the first that there is.
 
     Raises:
         InputError: There are no weights, or a setting cannot be used.
@@ -198,6 +201,8 @@ def load_agent(
             )  # fmt: skip
             if history_turns is not None and decoding.history != "window":
                 raise InputError(f"history_turns is not read with history {decoding.history!r}: set that to 'window'")
-        return LanguageModel.from_pretrained(weights, decoding=decoding, allow_pickle=allow_pickle)
+        return LanguageModel.from_pretrained(
+            weights, decoding=decoding, allow_pickle=allow_pickle, placement=Placement(device=device)
+        )
 
     return LanguageModelAgent(load_policy(Path(folder), load), greedy=greedy, slots=slots)

@@ -20,7 +20,6 @@ from turngym.agents.models.language_model import CheckpointError, LanguageModel,
 from turngym.agents.models.scoring import sampled_logprobs, token_batches
 from turngym.agents.rollout import Instance
 from turngym.seeds import Stream, episode_seed
-from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import ModelConfig
 from turngym.trainers.reporting.progress import Progress, SuccessSoFar
 from turngym.trainers.stage_one.sampling import BLOCK, StageOneSetup
@@ -77,7 +76,7 @@ def explorers(reference: LanguageModel, setup: StageOneSetup) -> Iterator[tuple[
         yield f"temperature {temperature!r}", setup.rollouts.agent(reference, temperature=temperature)
     for path in setup.values.explorer_models:
         model = load_explorer(path, reference, setup.model)
-        yield f"model {fingerprint_of(model.model.state_dict())[:16]}", setup.rollouts.agent(model)
+        yield f"model {model.fingerprint()[:16]}", setup.rollouts.agent(model)
 
 
 def load_explorer(path: str, reference: LanguageModel, config: ModelConfig) -> LanguageModel:
@@ -86,9 +85,7 @@ def load_explorer(path: str, reference: LanguageModel, config: ModelConfig) -> L
     Raises:
         CheckpointError: It cannot be loaded, or has another tokenizer than the reference.
     """
-    model = LanguageModel.from_pretrained(
-        path, decoding=reference.decoding, allow_pickle=config.allow_pickle, day=config.day
-    )
+    model = reference.load_beside(path, allow_pickle=config.allow_pickle, day=config.day)
     if vocabulary(model) != vocabulary(reference):
         raise CheckpointError(f"values.explorer_models: {path} has another tokenizer than the reference, which could "
                               "not read its replies; take one trained from the same model")  # fmt: skip

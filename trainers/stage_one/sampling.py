@@ -22,7 +22,6 @@ from turngym.agents.models.language_model import LanguageModel, LanguageModelAge
 from turngym.agents.rollout import Instance, PlayError
 from turngym.envs.making import defining_arguments
 from turngym.seeds import Stream, episode_seed
-from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import GROUP_FILTERS, STATE_BASELINES, ModelConfig, TrainConfig, ValueConfig, Valued
 from turngym.trainers.reporting.progress import Progress, SuccessSoFar
 from turngym.trainers.rollouts import Rollouts
@@ -81,7 +80,7 @@ def store_fingerprint(reference: LanguageModel, rollouts: Rollouts) -> dict[str,
     plain = vars(played_shaping(rollouts.shaping))
     shaping = ", ".join(f"{name}={value!r}" for name, value in plain.items() if value)
     return {
-        REFERENCE_WEIGHTS: fingerprint_of(reference.model.state_dict()),
+        REFERENCE_WEIGHTS: reference.fingerprint(),
         "tokenizer": fingerprint_text(reference.tokenizer.backend_tokenizer.to_str()),
         "chat template": fingerprint_text(str(reference.tokenizer.chat_template)),
         "temperature": repr(rollouts.temperature),

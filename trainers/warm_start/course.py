@@ -13,6 +13,7 @@ import torch
 from transformers.pytorch_utils import Conv1D
 
 from turngym.agents.episode import Episode
+from turngym.agents.models.adapter import Adapter
 from turngym.agents.models.language_model import LanguageModel, NonFiniteError
 from turngym.agents.models.scoring import sampled_logprobs, token_batches
 from turngym.trainers.config import WarmStartConfig
@@ -49,7 +50,7 @@ class Course:
         rng: np.random.Generator,
     ) -> None:
         self.model, self._config, self._demonstrate, self._rng = model, config, demonstrate, rng
-        self._optimizers = cloning_optimizers(model.model, config)
+        self._optimizers = cloning_optimizers(model.learned, config)
         self._peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self._optimizers]
         self._turning_point = min(math.ceil(config.flawless_share * config.course_steps), config.course_steps - 1)
         self._at_turning_point: list[dict[str, Any]] | None = None
@@ -124,10 +125,13 @@ class Course:
 
     def _weights(self) -> list[dict[str, Any]]:
         """Return the states of the model and the optimizers, which go on changing."""
-        return [part.state_dict() for part in (self.model.model, *self._optimizers)]
+        return [part.state_dict() for part in self._parts()]
+
+    def _parts(self) -> list[Any]:
+        return [self.model.learned, *self._optimizers]
 
     def _load_weights(self, states: list[dict[str, Any]]) -> None:
-        for part, state in zip((self.model.model, *self._optimizers), states, strict=True):
+        for part, state in zip(self._parts(), states, strict=True):
             part.load_state_dict(state)
 
     def tensors(self) -> dict[str, Any]:
@@ -161,11 +165,13 @@ def corrected(rate: float, success: float, config: WarmStartConfig) -> float:
 
 
 def cloning_optimizers(network: torch.nn.Module, config: WarmStartConfig) -> list[torch.optim.Optimizer]:
-    """Return Muon for the hidden matrices and AdamW for embeddings, output head, biases and norms.
+    """Return Muon for the hidden matrices and AdamW for embeddings, output head, biases and norms, or for an adapter.
 
     Muon scales its step of a matrix by the square root of its outputs by its inputs, if that is above 1, and takes the
     rows for the outputs. In the layers of GPT-2 they are the columns, so these matrices have groups of their own.
     """
+    if isinstance(network, Adapter):  # whose two matrices are no maps of their own
+        return [torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)]
     tables = {parameter for name, module in network.named_modules() for parameter in module.parameters(recurse=False)
               if isinstance(module, torch.nn.Embedding) or name == "lm_head"}  # fmt: skip
     transposed = {module.weight for module in network.modules() if isinstance(module, Conv1D)}
@@ -198,7 +204,7 @@ def cloning_step(model: LanguageModel, optimizers: list[torch.optim.Optimizer], 
         loss = -sampled_logprobs(model, batch).sum() / num_tokens
         loss.backward()  # type: ignore[no-untyped-call]
         total += float(loss.detach())
-    grad_norm = float(torch.nn.utils.clip_grad_norm_(model.model.parameters(), 1.0))
+    grad_norm = float(torch.nn.utils.clip_grad_norm_(model.learned.parameters(), 1.0))
     if not (math.isfinite(total) and math.isfinite(grad_norm)):
         raise NonFiniteError(f"cloning: loss {total}, gradient norm {grad_norm}; lower warm_start.learning_rate")
     for optimizer in optimizers:

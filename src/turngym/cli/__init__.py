@@ -28,11 +28,12 @@ COMMANDS = {
     "play": "play at the terminal, or watch an agent",
     "bench": "agents in the shop in one table, and what environments pay to exploiters",
     "values": "what stage 1 of a run knows, and how much of it was luck",
+    "export": "the policy of a run as a plain checkpoint with a model card",
     "webshop": "the shop as a site, and its catalogues: serve, index, generate, inspect, check",
     "doctor": "check that this installation works",
 }
 
-IMPORTING = ("train", "evaluate", "rollout", "play", "bench", "values", "doctor")
+IMPORTING = ("train", "evaluate", "rollout", "play", "bench", "values", "export", "doctor")
 """Commands that work with other people's code as well."""
 PLAYING = ("train", "evaluate", "rollout", "play", "bench")
 """Commands whose process other people's code may end."""

@@ -47,6 +47,9 @@ class DecodingOptions:
     """How many earlier turns the window holds; a run's or checkpoint's own unless given."""
     allow_pickle: bool = False
     """Read weights that are stored as pickles; only for folders that you trust."""
+    device: str = "auto"
+    """Where a model lies: a device of torch such as cpu, cuda or cuda:1, or auto for cuda, mps or cpu, the first that
+    there is."""
 
     def check(self) -> None:
         """Check the ranges.
@@ -199,6 +202,7 @@ def load_model(folder: Path, options: DecodingOptions, slots: int) -> Agent:
             context_length=options.context_length, max_reply_tokens=options.max_reply_tokens,
             history=options.history, history_turns=options.history_turns,
             keep_thoughts=options.keep_thoughts or None, allow_pickle=options.allow_pickle,
+            device=options.device,
         )  # fmt: skip
     except ValueError as error:
         raise UsageError(str(error)) from error

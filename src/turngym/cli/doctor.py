@@ -175,7 +175,7 @@ def environments() -> str:
 
 
 def tiny_model() -> str:
-    """Build the smallest model and let it play two episodes, where torch is installed.
+    """Build the smallest model where training would, and let it play two episodes, where torch is installed.
 
     Raises:
         Broken: Its tokens and the record of them do not fit together.
@@ -186,17 +186,21 @@ def tiny_model() -> str:
 
     small_model = import_module("turngym.agents.models.small")
     language_model = import_module("turngym.agents.models.language_model")
+    hardware, placement = (import_module(f"turngym.agents.models.{name}") for name in ("hardware", "placement"))
     env_id = env_ids()[0]
     tokenizer = small_model.train_tokenizer(["Play on."], vocabulary_size=300)
     decoder = small_model.build_decoder(tokenizer, hidden_size=16, layers=1, heads=2, feedforward_size=16)
-    agent = language_model.LanguageModelAgent(
-        language_model.LanguageModel(decoder, tokenizer), slots=2, max_reply_tokens=4
-    )
+    device = hardware.find_device("auto")
+    _, computes = hardware.precisions(placement.Placement(), device, decoder.dtype, learns=True)
+    model = language_model.LanguageModel(decoder.to(device), tokenizer, compute_dtype=computes)
+    agent = language_model.LanguageModelAgent(model, slots=2, max_reply_tokens=4)
     episodes = collect_episodes(agent, env_id, instance_range("train", 2), slots=2)
     if any(turn.span[1] - turn.span[0] != len(turn.logprobs) for episode in episodes for turn in episode.turns):
         raise Broken("the model's tokens and log-probabilities do not match: check the versions of torch, transformers")
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-    return f"plays; {torch.get_num_threads()} torch threads, {device}"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
+    kernels = {hardware.attention_kernel(device, computes, masked=masked): None for masked in (True, False)}
+    return (f"plays on {name}, matrix products in {str(computes).removeprefix('torch.')}, attention by the kernel "
+            f"{' and '.join(kernels)}; {torch.get_num_threads()} torch threads")  # fmt: skip
 
 
 def model_folder(options: DoctorOptions) -> str:

@@ -30,7 +30,7 @@ from turngym.trainers.config import (
     write_toml,
 )
 from turngym.trainers.interrupt import exit_code
-from turngym.trainers.launch.configure import configure, starting_point
+from turngym.trainers.launch.configure import configure, starting_point, with_commit
 from turngym.trainers.launch.presets import load_preset, preset_names
 from turngym.trainers.launch.resuming import begin_resume, plan_resume
 from turngym.trainers.launch.run_folder import check_free, claimed
@@ -110,6 +110,7 @@ def run(words: Sequence[str]) -> int:
                        overrides=settings)  # fmt: skip
     folder = Path(config.run.root) / config.run.name
     training = import_trained("turngym.trainers.launch.training")
+    config = with_commit(config)
     training.check_run(config)
     if options.dry_run:
         dry_run(config, folder, console)

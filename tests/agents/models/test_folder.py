@@ -192,8 +192,10 @@ def test_code_in_a_model_folder_is_not_run(
 # The rest of the folder ---------------------------------------------------------------------------------------------
 
 
-def test_an_adapter_alone_is_refused(folder: Path) -> None:
+def test_an_adapter_of_another_kind_is_refused(folder: Path) -> None:
     (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "somewhere"}')
+    assert "adapter_config.json cannot be read: KeyError 'peft_type'" in refusal(folder)
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "somewhere", "peft_type": "IA3"}')
     assert "merge it into its base" in refusal(folder)
 
 

@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from turngym.agents.models.fingerprint import fingerprint_of
 from turngym.trainers.checkpoints import checkpoint
 from turngym.trainers.checkpoints.checkpoint import (
     CheckpointError,
@@ -27,7 +28,6 @@ from turngym.trainers.checkpoints.checkpoint import (
     remove_after,
     save_checkpoint,
 )
-from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.checkpoints.tensor_tree import from_json, read_tensors, to_json, write_tensors
 
 CHECKPOINT_FILES = [

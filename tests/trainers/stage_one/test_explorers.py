@@ -13,9 +13,9 @@ import pytest
 from tests.trainers.harness import copied, total
 
 from turngym.agents.evaluation import instance_range
+from turngym.agents.models.fingerprint import fingerprint_of
 from turngym.agents.models.language_model import CheckpointError, LanguageModel
 from turngym.trainers.base_model import load_or_build
-from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import TrainConfig, ValueConfig
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import SilentProgress

@@ -14,10 +14,10 @@ import torch
 
 from turngym.agents.episode import Episode, Turn, write_episodes
 from turngym.agents.evaluation import instance_range
+from turngym.agents.models.fingerprint import fingerprint_of
 from turngym.agents.models.language_model import LanguageModel
 from turngym.agents.scripted import DemonstrationAgent
 from turngym.trainers.base_model import load_or_build
-from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import TrainConfig, WarmStartConfig
 from turngym.trainers.reporting.progress import SilentProgress
 from turngym.trainers.rollouts import Rollouts

@@ -12,9 +12,9 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.pytorch_utils import Conv1D
 
 from turngym.agents.episode import Episode
+from turngym.agents.models.fingerprint import fingerprint_of
 from turngym.agents.models.language_model import LanguageModel, NonFiniteError
 from turngym.agents.scripted import DemonstrationAgent
-from turngym.trainers.checkpoints.fingerprint import fingerprint_of
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.warm_start import course

@@ -1,0 +1,122 @@
+"""Devices of torch, and the precisions in which models are held and compute there."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from turngym._errors import InputError
+from turngym.agents.models.placement import Placement, Precision
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device that a name means, if this machine has it.
+
+    Args:
+        name: "auto" for cuda, mps or cpu, the first that there is; or a device of torch, such as "cuda:1".
+
+    Raises:
+        InputError: There is no such device here, or the name is none.
+    """
+    if name == "auto":
+        found = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device(found)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")  # which is none that computes
+    if device.type == "cuda":
+        _check_cuda(device)
+    elif device.type == "mps" and not torch.backends.mps.is_available():
+        raise InputError("there is no mps device here: take cpu, or auto for the best that there is")
+    elif device.type not in ("cpu", "mps"):
+        raise InputError(f"there is no device {name!r}; choose auto, cpu, cuda, cuda:N or mps")
+    return device
+
+
+def _check_cuda(device: torch.device) -> None:
+    """Check that torch sees a CUDA device.
+
+    Raises:
+        InputError: It does not; the message says whether torch or the machine lacks it.
+    """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not count and not torch.backends.cuda.is_built():  # type: ignore[no-untyped-call]
+        raise InputError(f"torch {torch.__version__} is built without CUDA: install a build for the card, as the "
+                         "README says, or take cpu")  # fmt: skip
+    if not count:
+        raise InputError("torch sees no CUDA device: `nvidia-smi` tells whether the driver does; or take cpu")
+    if (device.index or 0) >= count:
+        raise InputError(f"there is no {device}: the last CUDA device here is cuda:{count - 1}")
+
+
+def precisions(
+    placement: Placement, device: torch.device, stored: torch.dtype, *, learns: bool
+) -> tuple[torch.dtype, torch.dtype]:
+    """Return in which precision weights are held, and in which matrix products are computed.
+
+    Args:
+        placement: What was asked for.
+        device: Where the model lies.
+        stored: In which precision the weights are stored.
+        learns: Whether they may learn; frozen ones have an adapter that does.
+
+    Raises:
+        InputError: Weights below float32 were to learn, or float64 was to lie on a device without it.
+    """
+    fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    if placement.dtype == "auto":
+        held = torch.float64 if stored == torch.float64 else torch.float32
+        if fast and not learns and held != torch.float64:
+            held = torch.bfloat16
+    else:
+        held = torch.bfloat16 if placement.dtype == "bfloat16" else torch.float32
+    if held == torch.bfloat16 and learns:
+        raise InputError("model.dtype bfloat16 is for frozen weights: in it most steps at the usual rates are lost in "
+                         "rounding. Set lora.rank, whose adapter learns in float32, or model.compute_dtype to "
+                         "bfloat16")  # fmt: skip
+    if held == torch.float64 and device.type == "mps":
+        raise InputError("an mps device has no float64: set model.dtype to float32, or run.device to cpu")
+    if placement.compute_dtype == "auto":
+        return held, torch.bfloat16 if fast and held == torch.float32 else held
+    computes = torch.bfloat16 if placement.compute_dtype == "bfloat16" else torch.float32
+    if computes == torch.float32 and held == torch.bfloat16:
+        raise InputError("model.compute_dtype float32 needs weights that are held in it: set model.dtype to float32")
+    return held, held if held == torch.float64 else computes
+
+
+def precision_name(dtype: torch.dtype) -> Precision:
+    """Return how a placement calls a precision; "auto" for float64, which a model has if it is stored in it."""
+    names: dict[torch.dtype, Precision] = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
+    return names.get(dtype, "auto")
+
+
+def attention_kernel(device: torch.device, dtype: torch.dtype, *, masked: bool) -> str:
+    """Return by which kernel torch computes attention on a device, such as "flash", found by trying.
+
+    Args:
+        device: Where.
+        dtype: In which precision.
+        masked: With a mask of its own for every row, as in play; else causally, as in learning.
+    """
+    states = torch.zeros(1, 2, 16, 16, device=device, dtype=dtype)
+    mask = torch.zeros(1, 1, 16, 16, device=device, dtype=dtype) if masked else None
+    with _Operations() as operations:
+        torch.nn.functional.scaled_dot_product_attention(states, states, states, attn_mask=mask, is_causal=not masked)
+    found = re.findall(r"_scaled_dot_product_(?:fused_)?(?:attention_)?([a-z]+)", " ".join(operations.names))
+    return found[0] if found else "math"
+
+
+class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes which operations torch carries out."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
