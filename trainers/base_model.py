@@ -72,6 +72,7 @@ def _clone_base(config: TrainConfig, kept: CourseCheckpoints, metrics: Metrics, 
         model = load_or_build(config)
         shown = check_context(model, config)
         note_limits(config, progress)
+        note_history(model, progress)
         note_copyable(model, shown, progress)
     else:
         metrics.begin_warm_start(kept.found.extra["correction"])
@@ -172,6 +173,17 @@ def note_limits(config: TrainConfig, progress: Progress) -> None:
     kept = _trained_by(config)
     if kept is not None and (unlike := kept.unlike(config.decoding)):
         progress.note(f"the model was trained with {', '.join(unlike)}")
+
+
+def note_history(model: LanguageModel, progress: Progress) -> None:
+    """Say what a model sees of its earlier replies, where its chat template would not show them as they were."""
+    served, rewrites = model.decoding.history == "served", model.chat.rewrites_history
+    if served:
+        without = ", which leaves earlier thoughts out" if rewrites else ""
+        progress.note(f"every turn has a row of its own, with the history as the chat template serves it{without}")
+    elif rewrites and model.decoding.history != "turn":
+        progress.note("earlier thoughts stay in the history as they were sampled, which the chat template would leave "
+                      "out; model.history served shows what the template does")  # fmt: skip
 
 
 def note_copyable(model: LanguageModel, shown: Iterable[Episode], progress: Progress) -> None:

@@ -42,7 +42,11 @@ class ChatFormat:
         prompt, split = frames.only_prompt or frames.forced, self._controls.split
         self._before_rules, self._before_first = split(frames.before_rules or ""), split(frames.before_first)
         self._after_first, self._after_later = split(frames.after_first + prompt), split(frames.after_later + prompt)
+        # Once it is answered, the start of a thought is left out.
+        answered = frames.after_first + frames.forced, frames.after_later + frames.forced
+        self._after_first_answered, self._after_later_answered = map(split, answered)
         self._before_later = split(frames.before_later)
+        self._template = template
         stop_id = self._controls.ids[frames.stop]
         eos = tokenizer.eos_token_id
         self.stop_ids: tuple[int, ...] = (stop_id,) if eos in (None, stop_id) else (stop_id, int(eos))
@@ -56,25 +60,35 @@ class ChatFormat:
             raise ChatTemplateError(
                 "the chat template removes earlier thoughts from the history, so a later turn would not see the tokens "
                 "that were sampled; allow that with keep_thoughts (--model.keep-thoughts true in training, "
-                "--keep-thoughts in other commands) to keep them in the stream"
+                "--keep-thoughts in other commands) to keep them in the stream, or let every turn see the history as "
+                "the template serves it (--model.history served)"
             )
 
     # Writing the stream -----------------------------------------------------------------------------------------
 
-    def opening(self, instructions: str, observation: str) -> list[int]:
-        """Return the ids of a new conversation up to where the first reply begins."""
+    def opening(self, instructions: str, observation: str, *, answered: bool = False) -> list[int]:
+        """Return the ids of a new conversation up to where the first reply begins.
+
+        Args:
+            instructions: The rules.
+            observation: The first observation.
+            answered: As the template writes them once there is a reply.
+        """
         rules = [] if self._frames.before_rules is None else [*self._before_rules, instructions]
-        pieces = [*rules, *self._before_first, observation, *self._after_first]
+        after = self._after_first_answered if answered else self._after_first
+        pieces = [*rules, *self._before_first, observation, *after]
         return self._content_encoder.encode_pieces(self._controls.texts(pieces), Place.FIRST)
 
-    def continuation(self, observation: str, *, closed: bool = True) -> list[int]:
+    def continuation(self, observation: str, *, closed: bool = True, answered: bool = False) -> list[int]:
         """Return the ids between a reply and the next one.
 
         Args:
             observation: The environment's answer.
             closed: Whether the reply ended with a stop token; otherwise the stop token is written here, unsampled.
+            answered: As the template writes them once there is a next reply.
         """
-        pieces: list[Piece] = [self.stop_ids[0], *self._before_later, observation, *self._after_later]
+        after = self._after_later_answered if answered else self._after_later
+        pieces: list[Piece] = [self.stop_ids[0], *self._before_later, observation, *after]
         ids = self._content_encoder.encode_pieces(self._controls.texts(pieces), Place.AFTER_CONTROL)
         return ids[1:] if closed else ids
 
@@ -82,6 +96,13 @@ class ChatFormat:
         """Return the ids an agent would sample to say `text`, the stop token included."""
         said = self._frames.before_reply + text + self._frames.after_reply
         return [*self._reply_encoder.encode(said, self._reply_place), self.stop_ids[0]]
+
+    def served(self, text: str) -> list[int]:
+        """Return the ids of an earlier reply as the template serves it, without its thoughts where it takes them out.
+
+        The stop token is not among them.
+        """
+        return self._reply_encoder.encode(self._template.served(text), self._reply_place)
 
     def content(self, text: str) -> list[int]:
         """Encode text that is not ours, as it stands after other text: control tokens in it become plain text."""
@@ -135,6 +156,25 @@ class ChatFormat:
             if compared != parts:
                 raise ChatTemplateError("the tokenizer reads a conversation in another way as a whole than in parts: "
                                         f"{difference(self._spelled(parts), self._spelled(compared))}")  # fmt: skip
+
+    def check_served(self) -> None:
+        """Check that a conversation has the ids that the tokenizer gives to what the template renders of all of it.
+
+        Raises:
+            ChatTemplateError: It has not; the message says where they differ.
+        """
+        rules, observations = "Say <left>.", ["You see 2 ways.", "On <you> go.", "3 ways."]
+        thought = "<think>\nIs it left?\n</think>\n\n"
+        for replies in (["left", "right"], [f"{thought}left", f"{thought}right"], ["Is it?\n</think>\n\nleft", ""]):
+            ids = self.opening(rules, observations[0], answered=True) + self.served(replies[0])
+            ids += self.continuation(observations[1], closed=False, answered=True) + self.served(replies[1])
+            ids += self.continuation(observations[2], closed=False)
+            text = self._template.render(rules, observations, replies) + self._frames.forced
+            whole = self._tokenizer.encode(text, add_special_tokens=False)
+            if ids != whole:
+                raise ChatTemplateError("the tokenizer reads a served conversation in another way as a whole than in "
+                                        f"parts: {difference(self._spelled(ids), self._spelled(whole))}; take another "
+                                        "model.history")  # fmt: skip
 
     def _spelled(self, ids: Sequence[int]) -> str:
         return "|".join(map(str, self._tokenizer.convert_ids_to_tokens(list(ids))))

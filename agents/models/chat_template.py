@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from string import ascii_letters
@@ -106,6 +107,20 @@ class ChatTemplate:
         for reply, observation in zip(replies, observations[1:], strict=True):
             messages += [{"role": "assistant", "content": reply}, {"role": "user", "content": observation}]
         return self._render(messages)
+
+    def served(self, reply: str) -> str:
+        """Return what the template makes of an earlier reply, the white space around it included.
+
+        A reply that it cannot show, which a model may well give, stays as it is.
+        """
+        frames = self.frames
+        with suppress(ChatTemplateError):
+            text = self.render(_RULES, [_FIRST, _SECOND], [reply])
+            before = frames.text(_RULES, [_FIRST], []).removesuffix(frames.only_prompt) + frames.forced
+            after = frames.stop + frames.before_later + _SECOND + frames.after_later + frames.only_prompt
+            if text.startswith(before) and text.endswith(after) and len(text) >= len(before) + len(after):
+                return text[len(before) : len(text) - len(after)]
+        return frames.before_reply + reply + frames.after_reply
 
     def _render(self, messages: list[dict[str, str]]) -> str:
         try:

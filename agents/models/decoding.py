@@ -15,8 +15,9 @@ DECODING_FILE = "turngym.json"
 """The name of the file beside the weights; `generation_config.json` is left to the library, whose sampling differs."""
 
 
-History = Literal["all", "window", "turn"]
-"""What a model sees of earlier turns: all, the last few, or none."""
+History = Literal["all", "served", "window", "turn"]
+"""What a model sees of earlier turns: all as they were sampled, all as the chat template serves them, the last few, or
+none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,8 @@ class Decoding:
     keep_thoughts: bool = False
     """Whether a chat template is accepted that removes earlier thoughts; the stream keeps them as sampled."""
     history: History = "all"
-    """What the model sees of earlier turns: "all", a "window" of the last `history_turns`, or none ("turn")."""
+    """What the model sees of earlier turns: "all" as they were sampled, all as the chat template serves them
+    ("served"), a "window" of the last `history_turns`, or none ("turn")."""
     history_turns: int = 2
     """How many earlier turns the window holds."""
 
@@ -58,7 +60,7 @@ class Decoding:
     @property
     def window(self) -> int | None:
         """How many earlier turns the model sees; None for all."""
-        return {"all": None, "window": self.history_turns, "turn": 0}[self.history]
+        return {"all": None, "served": None, "window": self.history_turns, "turn": 0}[self.history]
 
     @property
     def history_words(self) -> str:
@@ -79,7 +81,7 @@ class Decoding:
         pairs = {name: (getattr(self, name), getattr(other, name)) for name in names}
         limits = [f"{name} {own} (here {here})" for name, (own, here) in pairs.items() if own not in (None, here)]
         told = f"{self.history_words} (here {other.history_words.removeprefix('history ')})"
-        return limits + [told] * (self.window != other.window)
+        return limits + [told] * (self.history_words != other.history_words)
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:

@@ -4,6 +4,10 @@ The ids of an episode are rows, one behind the other in its stream. A row is wha
 observations and replies. While it sees all turns there is one row, which only grows. Where it sees a window of the last
 n, every turn with more of them behind it begins a row of its own: rules, the last n observations with their replies,
 and the present observation. Earlier replies stand there as they were sampled, and only the present one is learned from.
+
+Where the history is served, every turn has a row of its own with all earlier ones, as the chat template renders the
+whole conversation: this is what a server of chat completions shows a model, and most templates for models that think
+leave earlier thoughts out of it.
 """
 
 from __future__ import annotations
@@ -29,6 +33,8 @@ class Conversation(Row):
     """The rules."""
     window: int | None = None
     """How many earlier turns the model sees; None for all."""
+    served: bool = False
+    """Whether it sees them as the template serves them."""
     reply_start: int = 0
     """Where the last reply begins in the present row; its end is that of the row until the next observation."""
     _past: list[int] = field(default_factory=list)
@@ -36,6 +42,7 @@ class Conversation(Row):
     _observation: str = ""
     _turns: int = 0
     _exchanges: deque[tuple[str, list[int]]] = field(init=False)
+    _served: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Keep as many turns as a row needs."""
@@ -59,7 +66,9 @@ class Conversation(Row):
             self._answered = len(self.stream)
             reply = self.stream[self.reply_start :]
             self._exchanges.append((self._observation, reply))
-            if self.window is None or self._turns <= self.window:
+            if self.served:
+                self._serve(reply, observation)
+            elif self.window is None or self._turns <= self.window:
                 self.stream += self._answer(reply, observation)
             else:
                 self._begin_row(observation)
@@ -75,10 +84,24 @@ class Conversation(Row):
         row = self.chat.opening(self.instructions, observations[0])
         for (_, reply), answer in zip(self._exchanges, observations[1:], strict=True):
             row += [*reply, *self._answer(reply, answer)]
+        self._go_on_in(row)
+
+    def _serve(self, reply: Sequence[int], observation: str) -> None:
+        """Begin a row with the conversation so far, of which all but the present observation stays as it is."""
+        chat, asked = self.chat, self._observation
+        first = self._turns == 1
+        self._served += (
+            chat.opening(self.instructions, asked, answered=True)
+            if first
+            else chat.continuation(asked, closed=False, answered=True)
+        )
+        self._served += chat.served(chat.text(reply))
+        self._go_on_in(self._served + chat.continuation(observation, closed=False))
+
+    def _go_on_in(self, row: list[int]) -> None:
+        """Make another row the present one; of what both begin with the cache holds the same keys and values."""
         same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(self.stream, row, strict=False)))
-        self.cached = min(
-            self.cached, same, len(row) - 1
-        )  # the rules, of which the cache holds the same keys and values
+        self.cached = min(self.cached, same, len(row) - 1)
         self._past += self.stream
         self.stream, self._answered = row, 0
 
@@ -87,15 +110,16 @@ class Conversation(Row):
         del self.stream[self._answered :]
 
 
-def encode_episode(chat: ChatFormat, episode: Episode, window: int | None = None) -> Episode:
+def encode_episode(chat: ChatFormat, episode: Episode, window: int | None = None, *, served: bool = False) -> Episode:
     """Return a copy of a scripted episode with the token stream that a model would have produced.
 
     Args:
         chat: Writes the stream.
         episode: What was said.
         window: How many earlier turns the model sees; None for all.
+        served: Whether it sees them as the template serves them.
     """
-    conversation = Conversation(chat=chat, instructions=episode.instructions, window=window)
+    conversation = Conversation(chat=chat, instructions=episode.instructions, window=window, served=served)
     turns = []
     for turn in episode.turns:
         conversation.observe(turn.observation)

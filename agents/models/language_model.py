@@ -111,8 +111,11 @@ class LanguageModel:
         self.context_length = self.decoding.context_length or longest
         self._compute_dtype = None if compute_dtype == model.dtype else compute_dtype
         check_vocabulary(model, tokenizer)
-        forgets = self.decoding.window == 0  # so that no template can rewrite what the model sees of earlier turns
-        self.chat = ChatFormat(tokenizer, keep_thoughts=self.decoding.keep_thoughts or forgets)
+        # No template can rewrite what the model does not see, and what it sees as served may well be rewritten.
+        harmless = self.decoding.history in ("turn", "served")
+        self.chat = ChatFormat(tokenizer, keep_thoughts=self.decoding.keep_thoughts or harmless)
+        if self.decoding.history == "served":
+            self.chat.check_served()
         with self.computing():
             check_decoder(model, self.context_length, self.compute_dtype)
 
@@ -150,7 +153,7 @@ class LanguageModel:
 
     def encode_episode(self, episode: Episode) -> Episode:
         """Return a copy of a scripted episode with the token stream that this model would have produced."""
-        return encode_episode(self.chat, episode, self.decoding.window)
+        return encode_episode(self.chat, episode, self.decoding.window, served=self.decoding.history == "served")
 
     @classmethod
     def from_pretrained(
@@ -393,6 +396,7 @@ class LanguageModelAgent:
             )
         self._rows[slot] = row = _Episode(chat=self.model.chat, instructions=env.instructions,
                                           window=self.model.decoding.window,
+                                          served=self.model.decoding.history == "served",
                                           uniforms=generator(seed, Stream.TOKENS))  # fmt: skip
         row.observe(observation)
 

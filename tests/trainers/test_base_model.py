@@ -23,6 +23,7 @@ from turngym.trainers.base_model import (
     CHECKED_DEMONSTRATIONS,
     check_context,
     load_or_build,
+    note_history,
     note_limits,
     prepare_base,
 )
@@ -230,6 +231,26 @@ def test_a_checkpoint_that_goes_on_by_other_limits_is_told(
         LanguageModel(model.model, model.tokenizer, decoding=decoding).save_pretrained(tmp_path)
         note_limits(replace(tiny, model=replace(tiny.model, path=str(tmp_path))), Notes())
     assert noted == ["the model was trained with max_reply_tokens 80 (here 4), temperature 0.3 (here 1.0)"]
+
+
+def test_what_is_seen_of_earlier_thoughts_is_told(model: LanguageModel) -> None:
+    class Notes(SilentProgress):
+        def note(self, text: str) -> None:
+            noted.append(text)
+
+    noted: list[str] = []
+    for history in ("all", "served", "turn"):
+        for rewrites in (False, True):
+            model.decoding = replace(model.decoding, history=history)
+            model.chat.rewrites_history = rewrites
+            note_history(model, Notes())
+    assert noted == [
+        "earlier thoughts stay in the history as they were sampled, which the chat template would leave out; "
+        "model.history served shows what the template does",
+        "every turn has a row of its own, with the history as the chat template serves it",
+        "every turn has a row of its own, with the history as the chat template serves it, which leaves earlier "
+        "thoughts out",
+    ]
 
 
 def test_a_context_without_room_for_a_reply_is_refused_at_the_start(tiny: TrainConfig, model: LanguageModel) -> None:

@@ -6,23 +6,25 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.trainers.harness import alone_and_halted, make_loop, run, with_learning
+import torch
+from tests.trainers.harness import alone_and_halted, learn_from, make_loop, run, with_learning
 
 import turngym
 from turngym._errors import InputError
 from turngym.agents.episode import read_episodes
 from turngym.agents.evaluation import instance_range, score_episodes
 from turngym.agents.models.decoding import Decoding, History
-from turngym.agents.models.language_model import LanguageModel
+from turngym.agents.models.language_model import LanguageModel, LanguageModelAgent
 from turngym.agents.rollout import collect_episodes
 from turngym.trainers.config import ModelConfig, RunConfig, TrainConfig
+from turngym.trainers.objectives import StepParams
 
-MODES: tuple[History, ...] = ("window", "turn")
+MODES: tuple[History, ...] = ("served", "window", "turn")
 every_mode = pytest.mark.parametrize("history", MODES)
 
 
 def seeing(model: LanguageModel, config: TrainConfig, history: History) -> tuple[LanguageModel, TrainConfig]:
-    """Return a model and a run that see one earlier turn, or none."""
+    """Return a model and a run that see one earlier turn, or none, or all as they are served."""
     turns = 1 if history == "window" else ModelConfig.history_turns
     config = replace(config, model=replace(config.model, history=history, history_turns=turns))
     return LanguageModel(model.model, model.tokenizer, decoding=config.decoding), config
@@ -74,3 +76,26 @@ def test_every_door_plays_with_the_history_of_the_run(model: LanguageModel, tiny
     assert other.model.decoding.window == 1
     with pytest.raises(InputError, match="history_turns is not read with history 'turn': set that to 'window'"):
         turngym.load_agent(trained.folder, history_turns=3)
+
+
+@pytest.mark.parametrize("algorithm", ["astarpo_turn", "rloo", "ppo"])
+def test_served_rows_and_the_stream_have_the_same_objective_values(
+    model: LanguageModel, tiny: TrainConfig, algorithm: str
+) -> None:
+    """The built-in template keeps all that was said, so both show the same before every reply."""
+    config = with_learning(tiny, algorithm, steps=1, fresh_share=0.0)
+    stream, of_stream = seeing(model, config, "all")
+    agent = LanguageModelAgent(stream, slots=8, greedy=True)
+    played = collect_episodes(agent, config.env.id, instance_range("train", 8), env_kwargs=config.env.kwargs, slots=8)
+    served, of_served = seeing(model.copy(), config, "served")
+    found = []
+    for seeing_it, its_config in ((stream, of_stream), (served, of_served)):
+        episodes = [seeing_it.encode_episode(episode) for episode in played]
+        assert [e.num_sampled for e in episodes] == [e.num_sampled for e in played]
+        loop = make_loop(seeing_it, its_config)
+        step = StepParams(config=loop.schedule.objective, beta=0.05, reward_span=1.0)
+        found.append(learn_from(loop, episodes, step))
+    first, second = found
+    assert first.numbers["loss"] == pytest.approx(second.numbers["loss"], rel=1e-4, abs=1e-5)
+    assert first.numbers["grad_norm"] == pytest.approx(second.numbers["grad_norm"], rel=1e-3)
+    assert torch.allclose(first.logp_N, second.logp_N, atol=1e-5)

@@ -57,8 +57,10 @@ class ModelConfig(Section):
     keep_thoughts: bool = False
     """Accept a chat template that removes earlier thoughts from the history; the stream keeps them as sampled."""
     history: History = "all"
-    """What the model sees of earlier turns: all of them, a window of the last ones, or none, each turn being a
-    conversation of its own. What an environment says once and not again is lost beyond the window."""
+    """What the model sees of earlier turns: all of them in one growing stream, as they were sampled; all as the chat
+    template serves them, which often leaves earlier thoughts out, in a row of tokens for each turn (served); a window
+    of the last ones; or none, each turn being a conversation of its own (turn). What an environment says once and not
+    again is lost beyond the window."""
     history_turns: Count = 2
     """How many earlier turns the window holds."""
     allow_pickle: bool = False

@@ -22,7 +22,8 @@ FREE = {
     "evaluation.episodes", "evaluation.first", "evaluation.validate_every", "evaluation.validation_episodes",
     "env.step_timeout", "env.isolate", "learning.gradient_checkpointing",
 }  # fmt: skip
-"""Settings that do not touch what is learned, but for the last bit; another number of threads adds up in another order."""
+"""Settings that do not touch what is learned, but for the last bit: threads and layers computed again add up in
+another order."""
 BRANCHING = {
     "learning.steps", "learning.max_tokens", "learning.learning_rate", "learning.final_learning_rate",
     "learning.warmup_steps", "learning.max_grad_norm", "learning.tokens_per_microbatch", "learning.fresh_share",

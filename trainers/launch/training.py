@@ -182,7 +182,7 @@ def load_agent(
         context_length: Most tokens that it sees at once; the model's own limit stays the most.
         max_reply_tokens: Longest reply, in tokens.
         keep_thoughts: Accept a chat template that removes earlier thoughts; the stream keeps them.
-        history: What it sees of earlier turns: "all", a "window" of the last `history_turns`, or none ("turn").
+        history: What it sees of earlier turns: "all", all as "served", a "window" of `history_turns`, or none ("turn").
         history_turns: How many the window holds.
         allow_pickle: Read weights that are stored as pickles; only for folders that you trust.
         device: A device of torch, or "auto" for cuda, mps or cpu, the first that there is.

@@ -89,7 +89,7 @@ def store_fingerprint(reference: LanguageModel, rollouts: Rollouts) -> dict[str,
         "environment": rollouts.env.id,
         "environment arguments": repr(sorted(defining_arguments(rollouts.env.id, rollouts.env.kwargs).items())),
         "turn limit": str(rollouts.turn_limit),
-        **({} if reference.decoding.window is None else {"history": reference.decoding.history_words}),
+        **({} if reference.decoding.history == "all" else {"history": reference.decoding.history_words}),
         **({"reward shaping": shaping} if shaping else {}),
     }
 

@@ -41,8 +41,8 @@ class DecodingOptions:
     keep_thoughts: bool = False
     """Accept a chat template that removes earlier thoughts from the history; the stream keeps them as sampled."""
     history: History | None = None
-    """What the model sees of earlier turns: all, a window of the last ones, or none (turn); a run's or checkpoint's own
-    unless given."""
+    """What the model sees of earlier turns: all as they were sampled, all as the chat template serves them (served), a
+    window of the last ones, or none (turn); a run's or checkpoint's own unless given."""
     history_turns: int | None = None
     """How many earlier turns the window holds; a run's or checkpoint's own unless given."""
     allow_pickle: bool = False
@@ -92,7 +92,7 @@ class DecodingOptions:
                 parts += [f"{word} {here}"] if getattr(self, name) is not None else []
             elif here != there:
                 parts.append(f"{word} {here} (its own: {there})")
-        if used.window != own.window:
+        if used.history_words != own.history_words:
             parts.append(f"{used.history_words} (its own: {own.history_words.removeprefix('history ')})")
         return ", ".join(parts)
 

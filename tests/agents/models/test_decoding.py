@@ -69,7 +69,7 @@ def test_what_is_seen_of_earlier_turns_is_compared_as_a_whole() -> None:
         ({"temperature": 0.0}, "temperature must be above 0, got 0.0; use greedy=True"),
         ({"temperature": float("inf")}, "temperature must be above 0, got inf"),
         ({"keep_thoughts": "false"}, "keep_thoughts must be true or false, got 'false'"),
-        ({"history": "none"}, "history must be all, window or turn, got 'none'"),
+        ({"history": "none"}, "history must be all, served, window or turn, got 'none'"),
         ({"history_turns": 0}, "history_turns must be a whole number of at least 1, got 0"),
     ],
 )
