@@ -14,7 +14,7 @@ from turngym.agents.evaluation import instance_range
 from turngym.agents.hosting import Game, HostSettings, Opening, open_host, run_calls
 from turngym.agents.models.decoding import Decoding
 from turngym.agents.models.hardware import find_device, precisions
-from turngym.agents.models.hub import fetch_model, is_hub_name
+from turngym.agents.models.hub import fetch_model
 from turngym.agents.models.language_model import CheckpointError, LanguageModel
 from turngym.agents.models.small import build_decoder, train_tokenizer
 from turngym.agents.scripted import DemonstrationAgent, RandomAgent
@@ -133,13 +133,13 @@ def _loaded(config: TrainConfig) -> LanguageModel:
     """
     shape, lora = config.model, config.lora
     folder = Path(shape.path)
-    if is_hub_name(shape.path):
+    if shape.on_hub:
         folder = fetch_model(shape.path, shape.revision, allow_pickle=shape.allow_pickle).folder
     model = load_placed(config, folder, merged=not lora.rank)
     if not lora.rank:
         return model
     if model.adapter is None:
-        name = shape.path if is_hub_name(shape.path) else ""
+        name = shape.path if shape.on_hub else ""
         return model.with_adapter(
             lora.settings, seed=config.run.seed, folder=folder, name=name, revision=shape.revision
         )

@@ -303,7 +303,7 @@ def _origin(folder: Path, *, allow_pickle: bool) -> tuple[Origin, Path]:
     """
     settings = adapter_settings(folder)
     base, revision = str(settings["base_model_name_or_path"]), str(settings.get("revision") or "")
-    if is_hub_name(base):
+    if revision or is_hub_name(base):
         weights = fetch_model(base, revision, allow_pickle=allow_pickle).folder
     else:
         weights = Path(base)

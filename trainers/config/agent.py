@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from turngym.agents.models.decoding import History
+from turngym.agents.models.hub import is_hub_name
 from turngym.agents.models.placement import AdapterSettings, Precision
 from turngym.agents.models.rotary import check_copying
 from turngym.arguments import Count, Index, NonNegative, Positive, Share
@@ -70,6 +71,11 @@ class ModelConfig(Section):
     of the first start, which the run keeps."""
     show_instructions: bool = False
     """Whether the small model's system prompt holds the environment's rules; without, it learns them by playing."""
+
+    @property
+    def on_hub(self) -> bool:
+        """Whether `path` is a name of the hub: always with a revision, so that no folder takes its place later."""
+        return bool(self.revision) or is_hub_name(self.path)
 
     @property
     def day(self) -> dt.date | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from gymnasium.error import UnregisteredEnv
 
 from turngym._errors import InputError, input_errors
-from turngym.agents.models.hub import fetch_model, is_hub_name
+from turngym.agents.models.hub import fetch_model
 from turngym.envs import env_class
 from turngym.envs.finding import check_env, resolve_env, short_name
 from turngym.envs.potentials import find_potential
@@ -91,7 +91,7 @@ def with_folders(config: TrainConfig) -> TrainConfig:
     Raises:
         InputError: A folder holds no weights.
     """
-    if config.model.path and not is_hub_name(config.model.path):
+    if config.model.path and not config.model.on_hub:
         config = replace(config, model=replace(config.model, path=str(policy_folder(Path(config.model.path)))))
     models = [str(policy_folder(Path(path))) for path in config.values.explorer_models]
     config = replace(config, values=replace(config.values, explorer_models=models)) if models else config
@@ -106,7 +106,7 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
         kwargs = {name: path for name, path in config.env.kwargs.items() if name in named and isinstance(path, str)}
         paths = {name: absolute(path) for name, path in kwargs.items() if path}
         config = replace(config, env=replace(config.env, kwargs={**config.env.kwargs, **paths}))
-    if model.path and not is_hub_name(model.path):
+    if model.path and not model.on_hub:
         config = replace(config, model=replace(model, path=absolute(model.path)))
     if values.explorer_models:
         models = [absolute(path) for path in values.explorer_models]
@@ -129,7 +129,7 @@ def with_commit(config: TrainConfig) -> TrainConfig:
         InputError: It cannot be.
     """
     model = config.model
-    if not is_hub_name(model.path):
+    if not model.on_hub:
         return config
     with input_errors():
         found = fetch_model(model.path, model.revision, allow_pickle=model.allow_pickle)

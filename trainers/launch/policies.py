@@ -37,7 +37,7 @@ def policy_folder(folder: Path) -> Path:
         InputError: There are none, or none that is sound.
     """
     if not folder.is_dir():
-        raise InputError(f"there is no folder {folder}")
+        raise InputError(f"there is no folder {folder}; models of the hub are named organization/name")
     if any((folder / name).is_file() for name in WEIGHTS):
         with input_errors():
             _verify_policy(folder)
