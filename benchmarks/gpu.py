@@ -20,6 +20,7 @@ import tyro
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 import turngym
+from turngym.agents.base import Agent
 from turngym.agents.episode import Episode
 from turngym.agents.evaluation import instance_range
 from turngym.agents.models.adapter import new_adapter
@@ -133,7 +134,7 @@ def _tokenizer() -> PreTrainedTokenizerFast:
 def rollouts(measuring: Measuring, shape: Shape, model: LanguageModel) -> list[Episode]:
     """Measure play with the kept cache, and by `generate` on whole histories; return the episodes of the first."""
     count, rates = measuring.options.conversations, {}
-    agents = {
+    agents: dict[str, Agent] = {
         "kept cache": LanguageModelAgent(model, greedy=True, slots=count, max_reply_tokens=REPLY_TOKENS),
         "generate": RereadingAgent(model, REPLY_TOKENS),
     }
@@ -224,6 +225,7 @@ def small_run(measuring: Measuring) -> None:
 def measure(measuring: Measuring) -> None:
     """Measure all parts for which there is time."""
     for shape in SMALL if measuring.options.small else SHAPES:
+        episodes: list[Episode] = []
         for adapter in (True, False):
             if not measuring.has_time(f"{shape.name}, {'adapter' if adapter else 'all weights'}"):
                 continue

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import Qwen2ForCausalLM
 
 from turngym.benchmarks import gpu
 from turngym.benchmarks.gpu import SHAPES, SMALL, Measuring, Options
@@ -34,7 +35,7 @@ def test_what_there_is_no_time_for_is_left_out_and_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", [*SHAPES, *SMALL], ids=lambda shape: shape.name)
 def test_operations_are_those_of_the_matrices(shape: gpu.Shape) -> None:
     with torch.device("meta"):
-        network = gpu.Qwen2ForCausalLM(shape.config())
+        network = Qwen2ForCausalLM(shape.config())
     matrices = sum(weights.numel() for weights in network.parameters() if weights.ndim == 2)  # the head is the table
     assert gpu.operations_per_token(shape, frozen=False) == 6 * matrices
     assert gpu.operations_per_token(shape, frozen=True) == 4 * matrices
