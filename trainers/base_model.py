@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -135,7 +135,7 @@ def _loaded(config: TrainConfig) -> LanguageModel:
     folder = Path(shape.path)
     if shape.on_hub:
         folder = fetch_model(shape.path, shape.revision, allow_pickle=shape.allow_pickle).folder
-    model = load_placed(config, folder, merged=not lora.rank)
+    model = load_placed(config, folder, merged=not lora.rank, template_kwargs=shape.chat_template_kwargs)
     if not lora.rank:
         return model
     if model.adapter is None:
@@ -151,13 +151,16 @@ def _loaded(config: TrainConfig) -> LanguageModel:
     return model
 
 
-def load_placed(config: TrainConfig, folder: Path, *, merged: bool = False) -> LanguageModel:
+def load_placed(
+    config: TrainConfig, folder: Path, *, merged: bool = False, template_kwargs: Mapping[str, Any] | None = None
+) -> LanguageModel:
     """Load a folder of weights where a configuration says, to be played as it says.
 
     Args:
         config: The configuration.
         folder: The weights: those that it begins from, a reference or a policy of its run.
         merged: Add an adapter to the weights that it belongs to.
+        template_kwargs: Values of variables of the chat template, which the templates of the run's own models have.
 
     Raises:
         CheckpointError: It cannot be loaded.
@@ -165,6 +168,7 @@ def load_placed(config: TrainConfig, folder: Path, *, merged: bool = False) -> L
     return LanguageModel.from_pretrained(
         folder, decoding=config.decoding, allow_pickle=config.model.allow_pickle, day=config.model.day,
         placement=config.placement, learns=not config.lora.rank, merged=merged,
+        template_kwargs=template_kwargs,
     )  # fmt: skip
 
 

@@ -6,8 +6,9 @@ ones, with texts that templates are known to change, and a template that writes 
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, time
@@ -233,3 +234,28 @@ def with_date(template: str, day: date) -> str:
     parts = "".join(f".replace({directive!r}, {midnight.strftime(directive)!r})"
                     for directive in directives if directive in template)  # fmt: skip
     return f"{{%- macro strftime_now(format) -%}}{{{{ format{parts} }}}}{{%- endmacro -%}}{template}"
+
+
+def with_settings(template: str, settings: Mapping[str, Any]) -> str:
+    """Return a template in which variables that it reads have fixed values, such as `enable_thinking` false.
+
+    Args:
+        template: The template.
+        settings: The values, of the types of JSON, by name.
+
+    Raises:
+        ChatTemplateError: The template reads no such variable.
+    """
+    for name in settings:
+        if not (name.isidentifier() and re.search(rf"\b{name}\b", template)):
+            raise ChatTemplateError(f"chat_template_kwargs: the chat template reads no {name!r}")
+    return "".join(f"{{%- set {name} = {_literal(value)} -%}}" for name, value in settings.items()) + template
+
+
+def _literal(value: Any) -> str:
+    """Return a value of JSON as a template writes it."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_literal(key)}: {_literal(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_literal, value)) + "]"
+    return "none" if value is None else json.dumps(value, ensure_ascii=False)

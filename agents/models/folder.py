@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.utils import logging
 
-from turngym.agents.models.chat_template import with_date
+from turngym.agents.models.chat_template import with_date, with_settings
 from turngym.agents.models.errors import CheckpointError, reason_of
 
 _WRAPPERS = {
@@ -58,22 +58,27 @@ def read_model(folder: Path, *, allow_pickle: bool = False, **kwargs: Any) -> An
     return model
 
 
-def read_tokenizer(folder: Path, day: date) -> PreTrainedTokenizerBase:
+def read_tokenizer(
+    folder: Path, day: date, template_kwargs: Mapping[str, Any] | None = None
+) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a folder.
 
     Args:
         folder: Written by `save_pretrained`, ours or any other.
         day: What a chat template that shows the date shows from now on, in copies that are saved too.
+        template_kwargs: Values of variables that the chat template reads, from now on and in copies too.
 
     Raises:
-        CheckpointError: It cannot be read.
+        CheckpointError: It cannot be read, or its chat template reads no such variable.
     """
     with _readable(folder):
         tokenizer: PreTrainedTokenizerBase = _tokenizer_class(folder).from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
         if tokenizer.chat_template:
-            tokenizer.chat_template = with_date(tokenizer.get_chat_template(), day)
+            tokenizer.chat_template = with_settings(
+                with_date(tokenizer.get_chat_template(), day), template_kwargs or {}
+            )
     return tokenizer
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
@@ -163,6 +163,7 @@ class LanguageModel:
         decoding: Decoding | None = None,
         allow_pickle: bool = False,
         day: date | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
         placement: Placement | None = None,
         learns: bool = True,
         merged: bool = False,
@@ -176,6 +177,8 @@ class LanguageModel:
             decoding: The limits and the temperature by which it plays; None for those kept beside the weights.
             allow_pickle: Read weights that are stored as pickles.
             day: What a chat template that shows the date shows from now on; today if None.
+            template_kwargs: Values of variables that the chat template reads, such as {"enable_thinking": False}; kept
+                in what is saved.
             placement: The device and the precisions; None for the processor.
             learns: Whether the weights themselves may learn, as against an adapter beside them; tells the precision.
             merged: Add an adapter to the weights that it belongs to, and return a whole model.
@@ -209,7 +212,7 @@ class LanguageModel:
         if adapter is not None and merged:
             merge(adapter)
             adapter = origin = None
-        tokenizer = read_tokenizer(folder, day)
+        tokenizer = read_tokenizer(folder, day, template_kwargs)
         try:
             return cls(model, tokenizer, decoding=decoding, compute_dtype=compute_dtype, adapter=adapter, origin=origin)
         except CheckpointError as error:

@@ -136,7 +136,7 @@ def test_a_model_can_be_shown_another_share_of_earlier_turns(
     assert main(["evaluate", str(weights), "--env", "FrozenLake", "--episodes", "2", "--history-turns", "3"]) == 2
     assert "history_turns is not read with history 'all': set that to 'window'" in capsys.readouterr().err
     assert main(["evaluate", str(weights), "--env", "FrozenLake", "--history", "some"]) == 2
-    assert "--history takes one of all, window, turn, not 'some'" in capsys.readouterr().err
+    assert "--history takes one of all, served, window, turn, not 'some'" in capsys.readouterr().err
 
 
 def test_a_model_that_holds_less_than_was_asked_says_so(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:

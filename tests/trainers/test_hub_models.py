@@ -87,7 +87,7 @@ def test_an_adapter_finds_its_base_by_name_and_commit(
         ({"path": "Some-Org/other"}, "hf download Some-Org/other"),
         ({"path": NAME, "revision": "v9"}, "v9"),
         ({"path": "runs/mine"}, "there is no folder"),
-        ({"revision": ONE}, "model.revision is that of a name in model.path"),
+        ({"revision": ONE}, "model.revision is not read without model.path"),
     ],
 )
 def test_refused_before_anything_is_written(asked: dict[str, Any], sentence: str, tmp_path: Path) -> None:
@@ -95,3 +95,13 @@ def test_refused_before_anything_is_written(asked: dict[str, Any], sentence: str
         turngym.train("FrozenLake", model=asked, warm_start={"enabled": False}, run={"root": str(tmp_path / "runs")})
     assert sentence in str(caught.value) and "\n" not in str(caught.value)
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_model_of_the_hub_is_an_agent(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--env", "FrozenLake", "--episodes", "2", "--max-reply-tokens", "4"]
+    assert main(["evaluate", NAME, *words]) == 0
+    assert NAME in capsys.readouterr().out
+    assert main(["evaluate", "Some-Org/other", *words]) == 2
+    said = capsys.readouterr().err
+    assert "hf download Some-Org/other" in said and said.count("\n") == 1

@@ -69,6 +69,9 @@ class ModelConfig(Section):
     date: str = ""
     """The date that a chat template shows, such as 2026-11-29, if it shows one and has none of its own; empty for that
     of the first start, which the run keeps."""
+    chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Values of variables that the chat template of `path` reads, such as {enable_thinking = false}; kept in the
+    templates of the run's checkpoints."""
     show_instructions: bool = False
     """Whether the small model's system prompt holds the environment's rules; without, it learns them by playing."""
 
@@ -100,13 +103,21 @@ class ModelConfig(Section):
             raise self.refuse("date", "must be a date such as 2026-11-29, or empty") from None
         if self.history != "window" and self.history_turns != ModelConfig.history_turns:
             raise self.refuse("history_turns", f"is not read with model.history {self.history!r}")
-        if self.revision and not self.path:
-            raise self.refuse("revision", "is that of a name in model.path")
-        if not self.path and self.hidden_size % (2 * self.heads):
+        if self.max_reply_tokens >= self.context_length:
+            raise self.refuse("max_reply_tokens", f"must be less than model.context_length, {self.context_length}")
+        if not self.path:
+            self._check_small()
+
+    def _check_small(self) -> None:
+        """Check the settings of the small model."""
+        for name in ("revision", "chat_template_kwargs"):
+            if getattr(self, name):
+                raise self.refuse(name, "is not read without model.path")
+        if self.hidden_size % (2 * self.heads):
             raise self.refuse("hidden_size", f"must be a multiple of {2 * self.heads}, twice the heads")
-        if not self.path and self.rope_base <= 1:
+        if self.rope_base <= 1:
             raise self.refuse("rope_base", "must be above 1")
-        if not self.path and self.copying:
+        if self.copying:
             try:
                 check_copying(
                     layers=self.layers, width=self.hidden_size // self.heads, rope_base=self.rope_base,
@@ -114,16 +125,14 @@ class ModelConfig(Section):
                 )  # fmt: skip
             except ValueError as error:
                 raise self.refuse("copying", f"does not suit the small model: {error}, or set it to false") from None
-        if not self.path and self.vocabulary_size < 300:
+        if self.vocabulary_size < 300:
             raise self.refuse("vocabulary_size", "must be at least 300: 256 bytes, the control tokens and some words")
-        if not self.path and self.num_weights > MOST_WEIGHTS:
+        if self.num_weights > MOST_WEIGHTS:
             raise self.refuse("hidden_size", f"with {self.layers} layers makes a small model of more than "
                                              f"{MOST_WEIGHTS:,} weights: lower one of them, or set model.path to a "
                                              "checkpoint")  # fmt: skip
-        if not self.path and self.layers > MOST_LAYERS:
+        if self.layers > MOST_LAYERS:
             raise self.refuse("layers", f"must be at most {MOST_LAYERS}")
-        if self.max_reply_tokens >= self.context_length:
-            raise self.refuse("max_reply_tokens", f"must be less than model.context_length, {self.context_length}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -169,6 +169,7 @@ def load_agent(
     folder: str | Path, *, greedy: bool = False, slots: int = 128, temperature: float | None = None,
     context_length: int | None = None, max_reply_tokens: int | None = None, keep_thoughts: bool | None = None,
     history: History | None = None, history_turns: int | None = None, allow_pickle: bool = False, device: str = "auto",
+    chat_template_kwargs: Mapping[str, Any] | None = None,
 ) -> LanguageModelAgent:  # fmt: skip
     """Return the agent of a run or checkpoint folder, for `turngym.agents.collect_episodes`.
 
@@ -185,6 +186,7 @@ def load_agent(
         history: What it sees of earlier turns: "all", all as "served", a "window" of `history_turns`, or none ("turn").
         history_turns: How many the window holds.
         allow_pickle: Read weights that are stored as pickles; only for folders that you trust.
+        chat_template_kwargs: Values of variables that the chat template reads, such as {"enable_thinking": False}.
         device: A device of torch, or "auto" for cuda, mps or cpu, the first that there is.
 
     Raises:
@@ -202,7 +204,11 @@ def load_agent(
             if history_turns is not None and decoding.history != "window":
                 raise InputError(f"history_turns is not read with history {decoding.history!r}: set that to 'window'")
         return LanguageModel.from_pretrained(
-            weights, decoding=decoding, allow_pickle=allow_pickle, placement=Placement(device=device)
+            weights,
+            decoding=decoding,
+            allow_pickle=allow_pickle,
+            template_kwargs=chat_template_kwargs,
+            placement=Placement(device=device),
         )
 
     return LanguageModelAgent(load_policy(Path(folder), load), greedy=greedy, slots=slots)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from turngym._errors import InputError
+from turngym._errors import InputError, input_errors
 from turngym.agents.base import Agent
 from turngym.agents.models.decoding import Decoding, History
+from turngym.agents.models.hub import fetch_model, is_hub_name
 from turngym.agents.registry import AGENTS, NotAnAgentError, make_agent
 from turngym.agents.scripted import ScriptedAgent
 from turngym.cli.errors import UsageError
 from turngym.cli.models import import_trained
+from turngym.cli.options import JsonObject
 from turngym.envs import MissingCapability
 from turngym.envs.finding import check_env, resolve_env, short_name
 from turngym.envs.making import played_class
@@ -47,6 +49,9 @@ class DecodingOptions:
     """How many earlier turns the window holds; a run's or checkpoint's own unless given."""
     allow_pickle: bool = False
     """Read weights that are stored as pickles; only for folders that you trust."""
+    chat_template_kwargs: JsonObject = field(default_factory=dict)
+    """Values of variables that the chat template reads, as a JSON object, such as '{"enable_thinking": false}'; a run
+    or checkpoint has its own."""
     device: str = "auto"
     """Where a model lies: a device of torch such as cpu, cuda or cuda:1, or auto for cuda, mps or cpu, the first that
     there is."""
@@ -146,7 +151,7 @@ def able_agents(env_id: str, env_kwargs: Mapping[str, Any]) -> list[str]:
 
 
 def find_agent(name: str, env: str = "", arguments: Mapping[str, Any] | None = None) -> NamedAgent:
-    """Return the agent that a name means: a registered agent, a run folder, or a checkpoint folder.
+    """Return the agent that a name means: a registered agent, a run, a checkpoint, or a model of the hub.
 
     Args:
         name: What the user wrote.
@@ -154,7 +159,7 @@ def find_agent(name: str, env: str = "", arguments: Mapping[str, Any] | None = N
         arguments: Arguments of a registered agent.
 
     Raises:
-        UsageError: It is none of them, a run without a checkpoint, or has no such arguments.
+        InputError: It is none of them, a run without a checkpoint, no model that the hub has, or has no such arguments.
     """
     if ":" in env:
         resolve_env(env)
@@ -164,11 +169,16 @@ def find_agent(name: str, env: str = "", arguments: Mapping[str, Any] | None = N
     if arguments:
         raise UsageError(f"--agent-kwargs is for {', '.join(AGENTS)}; a run or a checkpoint has options of its own")
     folder = Path(name)
+    if is_hub_name(name):
+        import_trained("huggingface_hub")
+        with input_errors():
+            folder = fetch_model(name).folder
     if not folder.is_dir():
         raise UsageError(f"there is no agent {name!r}: neither {', '.join(AGENTS)} nor a folder with a run or a "
                          f"checkpoint{nearest(name, AGENTS, most=0)}")  # fmt: skip
     weights = policy_folder(folder)
-    return NamedAgent(name=folder.resolve().name, make=partial(load_model, folder), config=agent_config(weights),
+    shown = name if is_hub_name(name) else folder.resolve().name
+    return NamedAgent(name=shown, make=partial(load_model, folder), config=agent_config(weights),
                       decoding=decoding_of(weights))  # fmt: skip
 
 
@@ -202,7 +212,7 @@ def load_model(folder: Path, options: DecodingOptions, slots: int) -> Agent:
             context_length=options.context_length, max_reply_tokens=options.max_reply_tokens,
             history=options.history, history_turns=options.history_turns,
             keep_thoughts=options.keep_thoughts or None, allow_pickle=options.allow_pickle,
-            device=options.device,
+            device=options.device, chat_template_kwargs=options.chat_template_kwargs,
         )  # fmt: skip
     except ValueError as error:
         raise UsageError(str(error)) from error

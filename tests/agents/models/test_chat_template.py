@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import date
 from typing import Any
 
 import pytest
-from tests.agents.conftest import LLAMA, PLAIN, byte_level
+from tests.agents.conftest import LLAMA, PLAIN, STRIPPING, byte_level
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from turngym.agents.models.chat import ChatFormat
-from turngym.agents.models.chat_template import with_date
+from turngym.agents.models.chat_template import with_date, with_settings
 from turngym.agents.models.errors import ChatTemplateError
 
 MakeTokenizer = Callable[..., PreTrainedTokenizerFast]
-CONTROLS = ("<s>", "</s>", "[INST]", "[/INST]", "<|start|>", "<|message|>", "<|end|>", "<|channel|>", "<|return|>")
+CONTROLS = (
+    "<start_of_turn>",
+    "<end_of_turn>",
+    "<|system|>",
+    "<|user|>",
+    "<|assistant|>",
+    "<s>",
+    "</s>",
+    "[INST]",
+    "[/INST]",
+    "<|start|>",
+    "<|message|>",
+    "<|end|>",
+    "<|channel|>",
+    "<|return|>",
+)
 RULES = "Reply with <the action>."
 OBSERVATIONS = ["You are at 0,0; the goal is <far>.", "Blocked.\nYou are at 0,0.", "Ω 7*(3+4)", "On."]
 REPLIES = ["left", "Right & up", "<down>"]
@@ -63,6 +79,28 @@ GPT_OSS = (
     "{% else %}{{ '<|start|>assistant<|channel|>final<|message|>' + m.content + '<|end|>' }}{% endif %}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|start|>assistant' }}{% endif %}"
 )
+GEMMA = (
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    "{% for m in messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('roles must alternate') }}{% endif %}"
+    "{% if m['role'] == 'assistant' %}{% set role = 'model' %}{% else %}{% set role = m['role'] %}{% endif %}"
+    "{{ '<start_of_turn>' + role + '\n' + m['content'] | trim + '<end_of_turn>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+)
+PHI_3 = (
+    "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] + '<|end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% else %}{{ eos_token }}{% endif %}"
+)
+QWEN_25 = (
+    "{% if messages[0].role != 'system' %}{{ '<|im_start|>system\nYou are Qwen.<|im_end|>\n' }}{% endif %}" + PLAIN
+)
+"""It writes a system prompt of its own where there is none."""
+SWITCHED = STRIPPING.replace(
+    "<|im_start|>assistant\n' -}}{%- endif",
+    "<|im_start|>assistant\n' -}}{%- if enable_thinking is defined and enable_thinking is false -%}"
+    "{{- '<think>\n\n</think>\n\n' -}}{%- endif -%}{%- endif",
+)
+"""Like Qwen3's: without thinking, the prompt for a reply holds an empty thought."""
 DATED = LLAMA.replace(
     "{{ bos_token }}",
     "{% if not date_string is defined %}{% set date_string = strftime_now('%d %b %Y') %}{% endif %}"
@@ -114,12 +152,22 @@ def stream(chat: ChatFormat, turns: int) -> list[int]:
         pytest.param(VICUNA, True, id="Vicuna"),
         pytest.param(ALPACA, True, id="Alpaca, which begins with the rules"),
         pytest.param(LLAMA, True, id="Llama 3"),
+        pytest.param(GEMMA, False, id="Gemma, whose roles alternate and whose replies are the model's"),
+        pytest.param(PHI_3, True, id="Phi 3"),
+        pytest.param(QWEN_25, True, id="Qwen 2.5"),
     ],
 )
 def test_the_stream_has_the_ids_of_the_template(
-    make_tokenizer: MakeTokenizer, llama_tokenizer: MakeTokenizer, template: str, system_message: bool, turns: int
+    make_tokenizer: MakeTokenizer,
+    llama_tokenizer: MakeTokenizer,
+    qwen_tokenizer: MakeTokenizer,
+    template: str,
+    system_message: bool,
+    turns: int,
 ) -> None:
-    tokenizer = llama_tokenizer() if template is LLAMA else make_tokenizer(template)
+    own = {LLAMA: llama_tokenizer, QWEN_25: qwen_tokenizer}.get(template)
+    tokenizer = make_tokenizer(template) if own is None else own()
+    tokenizer.chat_template = template
     expected: Any = tokenizer.apply_chat_template(
         messages(system_message, turns), add_generation_prompt=True, return_dict=False
     )
@@ -234,3 +282,41 @@ def test_dates_are_written_as_the_library_writes_them(make_tokenizer: MakeTokeni
 
 def test_a_template_without_a_date_stays_as_it_is() -> None:
     assert with_date(PLAIN, date(2026, 3, 7)) == PLAIN
+
+
+# Settings -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("thinks", [True, False])
+def test_thinking_is_switched_by_a_variable_of_the_template(qwen_tokenizer: MakeTokenizer, thinks: bool) -> None:
+    tokenizer = qwen_tokenizer()
+    tokenizer.chat_template = with_settings(SWITCHED, {"enable_thinking": thinks})
+    chat = ChatFormat(tokenizer, keep_thoughts=True)
+    chat.check_served()
+    opening = tokenizer.decode(chat.opening(RULES, "Go."))
+    assert opening.endswith("assistant\n" if thinks else "assistant\n<think>\n\n</think>\n\n")
+    other = qwen_tokenizer()
+    other.chat_template = SWITCHED
+    theirs: Any = other.apply_chat_template(
+        messages(True, 3), add_generation_prompt=True, return_dict=False, enable_thinking=thinks
+    )
+    ids = chat.opening(RULES, OBSERVATIONS[0], answered=True)
+    for number, (reply, observation) in enumerate(zip(REPLIES, OBSERVATIONS[1:], strict=True)):
+        ids += chat.served(f"<think>\nHm.\n</think>\n\n{reply}")
+        ids += chat.continuation(observation, closed=False, answered=number < 2)
+    assert ids == list(theirs), "a served history has no thoughts, and no empty ones either"
+
+
+def test_settings_of_all_kinds_stay_in_the_template(make_tokenizer: MakeTokenizer) -> None:
+    values = {"yes": True, "none_of": None, "count": 3, "share": 0.5, "word": 'a "b" {{ c }}\n', "many": [1, {"k": []}]}
+    template = "{{ [" + ", ".join(values) + "] | tojson }}{% for m in messages %}{{ m.content + '</s>' }}{% endfor %}"
+    tokenizer = make_tokenizer(with_settings(template, values))
+    shown: Any = tokenizer.apply_chat_template([{"role": "user", "content": ""}], tokenize=False)
+    assert json.loads(shown.removesuffix("</s>")) == list(values.values())
+    assert with_settings(template, {}) == template
+
+
+@pytest.mark.parametrize("name", ["enable_thoughts", "a b", "enable", ""])
+def test_a_variable_that_the_template_does_not_read_is_refused(name: str) -> None:
+    with pytest.raises(ChatTemplateError, match="chat_template_kwargs: the chat template reads no"):
+        with_settings(SWITCHED, {name: True})
