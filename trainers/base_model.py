@@ -36,6 +36,8 @@ from turngym.trainers.warm_start.teacher import demonstration_agent, teacher_of
 
 TOKENIZER_EPISODES = 500
 """Episodes whose texts the built-in tokenizer is trained on."""
+LARGE = 50_000_000
+"""From so many weights on a model is taken for one that knows language already."""
 FEEDFORWARD_FACTOR = 3
 """Width of the feed-forward layers of the small model, in units of `hidden_size`."""
 CHECKED_DEMONSTRATIONS = 64
@@ -73,6 +75,7 @@ def _clone_base(config: TrainConfig, kept: CourseCheckpoints, metrics: Metrics, 
         shown = check_context(model, config)
         note_limits(config, progress)
         note_history(model, progress)
+        note_rates(model, config, progress)
         note_copyable(model, shown, progress)
     else:
         metrics.begin_warm_start(kept.found.extra["correction"])
@@ -188,6 +191,21 @@ def note_history(model: LanguageModel, progress: Progress) -> None:
     elif rewrites and model.decoding.history != "turn":
         progress.note("earlier thoughts stay in the history as they were sampled, which the chat template would leave "
                       "out; model.history served shows what the template does")  # fmt: skip
+
+
+def note_rates(model: LanguageModel, config: TrainConfig, progress: Progress) -> None:
+    """Say where a large model would learn at rates that are meant for the small one, which would wreck it."""
+    weights = sum(parameter.numel() for parameter in model.model.parameters())
+    if weights < LARGE:
+        return
+    what, most = ("all weights", 1e-5) if model.adapter is None else ("an adapter", 1e-3)
+    rates = {"learning.learning_rate": config.learning.learning_rate}
+    if config.warm_start.enabled:
+        rates["warm_start.learning_rate"] = config.warm_start.learning_rate
+    high = [f"{name} {rate:g}" for name, rate in rates.items() if rate > most]
+    if high:
+        progress.note(f"{' and '.join(high)} {'are' if high[1:] else 'is'} meant for the built-in model; for {what} of "
+                      f"a model of {weights / 1e6:,.0f} million usual rates are at most {most:g}")  # fmt: skip
 
 
 def note_copyable(model: LanguageModel, shown: Iterable[Episode], progress: Progress) -> None:

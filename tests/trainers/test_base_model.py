@@ -25,6 +25,7 @@ from turngym.trainers.base_model import (
     load_or_build,
     note_history,
     note_limits,
+    note_rates,
     prepare_base,
 )
 from turngym.trainers.config import TrainConfig
@@ -248,6 +249,30 @@ def test_what_is_seen_of_earlier_thoughts_is_told(model: LanguageModel) -> None:
     assert kept.startswith("earlier thoughts stay in the history") and "model.history served shows" in kept
     assert plain == "every turn has a row of its own, with the history as the chat template serves it"
     assert rewritten == f"{plain}, which leaves earlier thoughts out"
+
+
+def test_rates_that_would_wreck_a_large_model_are_told(
+    tiny: TrainConfig, model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Notes(SilentProgress):
+        def note(self, text: str) -> None:
+            noted.append(text)
+
+    noted: list[str] = []
+    note_rates(model, tiny, Notes())
+    assert not noted  # it is small
+    monkeypatch.setattr(base_model, "LARGE", 1)
+    low = replace(tiny, learning=replace(tiny.learning, learning_rate=1e-6))
+    note_rates(model, on(low, low.env.id, enabled=False), Notes())
+    assert not noted
+    fast = replace(tiny, learning=replace(tiny.learning, learning_rate=5e-4))
+    note_rates(model, on(fast, fast.env.id, learning_rate=5e-3), Notes())
+    note_rates(model, on(fast, fast.env.id, enabled=False), Notes())
+    both, one = noted
+    assert both.startswith(
+        "learning.learning_rate 0.0005 and warm_start.learning_rate 0.005 are meant for the built-in"
+    )
+    assert one.startswith("learning.learning_rate 0.0005 is meant") and one.endswith("usual rates are at most 1e-05")
 
 
 def test_a_context_without_room_for_a_reply_is_refused_at_the_start(tiny: TrainConfig, model: LanguageModel) -> None:
