@@ -62,6 +62,8 @@ class References:
         """
         following = policy.copy().freeze()
         save_reference(following, reference_folder(self._folder, self.number + 1))
+        if self.number > 1:  # the first one is measured at the end
+            self.current.discard()
         self.current, self.number = following, self.number + 1
         remove_stale_store(self.store, following)
 

@@ -61,9 +61,10 @@ class RunCheckpoints:
 
         Args:
             checkpoint: The checkpoint.
-            policy: Its policy.
+            policy: Its policy, of no use afterwards.
         """
         self.loop.learner.policy.learned.load_state_dict(policy.learned.state_dict())
+        policy.discard()
         self._restore_optimizer(checkpoint)
         for name, component in self._components().items():
             if name == "schedule":

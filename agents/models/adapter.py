@@ -27,7 +27,7 @@ from turngym.agents.models.placement import AdapterSettings
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 BASE_FILE = "turngym_base.json"
-"""Beside an adapter: the digest of the weights that it belongs to."""
+"""Beside an adapter: the digest of the weights that it belongs to, and their precision while it learned."""
 PREFIX = "base_model.model."
 """What peft puts before the names of weights in its files."""
 UNUSABLE = ("modules_to_save", "layer_replication", "trainable_token_indices", "target_parameters", "use_dora",
@@ -86,8 +86,10 @@ class Adapter(torch.nn.Module):
 
     def remove(self) -> None:
         """Take it out of the network, whose memory it then needs no longer."""
-        for layer in _layers(self.network):
-            layer.delete_adapter(self.name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that another one is on now, until the next pass chooses
+            for layer in _layers(self.network):
+                layer.delete_adapter(self.name)
         del self.network.peft_config[self.name]
         self.network.__dict__.pop(_ACTIVE, None)
 
@@ -103,7 +105,8 @@ class Adapter(torch.nn.Module):
         settings = {**self.config.to_dict(), "base_model_name_or_path": base, "revision": revision or None,
                     "inference_mode": True}  # fmt: skip
         settings = {name: sorted(value) if isinstance(value, set) else value for name, value in settings.items()}
-        for name, record in {CONFIG_FILE: settings, BASE_FILE: {"sha256": digest}}.items():
+        beside = {"sha256": digest, "dtype": str(self.network.dtype).removeprefix("torch.")}
+        for name, record in {CONFIG_FILE: settings, BASE_FILE: beside}.items():
             (folder / name).write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         weights = {PREFIX + name.replace("/", "."): tensor.contiguous() for name, tensor in self.state_dict().items()}
         save_file(weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})
@@ -213,10 +216,22 @@ def adapter_settings(folder: Path) -> Mapping[str, Any]:
     return settings  # type: ignore[no-any-return]
 
 
-def base_digest(folder: Path) -> str | None:
-    """Return the digest of the weights that the adapter in a folder belongs to; None where it is not known."""
+def base_record(folder: Path) -> dict[str, str]:
+    """Return the "sha256" of the weights that the adapter in a folder belongs to, and the "dtype" of them in training.
+
+    An adapter of another program has neither.
+
+    Raises:
+        CheckpointError: The file cannot be read.
+    """
     path = folder / BASE_FILE
-    return str(json.loads(path.read_text(encoding="utf-8"))["sha256"]) if path.is_file() else None
+    if not path.is_file():
+        return {}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return {name: str(record[name]) for name in ("sha256", "dtype")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} cannot be read: {reason_of(error)}") from error
 
 
 def weights_digest(folder: Path) -> str:

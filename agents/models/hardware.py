@@ -88,10 +88,10 @@ def precisions(
     return held, held if held == torch.float64 else computes
 
 
-def precision_name(dtype: torch.dtype) -> Precision:
+def precision_name(dtype: torch.dtype | str) -> Precision:
     """Return how a placement calls a precision; "auto" for float64, which a model has if it is stored in it."""
-    names: dict[torch.dtype, Precision] = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
-    return names.get(dtype, "auto")
+    names: dict[str, Precision] = {"float32": "float32", "bfloat16": "bfloat16"}
+    return names.get(str(dtype).removeprefix("torch."), "auto")
 
 
 def attention_kernel(device: torch.device, dtype: torch.dtype, *, masked: bool) -> str:

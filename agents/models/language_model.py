@@ -31,7 +31,7 @@ from turngym.agents.models.adapter import (
     Adapter,
     activate,
     adapter_settings,
-    base_digest,
+    base_record,
     is_adapted,
     merge,
     new_adapter,
@@ -199,9 +199,12 @@ class LanguageModel:
         day = day or datetime.now().astimezone().date()
         adapted = (folder / ADAPTER_FILE).is_file()
         origin, weights = _origin(folder, allow_pickle=allow_pickle) if adapted else (None, folder)
-        device = find_device((placement or Placement()).device)
+        placement = placement or Placement()
+        if adapted and not merged and placement.dtype == "auto":  # it plays beside the weights that it learned beside
+            placement = replace(placement, dtype=precision_name(base_record(folder).get("dtype", "")))
+        device = find_device(placement.device)
         whole = merged or not adapted
-        held, computes = precisions(placement or Placement(), device, stored_dtype(weights), learns=whole and learns)
+        held, computes = precisions(placement, device, stored_dtype(weights), learns=whole and learns)
         dtype = kwargs.pop("dtype", held)
         compute_dtype = computes if dtype == held else None
         if sharing is not None and origin is not None and sharing.origin == origin and not merged:
@@ -279,6 +282,11 @@ class LanguageModel:
         network = f"{self.origin.digest} in {self.model.dtype}"
         return fingerprint_of({network: torch.empty(0), **self.adapter.state_dict()})
 
+    def discard(self) -> None:
+        """Take its adapter out of the network, so that it needs no memory; it is of no use from now on."""
+        if self.adapter is not None:
+            self.adapter.remove()
+
     def save_pretrained(self, path: str | Path) -> None:
         """Write weights (safetensors), config, tokenizer and chat template, readable by any transformers program.
 
@@ -318,7 +326,7 @@ def _origin(folder: Path, *, allow_pickle: bool) -> tuple[Origin, Path]:
         except ValueError as error:
             raise CheckpointError(str(error)) from error
     digest = weights_digest(weights)
-    if base_digest(folder) not in (None, digest):
+    if base_record(folder).get("sha256", digest) != digest:
         raise CheckpointError(f"{folder} holds an adapter for other weights than {base} has now: put those back that "
                               "it was trained beside")  # fmt: skip
     return Origin(path=base, revision=revision, digest=digest), weights

@@ -138,6 +138,30 @@ def test_an_adapter_of_the_same_network_shares_it(adapted: LanguageModel, tmp_pa
     assert torch.equal(logits(beside), logits(adapted))
 
 
+def test_what_is_discarded_leaves_the_others_as_they_are(adapted: LanguageModel) -> None:
+    reference, spare = adapted.copy().freeze(), adapted.copy()
+    disturb(adapted, seed=2)
+    expected = [logits(model) for model in (adapted, reference)]
+    logits(spare)  # the network computes with what is taken out
+    spare.discard()
+    assert [torch.equal(logits(model), one) for model, one in zip((adapted, reference), expected, strict=True)]
+    names = {name.split(".lora_A.")[1] for name, _ in adapted.model.named_parameters() if ".lora_A." in name}
+    assert len(names) == 2 and len(adapted.model.peft_config) == 2
+    assert all(weights.requires_grad for weights in adapted.learned.parameters())
+
+
+def test_it_plays_beside_the_weights_in_the_precision_that_it_learned_beside(base: Path, tmp_path: Path) -> None:
+    model = LanguageModel.from_pretrained(base, placement=Placement(dtype="bfloat16"), learns=False)
+    model = model.with_adapter(SETTINGS, seed=0, folder=base)
+    disturb(model)
+    model.save_pretrained(tmp_path / "saved")
+    loaded = LanguageModel.from_pretrained(tmp_path / "saved")
+    assert loaded.model.dtype == torch.bfloat16 and torch.equal(logits(loaded), logits(model))
+    exact = LanguageModel.from_pretrained(tmp_path / "saved", placement=Placement(dtype="float32"))
+    assert exact.model.dtype == torch.float32
+    assert LanguageModel.from_pretrained(tmp_path / "saved", merged=True).model.dtype == torch.float32
+
+
 def test_a_merged_model_is_whole(adapted: LanguageModel, tmp_path: Path) -> None:
     adapted.save_pretrained(tmp_path / "saved")
     merged = LanguageModel.from_pretrained(tmp_path / "saved", merged=True)
@@ -199,6 +223,8 @@ REFUSED: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     "more than matrices": (rewrite("adapter_config.json", modules_to_save=["lm_head"]), "an adapter with modules_to_"),
     "another rank": (rewrite("adapter_config.json", r=3), "an adapter of another model"),
     "fewer layers": (rewrite("adapter_config.json", target_modules=["q_proj"]), "an adapter of another model"),
+    "no digest": (rewrite("turngym_base.json", sha256=None), "for other weights than"),
+    "a damaged digest": (lambda folder, _: (folder / "turngym_base.json").write_text("["), "cannot be read"),
     "a damaged file": (lambda folder, _: (folder / "adapter_model.safetensors").write_bytes(b"{"), "cannot be loaded"),
 }
 
