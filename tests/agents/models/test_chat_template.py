@@ -293,7 +293,7 @@ def test_thinking_is_switched_by_a_variable_of_the_template(qwen_tokenizer: Make
     tokenizer.chat_template = with_settings(SWITCHED, {"enable_thinking": thinks})
     chat = ChatFormat(tokenizer, keep_thoughts=True)
     chat.check_served()
-    opening = tokenizer.decode(chat.opening(RULES, "Go."))
+    opening = str(tokenizer.decode(chat.opening(RULES, "Go.")))
     assert opening.endswith("assistant\n" if thinks else "assistant\n<think>\n\n</think>\n\n")
     other = qwen_tokenizer()
     other.chat_template = SWITCHED

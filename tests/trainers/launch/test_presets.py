@@ -66,7 +66,8 @@ def test_files_that_cannot_be_read_are_one_sentence(own_code: Path) -> None:
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_is_sound(name: str) -> None:
     config = load_preset(name)
-    assert config.env.id in env_ids() and preset_for(config.env.id) == name
+    own = preset_for(config.env.id)  # a variant is called after it
+    assert config.env.id in env_ids() and own is not None and (name == own or name.startswith(f"{own}_"))
     check_game(config)
 
 
