@@ -69,7 +69,7 @@ def test_metadata(wheel: Path) -> None:
     extras = {line.partition(": ")[2] for line in lines if line.startswith("Provides-Extra: ")}
     assert "License-Expression: MIT" in lines
     assert "Requires-Python: >=3.11" in lines
-    assert extras == {"train", "webshop", "lucene", "oracle", "lora", "plot", "tensorboard", "wandb", "dev", "all"}
+    assert extras == {"train", "webshop", "lucene", "oracle", "lora", "modal", "plot", "tensorboard", "wandb", "dev", "all"}
     assert "turngym = turngym.cli:main" in metadata(wheel, "entry_points.txt")
 
 

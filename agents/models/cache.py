@@ -10,6 +10,8 @@ Shapes: S slots, B rows in a call, T tokens in a call, C columns, H key-value he
 
 from __future__ import annotations
 
+import weakref
+
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
@@ -74,7 +76,7 @@ class _RaggedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
 
     def __init__(self, cache: RaggedCache) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._cache = cache
+        self._cache = weakref.proxy(cache)  # or the two would keep each other, and their memory, beyond their use
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         self.keys = self._larger(key_states[:0, :, :0])

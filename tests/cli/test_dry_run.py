@@ -58,3 +58,18 @@ def test_what_passes_a_dry_run_reaches_stage_two(
     with pytest.raises(StageTwo):
         main(given)
     assert [str(path.parent) for path in Path("runs").glob("*/base")] == planned
+
+
+def test_a_dry_run_tells_how_much_memory_the_run_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    needed = {}
+    for width in (64, 512):
+        words = ["--model.hidden-size", str(width), "--model.copying", "false", "--run.device", "cpu"]
+        assert main(["train", "FrozenLake", "--dry-run", *words]) == 0
+        said = capsys.readouterr().out.partition("# Memory, computed from the configuration, GB:\n")[2]
+        sizes = dict(reversed(line.removeprefix("#").split(maxsplit=1)) for line in said.splitlines())
+        assert {"weights", "reference", "gradients", "optimizer", "cache", "stage 1"} <= sizes.keys()
+        (needed[width],) = (float(size) for name, size in sizes.items() if name.endswith("(peak)"))
+    assert 0 < needed[64] < needed[512] < 20

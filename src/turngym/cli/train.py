@@ -226,6 +226,11 @@ def dry_run(config: TrainConfig, folder: Path, console: Console) -> None:
     console.print(f"# Would train in {folder}:", soft_wrap=True)
     for number, line in enumerate(stages, start=1):
         console.print(f"# {number}. {line}", soft_wrap=True)
+    memory = import_trained("turngym.trainers.memory")
+    estimate = memory.estimate_memory(config, memory.ModelShape.configured(config))
+    console.print("# Memory, computed from the configuration, GB:")
+    for name, size in estimate.rows():
+        console.print(f"#    {size:>6}  {name}", soft_wrap=True)
 
 
 # Running ------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -103,3 +105,17 @@ def test_the_mask_shows_the_past_alone() -> None:
 def test_more_columns_than_there_are_is_a_mistake() -> None:
     with pytest.raises(AssertionError):
         RaggedCache(1, slots=1, columns=4).place(None, torch.tensor([[4]]), length=5)
+
+
+def test_a_cache_of_no_more_use_needs_no_collector() -> None:
+    cache = RaggedCache(num_layers=2, slots=2, columns=8)
+    cache.place(None, torch.zeros(2, 1, dtype=torch.long), length=1)
+    keys, _ = cache.update(torch.ones(2, 1, 1, 4), torch.ones(2, 1, 1, 4), 0)
+    kept = weakref.ref(cache), weakref.ref(cache.layers[0])
+    del keys
+    gc.disable()
+    try:
+        del cache
+        assert [one() for one in kept] == [None, None]
+    finally:
+        gc.enable()
