@@ -69,7 +69,8 @@ def test_a_dry_run_tells_how_much_memory_the_run_needs(
         words = ["--model.hidden-size", str(width), "--model.copying", "false", "--run.device", "cpu"]
         assert main(["train", "FrozenLake", "--dry-run", *words]) == 0
         said = capsys.readouterr().out.partition("# Memory, computed from the configuration, GB:\n")[2]
-        sizes = dict(reversed(line.removeprefix("#").split(maxsplit=1)) for line in said.splitlines())
-        assert {"weights", "reference", "gradients", "optimizer", "cache", "stage 1"} <= sizes.keys()
-        (needed[width],) = (float(size) for name, size in sizes.items() if name.endswith("(peak)"))
+        rows = [line.removeprefix("#").split(maxsplit=1) for line in said.splitlines()]
+        names = [name for _, name in rows]
+        assert {"weights", "reference", "gradients", "optimizer", "cache", "stage 1"} <= {*names}
+        (needed[width],) = (float(size) for size, name in rows if name.endswith("(peak)"))
     assert 0 < needed[64] < needed[512] < 20
