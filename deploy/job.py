@@ -12,7 +12,7 @@ import math
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -76,7 +76,7 @@ class Plan:
     """How often an attempt that timed out or crashed is followed by another one."""
     out: Path
     """Where the run folder is put at the end."""
-    environment: str = field(default="")
+    environment: str
     """The name of what is played, for people."""
 
     def __str__(self) -> str:
