@@ -30,7 +30,7 @@ from turngym.agents.models.placement import AdapterSettings, Placement
 from turngym.agents.models.scoring import sampled_logprobs, token_batches
 from turngym.agents.models.small import train_tokenizer
 from turngym.agents.rollout import collect_episodes
-from turngym.benchmarks.page import kept
+from turngym.benchmarks.page import kept, table
 from turngym.benchmarks.throughput import RereadingAgent
 
 ENV_ID = "turngym/FrozenLake-v0"
@@ -247,10 +247,7 @@ def page(measuring: Measuring) -> Iterator[str]:
     yield "# A card\n"
     yield f"{name}, torch {torch.__version__}, {measuring.options.conversations} conversations at once."
     yield f"Command: `python -m turngym.benchmarks.gpu{' --small' if measuring.options.small else ''}`\n"
-    yield f"| {' | '.join(HEADER)} |"
-    yield "|" + "---|" * len(HEADER)
-    for row in measuring.rows:
-        yield f"| {' | '.join(row)} |"
+    yield table(HEADER, measuring.rows)
     if measuring.left_out:
         yield f"\nLeft out, since the time was over: {'; '.join(measuring.left_out)}."
 

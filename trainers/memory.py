@@ -28,8 +28,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Qwe
 from transformers.pytorch_utils import Conv1D
 
 from turngym._errors import InputError
-from turngym.agents.models.adapter import CONFIG_FILE as ADAPTER_FILE
-from turngym.agents.models.adapter import adapter_settings, new_adapter
+from turngym.agents.models.adapter import ADAPTER_FILE, adapter_settings, new_adapter
 from turngym.agents.models.cache import ALIGNMENT
 from turngym.agents.models.decoder import MAX_PASS_TOKENS
 from turngym.agents.models.errors import CheckpointError, reason_of

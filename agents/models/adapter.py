@@ -13,18 +13,19 @@ import itertools
 import json
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 
-from turngym._checksums import sha256_of
+from turngym._checksums import listing
 from turngym._errors import InputError
 from turngym.agents.models.errors import CheckpointError, reason_of
 from turngym.agents.models.placement import AdapterSettings
 
-CONFIG_FILE = "adapter_config.json"
+ADAPTER_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 BASE_FILE = "turngym_base.json"
 """Beside an adapter: the digest of the weights that it belongs to, and their precision while it learned."""
@@ -86,7 +87,7 @@ class Adapter(torch.nn.Module):
 
     def remove(self) -> None:
         """Take it out of the network, whose memory it then needs no longer."""
-        with warnings.catch_warnings():
+        with _kept_learning(self.network), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # that another one is on now, until the next pass chooses
             for layer in _layers(self.network):
                 layer.delete_adapter(self.name)
@@ -106,7 +107,7 @@ class Adapter(torch.nn.Module):
                     "inference_mode": True}  # fmt: skip
         settings = {name: sorted(value) if isinstance(value, set) else value for name, value in settings.items()}
         beside = {"sha256": digest, "dtype": str(self.network.dtype).removeprefix("torch.")}
-        for name, record in {CONFIG_FILE: settings, BASE_FILE: beside}.items():
+        for name, record in {ADAPTER_FILE: settings, BASE_FILE: beside}.items():
             (folder / name).write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         weights = {PREFIX + name.replace("/", "."): tensor.contiguous() for name, tensor in self.state_dict().items()}
         save_file(weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})
@@ -140,13 +141,12 @@ def inject(network: Any, config: Any) -> Adapter:
     """Put another adapter into a network, and return it."""
     peft = import_peft()
     name = f"adapter{next(_NUMBERS)}"
-    learning = [parameter for parameter in network.parameters() if parameter.requires_grad and is_adapted(network)]
-    with warnings.catch_warnings():
+    first = not is_adapted(network)
+    with _kept_learning(network), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that there are several, which is meant
         peft.inject_adapter_in_model(config, network, adapter_name=name)
-    network.requires_grad_(False)
-    for parameter in learning:
-        parameter.requires_grad_(True)
+    if first:
+        network.requires_grad_(False)
     adapter = Adapter(network, name)
     network.__dict__.pop(_ACTIVE, None)
     adapter.requires_grad_(True)
@@ -199,7 +199,7 @@ def adapter_settings(folder: Path) -> Mapping[str, Any]:
     Raises:
         CheckpointError: It cannot be read, or is no plain low-rank adapter.
     """
-    path = folder / CONFIG_FILE
+    path = folder / ADAPTER_FILE
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
         kind = settings["peft_type"]
@@ -236,9 +236,8 @@ def base_record(folder: Path) -> dict[str, str]:
 
 def weights_digest(folder: Path) -> str:
     """Return what tells the files of weights in a folder from others, 64 hexadecimal digits."""
-    files = sorted(file for file in folder.iterdir() if file.suffix in (".safetensors", ".bin"))
-    listed = "".join(f"{file.name} {sha256_of(file)}\n" for file in files)
-    return hashlib.sha256(listed.encode()).hexdigest()
+    files = [file for file in folder.iterdir() if file.suffix in (".safetensors", ".bin")]
+    return hashlib.sha256(listing(files)).hexdigest()
 
 
 # The adapter that a network computes with -------------------------------------------------------------------------
@@ -247,20 +246,24 @@ _ACTIVE = "_turngym_active_adapter"
 
 
 def activate(network: Any, name: str | None) -> None:
-    """Make a network compute with one of its adapters from now on, or with none.
-
-    What may learn stays as it is, which the library would change.
-    """
+    """Make a network compute with one of its adapters from now on, or with none."""
     if network.__dict__.get(_ACTIVE, "") == name:
         return
+    with _kept_learning(network):
+        for layer in _layers(network):
+            layer.enable_adapters(name is not None)
+            if name is not None:
+                layer.set_adapter(name)
+    network.__dict__[_ACTIVE] = name
+
+
+@contextmanager
+def _kept_learning(network: torch.nn.Module) -> Iterator[None]:
+    """Leave what may learn as it is, which the library changes as it adds, chooses and takes out adapters."""
     learning = {parameter: parameter.requires_grad for parameter in network.parameters()}
-    for layer in _layers(network):
-        layer.enable_adapters(name is not None)
-        if name is not None:
-            layer.set_adapter(name)
+    yield
     for parameter, learns in learning.items():
         parameter.requires_grad_(learns)
-    network.__dict__[_ACTIVE] = name
 
 
 def _layers(network: torch.nn.Module) -> Iterator[Any]:

@@ -76,9 +76,8 @@ class _RaggedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
 
     def __init__(self, cache: RaggedCache) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._cache: RaggedCache = weakref.proxy(
-            cache
-        )  # or the two would keep each other, and their memory, beyond their use
+        # Weakly, or the two would keep each other, and their memory, beyond their use.
+        self._cache: RaggedCache = weakref.proxy(cache)
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         self.keys = self._larger(key_states[:0, :, :0])

@@ -115,13 +115,13 @@ def recomputing(network: Any) -> Iterator[None]:
 
     The library does so in training mode; dropout, which is on in that, is taken out of the network for good.
     """
-    for module in network.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        for name in ("attention_dropout", "dropout", "attn_pdrop"):  # of attention that drops inside its kernel
-            if isinstance(getattr(module, name, None), float):
-                setattr(module, name, 0.0)
-    if not any(getattr(module, "gradient_checkpointing", False) for module in network.modules()):
+    if not any(getattr(module, "gradient_checkpointing", False) for module in network.modules()):  # the first time
+        for module in network.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+            for name in ("attention_dropout", "dropout", "attn_pdrop"):  # of attention that drops inside its kernel
+                if isinstance(getattr(module, name, None), float):
+                    setattr(module, name, 0.0)
         # Earlier versions of the library know it by the second name alone.
         enable = getattr(network, "activation_checkpointing_enable", None) or network.gradient_checkpointing_enable
         enable({"use_reentrant": False})

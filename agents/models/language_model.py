@@ -25,9 +25,7 @@ from turngym._errors import InputWarning
 from turngym.agents.base import Reply
 from turngym.agents.episode import Episode
 from turngym.agents.models.adapter import (
-    CONFIG_FILE as ADAPTER_FILE,
-)
-from turngym.agents.models.adapter import (
+    ADAPTER_FILE,
     Adapter,
     activate,
     adapter_settings,

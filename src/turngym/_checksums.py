@@ -30,6 +30,11 @@ def write_checksums(path: Path, files: Iterable[Path]) -> None:
     path.write_text(json.dumps({"schema": SCHEMA, "files": listed}, allow_nan=False) + "\n", encoding="utf-8")
 
 
+def listing(files: Iterable[Path]) -> bytes:
+    """Return name and SHA-256 of every file, a line each, sorted: what tells one set of files from another."""
+    return "".join(f"{file.name} {sha256_of(file)}\n" for file in sorted(files)).encode()
+
+
 def seal(folder: Path) -> None:
     """Write the checksums of the files of a model in a folder into a file beside them.
 

@@ -50,6 +50,16 @@ class SilentLake(UnknownLake):
     sample_action = None  # type: ignore[assignment]
 
 
+class Notes(SilentProgress):
+    """Keeps what is told."""
+
+    def __init__(self) -> None:
+        self.noted: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.noted.append(text)
+
+
 UNKNOWN, SILENT = "test/UnknownLake-v0", "test/SilentLake-v0"
 
 
@@ -222,29 +232,23 @@ def test_without_a_warm_start_nothing_has_to_fit(tiny: TrainConfig, tmp_path: Pa
 def test_a_checkpoint_that_goes_on_by_other_limits_is_told(
     tiny: TrainConfig, model: LanguageModel, tmp_path: Path
 ) -> None:
-    class Notes(SilentProgress):
-        def note(self, text: str) -> None:
-            noted.append(text)
-
-    noted: list[str] = []
+    notes = Notes()
+    noted = notes.noted
     kept = replace(tiny.decoding, max_reply_tokens=80, temperature=0.3)
     for decoding in (tiny.decoding, kept):
         LanguageModel(model.model, model.tokenizer, decoding=decoding).save_pretrained(tmp_path)
-        note_limits(replace(tiny, model=replace(tiny.model, path=str(tmp_path))), Notes())
+        note_limits(replace(tiny, model=replace(tiny.model, path=str(tmp_path))), notes)
     assert noted == ["the model was trained with max_reply_tokens 80 (here 4), temperature 0.3 (here 1.0)"]
 
 
 def test_what_is_seen_of_earlier_thoughts_is_told(model: LanguageModel) -> None:
-    class Notes(SilentProgress):
-        def note(self, text: str) -> None:
-            noted.append(text)
-
-    noted: list[str] = []
+    notes = Notes()
+    noted = notes.noted
     for history in ("all", "served", "turn"):
         for rewrites in (False, True):
             model.decoding = replace(model.decoding, history=history)
             model.chat.rewrites_history = rewrites
-            note_history(model, Notes())
+            note_history(model, notes)
     kept, plain, rewritten = noted
     assert kept.startswith("earlier thoughts stay in the history") and "model.history served shows" in kept
     assert plain == "every turn has a row of its own, with the history as the chat template serves it"
@@ -254,20 +258,17 @@ def test_what_is_seen_of_earlier_thoughts_is_told(model: LanguageModel) -> None:
 def test_rates_that_would_wreck_a_large_model_are_told(
     tiny: TrainConfig, model: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Notes(SilentProgress):
-        def note(self, text: str) -> None:
-            noted.append(text)
-
-    noted: list[str] = []
-    note_rates(model, tiny, Notes())
+    notes = Notes()
+    noted = notes.noted
+    note_rates(model, tiny, notes)
     assert not noted  # it is small
     monkeypatch.setattr(base_model, "LARGE", 1)
     low = replace(tiny, learning=replace(tiny.learning, learning_rate=1e-6))
-    note_rates(model, on(low, low.env.id, enabled=False), Notes())
+    note_rates(model, on(low, low.env.id, enabled=False), notes)
     assert not noted
     fast = replace(tiny, learning=replace(tiny.learning, learning_rate=5e-4))
-    note_rates(model, on(fast, fast.env.id, learning_rate=5e-3), Notes())
-    note_rates(model, on(fast, fast.env.id, enabled=False), Notes())
+    note_rates(model, on(fast, fast.env.id, learning_rate=5e-3), notes)
+    note_rates(model, on(fast, fast.env.id, enabled=False), notes)
     both, one = noted
     assert both.startswith(
         "learning.learning_rate 0.0005 and warm_start.learning_rate 0.005 are meant for the built-in"

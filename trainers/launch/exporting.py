@@ -14,8 +14,7 @@ from turngym._checksums import seal
 from turngym._durable import replacement
 from turngym._errors import InputError
 from turngym._version import __version__
-from turngym.agents.models.adapter import CONFIG_FILE as ADAPTER_FILE
-from turngym.agents.models.adapter import adapter_settings
+from turngym.agents.models.adapter import ADAPTER_FILE, adapter_settings
 from turngym.agents.models.decoding import Decoding
 from turngym.agents.models.language_model import LanguageModel
 from turngym.trainers.config import TrainConfig

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
-from turngym._checksums import MODEL_FILES, SEAL, DamagedError, sha256_of, verify, verify_sealed
+from turngym._checksums import MODEL_FILES, SEAL, DamagedError, listing, verify, verify_sealed
 from turngym._errors import InputError, InputWarning, input_errors
 from turngym.agents.models.decoding import Decoding
 from turngym.trainers.config import TrainConfig
@@ -109,8 +109,8 @@ def decoding_of(weights: Path) -> Decoding:
 
 def weights_digest(weights: Path) -> str:
     """Return what tells a folder of weights from others: a digest of its files, tokenizer and template included."""
-    files = sorted(file for file in weights.iterdir() if file.suffix in MODEL_FILES and file.name != SEAL)
-    return blake2b("".join(f"{file.name} {sha256_of(file)}\n" for file in files).encode(), digest_size=16).hexdigest()
+    files = [file for file in weights.iterdir() if file.suffix in MODEL_FILES and file.name != SEAL]
+    return blake2b(listing(files), digest_size=16).hexdigest()
 
 
 def _policies(folder: Path) -> list[Path]:

@@ -140,13 +140,15 @@ def test_an_adapter_of_the_same_network_shares_it(adapted: LanguageModel, tmp_pa
 
 def test_what_is_discarded_leaves_the_others_as_they_are(adapted: LanguageModel) -> None:
     reference, spare = adapted.copy().freeze(), adapted.copy()
+    others = [adapted.copy().freeze() for _ in range(4)]  # one of which the library puts on, whichever it likes
     disturb(adapted, seed=2)
     expected = [logits(model) for model in (adapted, reference)]
     logits(spare)  # the network computes with what is taken out
     spare.discard()
     assert [torch.equal(logits(model), one) for model, one in zip((adapted, reference), expected, strict=True)]
     names = {name.split(".lora_A.")[1] for name, _ in adapted.model.named_parameters() if ".lora_A." in name}
-    assert len(names) == 2 and len(adapted.model.peft_config) == 2
+    assert len(names) == 2 + len(others) and len(adapted.model.peft_config) == 2 + len(others)
+    assert not any(weights.requires_grad for one in (reference, *others) for weights in one.learned.parameters())
     assert all(weights.requires_grad for weights in adapted.learned.parameters())
 
 
