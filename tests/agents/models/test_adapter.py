@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from transformers import AutoModelForCausalLM
 from turngym._errors import InputError
 from turngym.agents import collect_episodes
 from turngym.agents.evaluation import instance_range
+from turngym.agents.models import adapter as adapter_module
 from turngym.agents.models.adapter import new_adapter
 from turngym.agents.models.language_model import CheckpointError, LanguageModel, LanguageModelAgent
 from turngym.agents.models.placement import AdapterSettings, Placement
@@ -138,16 +140,20 @@ def test_an_adapter_of_the_same_network_shares_it(adapted: LanguageModel, tmp_pa
     assert torch.equal(logits(beside), logits(adapted))
 
 
-def test_what_is_discarded_leaves_the_others_as_they_are(adapted: LanguageModel) -> None:
+def test_what_is_discarded_leaves_the_others_as_they_are(
+    adapted: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapter_module, "_NUMBERS", itertools.count(99_999))
+    adapted = adapted.copy()  # by its name behind the frozen ones, of which the library would put the first on
     reference, spare = adapted.copy().freeze(), adapted.copy()
-    others = [adapted.copy().freeze() for _ in range(4)]  # one of which the library puts on, whichever it likes
+    others = [adapted.copy().freeze() for _ in range(4)]
     disturb(adapted, seed=2)
     expected = [logits(model) for model in (adapted, reference)]
     logits(spare)  # the network computes with what is taken out
     spare.discard()
     assert [torch.equal(logits(model), one) for model, one in zip((adapted, reference), expected, strict=True)]
     names = {name.split(".lora_A.")[1] for name, _ in adapted.model.named_parameters() if ".lora_A." in name}
-    assert len(names) == 2 + len(others) and len(adapted.model.peft_config) == 2 + len(others)
+    assert len(names) == 3 + len(others) and len(adapted.model.peft_config) == 3 + len(others)
     assert not any(weights.requires_grad for one in (reference, *others) for weights in one.learned.parameters())
     assert all(weights.requires_grad for weights in adapted.learned.parameters())
 
