@@ -14,12 +14,15 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 
 from turngym._durable import remove, remove_unfinished, replacement
-from turngym.trainers.run_files import BASE, CHECKPOINTS, LOCK_FILE, METRICS_FILE, REFERENCES, RESULT_FILE, WARM_START
+from turngym.trainers.run_files import BASE, CHECKPOINTS, LOCK_FILE, REFERENCES, RESULT_FILE, WARM_START
 
-FIRST = (WARM_START, CHECKPOINTS, REFERENCES, BASE)
-"""Copied in this order, before the rest. What is copied later may be newer, as it is after a kill."""
-LAST = (METRICS_FILE, RESULT_FILE)
-"""Copied after the rest; the result says that all is there."""
+IN_PARTS = (BASE, REFERENCES, WARM_START, CHECKPOINTS)
+LAST = (*IN_PARTS, RESULT_FILE)
+"""Copied in this order, after the rest.
+
+A checkpoint counts on the lines, episodes and models of the time before it, so it is copied only if it was there before
+the first of them was copied; they may be newer than it, as after a kill. The result says that all is there.
+"""
 DATABASE, LOGS = ".sqlite", (".sqlite-wal", ".sqlite-shm", ".sqlite-journal")
 
 Signature = tuple[tuple[str, int, int], ...]
@@ -46,7 +49,7 @@ class Mirror:
         self._run.parent.mkdir(parents=True, exist_ok=True)
         if not self._copy.is_dir():
             return
-        for folder in (self._copy, *(self._copy / name for name in FIRST)):
+        for folder in (self._copy, *(self._copy / name for name in IN_PARTS)):
             remove_unfinished(folder)
         shutil.copytree(self._copy, self._run, ignore=shutil.ignore_patterns(".*"))
         self._copied = {part: signature(self._run / part) for part in parts(self._run)}
@@ -99,7 +102,7 @@ def parts(folder: Path) -> Iterator[Path]:
             continue
         if path.name == BASE or not path.is_dir():
             yield path.relative_to(folder)
-        elif path.name in FIRST:
+        elif path.name in IN_PARTS:
             yield from (inner.relative_to(folder) for inner in sorted(path.iterdir()) if inner.name[0] != ".")
         else:
             yield from (inner.relative_to(folder) for inner in sorted(path.rglob("*")) if inner.is_file())
@@ -120,8 +123,7 @@ def signature(path: Path) -> Signature:
 
 def _order(part: Path) -> tuple[int, str]:
     first = part.parts[0]
-    rank = FIRST.index(first) if first in FIRST else len(FIRST) + (1 + LAST.index(first) if first in LAST else 0)
-    return rank, str(part)
+    return 1 + LAST.index(first) if first in LAST else 0, str(part)
 
 
 def _copy_database(source: Path, target: Path) -> None:

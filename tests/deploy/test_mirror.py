@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sqlite3
 from contextlib import closing
@@ -54,13 +55,48 @@ def test_it_follows_the_run(run: Path, tmp_path: Path) -> None:
     assert (copy / "base" / "model.safetensors").stat().st_ino == before.st_ino, "what is the same is left alone"
 
 
-def test_checkpoints_come_before_what_may_be_newer_and_the_result_comes_last(run: Path) -> None:
+def test_checkpoints_come_after_what_they_count_on_and_the_result_comes_last(run: Path) -> None:
     write(run, "result.json", "values.sqlite", "warm_start/step-000300/state.json")
     order = [str(part) for part in sorted(parts(run), key=mirroring._order)]
     assert order == [
-        "warm_start/step-000300", "checkpoints/step-000025", "checkpoints/step-000050", "references/round-2", "base",
-        "config.toml", "episodes/train_000025.jsonl", "values.sqlite", "metrics.jsonl", "result.json",
+        "config.toml", "episodes/train_000025.jsonl", "metrics.jsonl", "values.sqlite", "base", "references/round-2",
+        "warm_start/step-000300", "checkpoints/step-000025", "checkpoints/step-000050", "result.json",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("stop", range(1, 24))
+def test_wherever_a_copy_ends_no_checkpoint_is_newer_than_what_it_counts_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
+    """The run makes a step before every file that is copied: lines, values and a model, and then the checkpoint."""
+    folder, copy, made = tmp_path / "run", tmp_path / "copy", 0
+    counted_on = ("metrics.jsonl", "values.txt", "references/round-2/model.safetensors")
+
+    def step() -> None:
+        nonlocal made
+        made += 1
+        write(folder, *counted_on, f"checkpoints/step-{made:06d}/state.json", text=f"{made}")
+
+    copyfile, copies = shutil.copyfile, 0
+
+    def meanwhile(source: Path, target: Path) -> object:
+        nonlocal copies
+        copies += 1
+        if copies == stop:
+            raise OSError(28, "No space left on device", str(target))
+        step()
+        return copyfile(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", meanwhile)
+    step()
+    mirror = Mirror(folder, copy)
+    with contextlib.suppress(OSError):
+        while True:
+            mirror.save()
+    assert copies == stop
+    kept = [int(path.read_text()) for path in copy.glob("checkpoints/*/state.json")]
+    assert (max(kept, default=0) > 0) == (stop > 4)
+    assert all(int((copy / name).read_text()) >= max(kept) for name in counted_on if kept)
 
 
 def test_a_checkpoint_that_the_run_deletes_meanwhile_stays_in_the_copy(
@@ -101,7 +137,7 @@ def test_a_copy_that_is_broken_off_leaves_whole_parts(
     monkeypatch.setattr(shutil, "copyfile", failing)
     with pytest.raises(OSError, match="No space left"):
         Mirror(run, copy).save()
-    assert files(copy) == {"checkpoints/step-000025/state.json"}
+    assert files(copy) == {"config.toml"}
 
 
 def test_a_database_is_copied_with_what_is_in_its_log_alone(run: Path, tmp_path: Path) -> None:

@@ -550,6 +550,10 @@ def test_the_cache_does_not_stand_for_a_branch_that_is_gone(hub: Hub) -> None:
 
 @pytest.mark.parametrize("revision", ["", ONE])
 def test_what_broke_off_is_not_used_and_goes_on(hub: Hub, reach: Reach, closed: str, revision: str) -> None:
+    # Which of the other files have come when the weights are refused is left to chance.
+    weights = fetch_model(NAME, revision).folder / "model.safetensors"
+    weights.resolve().unlink()
+    weights.unlink()
     hub.refuses = {"/model.safetensors": (404, "EntryNotFound", "")}
     assert "was not fetched to the end (HTTP 404): " in refusal(revision=revision)
     reach("")
