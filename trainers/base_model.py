@@ -16,10 +16,12 @@ from turngym.agents.models.decoding import Decoding
 from turngym.agents.models.hardware import find_device, precisions
 from turngym.agents.models.hub import fetch_model
 from turngym.agents.models.language_model import CheckpointError, LanguageModel
+from turngym.agents.models.sharding import shard
 from turngym.agents.models.small import build_decoder, train_tokenizer
 from turngym.agents.scripted import DemonstrationAgent, RandomAgent
 from turngym.envs import MissingCapability, Sampling
 from turngym.envs.making import played_class
+from turngym.trainers import ranks
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.references import load_reference, save_reference
 from turngym.trainers.reporting.metrics import Metrics
@@ -125,7 +127,10 @@ def load_or_build(config: TrainConfig) -> LanguageModel:
     device = find_device(config.run.device)
     _, compute_dtype = precisions(config.placement, device, decoder.dtype, learns=True)
     placed: Any = decoder
-    return LanguageModel(placed.to(device), tokenizer, decoding=config.decoding, compute_dtype=compute_dtype)
+    placed.to(device)
+    if ranks.several():
+        shard(placed)
+    return LanguageModel(placed, tokenizer, decoding=config.decoding, compute_dtype=compute_dtype)
 
 
 def _loaded(config: TrainConfig) -> LanguageModel:
@@ -170,7 +175,7 @@ def load_placed(
     """
     return LanguageModel.from_pretrained(
         folder, decoding=config.decoding, allow_pickle=config.model.allow_pickle, day=config.model.day,
-        placement=config.placement, learns=not config.lora.rank, merged=merged,
+        placement=config.placement, learns=not config.lora.rank, merged=merged, sharded=ranks.several(),
         template_kwargs=template_kwargs,
     )  # fmt: skip
 

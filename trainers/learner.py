@@ -20,6 +20,8 @@ from turngym.agents.episode import Episode
 from turngym.agents.models.decoder import recomputing
 from turngym.agents.models.language_model import LanguageModel, NonFiniteError
 from turngym.agents.models.scoring import TokenBatch, sampled_logprobs, sampled_scores
+from turngym.agents.models.sharding import add_up_gradients, clip_gradients
+from turngym.trainers import ranks
 from turngym.trainers.batches import split_batch
 from turngym.trainers.config import LearningConfig
 from turngym.trainers.critic import make_critic
@@ -64,12 +66,16 @@ class Learner:
         self._config, self._seed = config, seed
         # No weight decay, which would pull towards zero instead of towards the reference.
         self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(
-            self.parameters(), lr=config.learning_rate, weight_decay=0.0, fused=policy.device.type == "cuda" or None
-        )
+            [{"params": list(module.parameters())} for module in self._learned()], lr=config.learning_rate,
+            weight_decay=0.0, fused=policy.device.type == "cuda" or None,
+        )  # fmt: skip
 
     def parameters(self) -> list[torch.nn.Parameter]:
         """Return the parameters of the policy and of the critic."""
-        return [*self.policy.learned.parameters(), *(self.critic.parameters() if self.critic else ())]
+        return [parameter for module in self._learned() for parameter in module.parameters()]
+
+    def _learned(self) -> list[torch.nn.Module]:
+        return [self.policy.learned, *([self.critic] if self.critic else [])]
 
     def train_step(
         self,
@@ -129,11 +135,11 @@ class Learner:
         """
         passes, losses, grad_norms = [], [], []
         for _ in range(self._config.updates_per_batch):
-            passes.append(torch.empty_like(batch.logp_N))
+            passes.append(torch.zeros_like(batch.logp_N))
             for minibatch in minibatches:
                 losses.append(self.backward_minibatch(batch, minibatch, passes[-1], step, moment))
                 grad_norms.append(self.optimizer_step(losses[-1], moment))
-        return float(np.mean(losses)), float(np.mean(grad_norms)), passes[0]
+        return float(np.mean(losses)), float(np.mean(grad_norms)), ranks.total(passes[0])
 
     @torch.no_grad()
     def score_tokens(
@@ -146,14 +152,14 @@ class Learner:
     ) -> TrainingBatch:
         """Fill in `ref_logp_N` and `critic_N` of a batch, where the objective reads them."""
         ref_logp_N, critic_N = torch.zeros_like(batch.logp_N), torch.zeros_like(batch.logp_N)
-        for part in parts:
+        for part, counts in ranks.passes(list(parts)):
             positions_N = batch.token_positions(part.members)
             if self.objective.reads_reference(step.config):
-                ref_logp_N[positions_N] = sampled_logprobs(reference, part, moment.temperature)
+                ref_logp_N[positions_N] = counts * sampled_logprobs(reference, part, moment.temperature)
             if self.critic is not None:
                 scores = sampled_scores(self.policy, part, moment.temperature, critic=self.critic)
-                critic_N[positions_N] = scores[1]
-        return replace(batch, ref_logp_N=ref_logp_N, critic_N=critic_N)
+                critic_N[positions_N] = counts * scores[1]
+        return replace(batch, ref_logp_N=ranks.total(ref_logp_N), critic_N=ranks.total(critic_N))
 
     @torch.no_grad()
     def compute_advantages(self, batch: TrainingBatch, step: StepParams[Any]) -> TrainingBatch:
@@ -181,18 +187,21 @@ class Learner:
         count = sum(len(part.members) for part in minibatch)
         tokens = sum(len(part.episode_N) for part in minibatch)
         total_loss = 0.0
-        for part in minibatch:
+        for part, counts in ranks.passes(minibatch):
             with self._kept_activations():
                 live_N, critic_N = sampled_scores(self.policy, part, moment.temperature, critic=self.critic)
-            logp_N[batch.token_positions(part.members)] = live_N.detach()
+            if counts:
+                logp_N[batch.token_positions(part.members)] = live_N.detach()
             live = replace(
                 batch.select(part.members), logp_N=live_N, critic_N=critic_N, tokens_per_episode=tokens / count
             )
             with objective_errors(self.objective.name):
-                loss = self.objective.loss(live, step).sum() / count
+                loss = counts * self.objective.loss(live, step).sum() / count
             loss.backward()  # type: ignore[no-untyped-call]
             total_loss += float(loss.detach())
-        return total_loss
+        if ranks.several():
+            add_up_gradients(self.parameters())
+        return ranks.total_number(total_loss)
 
     def _kept_activations(self) -> AbstractContextManager[None]:
         return recomputing(self.policy.model) if self._config.gradient_checkpointing else nullcontext()
@@ -203,7 +212,7 @@ class Learner:
         Raises:
             NonFiniteError: The loss or a gradient is not finite; weights and optimizer are untouched.
         """
-        grad_norm = float(torch.nn.utils.clip_grad_norm_(self.parameters(), self._config.max_grad_norm))
+        grad_norm = clip_gradients(self.parameters(), self._config.max_grad_norm)
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
             self.optimizer.zero_grad(set_to_none=True)
             raise NonFiniteError(

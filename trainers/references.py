@@ -14,6 +14,7 @@ from pathlib import Path
 
 from turngym._durable import replacement
 from turngym.agents.models.language_model import CheckpointError, LanguageModel
+from turngym.trainers import ranks
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.run_files import CHECKPOINTS, reference_folder, store_name
 from turngym.trainers.stage_one.instance_values import ValueEstimates
@@ -70,9 +71,14 @@ class References:
 
 def save_reference(reference: LanguageModel, target: Path) -> None:
     """Save a reference, whole or not at all, in place of one that the folder holds."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with replacement(target) as unfinished:
-        reference.save_pretrained(unfinished)
+    write = reference.writer()
+
+    def save() -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacement(target) as unfinished:
+            write(unfinished)
+
+    ranks.once(save)
 
 
 def load_reference(

@@ -13,9 +13,11 @@ import gymnasium as gym
 from turngym.agents.base import Agent
 from turngym.agents.episode import Episode
 from turngym.agents.models.language_model import LanguageModel, LanguageModelAgent
+from turngym.agents.models.sharding import gathered
 from turngym.agents.rollout import Instance, PlayError, collect_episodes
 from turngym.envs import played_range, reward_range, turn_limit
 from turngym.envs.potentials import ReplacePotential
+from turngym.trainers import ranks
 from turngym.trainers.config import EnvConfig, ShapingConfig, TrainConfig
 from turngym.trainers.instances import TARGET, level_of
 from turngym.trainers.shaping import is_shaped, shape_rewards, shaped_range
@@ -85,6 +87,32 @@ class Rollouts:
             slots: Episodes at once; None for those of the run.
             on_episode: Called with every episode as it ends, before its rewards are shaped.
         """
+        model = agent.model if isinstance(agent, LanguageModelAgent) else None
+        if model is None or not ranks.several():  # scripted agents play everything everywhere, and may note what
+            episodes = self._played(agent, instances, slots, on_episode)
+        else:
+            with gathered(model.model):
+                shares = ranks.exchange(lambda: self._played(agent, ranks.share(instances), slots, on_episode))
+            episodes = ranks.put_together(shares)
+            if on_episode is not None:
+                for number, played in enumerate(shares):
+                    for episode in played if number != ranks.rank() else ():
+                        on_episode(episode)
+        ranks.check_agreement("the episodes", [(episode.index, episode.seed, episode.status, episode.total_reward)
+                                               for episode in episodes])  # fmt: skip
+        if shaped and is_shaped(self.shaping):
+            for episode in episodes:
+                shape_rewards(episode, self.shaping)
+        return episodes
+
+    def _played(
+        self,
+        agent: Agent,
+        instances: Sequence[Instance],
+        slots: int | None,
+        on_episode: Callable[[Episode], None] | None,
+    ) -> list[Episode]:
+        """Play the instances in this process."""
         episodes = []
         for level, part in groupby(instances, lambda instance: level_of(instance.index)):
             episodes += collect_episodes(
@@ -99,9 +127,6 @@ class Rollouts:
                 wrap=self._wrap,
                 on_episode=on_episode,
             )
-        if shaped and is_shaped(self.shaping):
-            for episode in episodes:
-                shape_rewards(episode, self.shaping)
         return episodes
 
     def env_kwargs(self, level: int = TARGET) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import torch
 from turngym._durable import remove_unfinished, replacement
 from turngym.agents.episode import Episode
 from turngym.agents.models.language_model import LanguageModel
+from turngym.trainers import ranks
 from turngym.trainers.automatic_shaping import AutomaticShaping
 from turngym.trainers.base_model import prepare_base
 from turngym.trainers.baselines.baseline import make_baseline
@@ -74,10 +76,18 @@ def train(
     """
     check_levels(config.env, config.curriculum.levels)
     torch.set_num_threads(config.run.threads)
+    with ranks.own_folder(folder) as own:
+        return _train(config, own, progress, resume=resume, trackers=trackers)
+
+
+def _train(
+    config: TrainConfig, folder: Path, progress: Progress, *, resume: bool, trackers: Sequence[Tracker]
+) -> dict[str, Any]:
+    """Run or finish a run in the folder of this process."""
     metrics = Metrics(folder / METRICS_FILE, trackers)
     if resume:
         for place in (folder, folder / REFERENCES, folder / CHECKPOINTS, folder / WARM_START):
-            remove_unfinished(place)  # what a kill left
+            ranks.once(partial(remove_unfinished, place))  # what a kill left
         if damaged := metrics.rewind():
             progress.note(f"{metrics.path}: {damaged} cut off or damaged {'lines are' if damaged > 1 else 'line is'} "
                           "left out")  # fmt: skip
@@ -231,6 +241,7 @@ class TrainingRun:
             error = self._answer(alarms)
             over = schedule.finished or schedule.round_over(loop.references.number)
             due = over or schedule.step % config.run.checkpoint_every == 0
+            ranks.agree_on(interrupt)
             if schedule.step == numbers["step"] and (due or interrupt.requested or error):
                 record_episodes(self._folder / EPISODES / f"train_{schedule.step:06d}.jsonl", list(episodes))
                 self._checkpoints.save()
@@ -287,5 +298,5 @@ class TrainingRun:
                 with ValueStore(loop.references.store, None) as store:
                     self._enter_round(read_stage_one(store, self._setup))
         self._checkpoints.roll_back(checkpoint, loop.references.current.load_beside(checkpoint.policy))
-        remove_after(path.parent, checkpoint.step)
+        ranks.once(lambda: remove_after(path.parent, checkpoint.step))
         self._checkpoints.save()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
@@ -47,6 +47,7 @@ from turngym.agents.models.hardware import find_device, precision_name, precisio
 from turngym.agents.models.history import Conversation, encode_episode
 from turngym.agents.models.hub import fetch_model, is_hub_name
 from turngym.agents.models.placement import AdapterSettings, Placement
+from turngym.agents.models.sharding import is_sharded, shard, sharded_copy, whole_weights
 from turngym.envs.core import TextEnv
 from turngym.seeds import Stream, generator
 
@@ -130,6 +131,11 @@ class LanguageModel:
         return dtype
 
     @property
+    def is_sharded(self) -> bool:
+        """Whether the weights are shared out among processes."""
+        return is_sharded(self.model)
+
+    @property
     def learned(self) -> torch.nn.Module:
         """What learns: the adapter, or all of the weights."""
         return self.model if self.adapter is None else self.adapter
@@ -166,6 +172,7 @@ class LanguageModel:
         learns: bool = True,
         merged: bool = False,
         sharing: LanguageModel | None = None,
+        sharded: bool = False,
         **kwargs: Any,
     ) -> LanguageModel:
         """Load a folder written by `save_pretrained`, ours or any other, a whole model or a low-rank adapter.
@@ -181,6 +188,7 @@ class LanguageModel:
             learns: Whether the weights themselves may learn, as against an adapter beside them; tells the precision.
             merged: Add an adapter to the weights that it belongs to, and return a whole model.
             sharing: A model with an adapter, whose network is used if the adapter in the folder belongs to it.
+            sharded: Share the weights out among the processes of `torch.distributed`, all of which load the folder.
             **kwargs: For `AutoModelForCausalLM.from_pretrained`, such as `dtype`, in place of the placement's.
 
         Raises:
@@ -209,10 +217,12 @@ class LanguageModel:
             model = sharing.model
         else:
             model = read_model(weights, allow_pickle=allow_pickle, dtype=dtype, **kwargs).to(device)
+            if adapted and merged:
+                merge(read_adapter(model, folder))
+                adapted, origin = False, None
+            if sharded:
+                shard(model)
         adapter = read_adapter(model, folder) if adapted else None
-        if adapter is not None and merged:
-            merge(adapter)
-            adapter = origin = None
         tokenizer = read_tokenizer(folder, day, template_kwargs)
         try:
             return cls(model, tokenizer, decoding=decoding, compute_dtype=compute_dtype, adapter=adapter, origin=origin)
@@ -233,7 +243,7 @@ class LanguageModel:
             CheckpointError: As `from_pretrained`.
         """
         return LanguageModel.from_pretrained(
-            path, decoding=self.decoding, allow_pickle=allow_pickle, day=day, sharing=self,
+            path, decoding=self.decoding, allow_pickle=allow_pickle, day=day, sharing=self, sharded=self.is_sharded,
             placement=Placement(device=str(self.device), dtype=precision_name(self.model.dtype),
                                 compute_dtype=precision_name(self.compute_dtype)), learns=False,
         )  # fmt: skip
@@ -262,7 +272,7 @@ class LanguageModel:
         """Return a copy with weights of its own; of a model with an adapter, an adapter of its own."""
         other = copy.copy(self)
         if self.adapter is None:
-            other.model = copy.deepcopy(self.model)
+            other.model = sharded_copy(self.model) if self.is_sharded else copy.deepcopy(self.model)
         else:
             other.adapter = self.adapter.copy()
         return other
@@ -289,19 +299,27 @@ class LanguageModel:
         """Write weights (safetensors), config, tokenizer and chat template, readable by any transformers program.
 
         Of a model with an adapter the adapter alone is written, as peft reads it. `turngym.json` beside them holds the
-        limits and the temperature, and `checksums.json` tells whether they were changed since.
+        limits and the temperature, and `checksums.json` tells whether they were changed since. Of a model whose weights
+        are shared out, all processes take part in `writer`, and one of them writes.
         """
-        if self.adapter is None:
-            self.model.save_pretrained(path)
-        else:
-            assert self.origin is not None
-            Path(path).mkdir(parents=True, exist_ok=True)
-            self.adapter.save(
-                Path(path), base=self.origin.path, revision=self.origin.revision, digest=self.origin.digest
-            )
-        self.tokenizer.save_pretrained(path)
-        self.decoding.save(Path(path))
-        seal(Path(path))
+        self.writer()(Path(path))
+
+    def writer(self) -> Callable[[Path], None]:
+        """Return what does `save_pretrained` with the weights of now; they must not change before."""
+        weights = whole_weights(self.model) if self.adapter is None and self.is_sharded else None
+
+        def write(path: Path) -> None:
+            if self.adapter is None:
+                self.model.save_pretrained(path, state_dict=weights)
+            else:
+                assert self.origin is not None
+                path.mkdir(parents=True, exist_ok=True)
+                self.adapter.save(path, base=self.origin.path, revision=self.origin.revision, digest=self.origin.digest)
+            self.tokenizer.save_pretrained(path)
+            self.decoding.save(path)
+            seal(path)
+
+        return write
 
 
 def _origin(folder: Path, *, allow_pickle: bool) -> tuple[Origin, Path]:

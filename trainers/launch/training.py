@@ -10,23 +10,28 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from turngym._errors import InputError, input_errors
+from turngym._errors import InputError, InputWarning, input_errors
 from turngym.agents.evaluation import Score
 from turngym.agents.models.decoding import History
 from turngym.agents.models.language_model import LanguageModel, LanguageModelAgent
 from turngym.agents.models.placement import Placement
 from turngym.plugins import require_plugins
+from turngym.trainers import ranks
 from turngym.trainers.base_model import check_base
 from turngym.trainers.config import (
     TrainConfig,
     find_objective_config,
+    imported_by,
+    parse_toml,
     with_algorithm,
     with_overrides,
+    write_toml,
 )
 from turngym.trainers.interrupt import Stopped, stoppable
 from turngym.trainers.launch.configure import check_game, configure, named, with_commit, with_date, with_folders
@@ -36,10 +41,11 @@ from turngym.trainers.launch.run_folder import claimed
 from turngym.trainers.objectives import find_objective
 from turngym.trainers.reporting.progress import Progress, SilentProgress
 from turngym.trainers.reporting.tables import result_rows, text_table
-from turngym.trainers.reporting.trackers import check_packages, tracking
+from turngym.trainers.reporting.trackers import Tracker, check_packages, tracking
 from turngym.trainers.run import train as train_in_folder
 from turngym.trainers.run_files import RESULT_FILE
 from turngym.trainers.run_lock import run_lock
+from turngym.trainers.torchrun import is_first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +102,22 @@ def train(
         KeyboardInterrupt: After Ctrl-C; the run is saved, and `resume` continues it.
         SystemExit: After a signal of a scheduler (SIGTERM) or a closing terminal (SIGHUP); the run is saved as well.
     """
+    if not is_first() and (followed := follow()) is not None:
+        return followed
+    with ranks.joined():
+        return _lead(env, preset=preset, algorithm=algorithm, progress=progress, resume=resume, overrides=overrides)
+
+
+def _lead(
+    env: str | TrainConfig,
+    *,
+    preset: str | None,
+    algorithm: str | None,
+    progress: Progress | None,
+    resume: bool,
+    overrides: dict[str, Mapping[str, Any]],
+) -> TrainingResult:
+    """Train as `train` says, in the first process or the only one."""
     if isinstance(env, TrainConfig):
         require_plugins(env.run.imports, env.run.import_folder)
         with input_errors():
@@ -125,12 +147,43 @@ def _run(config: TrainConfig, folder: Path, progress: Progress, *, resume: bool 
     """
     try:
         with stoppable(), tracking(config.run.trackers, folder, asdict(config)) as trackers:
-            record = train_in_folder(config, folder, progress, resume=resume, trackers=trackers)
+            record = train_together(config, folder, progress, resume=resume, trackers=trackers)
     except Stopped as stop:
         if stop.number == signal.SIGINT:
             raise
         raise SystemExit(stop.exit_code) from stop
     return TrainingResult(folder=folder, config=config, record=record)
+
+
+def train_together(
+    config: TrainConfig, folder: Path, progress: Progress, *, resume: bool = False, trackers: Sequence[Tracker] = ()
+) -> dict[str, Any]:
+    """Run or finish a run, as `run.train`, with all processes that `torchrun` has started.
+
+    Raises:
+        LostRankError: Another process has ended.
+    """
+    with ranks.leading((write_toml(config), folder.absolute(), resume)):
+        return train_in_folder(config, folder, progress, resume=resume, trackers=trackers)
+
+
+def follow() -> TrainingResult | None:
+    """Help the first process, as one of the others that `torchrun` has started, until there is nothing more to do.
+
+    Returns:
+        The result of the last training; None if there was none.
+    """
+
+    def do(job: tuple[str, Path, bool]) -> TrainingResult:
+        text, folder, resume = job
+        require_plugins(*imported_by(text, source=str(folder)))
+        config = parse_toml(text, source=str(folder))
+        record = train_in_folder(config, folder, SilentProgress(), resume=resume)
+        return TrainingResult(folder=folder, config=config, record=record)
+
+    with ranks.joined(), stoppable(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", InputWarning)  # the first process has said it
+        return ranks.following(do)
 
 
 def check_run(config: TrainConfig) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from turngym.trainers import ranks
 from turngym.trainers.checkpoints.checkpoint import (
     Checkpoint,
     latest_checkpoint,
@@ -50,14 +51,17 @@ class CourseCheckpoints:
     def save(self, course: Course) -> None:
         """Save a course, and delete its earlier checkpoint."""
         began = time.monotonic()
-        save_checkpoint(
-            self._folder, course.steps_taken, save_policy=course.model.save_pretrained,
-            optimizer_state=course.tensors(), extra=course.state_dict(),
-        )  # fmt: skip
-        prune(self._folder, keep=1)
+        write, tensors = course.model.writer(), course.tensors()
+
+        def save() -> None:
+            save_checkpoint(self._folder, course.steps_taken, save_policy=write, optimizer_state=tensors,
+                            extra=course.state_dict())  # fmt: skip
+            prune(self._folder, keep=1)
+
+        ranks.once(save)
         now = time.monotonic()
         self._next = now + max(PAUSE, PAUSE_FACTOR * (now - began))
 
     def remove(self) -> None:
         """Delete the checkpoints of a course whose result is saved."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        ranks.once(lambda: shutil.rmtree(self._folder.resolve(), ignore_errors=True))

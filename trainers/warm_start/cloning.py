@@ -20,6 +20,7 @@ from turngym.agents.models.language_model import LanguageModel
 from turngym.agents.rollout import Instance
 from turngym.agents.scripted import DemonstrationAgent
 from turngym.seeds import Stream, generator
+from turngym.trainers import ranks
 from turngym.trainers.config import WarmStartConfig
 from turngym.trainers.interrupt import DeferredInterrupt
 from turngym.trainers.reporting.progress import Progress
@@ -110,7 +111,8 @@ def _finish(course: Course, progress: Progress, kept: CourseCheckpoints | None) 
             if many or (step == total and fitting.left_out > told):
                 progress.note(f"left out of the warm start: {fitting}")
                 told = fitting.left_out
-            if kept is not None and (step == total or interrupt.requested or kept.due):
+            ranks.agree_on(interrupt)
+            if kept is not None and (step == total or interrupt.requested or ranks.once(lambda: kept.due)):
                 kept.save(course)
             if interrupt.requested:
                 raise interrupt.requested

@@ -16,6 +16,8 @@ from turngym.agents.episode import Episode
 from turngym.agents.models.adapter import Adapter
 from turngym.agents.models.language_model import LanguageModel, NonFiniteError
 from turngym.agents.models.scoring import sampled_logprobs, token_batches
+from turngym.agents.models.sharding import add_up_gradients, clip_gradients, load_state, whole_tree
+from turngym.trainers import ranks
 from turngym.trainers.config import WarmStartConfig
 from turngym.trainers.warm_start.fitting import Fitting
 from turngym.trainers.warm_start.muon import Muon
@@ -132,11 +134,11 @@ class Course:
 
     def _load_weights(self, states: list[dict[str, Any]]) -> None:
         for part, state in zip(self._parts(), states, strict=True):
-            part.load_state_dict(state)
+            load_state(part, state)
 
     def tensors(self) -> dict[str, Any]:
         """Return the state that holds tensors, but for the model's weights."""
-        return {"optimizers": self._weights()[1:], "turning_point": self._at_turning_point}
+        return {"optimizers": whole_tree(self._weights()[1:]), "turning_point": whole_tree(self._at_turning_point)}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state without tensors."""
@@ -152,7 +154,7 @@ class Course:
         self.fitting.load_state_dict(state["fitting"])
         self._at_turning_point = tensors["turning_point"]
         for optimizer, kept in zip(self._optimizers, tensors["optimizers"], strict=True):
-            optimizer.load_state_dict(kept)
+            load_state(optimizer, kept)
 
 
 def corrected(rate: float, success: float, config: WarmStartConfig) -> float:
@@ -200,11 +202,15 @@ def cloning_step(model: LanguageModel, optimizers: list[torch.optim.Optimizer], 
     """
     num_tokens = sum(episode.num_sampled for episode in episodes)
     total = 0.0
-    for batch in token_batches(episodes, max_tokens=MICROBATCH_TOKENS, device=model.device):
-        loss = -sampled_logprobs(model, batch).sum() / num_tokens
+    for batch, counts in ranks.passes(list(token_batches(episodes, MICROBATCH_TOKENS, model.device))):
+        loss = -counts * sampled_logprobs(model, batch).sum() / num_tokens
         loss.backward()  # type: ignore[no-untyped-call]
         total += float(loss.detach())
-    grad_norm = float(torch.nn.utils.clip_grad_norm_(model.learned.parameters(), 1.0))
+    total = ranks.total_number(total)
+    learned = list(model.learned.parameters())
+    if ranks.several():
+        add_up_gradients(learned)
+    grad_norm = clip_gradients(learned, 1.0)
     if not (math.isfinite(total) and math.isfinite(grad_norm)):
         raise NonFiniteError(f"cloning: loss {total}, gradient norm {grad_norm}; lower warm_start.learning_rate")
     for optimizer in optimizers:

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from turngym.agents.models.sharding import part_of, whole
+
 
 class Muon(torch.optim.Muon):
     """As `torch.optim.Muon`, with its state and its arguments but for `adjust_lr_fn`, in the precision of the weights.
@@ -44,9 +46,10 @@ class Muon(torch.optim.Muon):
             directions.append(weight.grad.lerp(average, group["momentum"]) if group["nesterov"] else average)
         outputs, inputs = weights[0].shape
         rate = group["lr"] * max(1.0, outputs / inputs) ** 0.5
-        update_NOI = orthogonalised(torch.stack(directions), group["ns_coefficients"], group["ns_steps"], group["eps"])
+        stacked_NOI = torch.stack([*map(whole, directions)])
+        update_NOI = orthogonalised(stacked_NOI, group["ns_coefficients"], group["ns_steps"], group["eps"])
         for weight, update_OI in zip(weights, update_NOI, strict=True):
-            weight.mul_(1 - group["lr"] * group["weight_decay"]).add_(update_OI, alpha=-rate)
+            weight.mul_(1 - group["lr"] * group["weight_decay"]).add_(part_of(update_OI, weight), alpha=-rate)
 
 
 def orthogonalised(matrices_NOI: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:

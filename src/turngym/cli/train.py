@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -38,6 +39,7 @@ from turngym.trainers.reporting.tables import result_rows, table_notes
 from turngym.trainers.reporting.trackers import Tracker, check_packages, tracking
 from turngym.trainers.run_files import RESULT_FILE
 from turngym.trainers.run_lock import check_unused, run_lock
+from turngym.trainers.torchrun import is_first, launched
 
 UNREADABLE = (
     "turngym.agents.models.language_model:CheckpointError",
@@ -45,6 +47,8 @@ UNREADABLE = (
     "turngym.trainers.stage_one.store_file:ValueStoreError",
 )
 """Errors of training that are about its input."""
+LOST = ("turngym.trainers.ranks:LostRankError",)
+"""What ends a training of several processes when one of them has ended."""
 FAILED = (
     "turngym.agents.models.language_model:NonFiniteError",
     "turngym.trainers.monitoring.alarms:AlarmError",
@@ -88,7 +92,32 @@ class Named:
 
 
 def run(words: Sequence[str]) -> int:
-    """Run the command and return its exit code."""
+    """Run the command and return its exit code; of several processes that torchrun has started, the first one does."""
+    if launched() == 1:
+        return lead(words)
+    if not is_first():
+        return follow()
+    with import_trained("turngym.trainers.ranks").joined():
+        return lead(words)
+
+
+def follow() -> int:
+    """Help the first process, and return the exit code."""
+    training = import_trained("turngym.trainers.launch.training")
+    try:
+        training.follow()
+    except KeyboardInterrupt as stop:
+        return exit_code(stop)
+    except _error_types(LOST):  # the first process says it
+        return 1
+    except _error_types((*UNREADABLE, *FAILED)) as error:  # in all processes, or in this one alone
+        print(printable(f"turngym, process {os.environ['RANK']}: {error}"), file=sys.stderr)
+        return 1
+    return 0
+
+
+def lead(words: Sequence[str]) -> int:
+    """Run the command in the first process or the only one."""
     named = names(words)
     console = make_console()
     if named.help:
@@ -276,16 +305,18 @@ def execute(config: TrainConfig, folder: Path, console: Console, *, resumed: boo
         Failure: Training ended in a way that it explains itself.
         UsageError: A model or checkpoint cannot be read.
     """
-    trainer = import_trained("turngym.trainers.run")
-    again = f"turngym train --resume {shlex.quote(str(folder))}"
+    training = import_trained("turngym.trainers.launch.training")
+    again = f"{_command()} train --resume {shlex.quote(str(folder))}"
     try:
         with tracking(config.run.trackers, folder, asdict(config)) as trackers:
             with TerminalProgress(console) as progress:
-                result = trainer.train(config, folder, progress, resume=resumed, trackers=trackers)
+                result = training.train_together(config, folder, progress, resume=resumed, trackers=trackers)
             return finish(config, folder, result, console, trackers)
     except KeyboardInterrupt as stop:
         print(printable(f"Stopped. Continue with: {again}"), file=sys.stderr)
         return exit_code(stop)
+    except _error_types(LOST) as error:
+        raise Failure(f"{error}. What was saved is whole; continue with: {again}") from error
     except _error_types(UNREADABLE) as error:
         raise UsageError(str(error)) from error
     except _error_types(FAILED) as error:
@@ -295,6 +326,12 @@ def execute(config: TrainConfig, folder: Path, console: Console, *, resumed: boo
         if refused is None:
             raise
         raise Failure(f"{refused}. What was saved is whole; continue with: {again}") from error
+
+
+def _command() -> str:
+    """Return what the command line began with."""
+    count = launched()
+    return "turngym" if count == 1 else f"torchrun --nproc-per-node {count} -m turngym"
 
 
 def _error_types(names: Sequence[str]) -> tuple[type[Exception], ...]:

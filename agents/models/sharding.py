@@ -1,0 +1,164 @@
+"""Weights shared out among processes: each holds a part of every tensor, and a layer is whole while it computes.
+
+A network that `shard` was called with is used as before, with two differences. A forward or backward pass is taken by
+all processes together, each with a batch of its own, unless the weights are `gathered`; gradients are added up over the
+processes. And tensors of its state are `DTensor`s, which `whole` puts together and `part_of` takes apart.
+
+Reference: Zhao et al., "PyTorch FSDP: Experiences on Scaling Fully Sharded Data Parallel", arXiv:2304.11277, in its
+second version (`torch.distributed.fsdp.fully_shard`).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def shard(network: Any) -> None:
+    """Share out the weights of a decoder among all processes of `torch.distributed`; every process calls this.
+
+    Each layer is gathered by itself, and so is what is not in one. Weights keep their precision, gradients too.
+
+    Args:
+        network: The same weights in every process.
+    """
+    from torch.distributed.fsdp import FSDPModule, fully_shard  # not in every build of torch
+
+    layers = set(network._no_split_modules or ())  # noqa: SLF001 - the library's only name for them
+    for module in [module for module in network.modules() if type(module).__name__ in layers]:
+        fully_shard(module, reshard_after_forward=True)
+    fully_shard(network, reshard_after_forward=True)  # at once, so that no gathered copy outlives a change
+    for module in network.modules():
+        if isinstance(module, FSDPModule):
+            module.set_gradient_divide_factor(1.0)  # a sum, since losses are divided by what all processes have
+            module.set_force_sum_reduction_for_comms(True)  # without it gloo refuses the factor
+    with gathered(network):  # the buffers of the first time must not be made in inference mode
+        pass
+
+
+def is_sharded(network: torch.nn.Module) -> bool:
+    """Return whether the weights of a network are shared out."""
+    return any(_is_shard(parameter) for parameter in network.parameters())
+
+
+@contextmanager
+def gathered(network: Any) -> Iterator[None]:
+    """Hold all weights in every process while the block runs, which may take as many forward passes as it likes.
+
+    All processes enter and leave it; the weights must not change within. Of a network that is not shared out it does
+    nothing.
+    """
+    from torch.distributed.fsdp import FSDPModule
+
+    parts = [module for module in network.modules() if isinstance(module, FSDPModule)]
+    for part in parts:
+        part.unshard()
+        part.set_reshard_after_forward(False, recurse=False)
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.set_reshard_after_forward(True, recurse=False)
+            part.reshard()
+
+
+def sharded_copy(network: Any) -> Any:
+    """Return another network of the same shape with the same weights, shared out alike."""
+    with torch.random.fork_rng(devices=[]):
+        other = type(network)(copy.deepcopy(network.config))
+    first = next(network.parameters())
+    other = other.to(device=first.device, dtype=first.dtype).train(network.training)
+    shard(other)
+    with torch.no_grad():
+        for mine, theirs in zip(other.parameters(), network.parameters(), strict=True):
+            mine.copy_(theirs)
+            mine.requires_grad_(theirs.requires_grad)
+    return other
+
+
+# States ---------------------------------------------------------------------------------------------------------------
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """Return a tensor of which each process holds a part as a whole; all processes ask for it. Others as they are."""
+    return tensor.full_tensor() if _is_shard(tensor) else tensor  # type: ignore[attr-defined]
+
+
+def part_of(tensor: Any, like: Any) -> Any:
+    """Return the part of a whole tensor that this process holds, where `like` is shared out and has its shape."""
+    if not _is_shard(like) or _is_shard(tensor) or not isinstance(tensor, Tensor) or tensor.shape != like.shape:
+        return tensor
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+
+
+def whole_tree(tree: Any) -> Any:
+    """Return a nested state, such as that of an optimizer, with all of its tensors whole and on the processor."""
+    if isinstance(tree, Tensor):
+        return whole(tree).cpu() if _is_shard(tree) else tree
+    if isinstance(tree, Mapping):
+        return {key: whole_tree(value) for key, value in tree.items()}
+    return type(tree)(whole_tree(value) for value in tree) if isinstance(tree, list | tuple) else tree
+
+
+def whole_weights(network: Any) -> dict[str, Tensor]:
+    """Return the state dict of a network with whole tensors on the processor; tied ones stay tied."""
+    found: dict[int, Tensor] = {}
+    named = dict(network.named_parameters(remove_duplicate=False))
+    weights = {}
+    for name, tensor in network.state_dict().items():
+        source = named.get(name, tensor)
+        if id(source) not in found:
+            found[id(source)] = whole(source).detach().cpu()
+        weights[name] = found[id(source)]
+    return weights
+
+
+def load_state(part: torch.nn.Module | torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Load a state of whole tensors, or of parts, into a module or an optimizer, shared out or not."""
+    if isinstance(part, torch.optim.Optimizer):
+        parameters = [parameter for group in part.param_groups for parameter in group["params"]]
+        entries = {number: {name: part_of(value, parameters[number]) for name, value in entry.items()}
+                   for number, entry in state["state"].items()}  # fmt: skip
+        part.load_state_dict({**state, "state": entries})
+    else:
+        own = part.state_dict()
+        part.load_state_dict({name: part_of(value, own.get(name)) for name, value in state.items()})
+
+
+# Gradients ------------------------------------------------------------------------------------------------------------
+
+
+def add_up_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:
+    """Add up over all processes the gradients of parameters that every process holds as a whole."""
+    import torch.distributed as dist
+
+    for parameter in parameters:
+        if not _is_shard(parameter) and parameter.requires_grad:
+            if parameter.grad is None:  # where a process had nothing to learn from
+                parameter.grad = torch.zeros_like(parameter)
+            dist.all_reduce(parameter.grad)
+
+
+def clip_gradients(parameters: Sequence[torch.nn.Parameter], largest: float) -> float:
+    """Scale gradients down to a norm of at most `largest`, and return the norm that they had, over all processes."""
+    kinds = [[parameter for parameter in parameters if _is_shard(parameter) == sharded] for sharded in (False, True)]
+    plain, shards = kinds
+    if not shards:
+        return float(torch.nn.utils.clip_grad_norm_(plain, largest))
+    norms = [whole(torch.nn.utils.get_total_norm([p.grad for p in kind if p.grad is not None])) for kind in kinds]
+    total = math.hypot(*map(float, norms))
+    for kind in kinds:
+        torch.nn.utils.clip_grads_with_norm_(kind, largest, torch.tensor(total, device=shards[0].device))
+    return total
+
+
+def _is_shard(tensor: object) -> bool:
+    return hasattr(tensor, "full_tensor")

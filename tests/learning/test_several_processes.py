@@ -1,0 +1,226 @@
+"""Training by several processes: what one process would learn, in one folder, which any number of them goes on with."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import turngym
+from turngym.trainers.checkpoints.checkpoint import latest_checkpoint
+from turngym.trainers.reporting.metrics import Metrics
+
+SCRIPT = Path(__file__).with_name("together.py")
+GAME = {"size": 2, "max_episode_steps": 3}
+STEPS = 10
+COMMON: dict[str, dict[str, Any]] = {
+    "env": {"kwargs": GAME},
+    "model": {"context_length": 512, "max_reply_tokens": 4},
+    "warm_start": {"enabled": False},
+    "learning": {"steps": STEPS, "batch_size": 8, "tokens_per_microbatch": 200, "learning_rate": 1e-4},
+    "evaluation": {"episodes": 4},
+}
+VALUES = {"instances": 6, "samples": 2, "extra_samples": 4}
+JOBS: dict[str, dict[str, Any]] = {
+    "full": {"values": VALUES},
+    "adapter": {"values": VALUES, "lora": {"rank": 4}},
+    "critic": {"algorithm": "ppo", "learning": {"steps": 3}},
+    "resets": {"values": VALUES, "learning": {"steps": 6, "reset_every": 2}, "run": {"checkpoint_every": 1}},
+    "cloned": {
+        "values": VALUES,
+        "model": {"path": "", "hidden_size": 32, "layers": 2, "heads": 2, "copying": False},
+        "warm_start": {"enabled": True, "success_low": 0.0, "success_high": 1.0, "batch_size": 8, "course_steps": 40,
+                       "learning_rate": 2e-2, "mistake_rate": 0.3, "check_episodes": 8, "max_corrections": 0},
+    },
+}  # fmt: skip
+THREE = ("full", "adapter")
+"""What three processes train too."""
+
+
+def options(name: str, base: Path, root: Path) -> dict[str, Any]:
+    """Return what `turngym.train` is given for a job."""
+    merged: dict[str, Any] = {section: dict(settings) for section, settings in COMMON.items()}
+    merged["model"]["path"] = str(base)
+    merged["run"] = {"root": str(root), "name": name, "checkpoint_every": 5}
+    for section, settings in JOBS[name].items():
+        merged[section] = {**merged.get(section, {}), **settings} if isinstance(settings, dict) else settings
+    return merged
+
+
+def torchrun(count: int, words: Sequence[str], folder: Path) -> subprocess.Popen[str]:
+    """Start some processes of a program."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count), *words],
+        cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    """Wait for the end, and return what was printed."""
+    try:
+        return process.communicate(timeout=300)[0]
+    finally:
+        process.kill()
+
+
+def train_all(count: int, base: Path, root: Path) -> None:
+    """Train the jobs with some processes."""
+    jobs = root / "jobs.jsonl"
+    names = THREE if count == 3 else JOBS
+    jobs.write_text("".join(json.dumps(options(name, base, root)) + "\n" for name in names))
+    process = torchrun(count, [str(SCRIPT), str(jobs)], root)
+    told = ended(process)
+    assert process.returncode == 0, told
+    assert told.count("# Would train in ") == 1, "one process speaks"
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that knows a little."""
+    root = tmp_path_factory.mktemp("base")
+    result = turngym.train(
+        "FrozenLake", **{**options("cloned", Path(), root), "learning": {"steps": 1}}  # type: ignore[arg-type]
+    )  # fmt: skip
+    return result.folder / "base"
+
+
+@pytest.fixture(scope="module")
+def alone(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one process learns."""
+    root = tmp_path_factory.mktemp("alone")
+    for name in JOBS:
+        turngym.train("FrozenLake", **options(name, base, root))
+    return root
+
+
+@pytest.fixture(scope="module")
+def together(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """What some number of processes learn together."""
+
+    @cache
+    def trained(count: int) -> Path:
+        root = tmp_path_factory.mktemp(f"together-{count}")
+        train_all(count, base, root)
+        return root
+
+    return trained
+
+
+def learned(folder: Path) -> list[dict[str, Any]]:
+    return [line for line in Metrics(folder / "metrics.jsonl").lines() if line["phase"] == "learning"]
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("count", "name"), [*((2, name) for name in JOBS), *((3, name) for name in THREE)])
+def test_they_learn_what_one_process_would(name: str, count: int, alone: Path, together: Callable[[int], Path]) -> None:
+    root = together(count)
+    one, several = learned(alone / name), learned(root / name)
+    assert [line["step"] for line in several] == [line["step"] for line in one]
+    within = 1e-5 if name != "cloned" else 2e-2  # cloning takes large steps, which make more of the last bits
+    assert [line["loss"] for line in several] == pytest.approx([line["loss"] for line in one], rel=within, abs=within)
+    for number in ("success", "sampled_tokens", "turns"):
+        assert [line[number] for line in several] == [line[number] for line in one]
+    assert files(root / name) == files(alone / name), "one folder, with nothing in it that one process lacks"
+    phases = [[line["phase"] for line in Metrics(runs / name / "metrics.jsonl").lines()] for runs in (alone, root)]
+    assert phases[0] == phases[1], "one line for each step"
+
+
+@pytest.mark.timeout(900)
+def test_a_whole_model_is_saved(together: Callable[[int], Path], alone: Path) -> None:
+    policies = [runs / "full" / "checkpoints" / f"step-{STEPS:06d}" / "policy" for runs in (alone, together(3))]
+    assert len({(policy / "config.json").read_text() for policy in policies}) == 1
+    one, several = (load_file(policy / "model.safetensors") for policy in policies)
+    assert {name: weights.shape for name, weights in one.items()} == {
+        name: weights.shape for name, weights in several.items()
+    }
+    assert all(torch.allclose(one[name], several[name], atol=1e-5) for name in one)
+
+
+# Stops and resumes ------------------------------------------------------------------------------------------------
+
+
+def flags(given: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the options of the command for what `turngym.train` is given."""
+    for section, settings in given.items():
+        for key, value in settings.items():
+            yield f"--{section}.{key}".replace("_", "-")
+            yield json.dumps(value) if isinstance(value, dict | bool) else str(value)
+
+
+def command(folder: Path, base: Path, name: str, **learning: Any) -> list[str]:
+    given = options(name, base, folder)
+    given["learning"] |= learning
+    return ["-m", "turngym", "train", "FrozenLake", *flags(given)]
+
+
+def workers(process: subprocess.Popen[str]) -> dict[int, int]:
+    """Return the process ids of the training by their ranks."""
+    found = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(status.read_text().rpartition(")")[2].split()[1])
+            environment = status.with_name("environ").read_bytes()
+        except (OSError, ValueError):
+            continue
+        if parent == process.pid and b"\0RANK=" in environment:
+            found[int(environment.partition(b"\0RANK=")[2].partition(b"\0")[0])] = int(status.parent.name)
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="process ids are read from /proc")
+@pytest.mark.timeout(900)
+def test_one_that_is_killed_ends_all_and_one_process_goes_on(base: Path, alone: Path, tmp_path: Path) -> None:
+    name = "full"
+    process = torchrun(2, command(tmp_path, base, name), tmp_path)
+    wait_for(tmp_path / name / "checkpoints" / "step-000005", process)
+    os.kill(workers(process)[1], signal.SIGKILL)
+    told = ended(process)
+    assert process.returncode == 1
+    assert (
+        "turngym: another process of the training has ended. What was saved is whole; continue with: torchrun "
+        f"--nproc-per-node 2 -m turngym train --resume {tmp_path / name}\n"
+    ) in told
+    kept = latest_checkpoint(tmp_path / name / "checkpoints", tell=pytest.fail)
+    assert kept is not None and not (tmp_path / name / "result.json").exists()
+    result = turngym.train("FrozenLake", **options(name, base, tmp_path), resume=True)
+    one, several = learned(alone / name), learned(result.folder)
+    assert [line["loss"] for line in several] == pytest.approx([line["loss"] for line in one], rel=1e-5, abs=1e-5)
+    assert files(result.folder) == files(alone / name)
+
+
+@pytest.mark.timeout(900)
+def test_a_signal_stops_all_after_the_step_and_more_processes_go_on(base: Path, alone: Path, tmp_path: Path) -> None:
+    process = torchrun(2, command(tmp_path, base, "adapter"), tmp_path)
+    wait_for(tmp_path / "adapter" / "checkpoints" / "step-000005", process)
+    process.send_signal(signal.SIGTERM)
+    told = ended(process)
+    again = f"-m turngym train --resume {tmp_path / 'adapter'}"
+    assert f"Stopped. Continue with: torchrun --nproc-per-node 2 {again}\n" in told
+    process = torchrun(3, again.split(), tmp_path)
+    told = ended(process)
+    assert process.returncode == 0, told
+    assert told.count("Report: ") == 1, "one process speaks"
+    one, several = learned(alone / "adapter"), learned(tmp_path / "adapter")
+    assert [line["loss"] for line in several] == pytest.approx([line["loss"] for line in one], rel=1e-5, abs=1e-5)
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    while not path.exists():
+        assert process.poll() is None, ended(process)
+        time.sleep(0.02)
