@@ -109,7 +109,7 @@ class ModelServer:
 
     def _list(self, body: dict[str, Any]) -> Answer:
         owner = "sglang" if self.form == "sglang" else "vllm"
-        cards = [{"id": name, "object": "model", "owned_by": owner} for name in self.models]
+        cards: list[dict[str, Any]] = [{"id": name, "object": "model", "owned_by": owner} for name in self.models]
         if self.context_length is not None:
             cards = [card | {"max_model_len": self.context_length} for card in cards]
         return Answer(content={"object": "list", "data": cards})

@@ -120,7 +120,7 @@ def test_adapters_are_played_each_under_a_name_of_its_own(
     server = serve()
     link = connected(server)
     update = UPDATES["vllm-lora"](link)
-    names = []
+    names: list[str] = []
     for step in (0, 1, 1):  # a step is taken again after a rollback
         with torch.no_grad():
             for weight in adapted.learned.parameters():
