@@ -147,8 +147,8 @@ class CompletionServer:
             ids = _spelled_ids(record.get("tokens"))
         if not (isinstance(ids, list) and all(type(one) is int for one in ids)):
             raise self.connection.error("gives no token ids with its answers (token_ids, asked for by "
-                                        "return_token_ids): take vLLM from 0.10.2 on, or an SGLang that has "
-                                        "them")  # fmt: skip
+                                        "return_token_ids): take vLLM from 0.10.2 on, or SGLang from July 2026 "
+                                        "on")  # fmt: skip
         if not (isinstance(logprobs, list) and len(logprobs) == len(ids) and all(map(_is_logprob, logprobs))):
             raise self.connection.error("gives no log-probability for every sampled token "
                                         "(logprobs.token_logprobs, finite and at most 0, one for each of "
