@@ -23,6 +23,7 @@ KEY_VARIABLE = "TURNGYM_ROLLOUT_KEY"
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
 """Seconds before the first repetition, doubled for each further one up to the longest."""
 TOO_MANY_REQUESTS = 429
+GOES_ON = "a run that has begun goes on with --resume"
 SHOWN_CHARACTERS = 300
 """So much of a server's own words is told."""
 
@@ -97,7 +98,7 @@ class ServerConnection:
             except TimeoutError as error:
                 raise self.error(
                     f"gave no answer to {path} within {self._timeout:g} s; see whether it still works, or raise "
-                    "rollout.timeout or lower rollout.parallel, and go on with --resume"
+                    f"rollout.timeout or lower rollout.parallel; {GOES_ON}"
                 ) from error
             except (OSError, HTTPException) as error:
                 problem = f"does not answer: {_reason(error)}"
@@ -107,8 +108,8 @@ class ServerConnection:
             problem = f"answers {path} with status {status}: {_message(answer)}"
         if self._closed.is_set():
             raise self.error("is asked no more: another request to it has failed, or play has ended")
-        raise self.error(f"{problem} (after {_times(self._retries + 1)}); start it anew if it has ended, see that "
-                         "rollout.server names it, and go on with --resume")  # fmt: skip
+        raise self.error(f"{problem} (after {_times(self._retries + 1)}); start it anew if it has ended, and see "
+                         f"that rollout.server names it; {GOES_ON}")  # fmt: skip
 
     def error(self, words: str) -> ServerError:
         """Return the error that says something about this server."""

@@ -316,7 +316,7 @@ def test_a_run_whose_server_is_lost_goes_on_with_another_as_if_nothing_had_been(
 
     first.spoil = fail
     with pytest.raises(
-        ServerError, match=r"does not answer: .* \(after 2 tries\); start it anew .* go on with --resume"
+        ServerError, match=r"does not answer: .* \(after 2 tries\); start it anew .* goes on with --resume"
     ):
         train(folder, tmp_path / "two", first)
     resumed = train(folder, tmp_path / "two", server, resume=True)
