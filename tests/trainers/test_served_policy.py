@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from tests.agents.serving.model_server import COMPLETIONS, NAME, Answer, ModelServer, always, serving, with_choice
-from tests.trainers.harness import copied, make_loop, metric_lines, run, with_learning
+from tests.trainers.harness import copied, make_loop, metric_lines, run, run_both_stages, with_learning
 
 import turngym
 from turngym._errors import InputError
@@ -25,6 +26,9 @@ from turngym.trainers.batches import make_batch
 from turngym.trainers.config import RolloutConfig, TrainConfig
 from turngym.trainers.loop import Loop
 from turngym.trainers.objectives import OBJECTIVES, find_objective
+from turngym.trainers.reporting.metrics import Metrics
+from turngym.trainers.reporting.progress import SilentProgress
+from turngym.trainers.run import TrainingRun
 from turngym.trainers.schedules import Moment
 from turngym.trainers.served_policy import DriftError, ServedPolicy
 
@@ -100,6 +104,37 @@ def test_the_server_plays_an_adapter(tiny: TrainConfig, tmp_path: Path, serve: S
     assert all(step["logprob_drift"] < 1e-4 for step in numbers) and numbers[-1]["kl"] != 0.0
     asked = [body["model"] for path, body in server.requests if path == COMPLETIONS]
     assert len(set(asked)) == 3 and NAME not in asked and [*server.models] == [NAME, asked[-1]]
+
+
+def test_the_server_plays_on_after_a_reset_of_the_reference(
+    model: LanguageModel, tiny: TrainConfig, tmp_path: Path, serve: Serve
+) -> None:
+    server = serve()
+    config = with_learning(tiny, steps=3, reset_every=2)
+    config = replace(config, rollout=RolloutConfig(server=server.url, parallel=2))
+    loop = run_both_stages(model, config, tmp_path, SilentProgress())
+    steps = metric_lines(tmp_path, "learning")
+    assert loop.references.number == 2 and [step["step"] for step in steps] == [1, 2, 3]
+    assert all(step["logprob_drift"] < 1e-4 for step in steps)
+    assert [path.name for path in server.read] == ["step-000000", "step-000001", "step-000002"]
+
+
+def test_a_rollback_sends_the_earlier_weights_again(
+    model: LanguageModel, tiny: TrainConfig, tmp_path: Path, serve: Serve
+) -> None:
+    server = serve()
+    config = with_learning(tiny, steps=3)
+    config = replace(config, rollout=RolloutConfig(server=server.url, parallel=2),
+                     monitors=replace(config.monitors, on_alarm="rollback"))  # fmt: skip
+    metrics = Metrics(tmp_path / "metrics.jsonl")
+    training = TrainingRun(copied(model), config, tmp_path, metrics, SilentProgress())
+    training.learn()
+    training.roll_back(tmp_path / "checkpoints" / "step-000002")
+    training.learn()
+    names = [path.name for path in server.read]
+    assert names == ["step-000000", "step-000001", "step-000002", "step-000002"]
+    last = metric_lines(tmp_path, "learning")[-1]
+    assert (last["step"], last["rollbacks"]) == (3, 1) and last["logprob_drift"] < 1e-4
 
 
 def test_the_same_seeds_learn_the_same(model: LanguageModel, tiny: TrainConfig, tmp_path: Path, serve: Serve) -> None:
