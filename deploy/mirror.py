@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 
 from turngym._durable import remove, remove_unfinished, replacement
-from turngym.trainers.run_files import BASE, CHECKPOINTS, LOCK_FILE, REFERENCES, RESULT_FILE, WARM_START
+from turngym.trainers.run_files import BASE, CHECKPOINTS, LOCK_FILE, REFERENCES, RESULT_FILE, SERVED, WARM_START
 
 IN_PARTS = (BASE, REFERENCES, WARM_START, CHECKPOINTS)
 LAST = (*IN_PARTS, RESULT_FILE)
@@ -96,9 +96,12 @@ class Mirror:
 
 
 def parts(folder: Path) -> Iterator[Path]:
-    """Yield the parts of a run folder: the base, every checkpoint and the like, every other file."""
+    """Yield the parts of a run folder: the base, every checkpoint and the like, every other file.
+
+    What a server plays is written anew for every step, and is none.
+    """
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.name == LOCK_FILE or path.name.endswith(LOGS):
+        if path.name.startswith(".") or path.name in (LOCK_FILE, SERVED) or path.name.endswith(LOGS):
             continue
         if path.name == BASE or not path.is_dir():
             yield path.relative_to(folder)

@@ -170,6 +170,8 @@ class Learner:
                 batch = replace(batch, return_N=objective.returns(batch, step))
             if objective.advantages is not None:
                 batch = replace(batch, advantage_N=objective.advantages(batch, step))
+            if objective.policy_gradient and batch.importance_N.numel():
+                batch = replace(batch, advantage_N=batch.advantage_N * batch.importance_N)
             if objective.optimal_baselines is not None and step.config.optimal_baseline:
                 batch = replace(batch, optimal_baseline_B=objective.optimal_baselines(batch, step))
         return batch

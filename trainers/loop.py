@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from turngym.trainers.prompts.successes import SuccessTracker
 from turngym.trainers.references import References
 from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.schedules import Moment, Schedule
+from turngym.trainers.served_policy import ServedPolicy
 
 OnStep = Callable[[dict[str, Any], Sequence[Episode]], None]
 """Called after every step with its numbers and its episodes."""
@@ -58,6 +60,8 @@ class Loop:
     """Counts of steps, rounds and tokens; temperatures and learning rate of a step."""
     monitors: Monitors
     """Measures the health of learning, and rings alarms."""
+    served: ServedPolicy | None = None
+    """The server that plays the policy; None to play it in this process."""
 
     def run_round(self, on_step: OnStep, failure_file: Path) -> None:
         """Take steps to the end of the run or of the round, whichever comes first.
@@ -70,13 +74,21 @@ class Loop:
             NonFiniteError: Logits, loss or gradients are not finite; the optimizer step was not taken.
             PlayError: No episode of a step could be played.
             ValueError: Stage 1 has spent all tokens.
+            ServerError: The server that plays the policy is gone, or answers what cannot be used.
+            DriftError: It plays another policy.
         """
         if self.references.number == 1:
             self.schedule.check_budget()
         slots = min(self.rollouts.slots, self.schedule.learning.batch_size)
-        agent = self.rollouts.agent(self.learner.policy, slots=slots)
-        while not (self.schedule.finished or self.schedule.round_over(self.references.number)):
-            on_step(*self._take_step(agent, failure_file))
+        with self._agent(slots) as agent:
+            while not (self.schedule.finished or self.schedule.round_over(self.references.number)):
+                on_step(*self._take_step(agent, failure_file))
+
+    def _agent(self, slots: int) -> AbstractContextManager[LanguageModelAgent]:
+        """Return who plays the policy, in this process or on a server."""
+        if self.served is None:
+            return nullcontext(self.rollouts.agent(self.learner.policy, slots=slots))
+        return self.served.agent(self.learner.policy, slots=slots, max_reply_tokens=self.rollouts.max_reply_tokens)
 
     def _take_step(self, agent: LanguageModelAgent, failure_file: Path) -> tuple[dict[str, Any], list[Episode]]:
         """Play the episodes of a step and learn from them; return the numbers of the step and the episodes."""
@@ -84,6 +96,8 @@ class Loop:
         moment, span = self.schedule.moment(), self.rollouts.reward_span
         step = StepParams(config=self.schedule.objective, beta=moment.beta * span, reward_span=span)
         agent.policy_version, agent.temperature = moment.step, moment.temperature
+        if self.served is not None:
+            agent.policy_version = self.served.send(self.learner.policy, moment.step)
         instances = self.prompts.draw(moment.step, self.schedule.rollbacks, self.successes)
         played = self.rollouts.play(agent, instances, shaped=True)
         episodes = usable(played, moment.step)
@@ -122,7 +136,12 @@ class Loop:
 
     def _learn(self, episodes: Sequence[Episode], step: StepParams[Any], moment: Moment) -> dict[str, Any]:
         """Value the episodes, learn from them, and update values, successes and monitors; return the numbers."""
-        batch = make_batch(episodes, self.learner.policy)
+        batch, drift = make_batch(episodes, self.learner.policy), dict[str, Any]()
+        if self.served is not None:
+            batch, drift = self.served.correct(
+                batch, episodes, self.learner.policy, self.learner.objective, temperature=moment.temperature,
+                tokens_per_microbatch=self.schedule.learning.tokens_per_microbatch,
+            )  # fmt: skip
         if self.baseline is not None:
             self.baseline.begin_step(step.beta, self.schedule.step_of_round(self.references.number))
             batch = replace(batch, value_BK=self.baseline.values(batch, episodes))
@@ -130,7 +149,7 @@ class Loop:
         if self.shaping is not None:
             shaped = self.shaping.shape(batch, episodes, shift_values=not isinstance(self.baseline, NoBaseline))
         learned = self.learner.train_step(shaped, episodes, self.references.current, step, moment)
-        numbers = learned.numbers | self._measure_update(batch, episodes, learned, step)
+        numbers = learned.numbers | self._measure_update(batch, episodes, learned, step) | drift
         if batch.value_BK.numel():
             numbers["value"] = float(batch.value_BK[:, 0].double().mean())
         if step.beta:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -87,11 +88,10 @@ class Rollouts:
             slots: Episodes at once; None for those of the run.
             on_episode: Called with every episode as it ends, before its rewards are shaped.
         """
-        model = agent.model if isinstance(agent, LanguageModelAgent) else None
-        if model is None or not ranks.several():  # scripted agents play everything everywhere, and may note what
+        if not ranks.several() or not isinstance(agent, LanguageModelAgent):  # scripted ones play all everywhere
             episodes = self._played(agent, instances, slots, on_episode)
         else:
-            with gathered(model.model):
+            with gathered(agent.model.model) if agent.reads_weights else nullcontext():
                 shares = ranks.exchange(lambda: self._played(agent, ranks.share(instances), slots, on_episode))
             episodes = ranks.put_together(shares)
             if on_episode is not None:

@@ -41,8 +41,9 @@ from turngym.trainers.reporting.progress import Progress
 from turngym.trainers.reporting.tables import COLUMNS, result_rows, table_cells
 from turngym.trainers.reporting.trackers import Tracker
 from turngym.trainers.run_checkpoints import RunCheckpoints
-from turngym.trainers.run_files import CHECKPOINTS, EPISODES, METRICS_FILE, REFERENCES, WARM_START, store_name
+from turngym.trainers.run_files import CHECKPOINTS, EPISODES, METRICS_FILE, REFERENCES, SERVED, WARM_START, store_name
 from turngym.trainers.schedules import Schedule
+from turngym.trainers.served_policy import ServedPolicy
 from turngym.trainers.stage_one.instance_values import composed_beta, composed_values
 from turngym.trainers.stage_one.sampling import StageOneSetup
 from turngym.trainers.stage_one.stage import StageOneResult, read_stage_one, run_stage_one
@@ -141,6 +142,7 @@ class TrainingRun:
             successes=SuccessTracker(result, easier=easier), baseline=None, shaping=None, references=references,
             learner=Learner(policy, objective, config.learning, seed=config.run.seed), schedule=schedule,
             monitors=Monitors(config.monitors, config.shaping, kinds=kinds, easier=easier),
+            served=ServedPolicy(config.rollout, folder / SERVED) if config.rollout.server else None,
         )  # fmt: skip
         self._checkpoints = RunCheckpoints(folder / CHECKPOINTS, self.loop)
         self._use_stage_one(result)

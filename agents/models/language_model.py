@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -386,6 +386,9 @@ class LanguageModelAgent:
     Raises:
         ValueError: The temperature is not above 0, or no reply fits into the context.
     """
+
+    reads_weights: ClassVar[bool] = True
+    """Whether it computes with the weights of `model` itself."""
 
     def __init__(
         self,

@@ -20,6 +20,10 @@ def write(folder: Path, *names: str, text: str = "x") -> None:
         (folder / name).write_text(text)
 
 
+UNCOPIED = {"run.lock", "checkpoints/.step-000075.1f.tmp/state.json", "served/step-000051/model.safetensors"}
+"""What is unfinished, or of this process alone."""
+
+
 def files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
@@ -31,7 +35,7 @@ def run(tmp_path: Path) -> Path:
         folder, "config.toml", "run.lock", "metrics.jsonl", "base/model.safetensors",
         "checkpoints/step-000025/state.json", "checkpoints/step-000050/policy/model.safetensors",
         "checkpoints/.step-000075.1f.tmp/state.json",
-        "episodes/train_000025.jsonl", "references/round-2/model.safetensors",
+        "episodes/train_000025.jsonl", "references/round-2/model.safetensors", "served/step-000051/model.safetensors",
     )  # fmt: skip
     return folder
 
@@ -39,7 +43,7 @@ def run(tmp_path: Path) -> Path:
 def test_the_copy_is_the_run_without_what_is_unfinished(run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     Mirror(run, copy).save()
-    assert files(copy) == files(run) - {"run.lock", "checkpoints/.step-000075.1f.tmp/state.json"}
+    assert files(copy) == files(run) - UNCOPIED
 
 
 def test_it_follows_the_run(run: Path, tmp_path: Path) -> None:
@@ -179,7 +183,7 @@ def test_it_is_put_back_into_the_place_of_whatever_is_there(run: Path, tmp_path:
     write(elsewhere, "of an earlier attempt")
     mirror = Mirror(elsewhere, copy)
     mirror.restore()
-    assert files(elsewhere) == files(copy) == files(run) - {"run.lock", "checkpoints/.step-000075.1f.tmp/state.json"}
+    assert files(elsewhere) == files(copy) == files(run) - UNCOPIED
     before = (copy / "metrics.jsonl").stat().st_ino
     mirror.save()
     assert (copy / "metrics.jsonl").stat().st_ino == before, "what was put back need not be copied again"

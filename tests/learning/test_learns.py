@@ -1,4 +1,7 @@
-"""A*PO learns: success on held-out lakes rises with the true rewards, and does not with shuffled ones."""
+"""A*PO learns: success on held-out lakes rises with the true rewards, and does not with shuffled ones.
+
+It rises as well where a server plays the policy.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.agents.serving.model_server import serving
 
 from turngym.agents.episode import Episode
 from turngym.trainers.base_model import prepare_base
@@ -15,6 +19,7 @@ from turngym.trainers.config import (
     EnvConfig,
     LearningConfig,
     ModelConfig,
+    RolloutConfig,
     RunConfig,
     TrainConfig,
     ValueConfig,
@@ -25,6 +30,7 @@ from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import SilentProgress
 from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.run import TrainingRun
+from turngym.trainers.served_policy import ServedPolicy
 from turngym.trainers.warm_start.cloning import validate
 
 CONFIG = TrainConfig(
@@ -88,3 +94,14 @@ def shuffle_rewards(patch: pytest.MonkeyPatch) -> None:
 def test_success_rises_with_rewards_and_only_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert gain(tmp_path, monkeypatch, shuffled=False) >= MARGIN
     assert gain(tmp_path, monkeypatch, shuffled=True) < MARGIN / 2
+
+
+@pytest.mark.slow
+def test_success_rises_with_what_a_server_plays(tmp_path: Path) -> None:
+    loop, drifts = start(tmp_path), list[float]()
+    before = validate(loop.references.current, loop.rollouts, EPISODES)
+    with serving(tmp_path / "base") as server:
+        loop.served = ServedPolicy(RolloutConfig(server=server.url, parallel=2), tmp_path / "served")
+        loop.run_round(lambda numbers, _: drifts.append(numbers["logprob_drift"]), tmp_path / "failed.jsonl")
+    assert validate(loop.learner.policy, loop.rollouts, EPISODES) - before >= MARGIN
+    assert len(drifts) == len(server.read) == CONFIG.learning.steps and max(drifts) < 1e-4

@@ -36,6 +36,7 @@ from turngym.trainers.config.objectives import (
     find_objective_config,
     readers_of,
 )
+from turngym.trainers.config.rollout import RolloutConfig
 from turngym.trainers.config.section import Section, Temperature
 from turngym.trainers.config.toml import (
     ConfigError,
@@ -96,6 +97,7 @@ __all__ = [
     "RebelConfig",
     "ReinforceConfig",
     "RlooConfig",
+    "RolloutConfig",
     "RunConfig",
     "Section",
     "ShapingConfig",

@@ -22,6 +22,7 @@ from turngym.trainers.config.objectives import (
     find_objective_config,
     readers_of,
 )
+from turngym.trainers.config.rollout import RolloutConfig
 from turngym.trainers.config.section import Section
 from turngym.trainers.config.values import ValueConfig
 
@@ -29,7 +30,7 @@ KINDS: dict[str, type[Section]] = {
     kind.section: kind
     for kind in (
         EnvConfig, ShapingConfig, ModelConfig, LoraConfig, WarmStartConfig, ValueConfig, ObjectiveConfig,
-        LearningConfig, MonitorsConfig, CurriculumConfig, EvaluationConfig, RunConfig,
+        LearningConfig, RolloutConfig, MonitorsConfig, CurriculumConfig, EvaluationConfig, RunConfig,
     )
 }  # fmt: skip
 """The class of every section; of that of the objective, what all have in common."""
@@ -51,6 +52,7 @@ class TrainConfig:
     values: ValueConfig = field(default_factory=ValueConfig)
     objective: ObjectiveConfig = field(default_factory=AstarpoConfig)
     learning: LearningConfig = field(default_factory=LearningConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
     monitors: MonitorsConfig = field(default_factory=MonitorsConfig)
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -73,6 +75,7 @@ class TrainConfig:
         if self.learning.max_tokens is not None and self.learning.max_tokens <= first:
             raise self.learning.refuse("max_tokens", f"must be above {first}, the episodes of stage 1, each of which "
                                                      "generates at least one token")  # fmt: skip
+        self._check_update()
         if isinstance(self.objective, Valued):
             self._check_baseline(self.objective)
         if isinstance(self.objective, AstarpoTurnConfig):
@@ -103,6 +106,13 @@ class TrainConfig:
             fits = isinstance(section, kind) if name == "objective" else type(section) is kind
             if not fits:
                 raise InputError(f"{name} must be {article(kind.__name__)}, got {section!r}")
+
+    def _check_update(self) -> None:
+        update, adapted = self.rollout.update, bool(self.lora.rank)
+        if not self.rollout.server or update == "none" or (update == "vllm-lora") == adapted:
+            return
+        reason = "is for whole models, and lora.rank makes an adapter: take 'vllm-lora'"
+        raise self.rollout.refuse("update", reason if adapted else "is for adapters: set lora.rank, or take 'vllm'")
 
     def _check_baseline(self, objective: Valued) -> None:
         if objective.baseline == "state_vstar" and self.curriculum.levels:

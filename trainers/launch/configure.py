@@ -108,6 +108,8 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
         config = replace(config, env=replace(config.env, kwargs={**config.env.kwargs, **paths}))
     if model.path and not model.on_hub:
         config = replace(config, model=replace(model, path=absolute(model.path)))
+    if config.rollout.weights:
+        config = replace(config, rollout=replace(config.rollout, weights=absolute(config.rollout.weights)))
     if values.explorer_models:
         models = [absolute(path) for path in values.explorer_models]
         config = replace(config, values=replace(values, explorer_models=models))

@@ -20,7 +20,8 @@ from turngym.trainers.run_files import CONFIG_FILE
 FREE = {
     "run.threads", "run.trackers", "run.checkpoint_every", "run.imports", "run.import_folder",
     "evaluation.episodes", "evaluation.first", "evaluation.validate_every", "evaluation.validation_episodes",
-    "env.step_timeout", "env.isolate", "learning.gradient_checkpointing",
+    "env.step_timeout", "env.isolate", "learning.gradient_checkpointing", "rollout.parallel",
+    "rollout.timeout", "rollout.retries", "rollout.weights", "rollout.max_drift",
 }  # fmt: skip
 """Settings that do not touch what is learned, but for the last bit: threads and layers computed again add up in
 another order."""
@@ -29,7 +30,7 @@ BRANCHING = {
     "learning.warmup_steps", "learning.max_grad_norm", "learning.tokens_per_microbatch", "learning.fresh_share",
     "monitors.on_alarm", "monitors.sensitivity", "monitors.rollback_learning_rate", "monitors.max_rollbacks",
     "monitors.retrieval_every", "objective.beta", "objective.beta_final", "run.rollout_slots", "run.device",
-    "model.compute_dtype",
+    "model.compute_dtype", "rollout.server", "rollout.model", "rollout.update", "rollout.importance_cap",
 }  # fmt: skip
 """Settings from which on learning goes another way than it would have gone."""
 REASONS = {

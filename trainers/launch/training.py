@@ -45,6 +45,7 @@ from turngym.trainers.reporting.trackers import Tracker, check_packages, trackin
 from turngym.trainers.run import train as train_in_folder
 from turngym.trainers.run_files import RESULT_FILE
 from turngym.trainers.run_lock import run_lock
+from turngym.trainers.served_policy import connect
 from turngym.trainers.torchrun import is_first
 
 
@@ -192,6 +193,7 @@ def check_run(config: TrainConfig) -> None:
     Raises:
         InputError: A tracker's package is not installed, the objective is not registered, a model cannot be loaded,
             nobody can be cloned, or the demonstrations do not fit into the limits.
+        ServerError: The server that is to play the policy does not answer, or not with ids and log-probabilities.
     """
     check_packages(config.run.trackers)
     with input_errors():
@@ -200,6 +202,8 @@ def check_run(config: TrainConfig) -> None:
             raise InputError(f"{type(config.objective).__name__} is not what {config.objective.name} is registered "
                              "with, and no run could be continued with it: give its objective a name of its "
                              "own")  # fmt: skip
+        if config.rollout.server:
+            connect(config.rollout).check()
         check_base(config)
 
 

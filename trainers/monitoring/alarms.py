@@ -36,7 +36,8 @@ ADVICE = {
     VALIDATION: "Nothing is solved, so nothing is learned; try easier instances or a longer warm_start.course_steps",
     EMPTY_STEPS: "Every prompt is always won or always lost; try instances of other difficulty, a larger "
     "objective.group_size, or objective.filter all",
-    DRIFT: "What is learned from is not quite what was played; try a model in float32, and see that it has no dropout",
+    DRIFT: "What is learned from is not quite what was played; try a model in float32, and see that it has no dropout. "
+    "A server may differ by more, up to rollout.max_drift",
     CUT_EPISODES: "Their last turns are missing, and they count as failures; raise model.context_length, or take an "
     "environment with shorter observations or fewer turns",
     CUT_REPLIES: "Their actions may be missing; raise model.max_reply_tokens",

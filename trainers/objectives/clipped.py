@@ -78,6 +78,7 @@ def gigpo_advantages(batch: TrainingBatch, step: StepParams[GigpoConfig]) -> Ten
     "grpo",
     source="GRPO, arXiv:2402.03300, eq. 3: mean over the tokens of each episode",
     advantages=grpo_advantages,
+    policy_gradient=True,
 )
 def grpo(batch: TrainingBatch, step: StepParams[GrpoConfig]) -> Tensor:
     """Return the mean over an episode's tokens of the clipped surrogate and the KL penalty, `[B]`."""
@@ -90,6 +91,7 @@ def grpo(batch: TrainingBatch, step: StepParams[GrpoConfig]) -> Tensor:
     source="Dr. GRPO, arXiv:2503.20783: the sum over tokens of min(ratio * A, clip(ratio) * A) with A = R - mean R, "
     "so that neither lengths nor standard deviations divide, and no KL",
     advantages=dr_grpo_advantages,
+    policy_gradient=True,
 )
 def dr_grpo(batch: TrainingBatch, step: StepParams[DrGrpoConfig]) -> Tensor:
     """Return the sum over an episode's tokens of the clipped surrogate, `[B]`."""
@@ -102,6 +104,7 @@ def dr_grpo(batch: TrainingBatch, step: StepParams[DrGrpoConfig]) -> Tensor:
     "R, mean over tokens, groups that differ in reward, no KL; its overlong reward shaping is left out, and "
     "nothing is sampled for the groups that are dropped",
     advantages=grpo_advantages,
+    policy_gradient=True,
 )
 def dapo(batch: TrainingBatch, step: StepParams[Clipped]) -> Tensor:
     """Return the clipped surrogate summed over an episode's tokens, so that the step's mean is over tokens, `[B]`."""
@@ -114,6 +117,7 @@ def dapo(batch: TrainingBatch, step: StepParams[Clipped]) -> Tensor:
     source="StarPO-S, arXiv:2504.20073, on GRPO: A = (R - mean R) / std R in the groups of largest std R, "
     "clip-higher, no KL",
     advantages=grpo_advantages,
+    policy_gradient=True,
 )
 def starpo_s(batch: TrainingBatch, step: StepParams[StarpoSConfig]) -> Tensor:
     """Return what `dapo` returns; the two differ in the filter, `[B]`."""
@@ -125,6 +129,7 @@ def starpo_s(batch: TrainingBatch, step: StepParams[StarpoSConfig]) -> Tensor:
     source="GiGPO, arXiv:2505.10978: A = A_episode + weight * A_turn, each (x - mean x) / std x, of the returns of a "
     "group and of the discounted rewards-to-go of its turns from the same state",
     advantages=gigpo_advantages,
+    policy_gradient=True,
 )
 def gigpo(batch: TrainingBatch, step: StepParams[GigpoConfig]) -> Tensor:
     """Return the clipped surrogate and the KL penalty summed over an episode's tokens; the step's mean is over tokens.

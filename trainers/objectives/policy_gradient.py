@@ -35,6 +35,7 @@ def rloo_advantages(batch: TrainingBatch, step: StepParams[KLRegularised]) -> Te
     source="REINFORCE, Williams 1992: (R - baseline) * grad log pi, with reward-to-go and the KL in the reward",
     advantages=reinforce_advantages,
     needs_reference=True,
+    policy_gradient=True,
 )
 def reinforce(batch: TrainingBatch, _: StepParams[KLRegularised]) -> Tensor:
     """Return -sum_t A_t * log pi(a_t | s_t) for each episode, `[B]`."""
@@ -46,6 +47,7 @@ def reinforce(batch: TrainingBatch, _: StepParams[KLRegularised]) -> Tensor:
     source="RLOO, arXiv:2402.14740: (R_i - sum_{j != i} R_j / (n - 1)) * grad log pi, the KL in the reward",
     advantages=rloo_advantages,
     needs_reference=True,
+    policy_gradient=True,
 )
 def rloo(batch: TrainingBatch, _: StepParams[KLRegularised]) -> Tensor:
     """Return -A * log pi(episode) for each episode, `[B]`."""

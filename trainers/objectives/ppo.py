@@ -110,6 +110,7 @@ def ppo_returns(batch: TrainingBatch, step: StepParams[PpoConfig]) -> Tensor:
     source="PPO, arXiv:1707.06347, eq. 9 without entropy; bi-level GAE: RAGEN, arXiv:2504.20073",
     advantages=ppo_advantages,
     returns=ppo_returns,
+    policy_gradient=True,
 )
 def ppo(batch: TrainingBatch, step: StepParams[PpoConfig]) -> Tensor:
     """Return the clipped surrogate, the KL penalty and the critic's squared error summed over tokens, `[B]`.

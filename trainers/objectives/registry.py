@@ -62,7 +62,9 @@ class TrainingBatch:
     old_logp_N: Tensor = field(default_factory=_not_asked_for)
     """The same under the policy that sampled it, as the sampler recorded it."""
     advantage_N: Tensor = field(default_factory=_not_asked_for)
-    """The result of the objective's `advantages`."""
+    """The result of the objective's `advantages`; of a policy gradient, times `importance_N` where there are any."""
+    importance_N: Tensor = field(default_factory=_not_asked_for)
+    """The importance weight of each token, where a server sampled them for a policy gradient."""
     optimal_baseline_B: Tensor = field(default_factory=_not_asked_for)
     """The result of the objective's `optimal_baselines`, subtracted from the residuals of every turn of an episode."""
     critic_N: Tensor = field(default_factory=_not_asked_for)
@@ -173,6 +175,9 @@ class Objective:
     """Whether its loss joins the live log-ratios of a group, which therefore shares a microbatch."""
     needs_reference: bool = False
     """Whether it needs `ref_logp_N`."""
+    policy_gradient: bool = False
+    """Whether its loss is an expectation over the sampler with `advantage_N` as a factor of each token, which is
+    weighted where a server that is not quite the policy has sampled."""
 
     @property
     def needs_values(self) -> bool:
@@ -197,6 +202,7 @@ def objective(
     returns: PerToken | None = None,
     needs_pairs: bool = False,
     needs_reference: bool = False,
+    policy_gradient: bool = False,
 ) -> Callable[[Loss], Loss]:
     """Register a loss function under `name`, with what it needs; the arguments are the fields of `Objective`.
 
@@ -218,6 +224,7 @@ def objective(
         returns: See there.
         needs_pairs: See there.
         needs_reference: See there.
+        policy_gradient: See there.
 
     Raises:
         ValueError: The name is taken, or the settings have another.
@@ -240,7 +247,7 @@ def objective(
         OBJECTIVES[name] = Objective(
             name=name, loss=loss, source=source, config=kind, advantages=advantages,
             optimal_baselines=optimal_baselines, returns=returns, needs_pairs=needs_pairs,
-            needs_reference=needs_reference,
+            needs_reference=needs_reference, policy_gradient=policy_gradient,
         )  # fmt: skip
         return loss
 

@@ -22,6 +22,7 @@ RARE: dict[str, tuple[str, ...]] = {
     "objective": ("filter_share",),
     "learning": ("minibatches", "updates_per_batch", "reset_every", "warmup_steps", "max_grad_norm",
                  "temperature_final", "tokens_per_microbatch", "gradient_checkpointing"),
+    "rollout": ("model", "weights", "parallel", "timeout", "retries", "max_drift", "importance_cap"),
     "monitors": ("rollback_learning_rate", "max_rollbacks", "retrieval_every"),
     "curriculum": ("min_share",),
     "evaluation": ("first", "validation_episodes"),

@@ -1,0 +1,23 @@
+"""Play by a model on a server of its own, such as vLLM or SGLang: token ids and log-probabilities over HTTP.
+
+connection.py    requests, repeated where that may help, and clear words where they fail
+completions.py   replies as token ids with their log-probabilities
+weights.py       new weights for a server that runs
+agent.py         the agent; the one file here that needs torch
+"""
+
+from turngym.agents.serving.completions import Completion, CompletionServer, ServedModel
+from turngym.agents.serving.connection import KEY_VARIABLE, ServerConnection, ServerError, check_address
+from turngym.agents.serving.weights import UPDATES, WeightUpdate
+
+__all__ = [
+    "KEY_VARIABLE",
+    "UPDATES",
+    "Completion",
+    "CompletionServer",
+    "ServedModel",
+    "ServerConnection",
+    "ServerError",
+    "WeightUpdate",
+    "check_address",
+]
