@@ -3,7 +3,8 @@
 Hugging Face's own caches give every row the same length, so a batch of conversations needs padding inside the cache and
 loses it when a row is replaced. Here each row is written at its own positions, and a query attends to the columns up to
 its own position: no holes, no padding, and a new conversation simply starts at position zero. It plugs into any decoder
-that takes a `Cache` and a four-dimensional attention mask.
+that takes a `Cache` and a four-dimensional attention mask. Layers with a sliding window keep all keys too, and have a
+mask that hides the older ones.
 
 Shapes: S slots, B rows in a call, T tokens in a call, C columns, H key-value heads, D head size.
 """
@@ -67,6 +68,18 @@ class RaggedCache(Cache):
         columns_C = torch.arange(length, device=positions_BT.device)
         last_seen_BT = torch.where(positions_BT == PADDING, length, positions_BT)
         return (columns_C <= last_seen_BT[:, :, None])[:, None]
+
+
+    def recent(self, positions_BT: Tensor, window: int) -> Tensor:
+        """Return what lies within a sliding window, `[B, 1, T, length]`, to be joined with what `place` has returned.
+
+        Args:
+            positions_BT: The position of every token, `PADDING` for padding, whose window is without end.
+            window: How many tokens each one sees, itself included.
+        """
+        columns_C = torch.arange(self.length, device=positions_BT.device)
+        first_BT = torch.where(positions_BT == PADDING, 0, positions_BT - window + 1)
+        return (columns_C >= first_BT[:, :, None])[:, None]
 
 
 class _RaggedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]

@@ -38,13 +38,15 @@ class CachedDecoder:
     """A network with a cache of the conversations in its slots.
 
     Args:
-        network: Any decoder of the transformers library that takes a cache and a four-dimensional mask.
+        network: Any decoder of the transformers library that takes a cache and a four-dimensional mask, or one for each
+            kind of its layers.
         slots: Conversations held at once.
         columns: Most ids of a conversation.
     """
 
     def __init__(self, network: Any, slots: int, columns: int) -> None:
         self._network = network
+        self._windows = attention_windows(network.config.get_text_config())
         self.cache = RaggedCache(int(network.config.get_text_config().num_hidden_layers), slots, columns)
 
     def read(self, rows: Mapping[int, Row]) -> Tensor:
@@ -81,11 +83,11 @@ class CachedDecoder:
         positions_BT = torch.from_numpy(positions).to(device)
         members = None if everyone else torch.tensor(slots, device=device)
         may_see = self.cache.place(members, positions_BT, length=max(row.cached for row in rows.values()))
-        dtype = self._network.dtype
-        mask = torch.zeros_like(may_see, dtype=dtype).masked_fill_(~may_see, torch.finfo(dtype).min)
+        masks = {kind: self._mask(may_see if window is None else may_see & self.cache.recent(positions_BT, window))
+                 for kind, window in self._windows.items()}  # fmt: skip
         output = self._network(
             input_ids=torch.from_numpy(ids).to(device),
-            attention_mask=mask,
+            attention_mask=masks if len(masks) > 1 else next(iter(masks.values())),
             position_ids=positions_BT.clamp(min=0),
             past_key_values=self.cache,
             use_cache=True,
@@ -93,6 +95,24 @@ class CachedDecoder:
         )
         logits_BV: Tensor = output.logits[:, -1]
         return logits_BV[slots] if everyone else logits_BV
+
+
+    def _mask(self, may_see: Tensor) -> Tensor:
+        """Return what is added to the scores of attention."""
+        dtype = self._network.dtype
+        return torch.zeros_like(may_see, dtype=dtype).masked_fill_(~may_see, torch.finfo(dtype).min)
+
+
+def attention_windows(config: Any) -> dict[str, int | None]:
+    """Return how many tokens each kind of layer of a decoder sees at once, itself included; None for all of them.
+
+    Where a decoder has several kinds, the library takes a mask for each, by these names.
+    """
+    window: int | None = getattr(config, "sliding_window", None)
+    kinds = getattr(config, "layer_types", None)
+    if kinds is None:
+        return {"all": window}
+    return {kind: window if kind.startswith("sliding") else None for kind in sorted(set(kinds))}
 
 
 def similar_parts(unread: Mapping[int, int]) -> list[list[int]]:

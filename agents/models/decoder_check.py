@@ -22,8 +22,8 @@ from turngym.agents.models.errors import CheckpointError, reason_of
 
 ATTENTION = ("sdpa", "eager")
 """The attention functions that take a mask of their own for every row."""
-WINDOWED = ("sliding", "chunked")
-"""What the library calls layers that attend through a window."""
+CHUNKED = "chunked"
+"""What the library calls layers that attend within chunks of fixed borders."""
 SPAN_WORDS = ("window", "chunk", "local", "block", "topk")
 """A number in the configuration with one of these in its name may say how far a layer sees."""
 TRIED = ({0: 20, 1: 5}, {0: 1, 1: 1, 2: 9}, {1: 4, 2: 1}, {2: 1}, {0: 1, 3: 7, 2: 3})
@@ -82,12 +82,13 @@ def check_decoder(network: Any, context_length: int, compute_dtype: torch.dtype 
 
 
 def _windows(config: Any) -> Iterator[tuple[str, int]]:
-    """Yield what the configuration says of windows that are in use, in tokens."""
-    kinds = getattr(config, "layer_types", None)
-    if kinds is None or any(kind.startswith(WINDOWED) for kind in kinds):
-        for setting in ("sliding_window", "attention_chunk_size"):
-            if getattr(config, setting, None):
-                yield setting, int(getattr(config, setting))
+    """Yield what the configuration says of spans that are in use and cannot be played, in tokens.
+
+    Sliding windows can be; whether they are as in training is tried.
+    """
+    kinds, setting = getattr(config, "layer_types", None), "attention_chunk_size"
+    if getattr(config, setting, None) and (kinds is None or any(kind.startswith(CHUNKED) for kind in kinds)):
+        yield setting, int(getattr(config, setting))
     rope = getattr(config, "rope_parameters", None) or {}
     if rope.get("rope_type") == "longrope":  # longer streams rotate all their keys by other angles
         setting = "original_max_position_embeddings"

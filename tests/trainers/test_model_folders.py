@@ -71,8 +71,10 @@ def drop_rules(folder: Path) -> None:
 def narrow(folder: Path) -> None:
     path = folder / "config.json"
     settings = json.loads(path.read_text())
-    path.write_text(json.dumps(settings | {"use_sliding_window": True, "sliding_window": 100, "max_window_layers": 1,
-                                           "layer_types": ["full_attention", "sliding_attention"]}))  # fmt: skip
+    factors = settings["hidden_size"] // settings["num_attention_heads"] // 2
+    rope = {"rope_type": "longrope", "rope_theta": 1e4, "original_max_position_embeddings": 100,
+            "short_factor": [1.0] * factors, "long_factor": [4.0] * factors}  # fmt: skip
+    path.write_text(json.dumps(settings | {"rope_parameters": rope}))
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {

@@ -44,6 +44,15 @@ PLAYED: dict[str, dict[str, Any]] = {
     "gpt_neo": {"attention_types": [[["global", "local"], 1]], "window_size": CONTEXT},
 }  # fmt: skip
 """Families by their `model_type`, and what is set beside the shape; windows as wide as the context change nothing."""
+WINDOW = 24
+WINDOWED: dict[str, dict[str, Any]] = {
+    **{family: {"sliding_window": WINDOW} for family in
+        ("mistral", "mixtral", "phi3", "starcoder2", "gemma2", "gemma3_text", "cohere2", "gpt_oss", "olmo3", "exaone4")},
+    "qwen2": {"sliding_window": WINDOW, "use_sliding_window": True, "max_window_layers": 1},
+    "qwen3": {"sliding_window": WINDOW, "use_sliding_window": True, "max_window_layers": 0},
+    "ministral": {"sliding_window": WINDOW},
+}  # fmt: skip
+"""Families with layers that see fewer tokens at once than an episode has: all of them, or some."""
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "gpt_neo": (
         {"attention_types": [[["global", "local"], 1]], "window_size": 64},
@@ -53,10 +62,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "bloom": ({}, "it fails with ValueError"),
     "falcon": ({"alibi": True, "head_dim": None}, "cannot be played"),
     "xlstm": ({"embedding_dim": 32, "num_blocks": 2}, "cannot be played"),
-    "mistral": ({"sliding_window": 100}, "sees 100 tokens at once .sliding_window"),
-    "gemma3_text": ({"sliding_window": 64}, "set model.context_length to at most 64"),
-    "cohere2": ({"sliding_window": 64}, "sees 64 tokens at once"),
-    "phi3": ({"sliding_window": 200}, "sees 200 tokens at once"),
+    "llama4_text": (
+        {"attention_chunk_size": 64, "intermediate_size_mlp": 48},
+        "sees 64 tokens at once .attention_chunk_size.*set model.context_length to at most 64",
+    ),
     "bart": ({"is_decoder": True}, "cannot be played"),
     "bert": ({"is_decoder": False}, "cannot be played"),
     "mamba": ({}, "cannot be played"),
@@ -88,14 +97,16 @@ def decoder(name: str, vocabulary: int = 64, **more: Any) -> Any:
     return network.eval()
 
 
-@pytest.mark.parametrize("name", PLAYED)
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [*PLAYED.items(), *(pytest.param(*each, id=f"{each[0]}-windowed") for each in WINDOWED.items())],
+)
 def test_what_is_played_has_the_probabilities_of_a_plain_pass(
-    qwen_tokenizer: MakeTokenizer, echo_env: str, name: str
+    qwen_tokenizer: MakeTokenizer, echo_env: str, name: str, settings: dict[str, Any]
 ) -> None:
     tokenizer = qwen_tokenizer()
-    model = LanguageModel(
-        decoder(name, len(tokenizer), **PLAYED[name]), tokenizer, decoding=Decoding(context_length=CONTEXT)
-    )
+    network = decoder(name, len(tokenizer), **settings)
+    model = LanguageModel(network, tokenizer, decoding=Decoding(context_length=CONTEXT))
     episodes = play(model, echo_env, count=6, slots=3)
     for episode in episodes:
         for turn, expected in zip(episode.turns, expected_logprobs(model, episode), strict=True):
@@ -112,7 +123,16 @@ def test_what_is_played_in_another_way_than_it_is_trained_is_refused(name: str) 
     assert type(network).__name__ in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["mistral", "gemma3_text", "cohere2", "gpt_neo"])
+@pytest.mark.parametrize("name", WINDOWED)
+def test_a_window_that_is_not_kept_to_is_found(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    network = decoder(name, **WINDOWED[name])
+    check_decoder(network, CONTEXT)
+    monkeypatch.setattr(RaggedCache, "recent", lambda self, positions_BT, window: torch.tensor(True))
+    with pytest.raises(CheckpointError, match=f"other probabilities.*sliding_window {WINDOW}"):
+        check_decoder(network, CONTEXT)
+
+
+@pytest.mark.parametrize("name", ["llama4_text", "gpt_neo"])
 def test_a_context_within_the_window_is_accepted(name: str) -> None:
     settings, _ = REFUSED[name]
     network = decoder(name, **settings)

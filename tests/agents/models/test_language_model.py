@@ -374,13 +374,12 @@ def test_a_slot_that_does_not_exist_is_refused(make_model: MakeModel, echo_env: 
 # Checkpoints --------------------------------------------------------------------------------------------------------
 
 
-def test_a_decoder_with_a_window_narrower_than_the_context_is_refused(make_model: MakeModel) -> None:
-    with pytest.raises(CheckpointError, match=r"sees 16 tokens at once .sliding_window of its config\.json.*of 512"):
-        make_model(use_sliding_window=True, sliding_window=16, max_window_layers=1)
-    windowed = make_model(use_sliding_window=True, sliding_window=512, max_window_layers=1)
-    assert windowed.context_length == 512, "a window that is never full changes nothing"
-    windowed.model.config.sliding_window = 64
-    assert LanguageModel(windowed.model, windowed.tokenizer, decoding=Decoding(context_length=64)).context_length == 64
+def test_a_decoder_with_a_window_plays_beyond_it(make_model: MakeModel, echo_env: str) -> None:
+    model = make_model(use_sliding_window=True, sliding_window=16, max_window_layers=1)
+    assert model.context_length == 512
+    for episode in play(model, echo_env, count=5, slots=2):
+        for turn, expected in zip(episode.turns, expected_logprobs(model, episode), strict=True):
+            assert np.allclose(turn.logprobs, expected, rtol=0, atol=1e-5)
 
 
 def test_attention_without_a_mask_is_refused(make_model: MakeModel) -> None:
