@@ -41,6 +41,8 @@ from turngym.trainers.config import ModelConfig, TrainConfig, WarmStartConfig, w
 from turngym.trainers.objectives import find_objective
 from turngym.trainers.warm_start.course import MICROBATCH_TOKENS, cloning_optimizers
 
+ERROR = 0.15
+"""How far an estimate may be from what is measured, relatively; tests hold it to that."""
 GB = 10**9
 """The unit of everything that is printed, bytes."""
 ANSWER_TOKENS = 24

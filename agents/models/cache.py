@@ -69,7 +69,6 @@ class RaggedCache(Cache):
         last_seen_BT = torch.where(positions_BT == PADDING, length, positions_BT)
         return (columns_C <= last_seen_BT[:, :, None])[:, None]
 
-
     def recent(self, positions_BT: Tensor, window: int) -> Tensor:
         """Return what lies within a sliding window, `[B, 1, T, length]`, to be joined with what `place` has returned.
 

@@ -96,7 +96,6 @@ class CachedDecoder:
         logits_BV: Tensor = output.logits[:, -1]
         return logits_BV[slots] if everyone else logits_BV
 
-
     def _mask(self, may_see: Tensor) -> Tensor:
         """Return what is added to the scores of attention."""
         dtype = self._network.dtype

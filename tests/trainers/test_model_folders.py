@@ -15,12 +15,13 @@ from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import turngym
-from turngym._errors import InputError
+from turngym._errors import InputError, InputWarning
 from turngym.agents.episode import Status, read_episodes
 from turngym.agents.models.language_model import LanguageModel
 from turngym.cli import main
 from turngym.trainers.config import RunConfig, TrainConfig
-from turngym.trainers.launch import configure
+from turngym.trainers.launch import configure, training
+from turngym.trainers.memory import ModelShape, estimate_memory
 from turngym.trainers.reporting.progress import SilentProgress
 from turngym.trainers.stage_one.store import ValueStore
 
@@ -221,3 +222,19 @@ def test_a_run_shows_the_date_of_its_first_start_for_good(
 def test_a_date_that_is_none_is_refused(short: TrainConfig) -> None:
     with pytest.raises(InputError, match=r"model\.date must be a date such as 2026-11-29"):
         turngym.train(short, model={"date": "tomorrow"})
+
+
+def test_what_cannot_fit_is_refused_before_it_is_loaded(
+    short: TrainConfig, given: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(short.run.root) / short.run.name
+    needed = estimate_memory(short, ModelShape.configured(short)).peak
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "available_memory", lambda _: needed // 2)
+        patch.setattr(training, "check_base", pytest.fail)
+        with pytest.raises(InputError, match=r"the run needs about \S+ GB, and there are \S+: with .* it needs"):
+            turngym.train(short)
+        assert not folder.exists()
+    monkeypatch.setattr(training, "available_memory", lambda _: int(needed / 1.1))
+    with pytest.warns(InputWarning, match="the run may need .* GB, and .* are left; --dry-run shows for what"):
+        assert turngym.train(short).folder == folder

@@ -19,7 +19,8 @@ from typing import Any
 from turngym._errors import InputError, InputWarning, input_errors
 from turngym.agents.evaluation import Score
 from turngym.agents.models.decoding import History
-from turngym.agents.models.language_model import LanguageModel, LanguageModelAgent
+from turngym.agents.models.hardware import find_device
+from turngym.agents.models.language_model import CheckpointError, LanguageModel, LanguageModelAgent
 from turngym.agents.models.placement import Placement
 from turngym.plugins import require_plugins
 from turngym.trainers import ranks
@@ -38,6 +39,15 @@ from turngym.trainers.launch.configure import check_game, configure, named, with
 from turngym.trainers.launch.policies import decoding_of, load_policy
 from turngym.trainers.launch.resuming import begin_resume, plan_resume
 from turngym.trainers.launch.run_folder import claimed
+from turngym.trainers.memory import (
+    ERROR,
+    MemoryEstimate,
+    ModelShape,
+    available_memory,
+    check_memory,
+    estimate_memory,
+    gigabytes,
+)
 from turngym.trainers.objectives import find_objective
 from turngym.trainers.reporting.progress import Progress, SilentProgress
 from turngym.trainers.reporting.tables import result_rows, text_table
@@ -46,7 +56,7 @@ from turngym.trainers.run import train as train_in_folder
 from turngym.trainers.run_files import RESULT_FILE
 from turngym.trainers.run_lock import run_lock
 from turngym.trainers.served_policy import connect
-from turngym.trainers.torchrun import is_first
+from turngym.trainers.torchrun import is_first, launched
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,12 +197,15 @@ def follow() -> TrainingResult | None:
         return ranks.following(do)
 
 
-def check_run(config: TrainConfig) -> None:
+def check_run(config: TrainConfig) -> MemoryEstimate | None:
     """Check what `configure` cannot check without torch, before the run folder exists.
+
+    Returns:
+        How much memory the run needs, as `checked_memory`.
 
     Raises:
         InputError: A tracker's package is not installed, the objective is not registered, a model cannot be loaded,
-            nobody can be cloned, or the demonstrations do not fit into the limits.
+            nobody can be cloned, the demonstrations do not fit into the limits, or the run into memory.
         ServerError: The server that is to play the policy does not answer, or not with ids and log-probabilities.
     """
     check_packages(config.run.trackers)
@@ -204,7 +217,36 @@ def check_run(config: TrainConfig) -> None:
                              "own")  # fmt: skip
         if config.rollout.server:
             connect(config.rollout).check()
+        estimate = checked_memory(config)
         check_base(config)
+    return estimate
+
+
+def checked_memory(config: TrainConfig) -> MemoryEstimate | None:
+    """Return how much memory learning from a checkpoint needs, computed before that is loaded.
+
+    What is above the memory that is left by less than the estimate may be wrong by is a warning.
+
+    Returns:
+        The estimate; None for the built-in model, for several processes, and where the checkpoint cannot be read, which
+        `check_base` explains.
+
+    Raises:
+        InputError: The run does not fit; the message says which settings would.
+    """
+    if not config.model.path or launched() > 1:
+        return None
+    try:
+        estimate = estimate_memory(config, ModelShape.configured(config))
+    except CheckpointError:
+        return None
+    available = available_memory(find_device(config.run.device))
+    if estimate.peak > (1 + ERROR) * available:
+        check_memory(estimate, available)
+    if estimate.peak > available:
+        warnings.warn(InputWarning(f"the run may need {gigabytes(estimate.peak)} GB, and {gigabytes(available)} are "
+                                   "left; --dry-run shows for what"), stacklevel=2)  # fmt: skip
+    return estimate
 
 
 def read_result(folder: Path) -> dict[str, Any]:

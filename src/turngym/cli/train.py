@@ -140,11 +140,13 @@ def lead(words: Sequence[str]) -> int:
     folder = Path(config.run.root) / config.run.name
     training = import_trained("turngym.trainers.launch.training")
     config = with_commit(config)
-    training.check_run(config)
+    estimate = training.check_run(config)
     if options.dry_run:
         dry_run(config, folder, console)
         check_free(folder)
         return 0
+    if estimate is not None:
+        console.print(f"memory: up to {estimate.peak / 1e9:.3g} GB, in {estimate.largest.name}", soft_wrap=True)
     with claimed(folder, config):
         return execute(config, folder, console)
 

@@ -47,7 +47,8 @@ PLAYED: dict[str, dict[str, Any]] = {
 WINDOW = 24
 WINDOWED: dict[str, dict[str, Any]] = {
     **{family: {"sliding_window": WINDOW} for family in
-        ("mistral", "mixtral", "phi3", "starcoder2", "gemma2", "gemma3_text", "cohere2", "gpt_oss", "olmo3", "exaone4")},
+        ("mistral", "mixtral", "phi3", "starcoder2", "gemma2", "gemma3_text", "cohere2", "gpt_oss", "olmo3",
+         "exaone4")},
     "qwen2": {"sliding_window": WINDOW, "use_sliding_window": True, "max_window_layers": 1},
     "qwen3": {"sliding_window": WINDOW, "use_sliding_window": True, "max_window_layers": 0},
     "ministral": {"sliding_window": WINDOW},
