@@ -1,4 +1,4 @@
-"""What every algorithm computes is what it computed when `golden.json` or `golden_intel.json` was recorded.
+"""What every algorithm computes is what it computed when one of the files `golden*.json` was recorded.
 
 A change that means to compute something else says so and records anew, on each kind of processor its file:
 `OMP_NUM_THREADS=1 python -m tests.golden.recorder tests/golden/golden.json`. Whether two commits agree to the last bit
