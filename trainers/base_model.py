@@ -15,7 +15,7 @@ from turngym.agents.hosting import Game, HostSettings, Opening, open_host, run_c
 from turngym.agents.models.decoding import Decoding
 from turngym.agents.models.hardware import find_device, precisions
 from turngym.agents.models.hub import fetch_model
-from turngym.agents.models.language_model import CheckpointError, LanguageModel
+from turngym.agents.models.language_model import LARGE, CheckpointError, LanguageModel
 from turngym.agents.models.sharding import shard
 from turngym.agents.models.small import build_decoder, train_tokenizer
 from turngym.agents.scripted import DemonstrationAgent, RandomAgent
@@ -38,8 +38,6 @@ from turngym.trainers.warm_start.teacher import demonstration_agent, teacher_of
 
 TOKENIZER_EPISODES = 500
 """Episodes whose texts the built-in tokenizer is trained on."""
-LARGE = 50_000_000
-"""From so many weights on a model is taken for one that knows language already."""
 FEEDFORWARD_FACTOR = 3
 """Width of the feed-forward layers of the small model, in units of `hidden_size`."""
 CHECKED_DEMONSTRATIONS = 64
@@ -84,7 +82,10 @@ def _clone_base(config: TrainConfig, kept: CourseCheckpoints, metrics: Metrics, 
         model = load_placed(config, kept.found.policy)
     if config.warm_start.enabled:
         rollouts = Rollouts.of(config)
-        for check in clone(model, rollouts, config.warm_start, progress, seed=config.run.seed, kept=kept):
+        checks = clone(
+            model, rollouts, config.warm_start, progress, learning=config.learning, seed=config.run.seed, kept=kept
+        )
+        for check in checks:
             metrics.add("warm_start", check)
     return model
 
@@ -200,7 +201,7 @@ def note_history(model: LanguageModel, progress: Progress) -> None:
 
 def note_rates(model: LanguageModel, config: TrainConfig, progress: Progress) -> None:
     """Say where a large model would learn at rates that are meant for the small one, which would wreck it."""
-    weights = sum(parameter.numel() for parameter in model.model.parameters())
+    weights = model.num_weights
     if weights < LARGE:
         return
     what, most = ("all weights", 1e-5) if model.adapter is None else ("an adapter", 1e-3)

@@ -6,12 +6,14 @@ Shapes: B episodes, N sampled tokens, K turns.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
 
 from turngym.agents.episode import Episode
-from turngym.agents.models.language_model import LanguageModel
+from turngym.agents.models.decoder import recomputing
+from turngym.agents.models.language_model import LARGE, LanguageModel
 from turngym.agents.models.scoring import TokenBatch, token_batches
 from turngym.seeds import Stream, generator
 from turngym.trainers.config import LearningConfig
@@ -49,6 +51,16 @@ def make_batch(episodes: Sequence[Episode], policy: LanguageModel) -> TrainingBa
         state_BK=torch.from_numpy(state).to(policy.device),
         success_B=torch.tensor([episode.success for episode in episodes], device=policy.device),
     )
+
+
+def recomputes(weights: int, learning: LearningConfig) -> bool:
+    """Return whether layers of a model with so many weights are computed again in a backward pass."""
+    return weights >= LARGE if learning.gradient_checkpointing is None else learning.gradient_checkpointing
+
+
+def kept_activations(model: LanguageModel, learning: LearningConfig) -> AbstractContextManager[None]:
+    """Keep of the forward passes in the block what `learning.gradient_checkpointing` says."""
+    return recomputing(model.model) if recomputes(model.num_weights, learning) else nullcontext()
 
 
 def split_batch(

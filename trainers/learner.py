@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
@@ -17,12 +16,11 @@ import torch
 from torch import Tensor
 
 from turngym.agents.episode import Episode
-from turngym.agents.models.decoder import recomputing
 from turngym.agents.models.language_model import LanguageModel, NonFiniteError
 from turngym.agents.models.scoring import TokenBatch, sampled_logprobs, sampled_scores
 from turngym.agents.models.sharding import add_up_gradients, clip_gradients
 from turngym.trainers import ranks
-from turngym.trainers.batches import split_batch
+from turngym.trainers.batches import kept_activations, split_batch
 from turngym.trainers.config import LearningConfig
 from turngym.trainers.critic import make_critic
 from turngym.trainers.objectives import FILTERS, Objective, StepParams, TrainingBatch, objective_errors
@@ -190,7 +188,7 @@ class Learner:
         tokens = sum(len(part.episode_N) for part in minibatch)
         total_loss = 0.0
         for part, counts in ranks.passes(minibatch):
-            with self._kept_activations():
+            with kept_activations(self.policy, self._config):
                 live_N, critic_N = sampled_scores(self.policy, part, moment.temperature, critic=self.critic)
             if counts:
                 logp_N[batch.token_positions(part.members)] = live_N.detach()
@@ -204,9 +202,6 @@ class Learner:
         if ranks.several():
             add_up_gradients(self.parameters())
         return ranks.total_number(total_loss)
-
-    def _kept_activations(self) -> AbstractContextManager[None]:
-        return recomputing(self.policy.model) if self._config.gradient_checkpointing else nullcontext()
 
     def optimizer_step(self, loss: float, moment: Moment) -> float:
         """Take an optimizer step with the gradients there are, scaled down where they are large; return their norm.

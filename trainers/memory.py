@@ -37,9 +37,10 @@ from turngym.agents.models.hub import is_hub_name
 from turngym.agents.models.language_model import DEFAULT_CONTEXT
 from turngym.agents.models.placement import AdapterSettings, Placement
 from turngym.trainers.base_model import FEEDFORWARD_FACTOR
+from turngym.trainers.batches import recomputes
 from turngym.trainers.config import ModelConfig, TrainConfig, WarmStartConfig, with_overrides
 from turngym.trainers.objectives import find_objective
-from turngym.trainers.warm_start.course import MICROBATCH_TOKENS, cloning_optimizers
+from turngym.trainers.warm_start.course import cloning_optimizers
 
 ERROR = 0.15
 """How far an estimate may be from what is measured, relatively; tests hold it to that."""
@@ -432,6 +433,11 @@ class _Run:
         return 2 * self.learned - hidden * self.size.learned
 
     @property
+    def recomputes(self) -> bool:
+        """Whether layers are computed again in a backward pass."""
+        return recomputes(self.shape.parameters, self.config.learning)
+
+    @property
     def context(self) -> int:
         """Most tokens of a conversation."""
         return min(self.config.model.context_length, self.shape.context_length)
@@ -796,8 +802,8 @@ def _warm_start(run: _Run) -> Iterator[_Part]:
     turning_point = run.learned + run.muon
     stays = {"optimizer": run.muon, "turning point": turning_point}
     learning = {**stays, "gradients": run.learned}
-    tokens = max(run.context, min(MICROBATCH_TOKENS, config.batch_size * run.context))
-    yield from _beside(learning, run.learning("warm start", tokens, again=False))
+    tokens = max(run.context, min(run.config.learning.tokens_per_microbatch, config.batch_size * run.context))
+    yield from _beside(learning, run.learning("warm start", tokens, again=run.recomputes))
     yield "warm start: optimizer", {**learning, "working space": run.muon_step}
     if config.max_corrections and not config.demonstrations:
         yield "warm start: correction", {**stays, "copies": turning_point}
@@ -818,7 +824,7 @@ def _stage_two(run: _Run) -> Iterator[_Part]:
     stays = {"reference": min(rounds, 2) * run.learned, "gradients": run.learned, "optimizer": run.adamw}
     cached = {**stays, "cache": run.cache(fewer)}
     yield from _beside(stays, run.play("stage 2, play", fewer))
-    parts = run.learning("stage 2, learning", _microbatch(run), again=learning.gradient_checkpointing)
+    parts = run.learning("stage 2, learning", _microbatch(run), again=run.recomputes)
     yield from _beside(cached, parts)
     yield "stage 2, optimizer", {**cached, "working space": run.adamw_step}
     if run.device == "cpu":
@@ -920,7 +926,7 @@ def _changes(estimate: MemoryEstimate) -> list[list[_Setting]]:
     shortest = max(SHORTEST_CONTEXT, 2 * model.max_reply_tokens)
     changes: list[list[_Setting]] = [
         [("learning", "tokens_per_microbatch", value) for value in _halves(learning.tokens_per_microbatch, context)],
-        [] if learning.gradient_checkpointing else [("learning", "gradient_checkpointing", True)],
+        [] if recomputes(estimate.shape.parameters, learning) else [("learning", "gradient_checkpointing", True)],
         [("run", "rollout_slots", value) for value in _halves(config.run.rollout_slots, FEWEST_SLOTS)],
         [("model", "context_length", value) for value in _halves(context, shortest)],
         [("lora", "rank", ADVISED_RANK)] if model.path and not config.lora.rank else [],

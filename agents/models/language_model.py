@@ -53,6 +53,8 @@ from turngym.seeds import Stream, generator
 
 __all__ = ["CheckpointError", "LanguageModel", "LanguageModelAgent", "NonFiniteError"]
 
+LARGE = 50_000_000
+"""From so many weights on a model is taken for one that knows language already, and to need memory."""
 DEFAULT_CONTEXT = 4096
 """Longest row of a model whose configuration names no limit."""
 
@@ -129,6 +131,11 @@ class LanguageModel:
         """In which precision matrix products are computed."""
         dtype: torch.dtype = self._compute_dtype or self.model.dtype
         return dtype
+
+    @property
+    def num_weights(self) -> int:
+        """How many weights it has, those of an adapter included."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
 
     @property
     def is_sharded(self) -> bool:

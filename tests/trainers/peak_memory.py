@@ -167,7 +167,7 @@ def measure(config: TrainConfig, architecture: PreTrainedConfig) -> dict[str, fl
 def clone(config: TrainConfig, model: LanguageModel, episodes: list[Episode]) -> None:
     """Take two steps of a warm start, the second from its turning point on."""
     warm_start = replace(config.warm_start, course_steps=2, flawless_share=0.5, learning_rate=1e-9)
-    course = Course(model, warm_start, lambda _: episodes, np.random.default_rng(0))
+    course = Course(model, warm_start, lambda _: episodes, np.random.default_rng(0), config.learning)
     for _ in range(2):
         course.take_step()
 

@@ -262,6 +262,18 @@ def test_qwen_half_a_billion_with_an_adapter_fits_into_8_gb() -> None:
     assert 4e9 < estimate.peak < 8e9
 
 
+@pytest.mark.parametrize(("shape", "most"), [((2048, 36, 16, 11008), 16), ((896, 24, 14, 4864), 7)])
+def test_an_adapter_fits_by_default_with_its_warm_start(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int, int, int], most: int
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    config = with_overrides(TrainConfig(), {"model": {"path": "random"}, "lora": {"rank": 16}})
+    estimate = estimate_memory(config, qwen(*shape), device="cuda")
+    assert config.warm_start.enabled and estimate.peak < most * 10**9
+    every = with_overrides(config, {"learning": {"gradient_checkpointing": False}})
+    assert estimate_memory(every, qwen(*shape), device="cuda").peak > 2 * estimate.peak
+
+
 # Advice ----------------------------------------------------------------------------------------------------------
 
 
@@ -445,7 +457,8 @@ def _learning(*, rank: int, tokens: int, slots: int) -> TrainConfig:
     """Return a run of a checkpoint without a warm start, with a context of 1024 and replies of 16 tokens."""
     return with_overrides(TrainConfig(), {
         "model": {"path": "random"}, "lora": {"rank": rank}, "warm_start": {"enabled": False},
-        "learning": {"tokens_per_microbatch": tokens}, "run": {"rollout_slots": slots},
+        "learning": {"tokens_per_microbatch": tokens, "gradient_checkpointing": False},
+        "run": {"rollout_slots": slots},
     })  # fmt: skip
 
 

@@ -54,10 +54,11 @@ class LearningConfig(Section):
     """Sampling temperature of the last step and of the test; it moves linearly from `temperature`. None keeps
     `temperature`. V* of stage 1 holds for the reference at `temperature`; at another one it is only a baseline."""
     tokens_per_microbatch: Count = 4096
-    """Padded tokens per forward pass."""
-    gradient_checkpointing: bool = False
-    """Whether a backward pass computes the inside of every layer again in place of keeping it: a fraction of the
-    memory for activations, for a third more time. Gradients are the same."""
+    """Padded tokens per forward pass, also while cloning."""
+    gradient_checkpointing: bool | None = None
+    """Whether a backward pass computes the inside of every layer again in place of keeping it, also while cloning: a
+    fraction of the memory for activations, for a third more time. Gradients are the same. None does so with models of
+    50 million weights and more."""
 
     @property
     def final_temperature(self) -> float:

@@ -21,7 +21,7 @@ from turngym.agents.rollout import Instance
 from turngym.agents.scripted import DemonstrationAgent
 from turngym.seeds import Stream, generator
 from turngym.trainers import ranks
-from turngym.trainers.config import WarmStartConfig
+from turngym.trainers.config import LearningConfig, WarmStartConfig
 from turngym.trainers.interrupt import DeferredInterrupt
 from turngym.trainers.reporting.progress import Progress
 from turngym.trainers.rollouts import SCRIPTED_SLOTS, Rollouts, without_errors
@@ -43,6 +43,7 @@ def clone(
     config: WarmStartConfig,
     progress: Progress,
     *,
+    learning: LearningConfig | None = None,
     seed: int,
     kept: CourseCheckpoints | None = None,
 ) -> Iterator[dict[str, float]]:
@@ -53,6 +54,7 @@ def clone(
         rollouts: How demonstrations and validation are played.
         config: How long, how fast, and into which band.
         progress: Told about every step, the course and its corrections.
+        learning: What it says of micro-batches; None for its defaults.
         seed: The seed of the run, which determines the demonstrations.
         kept: Holds the course while it lasts, and where one was stopped: the model is then that of its checkpoint.
 
@@ -68,7 +70,8 @@ def clone(
     """
     rng = generator(seed, Stream.WARM_START)
     demonstrate = demonstrator(model, rollouts, config, rng)
-    course = Course(model, config, with_permuted(demonstrate, config.permuted_share, model.tokenizer, rng), rng)
+    shown = with_permuted(demonstrate, config.permuted_share, model.tokenizer, rng)
+    course = Course(model, config, shown, rng, learning or LearningConfig())
     if kept is not None:
         kept.restore(course)
     corrections = 0 if config.demonstrations else config.max_corrections  # a file knows no mistake rate

@@ -18,14 +18,13 @@ from turngym.agents.models.language_model import LanguageModel, NonFiniteError
 from turngym.agents.models.scoring import sampled_logprobs, token_batches
 from turngym.agents.models.sharding import add_up_gradients, clip_gradients, load_state, whole_tree
 from turngym.trainers import ranks
-from turngym.trainers.config import WarmStartConfig
+from turngym.trainers.batches import kept_activations
+from turngym.trainers.config import LearningConfig, WarmStartConfig
 from turngym.trainers.warm_start.fitting import Fitting
 from turngym.trainers.warm_start.muon import Muon
 
 MATRIX_FACTOR = 4.0
 """Learning rate of Muon on the hidden matrices, in units of that of AdamW on embeddings and norms."""
-MICROBATCH_TOKENS = 4096
-"""Padded tokens per forward pass."""
 MOST_DRAWS = 10
 """How many batches of demonstrations of which none fits are drawn before a course gives up."""
 
@@ -42,6 +41,7 @@ class Course:
         config: How long and how fast.
         demonstrate: Returns a batch of demonstrations with a mistake rate.
         rng: What it draws from, whose state belongs to the course.
+        learning: What it says of micro-batches.
     """
 
     def __init__(
@@ -50,8 +50,10 @@ class Course:
         config: WarmStartConfig,
         demonstrate: Callable[[float], list[Episode]],
         rng: np.random.Generator,
+        learning: LearningConfig,
     ) -> None:
         self.model, self._config, self._demonstrate, self._rng = model, config, demonstrate, rng
+        self._learning = learning
         self._optimizers = cloning_optimizers(model.learned, config)
         self._peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self._optimizers]
         self._turning_point = min(math.ceil(config.flawless_share * config.course_steps), config.course_steps - 1)
@@ -90,7 +92,8 @@ class Course:
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * (1.0 - self._step / self._config.course_steps)
         with_mistakes = self._step >= self._turning_point
-        loss = cloning_step(self.model, self._optimizers, self._shown(with_mistakes * self._mistake_rate))
+        shown = self._shown(with_mistakes * self._mistake_rate)
+        loss = cloning_step(self.model, self._optimizers, shown, self._learning)
         if with_mistakes:
             self._losses.append(loss)
         self._step += 1
@@ -194,16 +197,29 @@ def cloning_optimizers(network: torch.nn.Module, config: WarmStartConfig) -> lis
     ]
 
 
-def cloning_step(model: LanguageModel, optimizers: list[torch.optim.Optimizer], episodes: list[Episode]) -> float:
+def cloning_step(
+    model: LanguageModel,
+    optimizers: list[torch.optim.Optimizer],
+    episodes: list[Episode],
+    learning: LearningConfig | None = None,
+) -> float:
     """Take one step on the mean negative log-likelihood of the agents' tokens; return it, nats per token.
+
+    Args:
+        model: Trained in place.
+        optimizers: Of its weights.
+        episodes: Demonstrations with a sampled token each.
+        learning: What it says of micro-batches; None for its defaults.
 
     Raises:
         NonFiniteError: The loss or a gradient is not finite; the weights are untouched.
     """
     num_tokens = sum(episode.num_sampled for episode in episodes)
     total = 0.0
-    for batch, counts in ranks.passes(list(token_batches(episodes, MICROBATCH_TOKENS, model.device))):
-        loss = -counts * sampled_logprobs(model, batch).sum() / num_tokens
+    learning = learning or LearningConfig()
+    for batch, counts in ranks.passes(list(token_batches(episodes, learning.tokens_per_microbatch, model.device))):
+        with kept_activations(model, learning):
+            loss = -counts * sampled_logprobs(model, batch).sum() / num_tokens
         loss.backward()  # type: ignore[no-untyped-call]
         total += float(loss.detach())
     total = ranks.total_number(total)

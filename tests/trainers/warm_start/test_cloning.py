@@ -33,6 +33,8 @@ from turngym.trainers.warm_start.cloning import (
 from turngym.trainers.warm_start.course import MATRIX_FACTOR, Course, WarmStartError, cloning_step
 from turngym.trainers.warm_start.demonstrations import read_demonstrations
 
+Optimizers = list[torch.optim.Optimizer]
+
 
 class Notes(SilentProgress):
     """Keeps what is worth reading after the run."""
@@ -86,7 +88,7 @@ def test_corrects_the_mistakes_until_the_success_is_in_the_band(
     config = changed(tiny, success_low=0.3, success_high=0.6, mistake_rate=0.4, course_steps=10, flawless_share=0.75)
     shown, peaks = [], []
 
-    def record(model: LanguageModel, optimizers: list[torch.optim.Optimizer], episodes: list[Episode]) -> float:
+    def record(model: LanguageModel, optimizers: Optimizers, episodes: list[Episode], *learning: Any) -> float:
         peaks.append([optimizer.param_groups[0]["lr"] for optimizer in optimizers])
         return 0.0
 
@@ -116,10 +118,10 @@ def test_a_correction_begins_where_the_mistakes_began(tiny: TrainConfig, monkeyp
     model = load_or_build(config)
     taught = []
 
-    def record(model: LanguageModel, optimizers: list[torch.optim.Optimizer], episodes: list[Episode]) -> float:
+    def record(model: LanguageModel, optimizers: Optimizers, episodes: list[Episode], *learning: Any) -> float:
         states = [model.model.state_dict(), *(state for optimizer in optimizers for state in optimizer.state.values())]
         taught.append(tuple(fingerprint_of({k: torch.as_tensor(v) for k, v in state.items()}) for state in states))
-        return cloning_step(model, optimizers, episodes)
+        return cloning_step(model, optimizers, episodes, *learning)
 
     monkeypatch.setattr(course, "cloning_step", record)
     with_success(monkeypatch, 0.9, 0.9, 0.9)
@@ -175,7 +177,7 @@ def test_what_does_not_fit_is_left_out_and_told(
     with_success(monkeypatch, 0.5)
     taught: list[int] = []
 
-    def record(model: LanguageModel, optimizers: list[torch.optim.Optimizer], episodes: list[Episode]) -> float:
+    def record(model: LanguageModel, optimizers: Optimizers, episodes: list[Episode], *learning: Any) -> float:
         taught.extend(episode.num_sampled for episode in episodes)
         return 0.0
 

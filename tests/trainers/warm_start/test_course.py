@@ -15,9 +15,8 @@ from turngym.agents.episode import Episode
 from turngym.agents.models.fingerprint import fingerprint_of
 from turngym.agents.models.language_model import LanguageModel, NonFiniteError
 from turngym.agents.scripted import DemonstrationAgent
-from turngym.trainers.config import TrainConfig
+from turngym.trainers.config import LearningConfig, TrainConfig
 from turngym.trainers.rollouts import Rollouts
-from turngym.trainers.warm_start import course
 from turngym.trainers.warm_start.cloning import scripted_play
 from turngym.trainers.warm_start.course import cloning_optimizers, cloning_step, corrected
 
@@ -113,15 +112,17 @@ def test_a_step_lowers_the_likelihood_loss_it_reports(model: LanguageModel, tiny
     assert cloning_step(model, optimizers, episodes) < total / count
 
 
-def test_micro_batches_do_not_change_the_step(
-    model: LanguageModel, tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("recomputed", [False, True])
+def test_micro_batches_do_not_change_the_step(model: LanguageModel, tiny: TrainConfig, recomputed: bool) -> None:
     episodes = shown(model, tiny)
     gradients = []
     for tokens in (1, 10**6):
-        monkeypatch.setattr(course, "MICROBATCH_TOKENS", tokens)
+        learning = LearningConfig(tokens_per_microbatch=tokens, gradient_checkpointing=recomputed and tokens == 1)
         copied = LanguageModel(copy.deepcopy(model.model), model.tokenizer)
-        cloning_step(copied, [], episodes)
+        cloning_step(copied, [], episodes, learning)
+        assert any(getattr(module, "gradient_checkpointing", False) for module in copied.model.modules()) == (
+            recomputed and tokens == 1
+        )
         gradients.append(torch.cat([parameter.grad.flatten() for parameter in copied.model.parameters()]))
     residual = (gradients[0] - gradients[1]).abs() / gradients[0].abs().max()
     assert float(residual.max()) < 1e-4
