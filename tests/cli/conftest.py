@@ -29,7 +29,6 @@ def trainer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> InstallTrainer:
 
     What is checked before a run begins is left out, but for the tests of that very thing.
     """
-    from turngym.trainers import run
     from turngym.trainers.launch import training
 
     monkeypatch.chdir(tmp_path)
@@ -44,7 +43,7 @@ def trainer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> InstallTrainer:
             calls.append(resume)
             return trainer(config, folder, progress)
 
-        monkeypatch.setattr(run, "train", train)
+        monkeypatch.setattr(training, "train_in_folder", train)
         return calls
 
     return install
