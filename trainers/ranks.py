@@ -26,6 +26,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from turngym._errors import InputError
+from turngym.agents.models.errors import reason_of
 from turngym.trainers.interrupt import DeferredInterrupt, Stopped
 from turngym.trainers.run_files import BASE, CHECKPOINTS, REFERENCES, WARM_START
 from turngym.trainers.torchrun import is_first, launched
@@ -35,6 +36,10 @@ Result = TypeVar("Result")
 
 LINKED = (WARM_START, BASE, REFERENCES, CHECKPOINTS)
 """Folders of a run that the first rank writes and all of them read."""
+
+
+CLOSED = ("closed by peer", "reset by peer", "Broken pipe", "Connection refused")
+"""What libraries say of a connection whose other end is gone."""
 
 
 class LostRankError(RuntimeError):
@@ -154,10 +159,11 @@ def _connection() -> Iterator[None]:
         yield
     except (dist.DistError, RuntimeError) as error:
         text = str(error)
-        lost = isinstance(error, dist.DistError) or any(word in text for word in ("gloo", "NCCL", "peer"))
-        if isinstance(error, LostRankError) or not lost:
+        ended = any(word in text for word in CLOSED)
+        if not ended and not isinstance(error, dist.DistError) and "gloo" not in text:
             raise
-        raise LostRankError("another process of the training has ended") from error
+        reason = "" if ended else f", or cannot be reached ({reason_of(error)})"
+        raise LostRankError(f"another process of the training has ended{reason}") from error
 
 
 @contextmanager
