@@ -10,12 +10,14 @@ from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from turngym.agents.episode import Episode
 from turngym.agents.models.decoder import recomputing
 from turngym.agents.models.language_model import LARGE, LanguageModel
-from turngym.agents.models.scoring import TokenBatch, token_batches
+from turngym.agents.models.scoring import TokenBatch, sampled_logprobs, token_batches
 from turngym.seeds import Stream, generator
+from turngym.trainers import ranks
 from turngym.trainers.config import LearningConfig
 from turngym.trainers.objectives import Objective, TrainingBatch
 
@@ -51,6 +53,25 @@ def make_batch(episodes: Sequence[Episode], policy: LanguageModel) -> TrainingBa
         state_BK=torch.from_numpy(state).to(policy.device),
         success_B=torch.tensor([episode.success for episode in episodes], device=policy.device),
     )
+
+
+@torch.no_grad()
+def batch_logprobs(
+    model: LanguageModel, batch: TrainingBatch, parts: Sequence[TokenBatch], temperature: float
+) -> Tensor:
+    """Return a model's log-probability of every sampled token of a batch, nats, `[N]`; all ranks share the work.
+
+    Args:
+        model: The policy or the reference.
+        batch: Episodes as tensors.
+        parts: The same episodes in micro-batches; tokens of those that are in none have 0.
+        temperature: The sampling temperature.
+    """
+    logp_N = torch.zeros_like(batch.old_logp_N)
+    for part, counts in ranks.passes(parts):
+        scored_N = sampled_logprobs(model, part, temperature).to(logp_N.dtype)
+        logp_N[batch.token_positions(part.members)] = counts * scored_N
+    return ranks.total(logp_N)
 
 
 def recomputes(weights: int, learning: LearningConfig) -> bool:

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from turngym.agents.episode import Episode
 from turngym.agents.models.language_model import LanguageModel, NonFiniteError
-from turngym.agents.models.scoring import TokenBatch, sampled_logprobs, sampled_scores
-from turngym.agents.models.sharding import add_up_gradients, clip_gradients
+from turngym.agents.models.scoring import TokenBatch, sampled_scores
+from turngym.agents.models.sharding import clip_gradients
 from turngym.trainers import ranks
-from turngym.trainers.batches import kept_activations, split_batch
+from turngym.trainers.batches import batch_logprobs, kept_activations, split_batch
 from turngym.trainers.config import LearningConfig
 from turngym.trainers.critic import make_critic
 from turngym.trainers.objectives import FILTERS, Objective, StepParams, TrainingBatch, objective_errors
@@ -149,15 +149,13 @@ class Learner:
         moment: Moment,
     ) -> TrainingBatch:
         """Fill in `ref_logp_N` and `critic_N` of a batch, where the objective reads them."""
-        ref_logp_N, critic_N = torch.zeros_like(batch.logp_N), torch.zeros_like(batch.logp_N)
-        for part, counts in ranks.passes(list(parts)):
-            positions_N = batch.token_positions(part.members)
-            if self.objective.reads_reference(step.config):
-                ref_logp_N[positions_N] = counts * sampled_logprobs(reference, part, moment.temperature)
-            if self.critic is not None:
-                scores = sampled_scores(self.policy, part, moment.temperature, critic=self.critic)
-                critic_N[positions_N] = counts * scores[1]
-        return replace(batch, ref_logp_N=ranks.total(ref_logp_N), critic_N=ranks.total(critic_N))
+        parts, ref_logp_N, critic_N = list(parts), torch.zeros_like(batch.logp_N), torch.zeros_like(batch.logp_N)
+        if self.objective.reads_reference(step.config):
+            ref_logp_N = batch_logprobs(reference, batch, parts, moment.temperature)
+        for part, counts in ranks.passes(parts) if self.critic is not None else ():
+            scores = sampled_scores(self.policy, part, moment.temperature, critic=self.critic)
+            critic_N[batch.token_positions(part.members)] = counts * scores[1]
+        return replace(batch, ref_logp_N=ref_logp_N, critic_N=ranks.total(critic_N))
 
     @torch.no_grad()
     def compute_advantages(self, batch: TrainingBatch, step: StepParams[Any]) -> TrainingBatch:
@@ -199,8 +197,7 @@ class Learner:
                 loss = counts * self.objective.loss(live, step).sum() / count
             loss.backward()  # type: ignore[no-untyped-call]
             total_loss += float(loss.detach())
-        if ranks.several():
-            add_up_gradients(self.parameters())
+        ranks.total_gradients(self.parameters())
         return ranks.total_number(total_loss)
 
     def optimizer_step(self, loss: float, moment: Moment) -> float:

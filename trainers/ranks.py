@@ -14,7 +14,7 @@ import atexit
 import copy
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -27,6 +27,7 @@ from torch import Tensor
 
 from turngym._errors import InputError
 from turngym.agents.models.errors import reason_of
+from turngym.agents.models.sharding import is_shard
 from turngym.trainers.interrupt import DeferredInterrupt, Stopped
 from turngym.trainers.run_files import BASE, CHECKPOINTS, REFERENCES, WARM_START
 from turngym.trainers.torchrun import is_first, launched
@@ -257,6 +258,15 @@ def total(tensor: Tensor) -> Tensor:
     if several():
         dist.all_reduce(tensor)
     return tensor
+
+
+def total_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
+    """Add up over all ranks the gradients of what every rank holds as a whole; FSDP2 has done so with parts."""
+    for parameter in parameters if several() else ():
+        if not is_shard(parameter) and parameter.requires_grad:
+            if parameter.grad is None:  # where a rank had nothing to learn from
+                parameter.grad = torch.zeros_like(parameter)
+            total(parameter.grad)
 
 
 def total_number(number: float) -> float:

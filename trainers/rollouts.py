@@ -88,7 +88,22 @@ class Rollouts:
             slots: Episodes at once; None for those of the run.
             on_episode: Called with every episode as it ends, before its rewards are shaped.
         """
-        if not ranks.several() or not isinstance(agent, LanguageModelAgent):  # scripted ones play all everywhere
+        play = self._played_together if ranks.several() else self._played
+        episodes = play(agent, instances, slots, on_episode)
+        if shaped and is_shaped(self.shaping):
+            for episode in episodes:
+                shape_rewards(episode, self.shaping)
+        return episodes
+
+    def _played_together(
+        self,
+        agent: Agent,
+        instances: Sequence[Instance],
+        slots: int | None,
+        on_episode: Callable[[Episode], None] | None,
+    ) -> list[Episode]:
+        """Play the instances in all ranks, each its share; what a script plays is cheap, and each rank plays it all."""
+        if not isinstance(agent, LanguageModelAgent):
             episodes = self._played(agent, instances, slots, on_episode)
         else:
             with gathered(agent.model.model) if agent.reads_weights else nullcontext():
@@ -100,9 +115,6 @@ class Rollouts:
                         on_episode(episode)
         ranks.check_agreement("the episodes", [(episode.index, episode.seed, episode.status, episode.total_reward)
                                                for episode in episodes])  # fmt: skip
-        if shaped and is_shaped(self.shaping):
-            for episode in episodes:
-                shape_rewards(episode, self.shaping)
         return episodes
 
     def _played(

@@ -36,10 +36,11 @@ from turngym._durable import remove, remove_unfinished, replacement
 from turngym._errors import WorkError
 from turngym.agents.episode import Episode
 from turngym.agents.models.language_model import LanguageModel
-from turngym.agents.models.scoring import sampled_logprobs, token_batches
+from turngym.agents.models.scoring import token_batches
 from turngym.agents.serving import UPDATES, CompletionServer, ServerConnection, WeightUpdate
 from turngym.agents.serving.agent import ServedAgent
 from turngym.trainers import ranks
+from turngym.trainers.batches import batch_logprobs
 from turngym.trainers.config import RolloutConfig
 from turngym.trainers.objectives import Objective, TrainingBatch
 
@@ -160,11 +161,8 @@ class ServedPolicy:
         Raises:
             DriftError: The 99th percentile is above `rollout.max_drift`.
         """
-        logp_N = torch.zeros_like(batch.old_logp_N)
-        for part, counts in ranks.passes(list(token_batches(episodes, tokens_per_microbatch, logp_N.device))):
-            scored_N = sampled_logprobs(policy, part, temperature).to(logp_N.dtype)
-            logp_N[batch.token_positions(part.members)] = counts * scored_N
-        logp_N = ranks.total(logp_N)
+        parts = list(token_batches(episodes, tokens_per_microbatch, batch.old_logp_N.device))
+        logp_N = batch_logprobs(policy, batch, parts, temperature)
         gap_N = logp_N - batch.old_logp_N
         drift_N = gap_N.abs().double().cpu().numpy()
         numbers = {"logprob_drift": float(drift_N.max())}

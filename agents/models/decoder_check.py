@@ -59,7 +59,7 @@ def check_decoder(network: Any, context_length: int, compute_dtype: torch.dtype 
     if function not in ATTENTION:
         raise CheckpointError(f"attention by {function!r} takes no mask; load the model with "
                               "attn_implementation='sdpa'")  # fmt: skip
-    for setting, width in _windows(config):
+    for setting, width in _unplayed_spans(config):
         if width < context_length:
             raise CheckpointError(f"{name} sees {width} tokens at once ({setting} of its config.json), fewer than the "
                                   f"context of {context_length}: set model.context_length to at most {width}, or take "
@@ -81,7 +81,7 @@ def check_decoder(network: Any, context_length: int, compute_dtype: torch.dtype 
                               f"; take a decoder with full attention{within}")  # fmt: skip
 
 
-def _windows(config: Any) -> Iterator[tuple[str, int]]:
+def _unplayed_spans(config: Any) -> Iterator[tuple[str, int]]:
     """Yield what the configuration says of spans that are in use and cannot be played, in tokens.
 
     Sliding windows can be; whether they are as in training is tried.

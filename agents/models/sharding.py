@@ -44,7 +44,7 @@ def shard(network: Any) -> None:
 
 def is_sharded(network: torch.nn.Module) -> bool:
     """Return whether the weights of a network are shared out."""
-    return any(_is_shard(parameter) for parameter in network.parameters())
+    return any(is_shard(parameter) for parameter in network.parameters())
 
 
 @contextmanager
@@ -87,12 +87,12 @@ def sharded_copy(network: Any) -> Any:
 
 def whole(tensor: Tensor) -> Tensor:
     """Return a tensor of which each process holds a part as a whole; all processes ask for it. Others as they are."""
-    return tensor.full_tensor() if _is_shard(tensor) else tensor  # type: ignore[attr-defined]
+    return tensor.full_tensor() if is_shard(tensor) else tensor  # type: ignore[attr-defined]
 
 
 def part_of(tensor: Any, like: Any) -> Any:
     """Return the part of a whole tensor that this process holds, where `like` is shared out and has its shape."""
-    if not _is_shard(like) or _is_shard(tensor) or not isinstance(tensor, Tensor) or tensor.shape != like.shape:
+    if not is_shard(like) or is_shard(tensor) or not isinstance(tensor, Tensor) or tensor.shape != like.shape:
         return tensor
     from torch.distributed.tensor import distribute_tensor
 
@@ -102,7 +102,7 @@ def part_of(tensor: Any, like: Any) -> Any:
 def whole_tree(tree: Any) -> Any:
     """Return a nested state, such as that of an optimizer, with all of its tensors whole and on the processor."""
     if isinstance(tree, Tensor):
-        return whole(tree).cpu() if _is_shard(tree) else tree
+        return whole(tree).cpu() if is_shard(tree) else tree
     if isinstance(tree, Mapping):
         return {key: whole_tree(value) for key, value in tree.items()}
     return type(tree)(whole_tree(value) for value in tree) if isinstance(tree, list | tuple) else tree
@@ -136,20 +136,9 @@ def load_state(part: torch.nn.Module | torch.optim.Optimizer, state: Mapping[str
 # Gradients ------------------------------------------------------------------------------------------------------------
 
 
-def add_up_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:
-    """Add up over all processes the gradients of parameters that every process holds as a whole."""
-    import torch.distributed as dist
-
-    for parameter in parameters:
-        if not _is_shard(parameter) and parameter.requires_grad:
-            if parameter.grad is None:  # where a process had nothing to learn from
-                parameter.grad = torch.zeros_like(parameter)
-            dist.all_reduce(parameter.grad)
-
-
 def clip_gradients(parameters: Sequence[torch.nn.Parameter], largest: float) -> float:
     """Scale gradients down to a norm of at most `largest`, and return the norm that they had, over all processes."""
-    kinds = [[parameter for parameter in parameters if _is_shard(parameter) == sharded] for sharded in (False, True)]
+    kinds = [[parameter for parameter in parameters if is_shard(parameter) == sharded] for sharded in (False, True)]
     plain, shards = kinds
     if not shards:
         return float(torch.nn.utils.clip_grad_norm_(plain, largest))
@@ -160,5 +149,6 @@ def clip_gradients(parameters: Sequence[torch.nn.Parameter], largest: float) -> 
     return total
 
 
-def _is_shard(tensor: object) -> bool:
+def is_shard(tensor: object) -> bool:
+    """Return whether a tensor is one of which each process holds a part."""
     return hasattr(tensor, "full_tensor")

@@ -16,7 +16,7 @@ from turngym.agents.episode import Episode
 from turngym.agents.models.adapter import Adapter
 from turngym.agents.models.language_model import LanguageModel, NonFiniteError
 from turngym.agents.models.scoring import sampled_logprobs, token_batches
-from turngym.agents.models.sharding import add_up_gradients, clip_gradients, load_state, whole_tree
+from turngym.agents.models.sharding import clip_gradients, load_state, whole_tree
 from turngym.trainers import ranks
 from turngym.trainers.batches import kept_activations
 from turngym.trainers.config import LearningConfig, WarmStartConfig
@@ -224,8 +224,7 @@ def cloning_step(
         total += float(loss.detach())
     total = ranks.total_number(total)
     learned = list(model.learned.parameters())
-    if ranks.several():
-        add_up_gradients(learned)
+    ranks.total_gradients(learned)
     grad_norm = clip_gradients(learned, 1.0)
     if not (math.isfinite(total) and math.isfinite(grad_norm)):
         raise NonFiniteError(f"cloning: loss {total}, gradient norm {grad_norm}; lower warm_start.learning_rate")
