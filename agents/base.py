@@ -39,7 +39,9 @@ class Reply:
     text: str
     """The action as the environment will read it."""
     span: tuple[int, int] = (0, 0)
-    """Where the sampled ids lie in the agent's token stream of this episode."""
+    """Where its ids lie in the agent's token stream of this episode."""
+    forced: tuple[int, int] = (0, 0)
+    """Where those of them lie that were written for the agent, not sampled, so that it answers."""
     row_start: int = 0
     """Where the row begins that holds them; what stands before it the agent did not see."""
     logprobs: list[float] = field(default_factory=list)  # [num_sampled]

@@ -67,13 +67,26 @@ class Turn:
     cut: bool = False
     """Whether the longest reply ended it, not the agent; lines written before this was recorded are read as false."""
     span: tuple[int, int] = (0, 0)
-    """Start and end of the sampled ids in the episode's stream; empty for agents without tokens."""
+    """Start and end of the reply's ids in the episode's stream; empty for agents without tokens."""
+    forced: tuple[int, int] = (0, 0)
+    """Start and end of those ids among them that were written for the agent, not sampled, so that it answers; empty
+    where none were."""
     row_start: int = 0
     """Where the row begins in the stream that holds them: from there on the agent saw what it replied to."""
     logprobs: list[float] = field(default_factory=list)  # [num_sampled]
     """The sampler's log-probability of each sampled id, nats, at the sampling temperature."""
     policy_version: int = 0
     """How many optimizer steps the sampling weights had seen."""
+
+    @property
+    def num_sampled(self) -> int:
+        """How many ids the agent sampled."""
+        return sum(stop - start for start, stop in self.sampled())
+
+    def sampled(self) -> list[tuple[int, int]]:
+        """Return the starts and ends of the sampled ids in the episode's stream: the span, without what was forced."""
+        start, stop = self.forced
+        return [(self.span[0], start), (stop, self.span[1])] if start < stop else [self.span]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -125,7 +138,7 @@ class Episode:
     @property
     def num_sampled(self) -> int:
         """How many ids the agent sampled."""
-        return sum(stop - start for start, stop in (turn.span for turn in self.turns))
+        return sum(turn.num_sampled for turn in self.turns)
 
     def rows(self) -> list[tuple[int, int]]:
         """Return where the rows of the stream begin and end, in order; there is at least one."""
@@ -135,7 +148,8 @@ class Episode:
     def masked(self, turns: Iterable[int]) -> Episode:
         """Return the episode with some of its turns, numbered from 0, without a span: read and not learned from."""
         out = set(turns)
-        kept = [replace(turn, span=(0, 0)) if number in out else turn for number, turn in enumerate(self.turns)]
+        kept = [replace(turn, span=(0, 0), forced=(0, 0)) if number in out else turn
+                for number, turn in enumerate(self.turns)]  # fmt: skip
         return replace(self, turns=kept)
 
     def messages(self) -> list[dict[str, str]]:
@@ -187,7 +201,9 @@ def _turn(record: dict[str, Any]) -> Turn:
     """Read a turn; null stands for a number that was not finite."""
     numbers = {name: math.nan for name in ("reward", "task_reward", "potential") if record[name] is None}
     logprobs = [math.nan if number is None else number for number in record.get("logprobs", [])]
-    return Turn(**{**record, **numbers, "span": tuple(record["span"]), "logprobs": logprobs})
+    changed: dict[str, Any] = {**numbers, "logprobs": logprobs}
+    changed |= {name: tuple(record[name]) for name in ("span", "forced") if name in record}
+    return Turn(**{**record, **changed})
 
 
 def write_episodes(path: Path, episodes: Iterable[Episode]) -> int:

@@ -51,6 +51,8 @@ class Score:
     """Share of the episodes that ended since the context was full; None in results from before they were counted."""
     cut_replies: float | None = None
     """Share of the replies that ended at the limit of tokens, not by the agent; None as above."""
+    forced_replies: float | None = None
+    """Share of the replies whose thoughts ended at their own limit, so that the agent answers; None where none did."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields by name, ready for JSON."""
@@ -101,10 +103,15 @@ def score_episodes(episodes: Sequence[Episode], seconds: float) -> Score:
 
 
 def cut_shares(episodes: Sequence[Episode]) -> dict[str, float]:
-    """Return what limits cut short: the share of the episodes by the context, that of the replies by their length."""
-    replies = [turn.cut for episode in episodes for turn in episode.turns]
+    """Return what limits cut short: the share of the episodes by the context, that of the replies by their length.
+
+    Beside them is the share of the replies whose thoughts were, so that they answer, where there are any.
+    """
+    turns = [turn for episode in episodes for turn in episode.turns]
     full = sum(episode.status is Status.TRUNCATED_LENGTH for episode in episodes)
-    return {"cut_episodes": full / max(len(episodes), 1), "cut_replies": sum(replies) / max(len(replies), 1)}
+    cut, forced = sum(turn.cut for turn in turns), sum(any(turn.forced) for turn in turns)
+    shares = {"cut_episodes": full / max(len(episodes), 1), "cut_replies": cut / max(len(turns), 1)}
+    return shares | ({"forced_replies": forced / len(turns)} if forced else {})
 
 
 def instances_of(episodes: Sequence[Episode]) -> list[Hashable]:

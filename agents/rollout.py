@@ -210,7 +210,8 @@ class _Rollout:
             observation=play.state.observation, action=outcome.action, reward=outcome.reward,
             task_reward=outcome.task_reward, state_key=play.state.state_key, potential=play.state.potential,
             valid=outcome.valid, well_formed=outcome.well_formed, cut=play.reply.cut, span=play.reply.span,
-            row_start=play.reply.row_start, logprobs=play.reply.logprobs, policy_version=self.agent.policy_version,
+            forced=play.reply.forced, row_start=play.reply.row_start, logprobs=play.reply.logprobs,
+            policy_version=self.agent.policy_version,
         )  # fmt: skip
         play.episode.turns.append(turn)
         play.total += outcome.reward

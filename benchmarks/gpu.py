@@ -147,7 +147,7 @@ def rollouts(measuring: Measuring, shape: Shape, model: LanguageModel) -> list[E
         with torch.inference_mode(), model.computing():
             episodes[name] = collect_episodes(agent, ENV_ID, instance_range("validation", count), slots=count)
         seconds = measuring.clock() - began
-        sampled = sum(turn.span[1] - turn.span[0] for episode in episodes[name] for turn in episode.turns)
+        sampled = sum(episode.num_sampled for episode in episodes[name])
         rates[name] = sampled / seconds
         measuring.add("rollout", shape.name, "-", f"{name}, sampled tokens/s", f"{rates[name]:,.0f}")
     if "generate" in rates:

@@ -38,7 +38,7 @@ def make_batch(episodes: Sequence[Episode], policy: LanguageModel) -> TrainingBa
         for place, turn in enumerate(episode.turns):
             reward[row, place] = turn.reward
             state[row, place] = numbers.setdefault((episode.index, turn.state_key), len(numbers))
-            tokens[row, place] = turn.span[1] - turn.span[0]
+            tokens[row, place] = turn.num_sampled
     rows, places = np.indices(shape)
     recorded = [logprob for episode in episodes for turn in episode.turns for logprob in turn.logprobs]
     dtype = torch.promote_types(policy.model.dtype, torch.float32)

@@ -160,6 +160,6 @@ def scheduled_temperature(learning: LearningConfig, done: float) -> float:
 
 
 def scheduled_learning_rate(learning: LearningConfig, step: int, done: float) -> float:
-    """Return the learning rate of a step: linear warm-up, then a linear fall to `final_learning_rate`."""
+    """Return the learning rate of a step: linear warm-up, then a linear fall to `final_rate`."""
     warmup = min(1.0, (step + 1) / max(1, learning.warmup_steps))
-    return warmup * ((1 - done) * learning.learning_rate + done * learning.final_learning_rate)
+    return warmup * ((1 - done) * learning.learning_rate + done * learning.final_rate)

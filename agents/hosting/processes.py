@@ -43,6 +43,7 @@ class Described:
 
     def __init__(self, opening: Opening) -> None:
         self.instructions = opening.instructions
+        self.reasoning = opening.reasoning
 
     def __getattr__(self, name: str) -> Any:
         """Refuse everything else."""

@@ -58,6 +58,8 @@ class Opening:
 
     instructions: str
     """The rules."""
+    reasoning: bool
+    """Whether a reply may hold thoughts, its action standing in an `<answer>` block."""
     observation: str
     """The first observation."""
     state_key: str
@@ -173,11 +175,12 @@ class Stage:
     def begin(self, instance: Instance) -> Opening:
         """Bring the environment to the start of an instance, and the agent into it."""
         observation, info = self._reset(instance)
-        opening = Opening(instructions=self.text_env().instructions, observation=observation,
+        env = self.text_env()
+        opening = Opening(instructions=env.instructions, reasoning=env.reasoning, observation=observation,
                           state_key=_text(info["state_key"], "state key"),
                           potential=_finite(info["potential"], "potential"))  # fmt: skip
         if self._agent:
-            self._agent.start(self._slot, self.text_env(), observation, instance.seed)
+            self._agent.start(self._slot, env, observation, instance.seed)
         return opening
 
     def turn(self, action: str | None) -> Outcome:

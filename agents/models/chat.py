@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from turngym.agents.models.chat_encoding import Piece, Place, PlainEncoder
 from turngym.agents.models.chat_template import ChatTemplate, difference
 from turngym.agents.models.errors import ChatTemplateError
+from turngym.envs.parsing import OPEN
 
 
 class ChatFormat:
@@ -39,7 +40,8 @@ class ChatFormat:
         template = ChatTemplate(tokenizer)
         self._tokenizer, self._controls = tokenizer, template.controls
         self._frames = frames = template.frames
-        prompt, split = frames.only_prompt or frames.forced, self._controls.split
+        self._prompt = prompt = frames.only_prompt or frames.forced
+        split = self._controls.split
         self._before_rules, self._before_first = split(frames.before_rules or ""), split(frames.before_first)
         self._after_first, self._after_later = split(frames.after_first + prompt), split(frames.after_later + prompt)
         # Once it is answered, the start of a thought is left out.
@@ -96,6 +98,22 @@ class ChatFormat:
         """Return the ids an agent would sample to say `text`, the stop token included."""
         said = self._frames.before_reply + text + self._frames.after_reply
         return [*self._reply_encoder.encode(said, self._reply_place), self.stop_ids[0]]
+
+    def answer(self, ids: Sequence[int]) -> list[int]:
+        """Return the ids that make a reply in progress answer: they end its thought and open the answer.
+
+        Args:
+            ids: The reply so far.
+
+        Returns:
+            The ids, none if the answer has begun.
+        """
+        said = self._reply_encoder.decode(ids)
+        if OPEN in said:
+            return []
+        begun = self._prompt + said
+        thinks = begun.rfind("<think>") > begun.rfind("</think>")
+        return self._reply_encoder.encode("\n</think>\n\n" * thinks + OPEN, Place.INSIDE)
 
     def served(self, text: str) -> list[int]:
         """Return the ids of an earlier reply as the template serves it, without its thoughts where it takes them out.

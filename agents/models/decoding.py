@@ -32,6 +32,9 @@ class Decoding:
     """Most tokens that the model sees at once; None for what the model itself can hold."""
     max_reply_tokens: int = 16
     """Longest reply, in tokens, the end-of-turn token included."""
+    max_thought_tokens: int | None = None
+    """Most tokens of a reply before its answer begins; then the opening `<answer>` is written for the model (budget
+    forcing, Muennighoff et al., arXiv:2501.19393). For environments with `reasoning=True`; None for no limit."""
     temperature: float = 1.0
     """Sampling temperature."""
     keep_thoughts: bool = False
@@ -44,7 +47,7 @@ class Decoding:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name in ("context_length", "max_reply_tokens", "history_turns"):
+        for name in ("context_length", "max_reply_tokens", "max_thought_tokens", "history_turns"):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):
                 raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
@@ -77,7 +80,7 @@ class Decoding:
 
     def unlike(self, other: Self) -> list[str]:
         """Return the limits and the like that `other` does not have: "max_reply_tokens 80 (here 16)"."""
-        names = ("context_length", "max_reply_tokens", "temperature")
+        names = ("context_length", "max_reply_tokens", "max_thought_tokens", "temperature")
         pairs = {name: (getattr(self, name), getattr(other, name)) for name in names}
         limits = [f"{name} {own} (here {here})" for name, (own, here) in pairs.items() if own not in (None, here)]
         told = f"{self.history_words} (here {other.history_words.removeprefix('history ')})"

@@ -372,6 +372,10 @@ class _Episode(Conversation):
     uniforms: np.random.Generator
     """The episode's own source of chance."""
     logprobs: list[float] = field(default_factory=list)
+    max_thought_tokens: int | None = None
+    """Most tokens of a reply before its answer is opened for it."""
+    forced: tuple[int, int] = (0, 0)
+    """Where in the present row the ids lie that did so in the last reply."""
 
 
 class LanguageModelAgent:
@@ -391,7 +395,7 @@ class LanguageModelAgent:
         policy_version: Optimizer steps behind the weights, recorded in every turn.
 
     Raises:
-        ValueError: The temperature is not above 0, or no reply fits into the context.
+        ValueError: The temperature is not above 0, no reply fits into the context, or no answer behind a thought.
     """
 
     reads_weights: ClassVar[bool] = True
@@ -418,6 +422,12 @@ class LanguageModelAgent:
         if self.max_reply_tokens >= self.context_length:
             raise ValueError(f"max_reply_tokens must be below the context length of {self.context_length}, "
                              f"got {self.max_reply_tokens}")  # fmt: skip
+        self.max_thought_tokens = decoding.max_thought_tokens
+        opening = len(model.chat.answer(model.chat.content("<think>")))
+        if self.max_thought_tokens and self.max_thought_tokens + opening >= self.max_reply_tokens:
+            raise ValueError(f"max_thought_tokens must leave room for {opening} tokens that open an answer, and for "
+                             f"the answer, in the {self.max_reply_tokens} of max_reply_tokens, got "
+                             f"{self.max_thought_tokens}")  # fmt: skip
         self._decoder = CachedDecoder(model.model, slots, self.context_length)
         self._rows: dict[int, _Episode] = {}
 
@@ -431,10 +441,11 @@ class LanguageModelAgent:
             raise IndexError(
                 f"slot {slot} is none of the agent's {self._decoder.cache.slots}; give it as many as the rollout"
             )
-        self._rows[slot] = row = _Episode(chat=self.model.chat, instructions=env.instructions,
-                                          window=self.model.decoding.window,
-                                          served=self.model.decoding.history == "served",
-                                          uniforms=generator(seed, Stream.TOKENS))  # fmt: skip
+        self._rows[slot] = row = _Episode(
+            chat=self.model.chat, instructions=env.instructions, window=self.model.decoding.window,
+            served=self.model.decoding.history == "served", uniforms=generator(seed, Stream.TOKENS),
+            max_thought_tokens=self.max_thought_tokens if env.reasoning else None,
+        )  # fmt: skip
         row.observe(observation)
 
     def observe(self, slot: int, observation: str) -> None:
@@ -450,7 +461,7 @@ class LanguageModelAgent:
         """Sample one reply in each slot."""
         speaking = [slot for slot in slots if self._has_room(slot)]
         for slot in speaking:
-            self._rows[slot].logprobs = []
+            self._rows[slot].logprobs, self._rows[slot].forced = [], (0, 0)
         active = speaking
         with evaluating(self.model.model), self.model.computing():
             while active:
@@ -464,9 +475,17 @@ class LanguageModelAgent:
     def _reply(self, slot: int) -> Reply:
         row = self._rows[slot]
         ids = row.stream[row.reply_start :]
-        first = row.row_start + row.reply_start
+        first, (start, stop) = row.row_start + row.reply_start, row.forced
         return Reply(text=self.model.chat.text(ids), cut=ids[-1] not in self.model.chat.stop_ids,
-                     span=(first, first + len(ids)), row_start=row.row_start, logprobs=row.logprobs)  # fmt: skip
+                     span=(first, first + len(ids)), row_start=row.row_start, logprobs=row.logprobs,
+                     forced=(row.row_start + start, row.row_start + stop) if stop else (0, 0))  # fmt: skip
+
+    def _open_answer(self, row: _Episode) -> None:
+        """End the thought of a reply in progress, if it still thinks."""
+        start = len(row.stream)
+        row.stream += self.model.chat.answer(row.stream[row.reply_start :])
+        if len(row.stream) > start:
+            row.forced = start, len(row.stream)
 
     def _give_up(self, slot: int) -> Reply:
         """Take what cannot be answered off the stream, which may be longer than what the model can read."""
@@ -497,4 +516,6 @@ class LanguageModelAgent:
             row.logprobs.append(logprob)
             said = len(row.stream) - row.reply_start
             done.append(token in self.model.chat.stop_ids or said >= self.max_reply_tokens)
+            if said == row.max_thought_tokens and not done[-1]:
+                self._open_answer(row)
         return done

@@ -60,8 +60,8 @@ class _Row:
     start: int
     """Of the row in the stream of the episode."""
     ids: list[int]
-    turns: list[tuple[int, slice]]
-    """The turns that were sampled in it, with their numbers and places in the row."""
+    sampled: list[tuple[int, slice]]
+    """What was sampled in it: the numbers of the turns and their places in the row."""
 
 
 def token_batches(
@@ -118,7 +118,7 @@ def _pad(episodes: Sequence[Episode], members: list[int], device: torch.device) 
         turns = np.full((len(part), width), -1, dtype=np.int64)
         for line, row in enumerate(part):
             ids[line, : len(row.ids)] = row.ids
-            for number, place in row.turns:
+            for number, place in row.sampled:
                 turns[line, place] = number
         rows_N, columns_N = np.nonzero(turns >= 0)
         place_R, start_R = (np.array([getattr(row, name) for row in part]) for name in ("place", "start"))
@@ -138,12 +138,12 @@ def _pad(episodes: Sequence[Episode], members: list[int], device: torch.device) 
 
 
 def _rows(episode: Episode, place: int) -> Iterator[_Row]:
-    """Yield the rows of an episode that hold a sampled token, each with its turns."""
+    """Yield the rows of an episode that hold a sampled token."""
     for start, stop in episode.rows():
-        turns = [(number, slice(turn.span[0] - start, turn.span[1] - start))
-                 for number, turn in enumerate(episode.turns) if turn.row_start == start and turn.span[1]]  # fmt: skip
-        if turns:
-            yield _Row(place, start, episode.token_ids[start:stop], turns)
+        sampled = [(number, slice(first - start, end - start)) for number, turn in enumerate(episode.turns)
+                   if turn.row_start == start for first, end in turn.sampled() if end]  # fmt: skip
+        if sampled:
+            yield _Row(place, start, episode.token_ids[start:stop], sampled)
 
 
 def _lengths(episode: Episode) -> list[int]:

@@ -20,7 +20,8 @@ class ServedAgent(LanguageModelAgent):
 
     Conversations are written here, by the tokenizer and the chat format of `model`, and nothing is tokenised on the
     server. Every request is seeded by the seed of its episode and the turn, so that on a server whose sampling is
-    determined by the seed an episode does not depend on the others, nor on how many requests are made at once.
+    determined by the seed an episode does not depend on the others, nor on how many requests are made at once. A reply
+    whose thought ends at its limit takes two requests.
 
     Where a request fails for good, `act` raises, and no reply of that call is written into any episode.
 
@@ -86,7 +87,7 @@ class ServedAgent(LanguageModelAgent):
         """
         speaking = [slot for slot in slots if self._has_room(slot)]
         seeds = [int(self._rows[slot].uniforms.integers(SEEDS)) for slot in speaking]
-        futures = [self._pool.submit(self._complete, slot, seed) for slot, seed in zip(speaking, seeds, strict=True)]
+        futures = [self._pool.submit(self._speak, slot, seed) for slot, seed in zip(speaking, seeds, strict=True)]
         try:
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
             for future in futures:  # of several errors that of the first slot
@@ -96,13 +97,22 @@ class ServedAgent(LanguageModelAgent):
             self.close()
             raise
         for slot, future in zip(speaking, futures, strict=True):
-            completion, row = future.result(), self._rows[slot]
-            row.stream += completion.ids
-            row.logprobs = completion.logprobs
+            row, (ids, row.logprobs, row.forced) = self._rows[slot], future.result()
+            row.stream += ids
         return [self._reply(slot) if slot in speaking else self._give_up(slot) for slot in slots]
 
-    def _complete(self, slot: int, seed: int) -> Completion:
-        return self.server.complete(
-            self._rows[slot].stream, seed=seed, temperature=self.temperature, max_tokens=self.max_reply_tokens,
-            stop_ids=self.model.chat.stop_ids, vocabulary=self._vocabulary,
-        )  # fmt: skip
+    def _speak(self, slot: int, seed: int) -> tuple[list[int], list[float], tuple[int, int]]:
+        """Return the ids of a reply, the log-probabilities of the sampled ones, and where the forced ones will lie."""
+        row, chat = self._rows[slot], self.model.chat
+        thought = self._complete(row.stream, seed, row.max_thought_tokens or self.max_reply_tokens)
+        if len(thought.ids) != row.max_thought_tokens or thought.ids[-1] in chat.stop_ids:
+            return thought.ids, thought.logprobs, (0, 0)
+        opening = chat.answer(thought.ids)
+        ids = thought.ids + opening
+        answer = self._complete(row.stream + ids, (seed + 1) % SEEDS, self.max_reply_tokens - len(ids))
+        start, stop = len(row.stream) + len(thought.ids), len(row.stream) + len(ids)
+        return ids + answer.ids, thought.logprobs + answer.logprobs, (start, stop) if opening else (0, 0)
+
+    def _complete(self, stream: list[int], seed: int, max_tokens: int) -> Completion:
+        return self.server.complete(stream, seed=seed, temperature=self.temperature, max_tokens=max_tokens,
+                                    stop_ids=self.model.chat.stop_ids, vocabulary=self._vocabulary)  # fmt: skip

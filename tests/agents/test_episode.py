@@ -30,6 +30,7 @@ turns = st.builds(
     valid=st.booleans(),
     well_formed=st.booleans(),
     span=st.tuples(st.integers(0, 9), st.integers(9, 99)),
+    forced=st.tuples(st.integers(0, 9), st.integers(9, 99)),
     row_start=st.integers(0, 9),
     logprobs=st.lists(numbers, max_size=4),
     policy_version=st.integers(0, 9),
@@ -65,7 +66,7 @@ def episode(**changes: Any) -> Episode:
 def spelled(one: Episode) -> Episode:
     """Return an episode with half characters spelled out, as strict JSON has it."""
     plain = strict(asdict(one))
-    played = [Turn(**{**turn, "span": tuple(turn["span"])}) for turn in plain["turns"]]
+    played = [Turn(**{**turn, "span": tuple(turn["span"]), "forced": tuple(turn["forced"])}) for turn in plain["turns"]]
     return Episode(**{**plain, "turns": played, "status": one.status})
 
 
@@ -83,6 +84,18 @@ def test_a_line_from_before_the_form_was_recorded_is_read_as_well_formed() -> No
     record = json.loads(episode(turns=[turn(valid=False, well_formed=False)]).to_json())
     del record["turns"][0]["well_formed"]
     assert Episode.from_json(json.dumps(record)) == episode(turns=[turn(valid=False, well_formed=True)])
+
+
+def test_what_was_forced_is_not_sampled() -> None:
+    one = episode(turns=[turn(span=(3, 9), forced=(5, 7)), turn(span=(11, 14), forced=(12, 14)), turn(span=(15, 16))])
+    assert [each.sampled() for each in one.turns] == [[(3, 5), (7, 9)], [(11, 12), (14, 14)], [(15, 16)]]
+    assert [each.num_sampled for each in one.turns] == [4, 1, 1] and one.num_sampled == 6
+
+
+def test_a_line_from_before_anything_was_forced_is_read_as_sampled() -> None:
+    record = json.loads(episode(turns=[turn(span=(1, 3))]).to_json())
+    del record["turns"][0]["forced"]
+    assert Episode.from_json(json.dumps(record)).turns[0].forced == (0, 0)
 
 
 def test_a_file_holds_one_episode_a_line(tmp_path: Path) -> None:

@@ -55,6 +55,10 @@ class ModelConfig(Section):
     """Most tokens that the model sees at once: of an episode, or of its turns in `history`."""
     max_reply_tokens: Count = 16
     """Longest reply, in tokens, the end-of-turn token included."""
+    max_thought_tokens: Index = 0
+    """Most tokens of a reply before its answer begins; then `<answer>` is written for the model, behind the end of the
+    thought (budget forcing, Muennighoff et al., arXiv:2501.19393). What is written is not learned from. For an `env`
+    with `reasoning` alone; 0 for no limit."""
     keep_thoughts: bool = False
     """Accept a chat template that removes earlier thoughts from the history; the stream keeps them as sampled."""
     history: History = "all"
@@ -105,6 +109,9 @@ class ModelConfig(Section):
             raise self.refuse("history_turns", f"is not read with model.history {self.history!r}")
         if self.max_reply_tokens >= self.context_length:
             raise self.refuse("max_reply_tokens", f"must be less than model.context_length, {self.context_length}")
+        if self.max_thought_tokens >= self.max_reply_tokens:
+            raise self.refuse("max_thought_tokens", "must be less than model.max_reply_tokens, "
+                                                    f"{self.max_reply_tokens}, so that an answer has room")  # fmt: skip
         if not self.path:
             self._check_small()
 
@@ -207,7 +214,8 @@ class WarmStartConfig(Section):
     """Demonstrations per step."""
     learning_rate: Positive = 5e-3
     """Peak learning rate of AdamW on embeddings and norms; that of Muon on the hidden matrices is four times as
-    high."""
+    high. For the small model: a checkpoint of 50 million weights and more is cloned at 1e-5, or its adapter at 1e-4,
+    unless a rate is given."""
     weight_decay: NonNegative = 0.0
     """Decay per step of all weights, in units of the learning rate. Keeps a clone from learning the instances of a
     small family by heart, of which a long course shows each several times."""

@@ -91,6 +91,7 @@ class TrainConfig:
         """How the policy plays, at the temperature of the last step, at which it is measured."""
         model = self.model
         return Decoding(context_length=model.context_length, max_reply_tokens=model.max_reply_tokens,
+                        max_thought_tokens=model.max_thought_tokens or None,
                         temperature=self.learning.final_temperature, keep_thoughts=model.keep_thoughts,
                         history=model.history, history_turns=model.history_turns)  # fmt: skip
 

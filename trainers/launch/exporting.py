@@ -126,7 +126,7 @@ def _env(config: TrainConfig | None) -> str:
 def _training(config: TrainConfig) -> list[str]:
     """Return what the card says of the training, as far as the configuration tells."""
     learning = config.learning
-    rates = f"learning rate {learning.learning_rate:g} to {learning.final_learning_rate:g}"
+    rates = f"learning rate {learning.learning_rate:g} to {learning.final_rate:g}"
     lines = ["## Training", "", f"* Environment: `{config.env.id}`, arguments `{json.dumps(config.env.kwargs)}`",
              f"* Objective: {config.objective.name}, {learning.steps} steps of {learning.batch_size} episodes, {rates}",
              f"* Seed: {config.run.seed}"]  # fmt: skip
@@ -140,8 +140,9 @@ def _training(config: TrainConfig) -> list[str]:
 
 
 def _played(decoding: Decoding) -> str:
+    thoughts = f" and thoughts of {decoding.max_thought_tokens}" if decoding.max_thought_tokens else ""
     return (f"It was trained by, and plays by: temperature {decoding.temperature:g}, replies of at most "
-            f"{decoding.max_reply_tokens} tokens, a context of {decoding.context_length or 'any'} tokens, "
+            f"{decoding.max_reply_tokens} tokens{thoughts}, a context of {decoding.context_length or 'any'} tokens, "
             f"{decoding.history_words}.")  # fmt: skip
 
 

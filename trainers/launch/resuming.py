@@ -46,6 +46,7 @@ REASONS = {
     "run": "everything random was drawn from this seed, in this folder",
     "model.context_length": "its episodes were played within this limit",
     "model.max_reply_tokens": "its episodes were played within this limit",
+    "model.max_thought_tokens": "its episodes were played within this limit",
     "model.history": "its episodes were played with this history",
     "model.history_turns": "its episodes were played with this history",
     "learning.temperature": "its episodes were sampled at this temperature",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import signal
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from turngym._errors import InputError, InputWarning, input_errors
 from turngym.agents.evaluation import Score
 from turngym.agents.models.decoding import History
 from turngym.agents.models.hardware import find_device
-from turngym.agents.models.language_model import CheckpointError, LanguageModel, LanguageModelAgent
+from turngym.agents.models.language_model import LARGE, CheckpointError, LanguageModel, LanguageModelAgent
 from turngym.agents.models.placement import Placement
 from turngym.plugins import require_plugins
 from turngym.trainers import ranks
@@ -37,6 +37,7 @@ from turngym.trainers.config import (
 from turngym.trainers.interrupt import Stopped, stoppable
 from turngym.trainers.launch.configure import check_game, configure, named, with_commit, with_date, with_folders
 from turngym.trainers.launch.policies import decoding_of, load_policy
+from turngym.trainers.launch.rates import with_usual_rates
 from turngym.trainers.launch.resuming import begin_resume, plan_resume
 from turngym.trainers.launch.run_folder import claimed
 from turngym.trainers.memory import (
@@ -135,12 +136,15 @@ def _lead(
             config = with_overrides(env if algorithm is None else with_algorithm(env, algorithm), overrides)
             check_game(config)
             config = named(with_date(with_folders(config)))
+        given: frozenset[str] | None = None
     else:
         config = configure(env, preset=preset, algorithm=algorithm, overrides=overrides)
+        given = frozenset(f"{section}.{name}" for section, values in overrides.items() for name in values)
     folder = Path(config.run.root) / config.run.name
     progress = progress or SilentProgress()
     if not resume:
         config = with_commit(config)
+        config = config if given is None else with_rates(config, preset, given)
         check_run(config)
         with claimed(folder, config):
             return _run(config, folder, progress)
@@ -222,6 +226,21 @@ def check_run(config: TrainConfig) -> MemoryEstimate | None:
     return estimate
 
 
+def with_rates(config: TrainConfig, preset: str | None, given: Container[str]) -> TrainConfig:
+    """Return a configuration by which a checkpoint learns at the rates that are usual for its size.
+
+    Args:
+        config: The configuration.
+        preset: As of `with_usual_rates`.
+        given: As of `with_usual_rates`.
+    """
+    try:
+        large = config.model.path and ModelShape.configured(config).parameters >= LARGE
+    except CheckpointError:  # which `check_base` explains
+        large = False
+    return with_usual_rates(config, preset, given) if large else config
+
+
 def checked_memory(config: TrainConfig) -> MemoryEstimate | None:
     """Return how much memory learning from a checkpoint needs, computed before that is loaded.
 
@@ -266,9 +285,9 @@ def read_result(folder: Path) -> dict[str, Any]:
 
 def load_agent(
     folder: str | Path, *, greedy: bool = False, slots: int = 128, temperature: float | None = None,
-    context_length: int | None = None, max_reply_tokens: int | None = None, keep_thoughts: bool | None = None,
-    history: History | None = None, history_turns: int | None = None, allow_pickle: bool = False, device: str = "auto",
-    chat_template_kwargs: Mapping[str, Any] | None = None,
+    context_length: int | None = None, max_reply_tokens: int | None = None, max_thought_tokens: int | None = None,
+    keep_thoughts: bool | None = None, history: History | None = None, history_turns: int | None = None,
+    allow_pickle: bool = False, device: str = "auto", chat_template_kwargs: Mapping[str, Any] | None = None,
 ) -> LanguageModelAgent:  # fmt: skip
     """Return the agent of a run or checkpoint folder, for `turngym.agents.collect_episodes`.
 
@@ -281,6 +300,7 @@ def load_agent(
         temperature: Sampling temperature, above 0; that of a run is the one of its last step.
         context_length: Most tokens that it sees at once; the model's own limit stays the most.
         max_reply_tokens: Longest reply, in tokens.
+        max_thought_tokens: Most tokens of a reply before its answer is begun for it.
         keep_thoughts: Accept a chat template that removes earlier thoughts; the stream keeps them.
         history: What it sees of earlier turns: "all", all as "served", a "window" of `history_turns`, or none ("turn").
         history_turns: How many the window holds.
@@ -298,7 +318,8 @@ def load_agent(
         with input_errors():
             decoding = decoding_of(weights).changed(
                 context_length=context_length, max_reply_tokens=max_reply_tokens, temperature=temperature,
-                keep_thoughts=keep_thoughts, history=history, history_turns=history_turns,
+                max_thought_tokens=max_thought_tokens, keep_thoughts=keep_thoughts, history=history,
+                history_turns=history_turns,
             )  # fmt: skip
             if history_turns is not None and decoding.history != "window":
                 raise InputError(f"history_turns is not read with history {decoding.history!r}: set that to 'window'")

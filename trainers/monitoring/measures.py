@@ -9,6 +9,7 @@ Shapes: B episodes, N sampled tokens, P prompts, M pairs of a value and its targ
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,8 @@ def measure_rollouts(
             absent where no reply is that long.
         duplicate_share: Share of episodes whose replies repeat those of an earlier one, token for token.
     """
-    replies = [[tuple(episode.token_ids[slice(*turn.span)]) for turn in episode.turns] for episode in episodes]
+    replies = [[tuple(chain.from_iterable(episode.token_ids[slice(*part)] for part in turn.sampled()))
+                for turn in episode.turns] for episode in episodes]  # fmt: skip
     spoken = [reply for turns in replies for reply in turns if reply]
     logprobs = [logprob for episode in episodes for turn in episode.turns for logprob in turn.logprobs]
     return {

@@ -90,7 +90,8 @@ def give_to(reply: Episode, prompt: Episode) -> Episode:
     """Return an episode of one turn: the first prompt of `prompt` with the first reply of `reply`."""
     start, stop = reply.turns[0].span
     ids = prompt.token_ids[: prompt.turns[0].span[0]] + reply.token_ids[start:stop]
-    turn = replace(reply.turns[0], span=(len(ids) - (stop - start), len(ids)))
+    moved, (begin, end) = len(ids) - stop, reply.turns[0].forced
+    turn = replace(reply.turns[0], span=(start + moved, len(ids)), forced=(begin + moved, end + moved))
     return replace(prompt, turns=[turn], token_ids=ids)
 
 

@@ -70,6 +70,8 @@ def table_notes(rows: Rows) -> list[str]:
                      "context_length.")  # fmt: skip
     if any(score.cut_replies for score in scores):
         notes.append("cut %, second number: these replies ended at the limit of tokens; raise max_reply_tokens.")
+    if forced := [score.forced_replies for score in scores if score.forced_replies]:
+        notes.append(f"Thoughts were ended at max_thought_tokens in up to {100 * max(forced):.0f}% of the replies.")
     return notes
 
 

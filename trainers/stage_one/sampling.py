@@ -90,6 +90,7 @@ def store_fingerprint(reference: LanguageModel, rollouts: Rollouts) -> dict[str,
         "environment arguments": repr(sorted(defining_arguments(rollouts.env.id, rollouts.env.kwargs).items())),
         "turn limit": str(rollouts.turn_limit),
         **({} if reference.decoding.history == "all" else {"history": reference.decoding.history_words}),
+        **({"longest thought": str(thought)} if (thought := reference.decoding.max_thought_tokens) else {}),
         **({"reward shaping": shaping} if shaping else {}),
     }
 

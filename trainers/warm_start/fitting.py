@@ -11,7 +11,8 @@ from turngym.agents.models.language_model import LanguageModel
 class Fitting:
     """Sorts out the demonstrations that do not fit, counts them, and knows which limits would do for all of them.
 
-    One fits if each of its replies is short enough, and had the room that an agent needs before a reply.
+    One fits if each of its replies is short enough, its thought too, and had the room that an agent needs before a
+    reply.
 
     Args:
         model: Tells the limits.
@@ -19,12 +20,13 @@ class Fitting:
 
     def __init__(self, model: LanguageModel) -> None:
         self._context, self._longest_reply = model.context_length, model.decoding.max_reply_tokens
+        self._longest_thought, self._chat = model.decoding.max_thought_tokens, model.chat
         self._sees_all = model.decoding.window is None
         self.seen = 0
         """Demonstrations so far."""
         self.left_out = 0
         """How many of them did not fit."""
-        self._reply = self._start = 0
+        self._reply = self._start = self._thought = 0
 
     def keep(self, encoded: Iterable[Episode]) -> list[Episode]:
         """Return the demonstrations that fit, of some with their tokens."""
@@ -33,12 +35,21 @@ class Fitting:
             self.seen += 1
             reply = max((stop - start for start, stop in (turn.span for turn in episode.turns)), default=0)
             start = max((turn.span[0] - turn.row_start for turn in episode.turns), default=0)
+            thought = max((self._excess(episode.token_ids[slice(*turn.span)]) for turn in episode.turns), default=0)
             self._reply, self._start = max(self._reply, reply), max(self._start, start)
-            if reply <= self._longest_reply and start + self._longest_reply <= self._context:
+            self._thought = max(self._thought, thought)
+            if not thought and reply <= self._longest_reply and start + self._longest_reply <= self._context:
                 kept.append(episode)
             else:
                 self.left_out += 1
         return kept
+
+    def _excess(self, reply: Sequence[int]) -> int:
+        """Return the tokens of a reply before its answer has begun if an agent may not think for so long, else 0."""
+        longest = self._longest_thought
+        if longest is None or len(reply) <= longest or not self._chat.answer(reply[:longest]):
+            return 0
+        return next((n for n in range(longest, len(reply)) if not self._chat.answer(reply[:n])), len(reply))
 
     @property
     def share(self) -> float:
@@ -49,6 +60,7 @@ class Fitting:
         """Say how many do not fit, and which limits would do."""
         reply = max(self._reply, self._longest_reply)
         limits = {"max_reply_tokens": (reply, self._longest_reply),
+                  "max_thought_tokens": (self._thought, self._longest_thought or 0),
                   "context_length": (self._start + reply, self._context)}  # fmt: skip
         wanted = [f"model.{name} to at least {needed} (here {here})"
                   for name, (needed, here) in limits.items() if needed > here]  # fmt: skip
@@ -58,12 +70,13 @@ class Fitting:
 
     def state_dict(self) -> dict[str, int]:
         """Return the counts."""
-        return {"seen": self.seen, "left_out": self.left_out, "reply": self._reply, "start": self._start}
+        return {"seen": self.seen, "left_out": self.left_out, "reply": self._reply, "start": self._start,
+                "thought": self._thought}  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Take over a state written by `state_dict`."""
         self.seen, self.left_out = state["seen"], state["left_out"]
-        self._reply, self._start = state["reply"], state["start"]
+        self._reply, self._start, self._thought = state["reply"], state["start"], state.get("thought", 0)
 
 
 def check_fit(encoded: Sequence[Episode], model: LanguageModel) -> None:

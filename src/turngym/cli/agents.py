@@ -40,6 +40,9 @@ class DecodingOptions:
     """Most tokens that the model sees at once; a run's or checkpoint's own unless given."""
     max_reply_tokens: int | None = None
     """Longest reply, in tokens, the end-of-turn token included; a run's or checkpoint's own unless given."""
+    max_thought_tokens: int | None = None
+    """Most tokens of a reply before `<answer>` is written for the model, in environments with `reasoning`; a run's or
+    checkpoint's own unless given."""
     keep_thoughts: bool = False
     """Accept a chat template that removes earlier thoughts from the history; the stream keeps them as sampled."""
     history: History | None = None
@@ -62,7 +65,7 @@ class DecodingOptions:
         Raises:
             UsageError: A limit is less than 1, or the temperature too small.
         """
-        for name in ("context_length", "max_reply_tokens", "history_turns"):
+        for name in ("context_length", "max_reply_tokens", "max_thought_tokens", "history_turns"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"--{name.replace('_', '-')} must be above 0, got {value}")
@@ -77,8 +80,9 @@ class DecodingOptions:
     def over(self, own: Decoding) -> Decoding:
         """Return how a model plays whose own settings are `own`."""
         return own.changed(temperature=self.temperature, context_length=self.context_length,
-                           max_reply_tokens=self.max_reply_tokens, history=self.history,
-                           history_turns=self.history_turns, keep_thoughts=self.keep_thoughts or None)  # fmt: skip
+                           max_reply_tokens=self.max_reply_tokens, max_thought_tokens=self.max_thought_tokens,
+                           history=self.history, history_turns=self.history_turns,
+                           keep_thoughts=self.keep_thoughts or None)  # fmt: skip
 
     def describe(self, own: Decoding, agent: Agent) -> str:
         """Say it in some words, for titles: how tokens are chosen, and what is not as the model was trained.
@@ -91,7 +95,8 @@ class DecodingOptions:
         parts = ["greedy" if self.greedy else f"temperature {used.temperature:g}"]
         if not self.greedy and used.temperature != own.temperature:
             parts[0] += f" (its own: {own.temperature:g})"
-        for name, word in {"context_length": "context length", "max_reply_tokens": "replies of at most"}.items():
+        for name, word in {"context_length": "context length", "max_reply_tokens": "replies of at most",
+                           "max_thought_tokens": "thoughts of at most"}.items():  # fmt: skip
             here, there = getattr(used, name), getattr(own, name)
             if there is None:  # as long as the model can hold
                 parts += [f"{word} {here}"] if getattr(self, name) is not None else []

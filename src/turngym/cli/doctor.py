@@ -195,7 +195,7 @@ def tiny_model() -> str:
     model = language_model.LanguageModel(decoder.to(device), tokenizer, compute_dtype=computes)
     agent = language_model.LanguageModelAgent(model, slots=2, max_reply_tokens=4)
     episodes = collect_episodes(agent, env_id, instance_range("train", 2), slots=2)
-    if any(turn.span[1] - turn.span[0] != len(turn.logprobs) for episode in episodes for turn in episode.turns):
+    if any(turn.num_sampled != len(turn.logprobs) for episode in episodes for turn in episode.turns):
         raise Broken("the model's tokens and log-probabilities do not match: check the versions of torch, transformers")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
     kernels = {hardware.attention_kernel(device, computes, masked=masked): None for masked in (True, False)}

@@ -89,6 +89,8 @@ class Named:
     preset: str = ""
     resume: str = ""
     help: str = ""
+    settings: frozenset[str] = frozenset()
+    """Settings that have an option of their own, such as "learning.learning_rate"."""
 
 
 def run(words: Sequence[str]) -> int:
@@ -139,13 +141,15 @@ def lead(words: Sequence[str]) -> int:
                        overrides=settings)  # fmt: skip
     folder = Path(config.run.root) / config.run.name
     training = import_trained("turngym.trainers.launch.training")
-    config = with_commit(config)
+    config = training.with_rates(with_commit(config), named.preset or None, named.settings)
     estimate = training.check_run(config)
     if options.dry_run:
         dry_run(config, folder, console)
         check_free(folder)
         return 0
     if estimate is not None:
+        cloning = f", cloning {config.warm_start.learning_rate:g}" if config.warm_start.enabled else ""
+        console.print(f"learning rate: {config.learning.learning_rate:g} to {config.learning.final_rate:g}{cloning}")
         console.print(f"memory: up to {estimate.peak / 1e9:.3g} GB, in {estimate.largest.name}", soft_wrap=True)
     with claimed(folder, config):
         return execute(config, folder, console)
@@ -166,6 +170,7 @@ def names(words: Sequence[str]) -> Named:
     lists = {flag.name for flag in flags if "list[" in str(flag.type)}
     switches = {flag.name for flag in flags_of(TrainOptions) if flag.switch}
     found: dict[str, str] = {}
+    settings = set()
     waiting = list(words)
     while waiting:
         word = waiting.pop(0)
@@ -177,6 +182,7 @@ def names(words: Sequence[str]) -> Named:
             continue
         written, equals, value = word.partition("=")
         flag = "--" + written.removeprefix("--").replace("_", "-")
+        settings.add(flag.removeprefix("--").replace("-", "_"))
         if flag in switches:
             continue
         values = [value] if equals else []
@@ -184,7 +190,7 @@ def names(words: Sequence[str]) -> Named:
             values.append(waiting.pop(0))
         if flag in ("--algorithm", "--preset", "--resume", "--env.id") and values:
             _enter(found, "game" if flag == "--env.id" else flag.removeprefix("--"), values[0])
-    return Named(**found)
+    return Named(**found, settings=frozenset(settings))
 
 
 def _enter(found: dict[str, str], what: str, value: str) -> None:

@@ -32,6 +32,7 @@ class Rules:
     """All that a language model reads of an environment."""
 
     instructions = "Reply with the action alone."
+    reasoning = False
 
 
 def seeing(model: LanguageModel, mode: str, **settings: Any) -> LanguageModel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from transformers import AutoTokenizer
 
 from turngym.agents.base import Reply
 from turngym.agents.episode import Episode, Status
+from turngym.agents.evaluation import cut_shares
 from turngym.agents.models.decoding import Decoding
 from turngym.agents.models.language_model import CheckpointError, LanguageModel, LanguageModelAgent, NonFiniteError
+from turngym.agents.models.scoring import sampled_logprobs, token_batches
 from turngym.agents.rollout import Instance, collect_episodes
 
 MakeModel = Callable[..., LanguageModel]
@@ -27,6 +30,7 @@ class Rules:
     """All that a language model reads of an environment."""
 
     instructions = "Reply with the action alone."
+    reasoning = False
 
 
 def start(agent: LanguageModelAgent, slot: int, observation: str, seed: int) -> None:
@@ -47,7 +51,8 @@ def expected_logprobs(model: LanguageModel, episode: Episode, temperature: float
         logits_TV = model.model(input_ids=ids, use_cache=False).logits[0]
     logp_TV = torch.log_softmax(logits_TV / temperature, dim=-1)
     return [
-        [logp_TV[at - 1, episode.token_ids[at]].item() for at in range(*turn.span)] for turn in episode.turns
+        [logp_TV[at - 1, episode.token_ids[at]].item() for part in turn.sampled() for at in range(*part)]
+        for turn in episode.turns
     ]  # fmt: skip
 
 
@@ -122,6 +127,71 @@ def test_sampled_thoughts_stay_although_the_template_would_strip_them(make_model
     assert agent.finish(0) == (
         model.chat.opening(Rules.instructions, "Go.") + thought + model.chat.continuation("On.")
     )  # fmt: skip
+
+
+# Answers that are opened for the model ------------------------------------------------------------------------------
+
+THINKING: dict[str, Any] = {"env_id": "turngym/FrozenLake-v0", "env_kwargs": {"size": 3, "reasoning": True}}
+
+
+def thinking(model: LanguageModel, thoughts: int | None, answer: int, **game: Any) -> list[Episode]:
+    """Play a game with thoughts of at most some tokens."""
+    opening = len(model.chat.answer(model.chat.content("<think>")))
+    model.decoding = replace(
+        model.decoding, max_thought_tokens=thoughts, max_reply_tokens=(thoughts or 0) + opening + answer
+    )
+    instances = [Instance(split="train", index=index, seed=50 + index) for index in range(12)]
+    return collect_episodes(LanguageModelAgent(model, slots=4), instances=instances, slots=4, **(game or THINKING))
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_thought_at_its_limit_is_followed_by_the_opening_of_an_answer(make_model: MakeModel, style: str) -> None:
+    model = make_model(style)
+    endings = set()
+    for episode in thinking(model, thoughts=3, answer=4):
+        for turn, expected in zip(episode.turns, expected_logprobs(model, episode), strict=True):
+            reply, (start, stop) = episode.token_ids[slice(*turn.span)], turn.forced
+            endings.add(start < stop)
+            assert len(turn.logprobs) == turn.num_sampled == len(reply) - (stop - start)
+            assert turn.logprobs == pytest.approx(expected, abs=1e-4), "nothing that was written is scored"
+            if start == stop:
+                assert len(reply) <= 3 and reply[-1] in model.chat.stop_ids, "it ended before"
+                continue
+            assert start == turn.span[0] + 3 and turn.action.count("<answer>") == 1
+            assert len(reply) == model.decoding.max_reply_tokens or reply[-1] in model.chat.stop_ids
+            assert episode.token_ids[start:stop] == model.chat.answer(reply[:3])
+    assert endings == {True, False}, "replies of both kinds were seen"
+
+
+def test_what_was_written_is_not_learned_from(make_model: MakeModel) -> None:
+    model = make_model()
+    episodes = thinking(model, thoughts=3, answer=4)
+    (batch,) = token_batches(episodes, 10**6, torch.device("cpu"))
+    told = [logprob for i in batch.members for turn in episodes[i].turns for logprob in turn.logprobs]
+    assert len(told) == sum(episode.num_sampled for episode in episodes)
+    torch.testing.assert_close(sampled_logprobs(model, batch).detach(), torch.tensor(told), atol=1e-4, rtol=0.0)
+    again = [Episode.from_json(episode.to_json()) for episode in episodes]
+    assert again == episodes and any(turn.forced != (0, 0) for episode in again for turn in episode.turns)
+    assert not any(turn.num_sampled for turn in episodes[0].masked([0, 1, 2]).turns[:3])
+
+
+def test_where_the_answer_is_the_whole_reply_none_is_opened(make_model: MakeModel, echo_env: str) -> None:
+    episodes = thinking(make_model(stop_scale=0.0), thoughts=3, answer=4, env_id=echo_env)
+    assert {turn.forced for episode in episodes for turn in episode.turns} == {(0, 0)}
+    assert max(turn.num_sampled for episode in episodes for turn in episode.turns) > 7, "none is cut at the limit"
+
+
+def test_the_shares_of_what_was_cut_tell_of_thoughts(make_model: MakeModel) -> None:
+    episodes = thinking(make_model(stop_scale=0.0), thoughts=3, answer=4)
+    assert cut_shares(episodes)["forced_replies"] == 1.0
+    assert "forced_replies" not in cut_shares(thinking(make_model(), thoughts=None, answer=8))
+
+
+def test_an_answer_needs_room_behind_the_thought(make_model: MakeModel) -> None:
+    model = make_model()
+    model.decoding = replace(model.decoding, max_thought_tokens=90, max_reply_tokens=96)
+    with pytest.raises(ValueError, match=r"max_thought_tokens must leave room for \d+ tokens that open an answer"):
+        LanguageModelAgent(model)
 
 
 # Log-probabilities --------------------------------------------------------------------------------------------------

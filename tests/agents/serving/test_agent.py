@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,11 @@ LAKE: dict[str, Any] = {"env_id": "turngym/FrozenLake-v0", "env_kwargs": {"size"
 MAX_REPLY = 4
 
 
-def agent_of(model: LanguageModel, server: ModelServer, *, retries: int = 2, **options: Any) -> ServedAgent:
+def agent_of(
+    model: LanguageModel, server: ModelServer, *, retries: int = 2, max_reply: int = MAX_REPLY, **options: Any
+) -> ServedAgent:
     connection = ServerConnection(server.url, timeout=20.0, retries=retries)
-    return ServedAgent(model, CompletionServer(connection), max_reply_tokens=MAX_REPLY, **options)
+    return ServedAgent(model, CompletionServer(connection), max_reply_tokens=max_reply, **options)
 
 
 def play(agent: LanguageModelAgent, count: int = 12, slots: int = 6, **game: Any) -> list[Episode]:
@@ -73,6 +75,27 @@ def test_a_stream_is_what_the_chat_format_writes_and_the_ids_that_were_sampled(
             if number + 1 < len(episode.turns):
                 stream += chat.continuation(episode.turns[number + 1].observation, closed=not turn.cut)
         assert episode.token_ids == stream
+
+
+def test_a_thought_at_its_limit_is_followed_by_the_opening_of_an_answer(player: LanguageModel, serve: Serve) -> None:
+    opening = len(player.chat.answer(player.chat.content("<think>")))
+    player.decoding = replace(player.decoding, max_thought_tokens=2)
+    with agent_of(player, serve(), max_reply=2 + opening + 3) as agent:
+        episodes = play(agent, **{**LAKE, "env_kwargs": {"size": 3, "reasoning": True}})
+    kinds = set()
+    for episode in episodes:
+        told = [logprob for turn in episode.turns for logprob in turn.logprobs]
+        torch.testing.assert_close(torch.tensor(told), scores(player, episode, 1.0), atol=1e-5, rtol=0.0)
+        for turn in episode.turns:
+            start, stop = turn.forced
+            kinds.add(start < stop)
+            if start < stop:
+                assert start == turn.span[0] + 2 and turn.span[1] - turn.span[0] <= 2 + opening + 3
+                thought = episode.token_ids[turn.span[0] : start]
+                assert episode.token_ids[start:stop] == player.chat.answer(thought)
+            else:
+                assert turn.num_sampled <= 2
+    assert kinds == {True, False}, "replies of both kinds were seen"
 
 
 @pytest.mark.parametrize(("history", "turns"), [("window", 1), ("turn", 2), ("served", 2)])
@@ -153,7 +176,7 @@ def test_a_fault_that_stays_ends_play_and_writes_nothing(player: LanguageModel, 
     server = serve()
     server.spoil = lambda path, body, answer: Answer(status=500) if body.get("seed", 0) % 2 else answer
     with agent_of(player, server, slots=8) as agent:
-        rules: Any = type("Rules", (), {"instructions": "Go."})
+        rules: Any = type("Rules", (), {"instructions": "Go.", "reasoning": False})
         for slot in range(8):
             agent.start(slot, rules, "You are here.", slot)
         with pytest.raises(

@@ -100,7 +100,7 @@ def test_the_defaults_are_valid() -> None:
     run = TrainConfig()
     assert 0 < run.warm_start.success_low < run.warm_start.success_high < 1
     assert run.model.hidden_size % (2 * run.model.heads) == 0
-    assert 0 < run.learning.final_learning_rate <= run.learning.learning_rate
+    assert 0 < run.learning.final_rate <= run.learning.learning_rate
     assert run.learning.final_temperature == run.learning.temperature
     assert run.objective.name == "astarpo" and run.needs_stage_one
 

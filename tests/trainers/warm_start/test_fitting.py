@@ -38,6 +38,30 @@ def test_the_limits_that_are_told_would_do(model: LanguageModel, episodes: list[
         check_fit(episodes, limited(model, start + reply, reply - 1))
 
 
+def test_thoughts_that_an_agent_may_not_think_are_told(model: LanguageModel, tiny: TrainConfig) -> None:
+    env = replace(tiny.env, kwargs={**tiny.env.kwargs, "reasoning": True})
+    thoughtful = scripted_play(
+        model, Rollouts.of(replace(tiny, env=env)), np.random.default_rng(0), 4, DemonstrationAgent(0.0)
+    )
+    chat = model.chat
+    thoughtful = [
+        model.encode_episode(
+            replace(episode, turns=[replace(turn, action=f"one by one {turn.action}") for turn in episode.turns])
+        )
+        for episode in thoughtful
+    ]
+    assert all("<answer>" in turn.action for episode in thoughtful for turn in episode.turns)
+    needed = len(chat.content("one by one <answer>"))
+    roomy = limited(model, 512, 64)
+    for thoughts in (needed, needed - 1):
+        roomy.decoding = replace(roomy.decoding, max_thought_tokens=thoughts)
+        if thoughts == needed:
+            check_fit(thoughtful, roomy)
+        else:
+            with pytest.raises(ValueError, match=rf"max_thought_tokens to at least {needed} \(here {needed - 1}\)$"):
+                check_fit(thoughtful, roomy)
+
+
 def test_what_is_kept_can_be_played_to_its_end(model: LanguageModel, episodes: list[Episode]) -> None:
     lengths = sorted(episode.turns[-1].span[0] + 4 for episode in episodes)
     fitting = Fitting(limited(model, lengths[16], 4))
