@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Qwen2Config
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 from transformers.pytorch_utils import Conv1D
 
 from turngym._errors import InputError
@@ -36,6 +36,7 @@ from turngym.agents.models.hardware import find_device, precisions
 from turngym.agents.models.hub import is_hub_name
 from turngym.agents.models.language_model import DEFAULT_CONTEXT
 from turngym.agents.models.placement import AdapterSettings, Placement
+from turngym.agents.models.small import decoder_config
 from turngym.trainers.base_model import FEEDFORWARD_FACTOR
 from turngym.trainers.batches import recomputes
 from turngym.trainers.config import ModelConfig, TrainConfig, WarmStartConfig, with_overrides
@@ -227,11 +228,10 @@ class ModelShape:
     @classmethod
     def small(cls, model: ModelConfig) -> Self:
         """Return the shape of the built-in small model, with the largest vocabulary that its tokenizer may get."""
-        config = Qwen2Config(
-            vocab_size=model.vocabulary_size, hidden_size=model.hidden_size, num_hidden_layers=model.layers,
-            num_attention_heads=model.heads, num_key_value_heads=model.heads,
-            intermediate_size=FEEDFORWARD_FACTOR * model.hidden_size, max_position_embeddings=model.context_length,
-            tie_word_embeddings=True, use_sliding_window=False, bos_token_id=None, eos_token_id=None,
+        config = decoder_config(
+            vocabulary_size=model.vocabulary_size, hidden_size=model.hidden_size, layers=model.layers,
+            heads=model.heads, feedforward_size=FEEDFORWARD_FACTOR * model.hidden_size,
+            context_length=model.context_length,
         )  # fmt: skip
         return cls.of(config)
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import Qwen2ForCausalLM
-from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention
+from transformers import SeedOssForCausalLM
+from transformers.models.seed_oss.modeling_seed_oss import SeedOssAttention
 
 from turngym.agents.models.rotary import RotaryPairs, check_copying, rotary_pairs
 
@@ -32,7 +32,7 @@ COPY = 3.0
 
 
 @torch.no_grad()
-def write_copying(network: Qwen2ForCausalLM) -> None:
+def write_copying(network: SeedOssForCausalLM) -> None:
     """Write weights that copy into the first two layers of a fresh decoder with tied embeddings, in place.
 
     All heads of these layers but one take part, or the only one. Token embeddings are kept out of the directions that
@@ -78,7 +78,7 @@ def _directions(hidden: int, copying: int, dims: int) -> tuple[Tensor, Tensor, T
     return others_D[: copying * dims].reshape(shape), written_D.reshape(shape), others_D
 
 
-def _attend_to_the_token_before(attention: Qwen2Attention, rows: slice, pairs: RotaryPairs) -> None:
+def _attend_to_the_token_before(attention: SeedOssAttention, rows: slice, pairs: RotaryPairs) -> None:
     """Give a head the same query and key at every place, whose product peaks one token back."""
     half = len(pairs.frequencies)
     gap = sum(1.0 - math.cos(pairs.frequencies[place]) for place in pairs.fast)
@@ -93,7 +93,7 @@ def _attend_to_the_token_before(attention: Qwen2Attention, rows: slice, pairs: R
         projection.bias[rows] = bias_H
 
 
-def _match(attention: Qwen2Attention, rows: slice, dims: list[int], query_MD: Tensor, key_MD: Tensor) -> None:
+def _match(attention: SeedOssAttention, rows: slice, dims: list[int], query_MD: Tensor, key_MD: Tensor) -> None:
     """Let a head compare what a query reads of the present token with what a key reads of every place."""
     size = math.sqrt(MATCH * math.sqrt(rows.stop - rows.start) / len(dims))
     for projection, read_MD in ((attention.q_proj, query_MD), (attention.k_proj, key_MD)):
@@ -102,7 +102,7 @@ def _match(attention: Qwen2Attention, rows: slice, dims: list[int], query_MD: Te
         projection.weight[rows] = weight_HD
 
 
-def _carry(attention: Qwen2Attention, rows: slice, read_MD: Tensor, write_MD: Tensor) -> None:
+def _carry(attention: SeedOssAttention, rows: slice, read_MD: Tensor, write_MD: Tensor) -> None:
     """Let a head read directions where it attends, and write each to another."""
     count = len(read_MD)
     for weight_HD, directions_MD in (

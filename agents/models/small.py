@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import PreTrainedTokenizerFast, SeedOssConfig, SeedOssForCausalLM
 
 from turngym.agents.models.copying import write_copying
 
@@ -81,6 +81,18 @@ def _bounded(texts: Iterable[str]) -> Iterator[str]:
         left -= min(len(text), MOST_CHARACTERS)
 
 
+def decoder_config(
+    *, vocabulary_size: int, hidden_size: int, layers: int, heads: int, feedforward_size: int, context_length: int
+) -> SeedOssConfig:
+    """Return the configuration of a decoder of this shape, as of `build_decoder`."""
+    return SeedOssConfig(
+        vocab_size=vocabulary_size, hidden_size=hidden_size, num_hidden_layers=layers, num_attention_heads=heads,
+        num_key_value_heads=heads, head_dim=hidden_size // heads, intermediate_size=feedforward_size,
+        max_position_embeddings=context_length, attention_bias=True, attention_out_bias=False, attention_dropout=0.0,
+        residual_dropout=0.0, tie_word_embeddings=True, bos_token_id=None, eos_token_id=None, pad_token_id=None,
+    )  # fmt: skip
+
+
 def build_decoder(
     tokenizer: PreTrainedTokenizerFast,
     *,
@@ -92,8 +104,11 @@ def build_decoder(
     rope_base: float = 10_000.0,
     copying: bool = False,
     seed: int = 0,
-) -> Qwen2ForCausalLM:
+) -> SeedOssForCausalLM:
     """Build a randomly initialised decoder with RMSNorm, rotary positions, gated feed-forward and tied embeddings.
+
+    It is a Qwen2 by its weights and by what they compute, and is named Seed-OSS, whose layers are the same: the
+    library's `AutoTokenizer` takes the tokenizer of Qwen2 for every model of that name, and would read other ids.
 
     Args:
         tokenizer: Gives the vocabulary and the stop token.
@@ -111,24 +126,15 @@ def build_decoder(
     """
     if hidden_size % (2 * heads):
         raise ValueError(f"hidden_size {hidden_size} must be a multiple of 2 * heads = {2 * heads}")
-    config = Qwen2Config(
-        vocab_size=len(tokenizer),
-        hidden_size=hidden_size,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=heads,
-        intermediate_size=feedforward_size,
-        max_position_embeddings=context_length,
-        rope_parameters={"rope_type": "default", "rope_theta": rope_base},
-        tie_word_embeddings=True,
-        use_sliding_window=False,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    config = decoder_config(
+        vocabulary_size=len(tokenizer), hidden_size=hidden_size, layers=layers, heads=heads,
+        feedforward_size=feedforward_size, context_length=context_length,
+    )  # fmt: skip
+    config.rope_parameters = {"rope_type": "default", "rope_theta": rope_base}
+    config.eos_token_id, config.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        decoder = Qwen2ForCausalLM(config)
+        decoder = SeedOssForCausalLM(config)
         if copying:
             write_copying(decoder)
         return decoder

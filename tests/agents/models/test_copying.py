@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2ForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, SeedOssForCausalLM
 
 from turngym.agents.models.small import build_decoder, train_tokenizer
 
@@ -20,12 +20,12 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return train_tokenizer(["some words to read, and to say again"] * 3, vocabulary_size=300)
 
 
-def decoder(tokenizer: PreTrainedTokenizerFast, hidden_size: int, heads: int, **options: object) -> Qwen2ForCausalLM:
+def decoder(tokenizer: PreTrainedTokenizerFast, hidden_size: int, heads: int, **options: object) -> SeedOssForCausalLM:
     shape = {"layers": 2, "feedforward_size": 64, "rope_base": 1e7, "copying": True, **options}
     return build_decoder(tokenizer, hidden_size=hidden_size, heads=heads, **shape)  # type: ignore[arg-type]
 
 
-def repeated(network: Qwen2ForCausalLM, *, words: int = 40, between: int = 0, rows: int = 8) -> Tensor:
+def repeated(network: SeedOssForCausalLM, *, words: int = 40, between: int = 0, rows: int = 8) -> Tensor:
     """Return random ids, others between, and the first ones again, `[rows, 2 * words + between]`."""
     generator = torch.Generator().manual_seed(7)
     ids = torch.randint(network.config.vocab_size, (rows, words + between), generator=generator)
@@ -33,7 +33,7 @@ def repeated(network: Qwen2ForCausalLM, *, words: int = 40, between: int = 0, ro
 
 
 @torch.inference_mode()
-def copied(network: Qwen2ForCausalLM, *, words: int = 40, between: int = 0) -> float:
+def copied(network: SeedOssForCausalLM, *, words: int = 40, between: int = 0) -> float:
     """Return the share of ids, the second time they come, that follow the id before them with the largest logit."""
     ids = repeated(network, words=words, between=between)
     told = network(input_ids=ids).logits[:, words + between : -1].argmax(-1)
@@ -92,7 +92,7 @@ def test_transformers_alone_reads_the_checkpoint(tokenizer: PreTrainedTokenizerF
     network.save_pretrained(tmp_path)
     loaded: Any = AutoModelForCausalLM.from_pretrained(tmp_path)
     assert loaded.config.rope_parameters["rope_theta"] == 1e7
-    assert type(loaded) is Qwen2ForCausalLM
+    assert type(loaded) is SeedOssForCausalLM
     ids = repeated(network)
     with torch.inference_mode():
         assert torch.equal(loaded(input_ids=ids).logits, network(input_ids=ids).logits)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,7 @@ from transformers import AutoTokenizer
 
 from turngym.agents.base import Reply
 from turngym.agents.episode import Episode, Status
-from turngym.agents.evaluation import cut_shares
+from turngym.agents.evaluation import cut_shares, instance_range
 from turngym.agents.models.decoding import Decoding
 from turngym.agents.models.language_model import CheckpointError, LanguageModel, LanguageModelAgent, NonFiniteError
 from turngym.agents.models.scoring import sampled_logprobs, token_batches
@@ -490,10 +492,50 @@ def test_a_checkpoint_of_a_named_tokenizer_class_is_read_by_it(make_model: MakeM
     assert again.tokenizer.encode(TEXT) == model.tokenizer.encode(TEXT)
 
 
-def test_the_generic_class_is_needed(make_model: MakeModel, tmp_path: Path) -> None:
+def test_the_generic_class_is_needed_beside_a_qwen2(make_model: MakeModel, tmp_path: Path) -> None:
+    model = make_model("qwen2")
+    model.model.save_pretrained(tmp_path)
+    tokenizer = make_model("built-in").tokenizer
+    tokenizer.save_pretrained(tmp_path)
+    assert AutoTokenizer.from_pretrained(tmp_path).encode("at 2024 now") != tokenizer.encode("at 2024 now")
+    assert LanguageModel.from_pretrained(tmp_path).tokenizer.encode("at 2024 now") == tokenizer.encode("at 2024 now")
+
+
+PLAIN = """
+import json, sys
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+folder, texts = sys.argv[1], json.loads(sys.argv[2])
+tokenizer, network = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
+said = []
+for text in texts:
+    ids = tokenizer(text, return_tensors="pt", add_special_tokens=False)
+    out = network.generate(**ids, max_new_tokens=8, do_sample=False, pad_token_id=tokenizer.pad_token_id)
+    said.append([ids["input_ids"][0].tolist(), out[0, ids["input_ids"].shape[1] :].tolist()])
+print(json.dumps(said))
+"""
+
+
+def test_the_plain_library_reads_and_plays_a_small_model_alike(
+    make_model: MakeModel, echo_env: str, tmp_path: Path
+) -> None:
+    """In a process of its own, without turngym: the same ids of every first prompt, and the same greedy replies."""
     model = make_model("built-in")
-    model.save_pretrained(tmp_path)
-    assert AutoTokenizer.from_pretrained(tmp_path).encode("at 2024 now") != model.tokenizer.encode("at 2024 now")
+    model.decoding = replace(model.decoding, max_reply_tokens=8)
+    model.save_pretrained(tmp_path / "published")
+    agent = LanguageModelAgent(model, slots=4, greedy=True)
+    played = [episode for env_id, count in ((echo_env, 4), ("turngym/Countdown-v0", 12))
+              for episode in collect_episodes(agent, env_id, instance_range("test", count), slots=4)]  # fmt: skip
+    expected, texts = [], []
+    for episode in played:
+        start, stop = episode.turns[0].span
+        expected.append([episode.token_ids[:start], episode.token_ids[start:stop]])
+        said = [{"role": "system", "content": episode.instructions},
+                {"role": "user", "content": episode.turns[0].observation}]  # fmt: skip
+        texts.append(model.tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True))
+    command = [sys.executable, "-c", PLAIN, str(tmp_path / "published"), json.dumps(texts)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert json.loads(done.stdout) == expected and len(expected) == 16
 
 
 def test_weights_may_be_loaded_in_another_precision(make_model: MakeModel, tmp_path: Path) -> None:
