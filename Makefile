@@ -14,7 +14,7 @@ READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet $(PIP_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint bench openenv clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -52,6 +52,13 @@ test: lint ## style, types and tests
 bench: $(READY) ## the tests that take long
 	$(BIN)/pytest --slow -m slow
 
+openenv: .venv-openenv/.ready ## an environment with OpenEnv, in which its server is tested
+
+.venv-openenv/.ready: setup.cfg
+	$(PYTHON) -m venv .venv-openenv
+	.venv-openenv/bin/python -m pip --disable-pip-version-check install --quiet $(PIP_ARGS) openenv==0.10.0 --editable .
+	@touch $@
+
 clean: ## remove .venv, caches and build files; runs stay
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	rm -rf .venv .venv-openenv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -205,8 +205,8 @@ def test_damaged_files_are_not_converted(files: list[Path], tmp_path: Path, caps
 
 
 def test_the_site_says_what_it_needs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.delitem(sys.modules, "turngym.cli.serve", raising=False)
-    monkeypatch.delattr(turngym.cli, "serve", raising=False)
+    monkeypatch.delitem(sys.modules, "turngym.cli.webshop_serve", raising=False)
+    monkeypatch.delattr(turngym.cli, "webshop_serve", raising=False)
     # The name in the package too: what is imported in here must not stay there after.
     monkeypatch.delattr(turngym.webshop_server, "site", raising=False)
     for name in [name for name in sys.modules if name.startswith("turngym.webshop_server.site")]:

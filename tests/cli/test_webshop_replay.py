@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cli.test_serve import opening, serve
+from tests.cli.test_webshop_serve import opening, serve
 
 from turngym.agents.episode import Episode, write_episodes
 from turngym.agents.evaluation import instance_range

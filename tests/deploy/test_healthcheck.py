@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from deploy.healthcheck import healthy, shop_address
-from tests.cli.test_serve import opening, serve
+from tests.cli.test_webshop_serve import opening, serve
 
 PROGRAM = Path(__file__).parents[2] / "deploy" / "healthcheck.py"
 

@@ -29,11 +29,12 @@ COMMANDS = {
     "bench": "agents in the shop in one table, and what environments pay to exploiters",
     "values": "what stage 1 of a run knows, and how much of it was luck",
     "export": "the policy of a run as a plain checkpoint with a model card",
+    "serve": "a game behind an OpenEnv server, for trainers and clients of others",
     "webshop": "the shop as a site, and its catalogues: serve, index, generate, inspect, check",
     "doctor": "check that this installation works",
 }
 
-IMPORTING = ("train", "evaluate", "rollout", "play", "bench", "values", "export", "doctor")
+IMPORTING = ("train", "evaluate", "rollout", "play", "bench", "values", "export", "serve", "doctor")
 """Commands that work with other people's code as well."""
 PLAYING = ("train", "evaluate", "rollout", "play", "bench")
 """Commands whose process other people's code may end."""

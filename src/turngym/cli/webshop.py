@@ -120,7 +120,7 @@ def run(words: Sequence[str]) -> int:
 def serve(words: Sequence[str], console: Console) -> int:
     """Run the shop as a web site."""
     try:
-        from turngym.cli import serve as site
+        from turngym.cli import webshop_serve as site
     except ModuleNotFoundError as error:
         raise UsageError(f"webshop serve needs {error.name}: pip install 'turngym[webshop]'") from error
     return site.run(words, console)
