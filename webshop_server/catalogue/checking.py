@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from turngym.webshop_server.catalogue.asin_table import AsinTable
-from turngym.webshop_server.catalogue.files import Kind, Problem, ProblemKind, kind_of
+from turngym.webshop_server.catalogue.files import OWN, Kind, Problem, ProblemKind, kind_of
 from turngym.webshop_server.catalogue.json_stream import CatalogueFileError, members
+from turngym.webshop_server.catalogue.plain import plain_records, rows_of
 from turngym.webshop_server.catalogue.records import (
     MAX_ASIN_CHARS,
     Record,
@@ -87,9 +88,28 @@ def check(paths: Iterable[Path]) -> CheckReport:
         for report in with_items:
             _check_members(report, lambda report, _, item: _check_item(report, item, products))
         for report in reports:
-            if report.kind is not None and report.kind != "items":
+            if report.kind == OWN:
+                _check_own(report)
+            elif report.kind is not None and report.kind != "items":
                 _check_by_asin(report, products if with_items else None)
     return CheckReport(reports)
+
+
+def _check_own(report: FileReport) -> None:
+    """Check products of one's own, and tell what is missing for play."""
+    try:
+        for number, records in plain_records(rows_of(report.path)):
+            report.counts["records"] += 1
+            if isinstance(records, RecordError):
+                report.note("malformed", str(records), record=number)
+                continue
+            product = records.build()
+            report.counts.update({"products": 1, "with options": bool(product.options),
+                                  "with instruction": product.synthetic is not None})  # fmt: skip
+            if product.synthetic is None:
+                report.note("no attributes", "it has no attributes, so that it gives no goal", product.asin)
+    except CatalogueFileError as error:
+        report.note("unreadable", str(error).removeprefix(f"{report.path}: "), record=0)
 
 
 def _check_members(report: FileReport, check_one: Callable[[FileReport, Any, Any], None]) -> None:

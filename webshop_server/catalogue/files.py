@@ -1,6 +1,7 @@
-"""The files of the original WebShop, read for use; they may be larger than memory.
+"""The files of a catalogue, read for use; they may be larger than memory.
 
-There are three kinds, told apart by their content: a list of products (`items_shuffle*.json`), an object of attributes
+A catalogue of one's own is one file; see `turngym.webshop_server.catalogue.plain`. Of the original WebShop there are
+three kinds, told apart by their content: a list of products (`items_shuffle*.json`), an object of attributes
 and synthetic instructions by asin (`items_ins_v2*.json`), and an object of lists of people's instructions by asin
 (`items_human_ins.json`).
 """
@@ -16,6 +17,7 @@ from typing import Any, Literal, NoReturn, Self
 from turngym.webshop_server.catalogue.asin_table import AsinTable
 from turngym.webshop_server.catalogue.catalogue import Catalogue
 from turngym.webshop_server.catalogue.json_stream import CatalogueFileError, members
+from turngym.webshop_server.catalogue.plain import is_plain, is_table, plain_records, rows_of
 from turngym.webshop_server.catalogue.records import (
     ProductRecords,
     RecordError,
@@ -27,7 +29,8 @@ from turngym.webshop_server.catalogue.records import (
 )
 from turngym.webshop_server.catalogue.sidecar import verify_sidecar
 
-Kind = Literal["items", "attributes", "instructions"]
+Kind = Literal["items", "attributes", "instructions", "products of one's own"]
+OWN: Kind = "products of one's own"
 ProblemKind = Literal[
     "unreadable", "missing", "malformed", "left out", "duplicated", "unknown product", "no attributes"
 ]
@@ -57,8 +60,11 @@ class CatalogueFiles:
     """The files of one catalogue."""
 
     items: Path
+    """The products."""
     attributes: Path | None = None
     instructions: Path | None = None
+    own: bool = False
+    """Whether the products are in the form of one's own, with all that is known of them."""
 
     @classmethod
     def recognize(cls, paths: Iterable[Path]) -> Self:
@@ -74,20 +80,26 @@ class CatalogueFiles:
             if kind in roles:
                 raise CatalogueFileError(f"{roles[kind]} and {path} are both files of {kind}: name only one of them")
             roles[kind] = path
+        if OWN in roles:
+            if others := [path for kind, path in roles.items() if kind != OWN]:
+                raise CatalogueFileError(f"{roles[OWN]} is a catalogue by itself: leave out {others[0]}")
+            return cls(items=roles[OWN], own=True)
         if "items" not in roles:
             raise CatalogueFileError("none of the files holds products: name a file such as items_shuffle_1000.json")
-        return cls(**roles)
+        return cls(items=roles["items"], attributes=roles.get("attributes"), instructions=roles.get("instructions"))
 
 
 def kind_of(path: Path) -> Kind:
     """Return what a file holds, by the first of its members that is an object or a list.
 
     Raises:
-        CatalogueFileError: The file is of no kind that the original has.
+        CatalogueFileError: The file is of no kind that a catalogue has.
     """
+    if is_table(path):
+        return OWN
     for key, value in members(path):
         if key is None:
-            return "items"
+            return OWN if is_plain(value) else "items"
         if key == "asin":
             raise CatalogueFileError(
                 f"{path} holds a product by itself, not in a list; if each line is a product (JSON lines), "
@@ -128,6 +140,13 @@ def read_records(
     Raises:
         CatalogueFileError: A file cannot be read, or holds a malformed record.
     """
+    if files.own:
+        for number, records in plain_records(islice(rows_of(files.items), num_products)):
+            if isinstance(records, RecordError):
+                on_malformed(Problem(files.items, number, "", "malformed", str(records)))
+            else:
+                yield records
+        return
     with AsinTable() as annotations, AsinTable() as wishes:
         _put_into(annotations, files.attributes, read_annotation, on_malformed)
         _put_into(wishes, files.instructions, read_wishes, on_malformed)

@@ -22,8 +22,8 @@ def open_catalogue(path: str = "", *, num_products: int | None = None, seed: int
     """Return a catalogue.
 
     Args:
-        path: A catalogue in SQLite, a file of products, or a folder with it and the files of attributes and
-            instructions; the generated catalogue if empty.
+        path: A catalogue in SQLite, a file of products of one's own or of the original, or a folder with it and the
+            original's files of attributes and instructions; the generated catalogue if empty.
         num_products: Size of a generated catalogue, 1,000 by default; of files, the first so many records, all by
             default. One in SQLite has the size it has.
         seed: Seeds a generated catalogue.
@@ -41,7 +41,8 @@ def open_catalogue(path: str = "", *, num_products: int | None = None, seed: int
         return StoredCatalogue(place)
     files = [place]
     if place.is_dir():
-        files = sorted(path for path in place.glob("*.json*") if path.suffix != SIDECAR_SUFFIX)
+        files = sorted(path for pattern in ("*.json*", "*.csv*") for path in place.glob(pattern)
+                       if path.suffix != SIDECAR_SUFFIX)  # fmt: skip
     return read_catalogue(CatalogueFiles.recognize(files), num_products=num_products)
 
 
