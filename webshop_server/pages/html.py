@@ -43,12 +43,13 @@ def page_html(
     Args:
         page: The page.
         parts: What it shows, from top to bottom, as its shop lays it out.
-        session: What links call the session; the page's own name for it if None.
+        session: What links call the session on a site, which leads on after a purchase; the page's own name for it
+            if None.
         reward: What the purchase was worth, to be shown after it; None to leave that to the shop.
         token: What the button that buys sends along, so that a site knows its own page; None for nothing.
     """
     context = page_context(page, parts, session=session, reward=reward)
-    html: str = environment().get_template("page.html").render(context, token=token)
+    html: str = environment().get_template("page.html").render(context, token=token, on_site=session is not None)
     return html
 
 

@@ -11,7 +11,7 @@ from typing import Any, get_args
 from flask import Blueprint, Response, abort, jsonify, request
 
 from turngym._version import __version__
-from turngym.webshop_server.pages import page_html, plain_text, rich_text, usable_actions
+from turngym.webshop_server.pages import ORIGIN, page_html, plain_text, rich_text, usable_actions
 from turngym.webshop_server.shop import MAX_RESULTS, Split
 from turngym.webshop_server.site.sessions import SiteSession
 from turngym.webshop_server.site.state import begin_session, is_operator, require_operator, session_or_404, site
@@ -140,7 +140,7 @@ def _state(session: SiteSession, problem: str = "") -> dict[str, Any]:
         "number": session.num_actions,
         "kind": page.kind.name.lower(),
         "instruction": page.goal.instruction,
-        "url": page.url,
+        "url": page.url.replace(ORIGIN, request.host_url.rstrip("/"), 1),
         "text": plain_text(parts),
         "text_rich": rich_text(parts),
         "actions": usable_actions(page, parts),

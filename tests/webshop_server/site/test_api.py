@@ -324,3 +324,9 @@ def test_the_operator_searches(operator: Agent, backend: LocalBackend) -> None:
     assert found("?query=lamp") == ["LAMP000001"] and found("") == []
     assert found("?query=shirt") == list(backend.search("shirt", 50)) and len(found("?query=shirt")) == 15
     assert [len(found(f"?query=shirt&limit={limit}")) for limit in (0, 3, 50, 10**9, -4, "x")] == [0, 3, 15, 15, 0, 15]
+
+
+def test_addresses_name_the_server_that_was_asked(app: Flask) -> None:
+    for host in ("http://127.0.0.1:8123", "http://localhost:3000"):
+        answer = app.test_client().post("/api/sessions", json={}, base_url=host)
+        assert answer.json is not None and answer.json["url"].startswith(f"{host}/")

@@ -318,6 +318,13 @@ def test_nothing_is_bought_after_the_purchase(client: FlaskClient) -> None:
         assert refused.status_code == 400 and "The purchase has ended the session." in refused.text
 
 
+def test_the_receipt_leads_to_a_new_session(client: FlaskClient) -> None:
+    _, _, path = buy(client, client.get("/").location)
+    receipt = read(client, path)
+    assert receipt.texts[-1] == "Begin a new session" and receipt.paths["Begin a new session"] == "/"
+    assert client.get("/").location not in (None, path)
+
+
 def test_a_session_that_its_client_named_begins_anew(open_shirts: Callable[[str], LocalBackend]) -> None:
     fixed = open_shirts("fixed")
     client = create_app(fixed, SiteSettings(operator_key=KEY)).test_client()
