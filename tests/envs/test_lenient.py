@@ -160,9 +160,8 @@ def test_a_shop_remembers_one_step_a_turn() -> None:
     *_, info = lenient.step("Action: **search[shoes]**.")
     assert info["valid"] and info["lenient"]
     observation, *_ = lenient.step("Action: click[nothing of the kind].")
-    steps = lenient.unwrapped._steps  # type: ignore[attr-defined]
-    assert [(number, action) for number, _, action in steps] == [(1, "search[shoes]"),
-                                                                  (2, "Action: click[nothing of the kind].")]  # fmt: skip
+    steps = [(number, action) for number, _, action in lenient.unwrapped._steps]  # type: ignore[attr-defined]
+    assert steps == [(1, "search[shoes]"), (2, "Action: click[nothing of the kind].")]
     assert "search[shoes]" in observation
 
 
