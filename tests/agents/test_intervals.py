@@ -142,7 +142,7 @@ def by_newcombe(e: int, f: int, g: int, h: int) -> tuple[float, float]:
     n = e + f + g + h
     (l_1, u_1), (l_2, u_2) = wilson_interval(e + f, n), wilson_interval(e + g, n)
     p_1, p_2, spread = (e + f) / n, (e + g) / n, (e + f) * (g + h) * (e + g) * (f + h)
-    product = e * h - f * g
+    product = float(e * h - f * g)
     product = max(product - n / 2, 0) if product > 0 else product
     phi = product / spread**0.5 if spread else 0.0
     lower = (p_1 - l_1) ** 2 - 2 * phi * (p_1 - l_1) * (u_2 - p_2) + (u_2 - p_2) ** 2

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.agents.serving.model_server import CHAT, Answer, ModelServer, serving, with_choice
+from tests.agents.serving.model_server import CHAT, Answer, ModelServer, serving
 
 from turngym.agents.api import BASE_VARIABLE, KEY_VARIABLE
 from turngym.agents.episode import Episode, read_episodes
@@ -53,15 +53,10 @@ def _key_stands_nowhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> I
 
 
 def says(text: str, *, thoughts: int = 0) -> Any:
-    """Let the model say the same in every turn."""
-
-    def spoil(path: str, body: dict[str, Any], answer: Answer) -> Answer:
-        usage = {"prompt_tokens": 100, "completion_tokens": 10,
-                 "completion_tokens_details": {"reasoning_tokens": thoughts}}  # fmt: skip
-        told = with_choice(answer, message={"content": text}, finish_reason="stop")
-        return Answer(content=told.content | {"usage": usage})
-
-    return spoil
+    """Let a model say the same in every turn, and think so many tokens."""
+    usage = {"prompt_tokens": 100, "completion_tokens": 10, "completion_tokens_details": {"reasoning_tokens": thoughts}}
+    choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    return lambda path, body: Answer(content={"choices": [choice], "usage": usage})
 
 
 def after(count: int, fault: Answer) -> Any:
@@ -87,7 +82,7 @@ def plain(episodes: list[Episode]) -> list[str]:
 def test_a_server_is_evaluated_beside_floor_and_optimum(
     server: ModelServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    server.spoil = says("<think>Above.</think>up", thoughts=6)
+    server.script = says("<think>Above.</think>up", thoughts=6)
     words = ["--env", "FrozenLake", "--episodes", "4", "--price-in", "1", "--price-out", "10"]
     assert main(["evaluate", *TINY, *words]) == 0
     out = told(capsys)
@@ -100,7 +95,7 @@ def test_a_server_is_evaluated_beside_floor_and_optimum(
 
 
 def test_lenient_replies_are_counted_under_the_table(server: ModelServer, capsys: pytest.CaptureFixture[str]) -> None:
-    server.spoil = says("I go on.\n**Action:** Up.")
+    server.script = says("I go on.\n**Action:** Up.")
     words = ["--env", "FrozenLake", "--episodes", "3"]
     assert main(["evaluate", *TINY, *words, "--lenient"]) == 0
     assert "openai:tiny: only the lenient reading made 100.0% of the replies usable." in told(capsys)
@@ -132,7 +127,7 @@ def test_many_samples_show_some_k() -> None:
 
 
 def test_two_agents_are_compared_in_pairs(server: ModelServer, capsys: pytest.CaptureFixture[str]) -> None:
-    server.spoil = says("nowhere")
+    server.script = says("nowhere")
     words = ["--env", "FrozenLake", "--episodes", "20", "--against", *TINY]
     assert main(["evaluate", "oracle", *words]) == 0
     out = told(capsys)
@@ -186,7 +181,7 @@ def test_other_agents_share_a_file_and_nothing_else(server: ModelServer, capsys:
 
 
 def test_play_stops_at_a_bound_and_goes_on(server: ModelServer, capsys: pytest.CaptureFixture[str]) -> None:
-    server.spoil = says("nowhere")
+    server.script = says("nowhere")
     words = ["rollout", *TINY, "FrozenLake", "--episodes", "4", "--parallel", "1", "--out", "x.jsonl", "--resume",
              "--price-in", "10", "--price-out", "0", "--max-dollars", "0.025"]  # fmt: skip
     assert main(words) == 1
@@ -204,7 +199,7 @@ def test_play_stops_at_a_bound_and_goes_on(server: ModelServer, capsys: pytest.C
 
 
 def test_a_server_is_watched(server: ModelServer, capsys: pytest.CaptureFixture[str]) -> None:
-    server.spoil = says("**up**")
+    server.script = says("**up**")
     assert main(["play", "FrozenLake", "--agent", *TINY, "--lenient", "--env-kwargs", '{"max_episode_steps": 2}']) == 0
     out = told(capsys)
     assert "openai:tiny, greedy" in out and out.count("> **up**") == 2 and "Invalid" not in out
@@ -214,7 +209,7 @@ def test_a_server_is_watched(server: ModelServer, capsys: pytest.CaptureFixture[
 def test_a_server_is_measured_in_the_shop_and_goes_on_at_the_episode(
     server: ModelServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    server.spoil = says("Action: search[shoes].")
+    server.script = says("Action: search[shoes].")
     words = ["bench", "webshop", "--out", "out", "--num-products", "60", "--protocols", "fixed", "--scripted",
              "--agent", "mine=openai:tiny", "--decoding", "greedy", "--episodes", "5", "--lenient", "--parallel", "1",
              "--env-kwargs", '{"max_episode_steps": 2}']  # fmt: skip

@@ -57,9 +57,11 @@ def test_what_cannot_be_used_is_refused(wrong: dict[str, Any], sentence: str) ->
 def test_what_makes_another_agent_of_it() -> None:
     one = ApiSettings(model="m").identity()
     assert ApiSettings(model="m", parallel=1, retries=0, request_timeout=1.0, history_turns=7).identity() == one
-    others = [{"model": "n"}, {"base_url": "http://127.0.0.1"}, {"api": "completions"}, {"temperature": 0},
-              {"max_reply_tokens": 5}, {"history": "turn"}, {"chat_template_kwargs": {"a": 1}}]  # fmt: skip
-    told = [ApiSettings(**{"model": "m", **other}).identity() for other in others]  # type: ignore[arg-type]
+    others: list[dict[str, Any]] = [
+        {"model": "n"}, {"base_url": "http://127.0.0.1"}, {"api": "completions"}, {"temperature": 0},
+        {"max_reply_tokens": 5}, {"history": "turn"}, {"chat_template_kwargs": {"a": 1}},
+    ]  # fmt: skip
+    told = [ApiSettings(**{"model": "m", **other}).identity() for other in others]
     assert all(told[at] not in [one, *told[:at]] for at in range(len(told)))
 
 

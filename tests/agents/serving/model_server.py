@@ -73,6 +73,8 @@ class ModelServer:
         self.keys: list[str] = []
         self.read: list[Path] = []
         """The folders of weights that it has read."""
+        self.script: Callable[[str, dict[str, Any]], Answer] | None = None
+        """Answers in the place of the model, which then computes nothing."""
         self.spoil: Spoil | None = None
         self.at_once = 0
         """Most requests that were under way together."""
@@ -273,7 +275,7 @@ class ModelServer:
     def _spoiled(self, path: str, body: dict[str, Any], key: str) -> Answer:
         if self.key and key != f"Bearer {self.key}":
             return Answer(status=401, content={"error": "Unauthorized"})
-        answer = self.answer(path, body)
+        answer = self.script(path, body) if self.script else self.answer(path, body)
         return self.spoil(path, body, answer) if self.spoil else answer
 
 
