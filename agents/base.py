@@ -50,6 +50,8 @@ class Reply:
     """Whether the longest reply ended it, not the agent."""
     out_of_room: bool = False
     """Whether the row is full, so that the episode cannot go on."""
+    tokens: int = 0
+    """Tokens of the reply and its thoughts as a server counted them; 0 where the ids are known."""
 
 
 class Agent(Protocol):

@@ -64,6 +64,9 @@ class Turn:
     """Whether the environment could use the reply."""
     well_formed: bool = True
     """Whether the reply held one action, usable or not; lines written before this was recorded are read as true."""
+    lenient: bool = False
+    """Whether only the lenient reading made the reply usable; lines written before this was recorded are read as
+    false."""
     cut: bool = False
     """Whether the longest reply ended it, not the agent; lines written before this was recorded are read as false."""
     span: tuple[int, int] = (0, 0)
@@ -77,11 +80,18 @@ class Turn:
     """The sampler's log-probability of each sampled id, nats, at the sampling temperature."""
     policy_version: int = 0
     """How many optimizer steps the sampling weights had seen."""
+    tokens: int = 0
+    """Tokens of the reply and its thoughts as a server counted them that gives no ids; 0 otherwise."""
 
     @property
     def num_sampled(self) -> int:
-        """How many ids the agent sampled."""
+        """How many ids the agent sampled, as far as they are here."""
         return sum(stop - start for start, stop in self.sampled())
+
+    @property
+    def num_tokens(self) -> int:
+        """How many tokens the agent sampled, by their ids or as a server counted them."""
+        return self.num_sampled or self.tokens
 
     def sampled(self) -> list[tuple[int, int]]:
         """Return the starts and ends of the sampled ids in the episode's stream: the span, without what was forced."""
@@ -120,6 +130,8 @@ class Episode:
     measures: dict[str, float] = field(default_factory=dict)
     """Further numbers that the environment gave at the end, such as the parts of a reward; lines written before they
     were recorded have none."""
+    agent: str = ""
+    """Who played and how, where the command line wrote it: what tells it from others, as JSON; empty otherwise."""
 
     def __post_init__(self) -> None:
         """Take the secrets out of addresses."""
@@ -137,8 +149,13 @@ class Episode:
 
     @property
     def num_sampled(self) -> int:
-        """How many ids the agent sampled."""
+        """How many ids the agent sampled, as far as they are here."""
         return sum(turn.num_sampled for turn in self.turns)
+
+    @property
+    def num_tokens(self) -> int:
+        """How many tokens the agent sampled, by their ids or as a server counted them."""
+        return sum(turn.num_tokens for turn in self.turns)
 
     def rows(self) -> list[tuple[int, int]]:
         """Return where the rows of the stream begin and end, in order; there is at least one."""

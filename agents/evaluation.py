@@ -53,6 +53,8 @@ class Score:
     """Share of the replies that ended at the limit of tokens, not by the agent; None as above."""
     forced_replies: float | None = None
     """Share of the replies whose thoughts ended at their own limit, so that the agent answers; None where none did."""
+    lenient_replies: float | None = None
+    """Share of the replies that only the lenient reading made usable; None where there was none."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields by name, ready for JSON."""
@@ -94,11 +96,12 @@ def score_episodes(episodes: Sequence[Episode], seconds: float) -> Score:
         interval=clustered_interval([episode.success for episode in usable], instances),
         mean_return=sum(episode.task_return for episode in usable) / base,
         mean_turns=sum(len(episode.turns) for episode in usable) / base,
-        mean_tokens=sum(episode.num_sampled for episode in usable) / base,
+        mean_tokens=sum(episode.num_tokens for episode in usable) / base,
         seconds=seconds,
         errors=len(episodes) - n,
         instances=len(set(instances)),
         **cut_shares(usable),
+        lenient_replies=lenient_share(usable),
     )
 
 
@@ -112,6 +115,13 @@ def cut_shares(episodes: Sequence[Episode]) -> dict[str, float]:
     cut, forced = sum(turn.cut for turn in turns), sum(any(turn.forced) for turn in turns)
     shares = {"cut_episodes": full / max(len(episodes), 1), "cut_replies": cut / max(len(turns), 1)}
     return shares | ({"forced_replies": forced / len(turns)} if forced else {})
+
+
+def lenient_share(episodes: Sequence[Episode]) -> float | None:
+    """Return the share of the replies that only the lenient reading made usable; None where there was none."""
+    turns = [turn for episode in episodes for turn in episode.turns]
+    lenient = sum(turn.lenient for turn in turns)
+    return lenient / len(turns) if lenient else None
 
 
 def instances_of(episodes: Sequence[Episode]) -> list[Hashable]:

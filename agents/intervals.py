@@ -85,3 +85,82 @@ def _intraclass_correlation(groups: Sequence[Sequence[bool]]) -> float:
     between = sum(size * (rate - mean) ** 2 for size, rate in zip(sizes, rates, strict=True)) / (k - 1)
     usual_size = (n - sum(size**2 for size in sizes) / n) / (k - 1)
     return max(0.0, (between - within) / (between + (usual_size - 1) * within))
+
+
+def mean_interval(values: Sequence[float], instances: Sequence[Hashable], most: float) -> tuple[float, float]:
+    """Return the 95% interval of a mean of shares in [0, 1], one for each of some instances.
+
+    It is Wilson's with the number of trials that would make the mean as uncertain as it is: m (1 - m) divided by the
+    variance of the mean m. Where every share is 0 or 1 that is the number of instances.
+
+    Args:
+        values: A share for each instance; equal instances may stand there several times.
+        instances: What tells them.
+        most: How many trials they are worth at most, such as the number of episodes behind them.
+    """
+    n = len(values)
+    if not n:
+        return 0.0, 1.0
+    mean = sum(values) / n
+    variance = variance_of_mean(values, instances)
+    spread = mean * (1 - mean)
+    trials = min(most, spread / variance) if variance > 0 else most if 0 < mean < 1 else float(len({*instances}))
+    return wilson_interval(min(mean, 1.0) * trials, trials)
+
+
+def variance_of_mean(values: Sequence[float], instances: Sequence[Hashable]) -> float:
+    """Return the variance of a mean over instances, of which what stands together counts as one draw."""
+    mean = sum(values) / len(values)
+    sums: dict[Hashable, float] = defaultdict(float)
+    for value, instance in zip(values, instances, strict=True):
+        sums[instance] += value - mean
+    return sum(total**2 for total in sums.values()) / len(values) ** 2
+
+
+def paired_difference(
+    first: Sequence[float], second: Sequence[float], instances: Sequence[Hashable], most: float
+) -> tuple[float, tuple[float, float]]:
+    """Return how far one success rate is above another on the same instances, and the 95% interval of that.
+
+    The intervals of both rates are put together with the correlation of their means, which is that of the rates over
+    instances: agents that fail on the same instances are compared more sharply. The interval does not shrink to
+    nothing where both succeed everywhere.
+
+    Args:
+        first: The success rate of one agent on each instance, in [0, 1].
+        second: That of the other.
+        instances: What tells the instances; equal ones may stand there several times.
+        most: How many trials one agent's rates are worth at most: the number of its episodes.
+
+    Example:
+        >>> difference, (low, high) = paired_difference([1] * 9 + [0] * 3, [1] * 5 + [0] * 7, range(12), 12)
+        >>> f"{difference:.3f} [{low:.3f}, {high:.3f}]"
+        '0.333 [0.008, 0.567]'
+
+    Reference: R. G. Newcombe (1998), "Improved confidence intervals for the difference between binomial proportions
+    based on paired data", method 10, with the continuity correction of the correlation.
+    """
+    n = len(first)
+    one, other = sum(first) / n, sum(second) / n
+    (low_1, high_1), (low_2, high_2) = (mean_interval(rates, instances, most) for rates in (first, second))
+    correlation = _correlation(first, second, len({*instances}))
+    down, up = one - low_1, high_1 - one
+    fall, rise = other - low_2, high_2 - other
+    difference = one - other
+    return difference, (difference - _combined(down, rise, correlation), difference + _combined(up, fall, correlation))
+
+
+def _correlation(first: Sequence[float], second: Sequence[float], num_instances: int) -> float:
+    """Return the correlation of two rates over instances, corrected towards 0; 0 where one of them is constant."""
+    n = len(first)
+    one, other = sum(first) / n, sum(second) / n
+    pairs = list(zip(first, second, strict=True))
+    together = sum((x - one) * (y - other) for x, y in pairs) / n
+    spread = sqrt(sum((x - one) ** 2 for x, _ in pairs) * sum((y - other) ** 2 for _, y in pairs)) / n
+    if together > 0:
+        together = max(0.0, together - 1 / (2 * num_instances))
+    return together / spread if spread else 0.0
+
+
+def _combined(one: float, other: float, correlation: float) -> float:
+    return sqrt(max(0.0, one**2 - 2 * correlation * one * other + other**2))

@@ -209,9 +209,9 @@ class _Rollout:
         turn = Turn(
             observation=play.state.observation, action=outcome.action, reward=outcome.reward,
             task_reward=outcome.task_reward, state_key=play.state.state_key, potential=play.state.potential,
-            valid=outcome.valid, well_formed=outcome.well_formed, cut=play.reply.cut, span=play.reply.span,
-            forced=play.reply.forced, row_start=play.reply.row_start, logprobs=play.reply.logprobs,
-            policy_version=self.agent.policy_version,
+            valid=outcome.valid, well_formed=outcome.well_formed, lenient=outcome.lenient, cut=play.reply.cut,
+            span=play.reply.span, forced=play.reply.forced, row_start=play.reply.row_start,
+            logprobs=play.reply.logprobs, policy_version=self.agent.policy_version, tokens=play.reply.tokens,
         )  # fmt: skip
         play.episode.turns.append(turn)
         play.total += outcome.reward

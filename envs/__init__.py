@@ -17,8 +17,9 @@ from turngym.envs.capabilities import (
     capabilities_of,
 )
 from turngym.envs.core import TextEnv, UnfitEnv
+from turngym.envs.lenient import LenientReplies
 from turngym.envs.making import env_class, make_env, played_range, reward_range, text_env, turn_limit
-from turngym.envs.parsing import InvalidAction, extract_action
+from turngym.envs.parsing import InvalidAction, extract_action, lenient_action
 from turngym.envs.potentials import ReplacePotential, register_potential
 from turngym.envs.registry import env_ids, register, register_all
 from turngym.envs.shaping import PlainShaping, PotentialShaping
@@ -31,6 +32,7 @@ __all__ = [
     "AdaptedTextEnv",
     "Capability",
     "InvalidAction",
+    "LenientReplies",
     "MissingCapability",
     "Optimum",
     "Oracle",
@@ -51,6 +53,7 @@ __all__ = [
     "env_class",
     "env_ids",
     "extract_action",
+    "lenient_action",
     "make_env",
     "played_range",
     "register",

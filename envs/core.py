@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Self, SupportsFloat, TypedDict
 
 import gymnasium as gym
@@ -13,7 +14,7 @@ from gymnasium.utils import RecordConstructorArgs
 from turngym._errors import InputError
 from turngym.arguments import Index, checked, checked_arguments
 from turngym.envs.answers import as_number, as_truth
-from turngym.envs.parsing import CLOSE, OPEN, InvalidAction, extract_action
+from turngym.envs.parsing import CLOSE, OPEN, InvalidAction, extract_action, lenient_action
 from turngym.envs.spaces import UnicodeText
 from turngym.envs.splits import Split
 
@@ -27,6 +28,8 @@ HOOKS = {
     "_success": "whether the task is solved",
 }
 """What every subclass of `TextEnv` writes, and what for."""
+LENIENT_KEY = "lenient"
+"""The key of `info` after a reply that says whether only the lenient reading made it usable, where there is one."""
 
 
 class UnfitEnv(InputError):
@@ -48,6 +51,21 @@ class TurnInfo(TypedDict):
     """Progress in [0, 1] for potential-based shaping; zero once the episode has terminated."""
     task_reward: float
     """The unshaped reward of this turn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Attempt:
+    """What came of one reading of a reply."""
+
+    action: str
+    """What was read; empty where nothing was."""
+    well_formed: bool
+    """Whether the reply held one action."""
+    valid: bool = False
+    """Whether the game took it."""
+    reward: float = 0.0
+    terminated: bool = False
+    feedback: str
 
 
 class _Complete(ABC):  # noqa: B024 - its hooks are those of TextEnv
@@ -96,6 +114,8 @@ class TextEnv(gym.Env[str, str], _Complete):
     """Whether the observation says why an action is unusable; only the copy of an original that does not is silent."""
     deterministic: bool = True
     """Whether the same actions on the same instance always lead to the same outcome."""
+    lenient_replies: bool = False
+    """Whether a reply that is refused as it stands is read once more, leniently; `LenientReplies` sets it."""
     path_arguments: tuple[str, ...] = ()
     """Arguments that name files or folders, which a training run keeps by their absolute paths."""
 
@@ -129,7 +149,10 @@ class TextEnv(gym.Env[str, str], _Complete):
 
     @abstractmethod
     def _play(self, action: str) -> tuple[float, bool, str]:
-        """Apply a usable action; return (reward, terminated, feedback), or raise `InvalidAction` to refuse it."""
+        """Apply a usable action; return (reward, terminated, feedback), or raise `InvalidAction` to refuse it.
+
+        A refusal changes nothing in the game: another reading of the same reply may be played in its place.
+        """
 
     @property
     @abstractmethod
@@ -244,23 +267,42 @@ class TextEnv(gym.Env[str, str], _Complete):
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Play one reply. An unusable one costs its turn and is answered with the reason; it never raises."""
         self.turns_taken += 1
-        well_formed = valid = False
+        turn = self.__attempt(action)
+        lenient = False
+        if self.lenient_replies and not turn.valid and isinstance(action, str):
+            again = self.__attempt(action, refused=turn)
+            turn, lenient = (again, True) if again.valid else (turn, False)
+        self._observation = self._observe(turn.feedback)
+        if turn.valid:
+            self.__plays += 1
+            self.__remember(turn.action, self._observation)
+        info = self._info(valid=turn.valid, well_formed=turn.well_formed, reward=turn.reward,
+                          terminated=turn.terminated)  # fmt: skip
+        told = {LENIENT_KEY: lenient} if self.lenient_replies else {}
+        return self._observation, turn.reward, turn.terminated, False, {**info, **told}
+
+    def __attempt(self, reply: str, refused: _Attempt | None = None) -> _Attempt:
+        """Play a reply by the strict grammar, or, where that was refused, by the lenient one."""
+        action, well_formed = "", False
         try:
-            if not self.action_space.contains(action):
-                raise InvalidAction(f"a reply is text of at most {MAX_ACTION_CHARS} characters")
-            action = extract_action(action, reasoning=self.reasoning)
+            if refused is None:
+                self.__check_length(reply)
+                action = extract_action(reply, reasoning=self.reasoning)
+            else:
+                action = lenient_action(reply)
+                self.__check_length(action)
+                if action == refused.action:
+                    return refused
             well_formed = True
             reward, terminated, feedback = self._play(action)
-            terminated = as_truth(terminated, "end of the game")
-            valid = True
         except InvalidAction as refusal:
-            reward, terminated, feedback = 0.0, False, f"Invalid action: {refusal}."
-        self._observation = self._observe(feedback)
-        if valid:
-            self.__plays += 1
-            self.__remember(action, self._observation)
-        info = self._info(valid=valid, well_formed=well_formed, reward=reward, terminated=terminated)
-        return self._observation, reward, terminated, False, info
+            return _Attempt(action=action, well_formed=well_formed, feedback=f"Invalid action: {refusal}.")
+        return _Attempt(action=action, well_formed=True, valid=True, reward=reward, feedback=feedback,
+                        terminated=as_truth(terminated, "end of the game"))  # fmt: skip
+
+    def __check_length(self, text: str) -> None:
+        if not self.action_space.contains(text):
+            raise InvalidAction(f"a reply is text of at most {MAX_ACTION_CHARS} characters")
 
     def render(self) -> str | None:
         """Return the current observation in "ansi" mode, None without a render mode."""

@@ -29,7 +29,7 @@ from turngym.envs.capabilities import (
     Sampling,
     capabilities_of,
 )
-from turngym.envs.core import TextEnv, TurnInfo, UnfitEnv
+from turngym.envs.core import LENIENT_KEY, TextEnv, TurnInfo, UnfitEnv
 from turngym.envs.making import check_range, text_env
 from turngym.envs.parsing import CLOSE, OPEN, InvalidAction, extract_action
 from turngym.envs.shaping import PLAIN_KEY, POTENTIAL_KEY
@@ -319,6 +319,7 @@ def check_form(env: TextEnv, moment: Moment) -> None:
         well_formed = moment.reply in env.action_space
     except InvalidAction:
         well_formed = False
+    well_formed = well_formed or moment.info.get(LENIENT_KEY, False)
     assert moment.info["well_formed"] is well_formed, (
         f"info['well_formed'] must be {well_formed} for the reply {moment.reply[:100]!r}; leave it to TextEnv.step"
     )

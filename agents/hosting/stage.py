@@ -19,7 +19,7 @@ from turngym.agents.base import Agent, Instance
 from turngym.credentials import redacted
 from turngym.envs.answers import as_number, as_truth
 from turngym.envs.capabilities import MissingCapability, Optimum
-from turngym.envs.core import TextEnv, TurnInfo, UnfitEnv
+from turngym.envs.core import LENIENT_KEY, TextEnv, TurnInfo, UnfitEnv
 from turngym.envs.finding import MAIN_THREAD
 from turngym.envs.making import make_env, text_env
 
@@ -88,6 +88,8 @@ class Outcome:
     valid: bool
     well_formed: bool
     success: bool
+    lenient: bool = False
+    """Whether only the lenient reading made the reply usable."""
     measures: Mapping[str, float] = field(default_factory=dict)
     """The finite numbers of `info` beyond `TurnInfo` where the episode ended, such as the parts of a reward."""
 
@@ -194,6 +196,7 @@ class Stage:
             task_reward=_finite(info["task_reward"], "task reward"), state_key=_text(info["state_key"], "state key"),
             potential=_finite(info["potential"], "potential"), valid=as_truth(info["valid"], "valid"),
             well_formed=as_truth(info["well_formed"], "well_formed"), success=as_truth(info["success"], "success"),
+            lenient=as_truth(info.get(LENIENT_KEY, False), "lenient"),
             measures=_measures(info) if terminated or truncated else {},
         )  # fmt: skip
         if self._agent and (outcome.terminated or outcome.truncated):

@@ -7,7 +7,14 @@ agent.py         the agent; the one file here that needs torch
 """
 
 from turngym.agents.serving.completions import Completion, CompletionServer, ServedModel
-from turngym.agents.serving.connection import KEY_VARIABLE, ServerConnection, ServerError, check_address
+from turngym.agents.serving.connection import (
+    KEY_VARIABLE,
+    RefusedError,
+    ServerConnection,
+    ServerError,
+    Terms,
+    check_address,
+)
 from turngym.agents.serving.weights import UPDATES, WeightUpdate
 
 __all__ = [
@@ -15,9 +22,11 @@ __all__ = [
     "UPDATES",
     "Completion",
     "CompletionServer",
+    "RefusedError",
     "ServedModel",
     "ServerConnection",
     "ServerError",
+    "Terms",
     "WeightUpdate",
     "check_address",
 ]

@@ -3,7 +3,7 @@
 from turngym.benchmarks.webshop.cells import FOLDER, Cell, CellResult, Outcome, Player, left_over
 from turngym.benchmarks.webshop.playing import plan, play_cells
 from turngym.benchmarks.webshop.protocols import PROTOCOLS, Catalogue, Protocol, Stand, stands
-from turngym.benchmarks.webshop.report import ceiling_note, error_notes, write_report
+from turngym.benchmarks.webshop.report import ceiling_note, error_notes, lenient_notes, write_report
 from turngym.benchmarks.webshop.rows import Row, by_stand, repeated, rows_of
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "ceiling_note",
     "error_notes",
     "left_over",
+    "lenient_notes",
     "plan",
     "play_cells",
     "repeated",

@@ -45,6 +45,10 @@ class Player:
     """What it reads, where that is not as the protocol says: arguments of the environment."""
     draws: bool = True
     """Whether it draws, so that another seed may play otherwise."""
+    keeps: bool = False
+    """Whether every episode is kept at once, since it costs money, and not only the whole cell."""
+    most_slots: int | None = None
+    """Most episodes to play at once; None for as many as are asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +75,8 @@ class Outcome:
     """Turns taken."""
     invalid: int = 0
     """How many of them were unusable."""
+    lenient: int = 0
+    """How many of them only the lenient reading made usable."""
     tokens: int = 0
     """Tokens sampled; 0 for agents without tokens."""
     cut: bool = False
@@ -95,7 +101,8 @@ class Outcome:
             goal=goal, success=episode.success, bought=bought, score=parts.get("task_score", 0.0),
             r_type=parts.get("r_type"), r_att=parts.get("r_att"), r_option=parts.get("r_option"),
             r_price=parts.get("r_price"), turns=len(episode.turns),
-            invalid=sum(not turn.valid for turn in episode.turns), tokens=episode.num_sampled,
+            invalid=sum(not turn.valid for turn in episode.turns),
+            lenient=sum(turn.lenient for turn in episode.turns), tokens=episode.num_tokens,
             cut=episode.status is Status.TRUNCATED_LENGTH or any(turn.cut for turn in episode.turns),
         )  # fmt: skip
 
@@ -112,6 +119,8 @@ class Cell:
     """How many episodes, of the first goals of the split."""
     slots: int
     """Episodes played at once."""
+    lenient: bool = False
+    """Whether a reply that the shop refuses is read once more, leniently."""
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -125,7 +134,7 @@ class Cell:
                       extra={**self.stand.extra, **self.player.presentation})  # fmt: skip
         key = {"schema": SCHEMA, "turngym": __version__, **stand.describe(), "split": self.split,
                "episodes": self.episodes, "seed": self.seed, "agent": dict(self.player.identity)}  # fmt: skip
-        written: dict[str, Any] = json.loads(dumps(key))
+        written: dict[str, Any] = json.loads(dumps(key | ({"lenient": True} if self.lenient else {})))
         return written
 
     @property
@@ -156,6 +165,11 @@ def write_cell(folder: Path, result: CellResult) -> Path:
         unfinished.write_text(dumps({"key": cell.key, "seconds": result.seconds, "outcomes": columns}) + "\n",
                               encoding="utf-8")  # fmt: skip
     return path
+
+
+def episodes_file(folder: Path, cell: Cell) -> Path:
+    """Return the file of the episodes of a cell that is not whole yet."""
+    return folder / FOLDER / f"{cell.digest}.episodes.jsonl"
 
 
 def read_cell(folder: Path, cell: Cell) -> CellResult | None:

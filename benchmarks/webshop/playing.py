@@ -7,16 +7,26 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from turngym.agents.base import Agent
+from turngym.agents.episode import Episode
+from turngym.agents.episode_file import EpisodeFile, agent_text
 from turngym.agents.evaluation import instance_range
 from turngym.agents.rollout import collect_episodes
-from turngym.benchmarks.webshop.cells import Cell, CellResult, Outcome, Player, read_cell, write_cell
+from turngym.benchmarks.webshop.cells import Cell, CellResult, Outcome, Player, episodes_file, read_cell, write_cell
 from turngym.benchmarks.webshop.protocols import Stand
+from turngym.envs.lenient import LenientReplies
 from turngym.envs.splits import Split
 from turngym.trainers.reporting.progress import Progress, SuccessSoFar
 
 
 def plan(
-    stands: Sequence[Stand], players: Sequence[Player], *, seeds: Sequence[int], split: Split, episodes: int, slots: int
+    stands: Sequence[Stand],
+    players: Sequence[Player],
+    *,
+    seeds: Sequence[int],
+    split: Split,
+    episodes: int,
+    slots: int,
+    lenient: bool = False,
 ) -> Iterator[Cell]:
     """Yield the cells of a table, stand by stand, so that few shops are open at once.
 
@@ -27,12 +37,14 @@ def plan(
         split: Which goals.
         episodes: How many; 0 for every goal of the split once.
         slots: Episodes played at once.
+        lenient: Whether a reply that the shop refuses is read once more, leniently.
     """
     for stand in stands:
         count = episodes or stand.num_goals(split)
         for player in players:
             for seed in seeds if player.draws else seeds[:1]:
-                yield Cell(stand=stand, player=player, seed=seed, split=split, episodes=count, slots=slots)
+                yield Cell(stand=stand, player=player, seed=seed, split=split, episodes=count, slots=slots,
+                           lenient=lenient)  # fmt: skip
 
 
 def play_cells(cells: Sequence[Cell], folder: Path, progress: Progress) -> list[CellResult]:
@@ -51,19 +63,40 @@ def play_cells(cells: Sequence[Cell], folder: Path, progress: Progress) -> list[
             if id(cell.player) not in agents:
                 agents = {id(cell.player): cell.player.make(min(cell.slots, cell.episodes))}
             progress.phase(f"{cell.stand.title}: {cell.player.name}, seed {cell.seed}", cell.episodes)
-            result = play_cell(cell, agents[id(cell.player)], progress)
+            result = play_cell(cell, agents[id(cell.player)], progress, folder)
             write_cell(folder, result)
+            episodes_file(folder, cell).unlink(missing_ok=True)
         results.append(result)
     return results
 
 
-def play_cell(cell: Cell, agent: Agent, progress: Progress) -> CellResult:
-    """Play a cell."""
+def play_cell(cell: Cell, agent: Agent, progress: Progress, folder: Path | None = None) -> CellResult:
+    """Play a cell.
+
+    Args:
+        cell: What to play.
+        agent: Who plays.
+        progress: Told about every episode.
+        folder: Where episodes of players that keep them are, until the cell is whole.
+    """
     began = time.perf_counter()
-    episodes = collect_episodes(
-        agent, cell.stand.env_id, instance_range(cell.split, cell.episodes, seed=cell.seed),
-        env_kwargs=cell.arguments, slots=cell.slots, on_episode=SuccessSoFar(progress),
+    instances, count = instance_range(cell.split, cell.episodes, seed=cell.seed), SuccessSoFar(progress)
+    file = EpisodeFile(episodes_file(folder, cell), resume=True) if folder and cell.player.keeps else None
+    who = agent_text(cell.key)
+    held = file.played(who, cell.stand.env_id, cell.arguments, instances) if file else {}
+
+    def keep(episode: Episode) -> None:
+        if file:
+            file.write(who, episode)
+        count(episode)
+
+    left = [instance for instance in instances if instance not in held]
+    played = collect_episodes(
+        agent, cell.stand.env_id, left, env_kwargs=cell.arguments, on_episode=keep,
+        slots=min(cell.slots, cell.player.most_slots or cell.slots), wrap=LenientReplies if cell.lenient else None,
     )  # fmt: skip
     seconds = time.perf_counter() - began
+    both = held | dict(zip(left, played, strict=True))
     num_goals = cell.stand.num_goals(cell.split)
-    return CellResult(cell=cell, outcomes=[Outcome.of(episode, num_goals) for episode in episodes], seconds=seconds)
+    outcomes = [Outcome.of(both[instance], num_goals) for instance in instances]
+    return CellResult(cell=cell, outcomes=outcomes, seconds=seconds)

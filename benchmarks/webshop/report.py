@@ -71,7 +71,7 @@ def page(results: Sequence[CellResult], command: str, *, picture: bool = True) -
     for (catalogue, protocol), own in by_stand(rows).items():
         parts += [f"## {catalogue}, {protocol}\n", f"{about(results, catalogue, protocol)}\n",
                   table(HEADS, [cells_of(row) for row in own]) + "\n", f"{ceiling_note(own)}\n"]  # fmt: skip
-    parts += [f"{sentence}\n" for sentence in (*repeated(results), *error_notes(results))]
+    parts += [f"{sentence}\n" for sentence in (*repeated(results), *error_notes(results), *lenient_notes(results))]
     if picture:
         parts.append(f"![Success of agents]({PICTURE})\n")
     return "\n".join([*parts, "## Published\n", published_table()])
@@ -127,6 +127,17 @@ def error_notes(results: Sequence[CellResult]) -> list[str]:
         if errors:
             notes.append(f"{result.cell.stand.title}, {result.cell.player.name}: {len(errors)} of "
                          f"{len(result.outcomes)} episodes ended in an error, the first with {errors[0]}.")  # fmt: skip
+    return notes
+
+
+def lenient_notes(results: Sequence[CellResult]) -> list[str]:
+    """Return a sentence for each cell in which only the lenient reading made replies usable."""
+    notes = []
+    for result in results:
+        lenient, turns = (sum(getattr(outcome, name) for outcome in result.outcomes) for name in ("lenient", "turns"))
+        if lenient:
+            notes.append(f"{result.cell.stand.title}, {result.cell.player.name}: only the lenient reading made "
+                         f"{100 * lenient / turns:.1f}% of the replies usable.")  # fmt: skip
     return notes
 
 

@@ -197,7 +197,11 @@ class WebShopEnv(TextEnv):
         if before.kind is PageKind.DONE:
             raise InvalidAction(ENDED)  # the original goes on, and pays again
         problem = self._compact.act(self._here, action, self._do) if self._compact else self._do(action)
-        self._steps.append((self.turns_taken, self._shown, action))
+        step = (self.turns_taken, self._shown, action)
+        if not self._steps or self._steps[-1][0] < self.turns_taken:
+            self._steps.append(step)
+        elif not problem:  # in the place of a reading of the same reply that was refused
+            self._steps[-1] = step
         if problem:
             raise InvalidAction(problem)
         bought = self._here.page.kind is PageKind.DONE

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from turngym.agents.intervals import clustered_interval, effective_trials, wilson_interval
+from turngym.agents.intervals import (
+    clustered_interval,
+    effective_trials,
+    mean_interval,
+    paired_difference,
+    wilson_interval,
+)
 
 
 @pytest.mark.parametrize(
@@ -102,3 +108,65 @@ def test_the_interval_covers_the_rate_of_the_family() -> None:
         low, high = wilson_interval(sum(outcomes), 480)
         plain += low <= 0.5 <= high
     assert covered / 400 > 0.92 and plain / 400 < 0.8
+
+
+# Means and pairs ------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=40))
+def test_of_shares_that_are_0_or_1_it_is_wilson_s(outcomes: list[bool]) -> None:
+    n = len(outcomes)
+    assert mean_interval([float(one) for one in outcomes], range(n), n) == pytest.approx(
+        wilson_interval(sum(outcomes), n), abs=1e-9
+    )
+
+
+def test_a_mean_of_shares_is_surer_than_one_of_outcomes_up_to_its_episodes() -> None:
+    shares = [0.4, 0.5, 0.6, 0.5] * 5
+    wide, narrow = mean_interval(shares, range(20), 20), mean_interval(shares, range(20), 80)
+    assert wide == wilson_interval(10, 20) and narrow == wilson_interval(40, 80)
+
+
+def test_the_same_instance_twice_is_one() -> None:
+    twice = mean_interval([1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0], [0, 0, 1, 1, 2, 2, 3, 3], 8)
+    assert twice == pytest.approx(wilson_interval(2, 4))
+
+
+def pairs(both: int, first: int, second: int, none: int) -> tuple[list[float], list[float]]:
+    return ([1.0] * both + [1.0] * first + [0.0] * second + [0.0] * none,
+            [1.0] * both + [0.0] * first + [1.0] * second + [0.0] * none)  # fmt: skip
+
+
+def by_newcombe(e: int, f: int, g: int, h: int) -> tuple[float, float]:
+    """Return the interval by method 10, written from the counts of the table."""
+    n = e + f + g + h
+    (l_1, u_1), (l_2, u_2) = wilson_interval(e + f, n), wilson_interval(e + g, n)
+    p_1, p_2, spread = (e + f) / n, (e + g) / n, (e + f) * (g + h) * (e + g) * (f + h)
+    product = float(e * h - f * g)
+    product = max(product - n / 2, 0) if product > 0 else product
+    phi = product / spread**0.5 if spread else 0.0
+    lower = (p_1 - l_1) ** 2 - 2 * phi * (p_1 - l_1) * (u_2 - p_2) + (u_2 - p_2) ** 2
+    upper = (p_2 - l_2) ** 2 - 2 * phi * (p_2 - l_2) * (u_1 - p_1) + (u_1 - p_1) ** 2
+    return p_1 - p_2 - max(lower, 0.0) ** 0.5, p_1 - p_2 + max(upper, 0.0) ** 0.5
+
+
+@given(*[st.integers(0, 30)] * 4)
+def test_of_outcomes_the_difference_is_newcombe_s(e: int, f: int, g: int, h: int) -> None:
+    assume(e + f + g + h)
+    first, second = pairs(e, f, g, h)
+    n = len(first)
+    difference, interval = paired_difference(first, second, range(n), n)
+    assert difference == pytest.approx((f - g) / n, abs=1e-12) and interval == pytest.approx(by_newcombe(e, f, g, h))
+    assert interval[0] <= difference <= interval[1]
+
+
+@pytest.mark.parametrize(("e", "f", "g", "h"), [(30, 12, 6, 52), (5, 20, 5, 70), (90, 6, 2, 2)])
+def test_it_holds_the_difference_in_19_of_20_cases(e: int, f: int, g: int, h: int) -> None:
+    rng, truth, n = np.random.default_rng(0), (f - g) / 100, 80
+    held = 0
+    for _ in range(1_000):
+        drawn = rng.multinomial(n, np.array([e, f, g, h]) / 100).tolist()
+        first, second = pairs(*drawn)
+        _, (low, high) = paired_difference(first, second, range(n), n)
+        held += low <= truth <= high
+    assert 0.93 <= held / 1_000 <= 0.995

@@ -16,7 +16,7 @@ from turngym.agents.models.small import build_decoder, train_tokenizer
 from turngym.agents.registry import AGENTS
 from turngym.agents.scripted import RandomAgent
 from turngym.cli import main
-from turngym.cli.agents import DecodingOptions, find_agent
+from turngym.cli.agents import AgentOptions, find_agent
 from turngym.cli.errors import UsageError
 from turngym.cli.models import import_trained
 from turngym.trainers.config import EnvConfig, ModelConfig, TrainConfig, write_toml
@@ -35,7 +35,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", AGENTS)
 def test_scripted_players_need_to_be_told_what_to_play(name: str) -> None:
     player = find_agent(name)
-    assert player.decoding is None and player.make(DecodingOptions(), 4).policy_version == 0
+    assert player.decoding is None and player.make(AgentOptions(), 4).policy_version == 0
     assert player.env("webshop", {"history": 5}) == ("turngym/WebShop-v0", {"history": 5})
     with pytest.raises(UsageError, match=f"name the environment that {name} shall play"):
         player.env("", {})
@@ -53,7 +53,7 @@ def test_only_some_environments_have_a_rule(capsys: pytest.CaptureFixture[str]) 
 def test_a_checkpoint_plays_what_it_is_told(weights: Path) -> None:
     player = find_agent(str(weights))
     assert player.decoding == Decoding() and player.config is None
-    agent = player.make(DecodingOptions(greedy=True), 3)
+    agent = player.make(AgentOptions(greedy=True), 3)
     assert isinstance(agent, LanguageModelAgent)
     assert agent.greedy and agent.max_reply_tokens == ModelConfig().max_reply_tokens
 
@@ -72,7 +72,7 @@ def test_a_checkpoint_in_a_run_knows_its_game(weights: Path, tmp_path: Path) -> 
     assert player.env("FrozenLakeWindy", {}) == ("turngym/FrozenLakeWindy-v0", {"size": 5})
     assert player.env("FrozenLake", {}) == ("turngym/FrozenLake-v0", {})
     assert player.env("", {"size": 4}) == ("turngym/FrozenLakeWindy-v0", {"size": 4})
-    agent = player.make(DecodingOptions(temperature=0.5), 4)
+    agent = player.make(AgentOptions(temperature=0.5), 4)
     assert isinstance(agent, LanguageModelAgent) and (agent.max_reply_tokens, agent.temperature) == (3, 0.5)
 
 
@@ -86,7 +86,7 @@ def test_a_model_is_evaluated_beside_floor_and_optimum(weights: Path, capsys: py
 def test_a_damaged_checkpoint_is_one_sentence(broken: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(broken)
     with pytest.raises(UsageError, match="cannot be loaded"):
-        find_agent(str(tmp_path)).make(DecodingOptions(), 4)
+        find_agent(str(tmp_path)).make(AgentOptions(), 4)
 
 
 def test_only_foreign_packages_are_called_missing() -> None:
@@ -98,14 +98,14 @@ def test_only_foreign_packages_are_called_missing() -> None:
 
 def test_titles_say_what_is_not_as_the_model_was_trained() -> None:
     own, agent = Decoding(context_length=100, temperature=0.3), RandomAgent()
-    assert DecodingOptions().describe(own, agent) == "temperature 0.3"
-    assert DecodingOptions(greedy=True, temperature=1.0).describe(own, agent) == "greedy"
-    assert DecodingOptions().describe(Decoding(), agent) == "temperature 1"
-    assert DecodingOptions(context_length=50).describe(Decoding(), agent) == "temperature 1, context length 50"
-    said = DecodingOptions(temperature=1.0, context_length=200, max_reply_tokens=80).describe(own, agent)
+    assert AgentOptions().describe(own, agent) == "temperature 0.3"
+    assert AgentOptions(greedy=True, temperature=1.0).describe(own, agent) == "greedy"
+    assert AgentOptions().describe(Decoding(), agent) == "temperature 1"
+    assert AgentOptions(context_length=50).describe(Decoding(), agent) == "temperature 1, context length 50"
+    said = AgentOptions(temperature=1.0, context_length=200, max_reply_tokens=80).describe(own, agent)
     assert said == ("temperature 1 (its own: 0.3), context length 200 (its own: 100), "
                     "replies of at most 80 (its own: 16)")  # fmt: skip
-    window = DecodingOptions(history="window")
+    window = AgentOptions(history="window")
     assert window.describe(Decoding(), agent) == "temperature 1, history window 2 (its own: all)"
     assert window.describe(Decoding(history="window"), agent) == "temperature 1"
 
@@ -115,14 +115,14 @@ def test_a_checkpoint_plays_as_it_was_trained_wherever_it_is_copied(weights: Pat
     shutil.copytree(weights, copy)
     Decoding(context_length=100, max_reply_tokens=7, temperature=0.3).save(copy)
     seal(copy)
-    agent = find_agent(str(copy)).make(DecodingOptions(), 2)
+    agent = find_agent(str(copy)).make(AgentOptions(), 2)
     assert isinstance(agent, LanguageModelAgent)
     assert (agent.context_length, agent.max_reply_tokens, agent.temperature) == (100, 7, 0.3)
-    agent = find_agent(str(copy)).make(DecodingOptions(context_length=200, max_reply_tokens=80, temperature=1.0), 2)
+    agent = find_agent(str(copy)).make(AgentOptions(context_length=200, max_reply_tokens=80, temperature=1.0), 2)
     assert isinstance(agent, LanguageModelAgent)
     assert (agent.context_length, agent.max_reply_tokens, agent.temperature) == (200, 80, 1.0)
     with pytest.raises(UsageError, match="max_reply_tokens must be below the context length of 100, got 100"):
-        find_agent(str(copy)).make(DecodingOptions(max_reply_tokens=100), 2)
+        find_agent(str(copy)).make(AgentOptions(max_reply_tokens=100), 2)
 
 
 def test_a_model_can_be_shown_another_share_of_earlier_turns(

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from turngym.agents import episode_file
 from turngym.agents.episode import Episode, read_episodes, write_episodes
 from turngym.agents.evaluation import instance_range, optimal_rate
-from turngym.cli import main, rollout
+from turngym.cli import main
 
 
 def test_a_table_from_floor_to_optimum(capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,7 +104,7 @@ def test_a_rollout_that_is_stopped_leaves_what_was_played(
         if len(list(read_episodes(path))) == 3:
             signal.raise_signal(number)
 
-    monkeypatch.setattr(rollout, "write_episodes", write_two)
+    monkeypatch.setattr(episode_file, "write_episodes", write_two)
     out = tmp_path / "x.jsonl"
     assert main(["rollout", "oracle", "FrozenLake", "--episodes", "9", "--out", str(out)]) == 128 + number
     assert len(list(read_episodes(out))) == 3

@@ -14,7 +14,7 @@ from turngym.agents.evaluation import instance_range, score_episodes
 from turngym.agents.models.decoding import Decoding
 from turngym.agents.models.language_model import LanguageModel
 from turngym.agents.rollout import collect_episodes
-from turngym.cli.agents import DecodingOptions, find_agent
+from turngym.cli.agents import AgentOptions, find_agent
 from turngym.trainers.config import RunConfig, TrainConfig
 
 CONTEXT = 100
@@ -50,7 +50,7 @@ def test_the_run_and_every_other_door_give_the_same_score(trained: turngym.Train
         agent = turngym.load_agent(place)
         assert (agent.context_length, agent.max_reply_tokens, agent.temperature) == (CONTEXT, 4, 0.3)
         assert score(agent, config) == (sampled.rate, sampled.mean_turns, sampled.mean_tokens)
-        player = find_agent(str(place)).make(DecodingOptions(greedy=True), 128)
+        player = find_agent(str(place)).make(AgentOptions(greedy=True), 128)
         assert score(player, config) == (greedy.rate, greedy.mean_turns, greedy.mean_tokens)
     base = trained.scores["base_sampled"]
     assert score(turngym.load_agent(folder / "base"), config) == (base.rate, base.mean_turns, base.mean_tokens)

@@ -72,6 +72,10 @@ def table_notes(rows: Rows) -> list[str]:
         notes.append("cut %, second number: these replies ended at the limit of tokens; raise max_reply_tokens.")
     if forced := [score.forced_replies for score in scores if score.forced_replies]:
         notes.append(f"Thoughts were ended at max_thought_tokens in up to {100 * max(forced):.0f}% of the replies.")
+    for name, score in rows.items():
+        if isinstance(score, Score) and score.lenient_replies:
+            notes.append(f"{name}: only the lenient reading made {100 * score.lenient_replies:.1f}% of the replies "
+                         "usable.")  # fmt: skip
     return notes
 
 

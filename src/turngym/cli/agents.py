@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from turngym._errors import InputError, input_errors
+from turngym.agents.api import PREFIX, ApiSettings
 from turngym.agents.base import Agent
 from turngym.agents.models.decoding import Decoding, History
 from turngym.agents.models.hub import fetch_model, is_hub_name
 from turngym.agents.registry import AGENTS, NotAnAgentError, make_agent
 from turngym.agents.scripted import ScriptedAgent
+from turngym.cli.api import ApiOptions, api_agent, api_settings, is_api_agent
 from turngym.cli.errors import UsageError
 from turngym.cli.models import import_trained
 from turngym.cli.options import JsonObject
@@ -24,8 +26,11 @@ from turngym.envs.making import played_class
 from turngym.names import nearest
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.config.section import SMALLEST
-from turngym.trainers.launch.policies import decoding_of, policy_folder
+from turngym.trainers.launch.policies import decoding_of, policy_folder, weights_digest
 from turngym.trainers.launch.run_folder import agent_config
+
+SLOTS_PER_REQUEST = 2
+"""Episodes in progress for each request that a server answers at once, so that few requests wait for the slowest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,17 +113,68 @@ class DecodingOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AgentOptions(DecodingOptions, ApiOptions):
+    """The options of a command that say how a language model plays, wherever it is."""
+
+    def served(self, name: str) -> ApiSettings:
+        """Return how a model behind a server is asked.
+
+        Args:
+            name: The agent, `openai:MODEL`.
+
+        Raises:
+            UsageError: An option is out of range, or is for models that are loaded here.
+        """
+        here = {"context_length": None, "max_thought_tokens": None, "keep_thoughts": False, "allow_pickle": False,
+                "device": "auto"}  # fmt: skip
+        for option, default in here.items():
+            if getattr(self, option) != default:
+                raise UsageError(f"--{option.replace('_', '-')} is for models that are loaded here; that of {name} is "
+                                 "set on its server")  # fmt: skip
+        if self.history_turns is not None and self.history != "window":
+            raise UsageError("--history-turns is read with --history window alone")
+        return api_settings(name, self, temperature=0.0 if self.greedy else self.temperature,
+                            max_reply_tokens=self.max_reply_tokens, history=self.history,
+                            history_turns=self.history_turns,
+                            chat_template_kwargs=self.chat_template_kwargs)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
 class NamedAgent:
     """An agent and what is known of it."""
 
     name: str
     """How to call it in tables."""
-    make: Callable[[DecodingOptions, int], Agent]
+    make: Callable[[AgentOptions, int], Agent]
     """Loads the model, if there is one, and returns the agent, which plays so many episodes at once."""
     config: TrainConfig | None = None
     """The configuration of the run that a model comes from, if it is known."""
     decoding: Decoding | None = None
-    """How it plays unless told otherwise; None for what is no language model."""
+    """How it plays unless told otherwise; None for what is no language model that is loaded here."""
+    identity: Callable[[AgentOptions], dict[str, Any]]
+    """Returns what tells it from others, and how it plays, for JSON."""
+    served: str = ""
+    """Its name where a server plays it, `openai:MODEL`; empty otherwise."""
+
+    def describe(self, options: AgentOptions, agent: Agent) -> str:
+        """Say in some words how a language model plays; nothing of other agents.
+
+        Args:
+            options: The options of the command.
+            agent: The agent that was made.
+        """
+        if self.served:
+            return options.served(self.served).describe()
+        return options.describe(self.decoding, agent) if self.decoding else ""
+
+    def slots(self, options: AgentOptions, asked: int) -> int:
+        """Return how many episodes are played at once: with a server few more than requests, since a stop loses them.
+
+        Args:
+            options: The options of the command.
+            asked: How many were asked for.
+        """
+        return min(asked, SLOTS_PER_REQUEST * options.parallel) if self.served else asked
 
     def env(self, name: str, env_kwargs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """Return id and arguments of the environment to play: those given, else those the agent was trained on.
@@ -133,7 +189,7 @@ class NamedAgent:
         inherited = trained.kwargs if trained and trained.id == env_id else {}
         kwargs = dict(env_kwargs or inherited)
         check_env(env_id, kwargs)
-        if self.decoding is not None:
+        if self.decoding is not None or self.served:
             return env_id, kwargs
         load_registered(self.name)
         able = able_agents(env_id, kwargs)
@@ -156,7 +212,7 @@ def able_agents(env_id: str, env_kwargs: Mapping[str, Any]) -> list[str]:
 
 
 def find_agent(name: str, env: str = "", arguments: Mapping[str, Any] | None = None) -> NamedAgent:
-    """Return the agent that a name means: a registered agent, a run, a checkpoint, or a model of the hub.
+    """Return the agent that a name means: a registered agent, a run, a checkpoint, a model of the hub, or of a server.
 
     Args:
         name: What the user wrote.
@@ -170,9 +226,16 @@ def find_agent(name: str, env: str = "", arguments: Mapping[str, Any] | None = N
         resolve_env(env)
     if name in AGENTS:
         load_registered(name, **(arguments or {}))  # refused before anything is played
-        return NamedAgent(name=name, make=lambda *_: load_registered(name, **(arguments or {})))
+        return NamedAgent(name=name, make=lambda *_: load_registered(name, **(arguments or {})),
+                          identity=lambda _: {"agent": name, "arguments": dict(arguments or {})})  # fmt: skip
     if arguments:
         raise UsageError(f"--agent-kwargs is for {', '.join(AGENTS)}; a run or a checkpoint has options of its own")
+    if is_api_agent(name):
+        return NamedAgent(
+            name=PREFIX + name.removeprefix(PREFIX).rpartition("/")[2],
+            make=lambda options, _: api_agent(options.served(name), options),
+            identity=lambda options: options.served(name).identity(), served=name,
+        )  # fmt: skip
     folder = Path(name)
     if is_hub_name(name):
         import_trained("huggingface_hub")
@@ -180,11 +243,16 @@ def find_agent(name: str, env: str = "", arguments: Mapping[str, Any] | None = N
             folder = fetch_model(name).folder
     if not folder.is_dir():
         raise UsageError(f"there is no agent {name!r}: neither {', '.join(AGENTS)} nor a folder with a run or a "
-                         f"checkpoint{nearest(name, AGENTS, most=0)}")  # fmt: skip
+                         f"checkpoint, nor {PREFIX}MODEL{nearest(name, AGENTS, most=0)}")  # fmt: skip
     weights = policy_folder(folder)
-    shown = name if is_hub_name(name) else folder.resolve().name
-    return NamedAgent(name=shown, make=partial(load_model, folder), config=agent_config(weights),
-                      decoding=decoding_of(weights))  # fmt: skip
+    shown, own = name if is_hub_name(name) else folder.resolve().name, decoding_of(weights)
+
+    def identity(options: AgentOptions) -> dict[str, Any]:
+        return {"weights": weights_digest(weights), "tokens": "greedy" if options.greedy else "sampled",
+                **asdict(options.over(own))}  # fmt: skip
+
+    return NamedAgent(name=shown, make=partial(load_model, folder), config=agent_config(weights), decoding=own,
+                      identity=identity)  # fmt: skip
 
 
 def load_registered(name: str, /, **arguments: Any) -> Agent:
@@ -199,7 +267,7 @@ def load_registered(name: str, /, **arguments: Any) -> Agent:
         raise UsageError(str(error)) from error
 
 
-def load_model(folder: Path, options: DecodingOptions, slots: int) -> Agent:
+def load_model(folder: Path, options: AgentOptions, slots: int) -> Agent:
     """Load a language model as an agent.
 
     Args:

@@ -9,12 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from turngym.agents.api import PREFIX
 from turngym.agents.base import Agent
 from turngym.agents.registry import AGENTS
 from turngym.benchmarks.webshop import Player
 from turngym.benchmarks.webshop.protocols import presentation
 from turngym.benchmarks.webshop.rows import ORACLE, SCRIPTED
-from turngym.cli.agents import DecodingOptions, NamedAgent, find_agent
+from turngym.cli.agents import SLOTS_PER_REQUEST, AgentOptions, NamedAgent, find_agent
+from turngym.cli.api import ApiOptions, api_agent, api_settings, is_api_agent
 from turngym.cli.errors import UsageError
 from turngym.cli.models import import_trained
 from turngym.names import nearest
@@ -29,15 +31,24 @@ NOT_THE_RECIPE = ("run", "evaluation", "monitors")
 
 
 def find_players(
-    scripted: Sequence[str], named: Sequence[str], decodings: Sequence[str], slots: int
-) -> list[Player]:  # fmt: skip
+    scripted: Sequence[str],
+    named: Sequence[str],
+    decodings: Sequence[str],
+    slots: int,
+    *,
+    api: ApiOptions | None = None,
+    max_reply_tokens: int | None = None,
+) -> list[Player]:
     """Return all who shall play, scripted agents first, those of one row next to each other.
 
     Args:
         scripted: Names of scripted agents.
-        named: Names of agents, run folders and checkpoint folders, each with a label before "=" or without.
+        named: Names of agents, run folders, checkpoint folders and models behind servers, each with a label before "="
+            or without.
         decodings: How models choose tokens: "sampled", "greedy" or both.
         slots: Episodes played at once.
+        api: How models behind servers are asked.
+        max_reply_tokens: Their longest reply.
 
     Raises:
         UsageError: A name means nothing, or runs that were trained differently would share a row.
@@ -47,6 +58,11 @@ def find_players(
     recipes: dict[str, tuple[str, Any]] = {}
     for text in named:
         if text in known:
+            continue
+        if is_api_agent(place_of(text)):
+            label = text.removesuffix(place_of(text)).removesuffix("=")
+            players += [api_player(label, place_of(text), decoding, api or ApiOptions(), max_reply_tokens)
+                        for decoding in decodings]  # fmt: skip
             continue
         label, _, place = ("", "", text) if Path(text).is_dir() else text.rpartition("=")
         for name, weights in models_of(place, label):
@@ -63,6 +79,31 @@ def find_players(
     return [player for row in rows.values() for player in row]
 
 
+def place_of(text: str) -> str:
+    """Return the name of an agent without the label before it, where it is one behind a server."""
+    return text[text.index(PREFIX) :] if text.startswith(PREFIX) or f"={PREFIX}" in text else text
+
+
+def api_player(label: str, name: str, decoding: str, api: ApiOptions, max_reply_tokens: int | None) -> Player:
+    """Return a model behind a server as a player.
+
+    Args:
+        label: How to call it; empty for its own name.
+        name: The agent, `openai:MODEL`.
+        decoding: "sampled", at the temperature of the server, or "greedy".
+        api: How it is asked.
+        max_reply_tokens: Its longest reply.
+
+    Raises:
+        UsageError: An option is out of range.
+    """
+    settings = api_settings(name, api, temperature=0.0 if decoding == "greedy" else None,
+                            max_reply_tokens=max_reply_tokens)  # fmt: skip
+    return Player(name=f"{label or name}, {decoding}", identity=settings.identity(),
+                  make=lambda _: api_agent(settings, api), draws=decoding == "sampled", keeps=True,
+                  most_slots=SLOTS_PER_REQUEST * settings.parallel)  # fmt: skip
+
+
 def scripted_player(name: str) -> Player:
     """Return a scripted player by the name of its row.
 
@@ -74,7 +115,7 @@ def scripted_player(name: str) -> Player:
         raise UsageError(f"there is no scripted agent {name!r}{nearest(name, {**SCRIPTED, **AGENTS}, most=0)}")
     found = find_agent(agent, arguments=arguments)
     return Player(name=name, identity={"agent": agent, "arguments": arguments},
-                  make=lambda slots: found.make(DecodingOptions(), slots), draws=agent not in NEVER_DRAW)  # fmt: skip
+                  make=lambda slots: found.make(AgentOptions(), slots), draws=agent not in NEVER_DRAW)  # fmt: skip
 
 
 def models_of(place: str, label: str) -> Iterator[tuple[str, Path]]:
@@ -121,7 +162,7 @@ def check_recipe(recipes: dict[str, tuple[str, Any]], name: str, place: str, con
 def model_player(name: str, weights: Path, model: NamedAgent, decoding: str, slots: int) -> Player:
     """Return a model as a player, by its own limits and temperature."""
     assert model.decoding is not None
-    options = DecodingOptions(greedy=decoding == "greedy")
+    options = AgentOptions(greedy=decoding == "greedy")
     trained_in = model.config.env if model.config else None
     identity = {"weights": weights_digest(weights), "tokens": decoding, **asdict(model.decoding), "slots": slots}
     return Player(
@@ -130,5 +171,5 @@ def model_player(name: str, weights: Path, model: NamedAgent, decoding: str, slo
     )  # fmt: skip
 
 
-def _load(model: NamedAgent, options: DecodingOptions, slots: int) -> Agent:
+def _load(model: NamedAgent, options: AgentOptions, slots: int) -> Agent:
     return model.make(options, slots)

@@ -13,9 +13,12 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import UseAppendAction
 
+from turngym.agents.api import BudgetReachedError
+from turngym.agents.serving import ServerError
 from turngym.benchmarks import webshop
 from turngym.benchmarks.webshop import Cell, CellResult, Row
-from turngym.cli.bench_players import find_players
+from turngym.cli.api import ApiOptions
+from turngym.cli.bench_players import find_players, place_of
 from turngym.cli.errors import UsageError
 from turngym.cli.evaluate import check_amounts
 from turngym.cli.options import JsonObject, parse
@@ -27,16 +30,22 @@ ProtocolName = Literal["fixed", "faithful", "gigpo", "original"]
 
 
 @dataclass(frozen=True)
-class WebShopOptions:
+class WebShopOptions(ApiOptions):
     """Measure agents in the shop, by catalogue and protocol; the same command goes on after an interruption."""
 
     agent: Annotated[list[str], UseAppendAction] = field(default_factory=list)
-    """A run folder, which stands for its base and its last policy, a checkpoint folder, or a registered agent; it may
-    be given several times. Runs that differ in their seeds alone share a row, and so do all of one --agent NAME=..."""
+    """A run folder, which stands for its base and its last policy, a checkpoint folder, a model behind a server as
+    openai:MODEL, or a registered agent; it may be given several times. Runs that differ in their seeds alone share a
+    row, and so do all of one --agent NAME=..."""
     scripted: list[str] = field(default_factory=lambda: ["random", "rule", "shopper", "oracle"])
     """Scripted agents that play as well: random, rule, shopper, shopper-details, oracle or a registered one."""
     decoding: list[Literal["sampled", "greedy"]] = field(default_factory=lambda: ["sampled", "greedy"])
-    """How models choose their tokens; sampled is at their own temperature."""
+    """How models choose their tokens; sampled is at their own temperature, and behind a server at what is set there."""
+    max_reply_tokens: int | None = None
+    """Longest reply of a model behind a server, thoughts included; 1024 unless given."""
+    lenient: bool = False
+    """Read a reply that the shop refuses once more, leniently: **search[shoes]**, Action: search[shoes]. and the
+    like."""
     protocols: list[ProtocolName] = field(default_factory=lambda: ["fixed", "faithful", "gigpo", "original"])
     """By which protocols."""
     num_products: list[int] = field(default_factory=list)
@@ -73,13 +82,15 @@ def run(words: Sequence[str], console: Console) -> int:
     with TerminalProgress(console) as progress:
         try:
             results = webshop.play_cells(cells, options.out, progress)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, BudgetReachedError, ServerError):
             console.print(f"{options.out} holds the cells that were played; the same command goes on.", soft_wrap=True)
+            options.tell_spent(console)
             raise
     notes = webshop.write_report(options.out, results, join(["turngym", "bench", "webshop", *words]))
     tell(results, [*webshop.left_over(options.out, cells), *notes], console)
     files = ", ".join(sorted(path.name for path in options.out.glob("webshop.*")))
     console.print(f"{options.out}: {files}", soft_wrap=True)
+    options.tell_spent(console)
     return int(bool(webshop.error_notes(results)))
 
 
@@ -109,14 +120,17 @@ def cells_of(options: WebShopOptions) -> list[Cell]:
     """
     stands = webshop.stands(options.catalogue, options.index, options.num_products, options.protocols,
                             options.env_kwargs)  # fmt: skip
-    players = find_players(options.scripted, options.agent, options.decoding, options.slots)
+    options.check_use(map(place_of, options.agent))
+    players = find_players(options.scripted, options.agent, options.decoding, options.slots, api=options,
+                           max_reply_tokens=options.max_reply_tokens)  # fmt: skip
     if not players:
         raise UsageError("nobody plays: name scripted agents with --scripted, or others with --agent")
     for stand in stands:
         for presentation in {dumps(player.presentation): player.presentation for player in players}.values():
             check_env(stand.env_id, {**stand.arguments, **presentation})
     return list(webshop.plan(stands, players, seeds=options.seeds, split=options.split,
-                             episodes=options.episodes or 0, slots=options.slots))  # fmt: skip
+                             episodes=options.episodes or 0, slots=options.slots,
+                             lenient=options.lenient))  # fmt: skip
 
 
 # What is shown ------------------------------------------------------------------------------------------------------
@@ -128,7 +142,7 @@ def tell(results: Sequence[CellResult], notes: Sequence[str], console: Console) 
         console.print(stand_table(rows))
         console.print(webshop.ceiling_note(rows), soft_wrap=True)
         console.print()
-    for note in (*webshop.repeated(results), *webshop.error_notes(results), *notes):
+    for note in (*webshop.repeated(results), *webshop.error_notes(results), *webshop.lenient_notes(results), *notes):
         console.print(note, soft_wrap=True)
 
 

@@ -26,11 +26,11 @@ from turngym.agents.hosting import (
 from turngym.agents.human import HumanAgent, HumanLeft
 from turngym.agents.rollout import Instance
 from turngym.agents.scripted import ScriptedAgent
-from turngym.cli.agents import DecodingOptions, find_agent
+from turngym.cli.agents import find_agent
 from turngym.cli.errors import Failure, UsageError
 from turngym.cli.evaluate import check_amounts
-from turngym.cli.hosting import HostingOptions
 from turngym.cli.options import JsonObject, parse
+from turngym.cli.playing import PlayingOptions
 from turngym.cli.terminal import make_console
 from turngym.envs.finding import check_env, resolve_env
 
@@ -39,14 +39,14 @@ LONGEST_SHOWN = 4_000
 
 
 @dataclass(frozen=True)
-class PlayOptions(DecodingOptions, HostingOptions):
+class PlayOptions(PlayingOptions):
     """Play an environment yourself, or watch another agent."""
 
     env: Annotated[Positional[str], arg(metavar="ENV")]
     """The environment."""
     agent: str = ""
-    """Who plays: a run or checkpoint folder, or an agent (random, rule, shopper, oracle, demonstration, hostile or a
-    registered one); empty is you."""
+    """Who plays: a run or checkpoint folder, a model behind a server as openai:MODEL, or an agent (random, rule,
+    shopper, oracle, demonstration, hostile or a registered one); empty is you."""
     env_kwargs: JsonObject = field(default_factory=dict)
     """Arguments of the environment, as a JSON object; a run knows its own."""
     agent_kwargs: JsonObject = field(default_factory=dict)
@@ -69,6 +69,7 @@ def run(words: Sequence[str]) -> int:
     check_amounts(episodes=options.episodes, seed=options.seed, first=options.first,
                   pause=options.pause)  # fmt: skip
     options.check()
+    options.check_use([options.agent])
     console = make_console()
     agent: Agent
     trained = None
@@ -77,8 +78,8 @@ def run(words: Sequence[str]) -> int:
         trained = named.config.env if named.config else None
         env_id, env_kwargs = named.env(options.env, options.env_kwargs)
         agent = named.make(options, 1)
-        if named.decoding is not None:
-            show(console, f"{named.name}, {options.describe(named.decoding, agent)}", "bold")
+        if told := named.describe(options, agent):
+            show(console, f"{named.name}, {told}", "bold")
     else:
         if options.agent_kwargs:
             raise UsageError("--agent-kwargs are arguments of an agent: name it with --agent")
@@ -87,13 +88,16 @@ def run(words: Sequence[str]) -> int:
         agent = HumanAgent(show=lambda text: show(console, text, "cyan"))
     timeout, isolate = options.hosting(trained)
     settings = HostSettings(step_timeout=timeout, isolate=min(isolate, 1))
-    game = Game(env_id=env_id, env_kwargs=env_kwargs, agent=agent if isinstance(agent, ScriptedAgent) else None)
+    game = Game(env_id=env_id, env_kwargs=env_kwargs, wrap=options.wrap,
+                agent=agent if isinstance(agent, ScriptedAgent) else None)  # fmt: skip
     try:
         for number in range(options.episodes):
             instance = Instance(split=options.split, index=options.first + number, seed=options.seed + number)
             play_episode(agent, game, instance, console, settings=settings, pause=options.pause)
     except HumanLeft:
         show(console, "\nYou left the game.", "bold")
+    finally:
+        options.tell_spent(console)
     return 0
 
 

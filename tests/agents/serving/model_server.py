@@ -22,7 +22,7 @@ import torch
 from turngym.agents.models.language_model import LanguageModel
 
 NAME = "tiny"
-COMPLETIONS = "/v1/completions"
+COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,10 @@ class Answer:
     """Seconds before it is sent."""
     lost: bool = False
     """Whether the connection ends without it."""
+    headers: dict[str, str] = field(default_factory=dict)
+    """Sent along."""
+    drip: float = 0.0
+    """Seconds between any two bytes of it."""
 
 
 Spoil = Callable[[str, dict[str, Any], Answer], Answer]
@@ -69,6 +73,8 @@ class ModelServer:
         self.keys: list[str] = []
         self.read: list[Path] = []
         """The folders of weights that it has read."""
+        self.script: Callable[[str, dict[str, Any]], Answer] | None = None
+        """Answers in the place of the model, which then computes nothing."""
         self.spoil: Spoil | None = None
         self.at_once = 0
         """Most requests that were under way together."""
@@ -96,6 +102,7 @@ class ModelServer:
         paths: dict[str, Callable[[dict[str, Any]], Answer]] = {
             "/v1/models": self._list,
             COMPLETIONS: self._complete,
+            CHAT: self._chat,
             "/collective_rpc": self._reload,
             "/reset_prefix_cache": lambda body: Answer(content=b""),
             "/v1/load_lora_adapter": self._load_adapter,
@@ -118,6 +125,8 @@ class ModelServer:
         model = self.models.get(body["model"])
         if model is None:
             return Answer(status=404, content={"error": {"message": f"The model `{body['model']}` does not exist."}})
+        if isinstance(body["prompt"], str):
+            return self._continue(model, body)
         with self._lock:
             ids, logprobs = self._sample(model, body)
         ended = ids[-1] in body["stop_token_ids"]
@@ -127,6 +136,47 @@ class ModelServer:
         if self.form != "vllm-old" and body["return_token_ids"]:
             choice |= {"token_ids": ids, "prompt_token_ids": body["prompt"]}
         return Answer(content={"object": "text_completion", "choices": [choice]})
+
+    def _chat(self, body: dict[str, Any]) -> Answer:
+        """Answer in texts, as every server of chat completions does: by the chat template of the model alone."""
+        model = self.models.get(body["model"])
+        if model is None:
+            return Answer(status=404, content={"error": {"message": f"The model `{body['model']}` does not exist."}})
+        text = model.tokenizer.apply_chat_template(body["messages"], add_generation_prompt=True, tokenize=False)
+        if (refusal := self._too_long(model, str(text), body)) is not None:
+            return refusal
+        ids, prompt = self._write(model, str(text), body)
+        said = model.tokenizer.decode(ids, skip_special_tokens=True)
+        choice = {"index": 0, "message": {"role": "assistant", "content": said}}
+        return self._told("chat.completion", model, choice, ids, prompt)
+
+    def _continue(self, model: LanguageModel, body: dict[str, Any]) -> Answer:
+        """Answer a prompt that is a text with a text."""
+        ids, prompt = self._write(model, body["prompt"], body)
+        said = str(model.tokenizer.decode(ids, skip_special_tokens=True))
+        ends = [said.index(stop) for stop in body.get("stop", ()) if stop in said]
+        choice = {"index": 0, "text": said[: min(ends)] if ends else said, "logprobs": None}
+        return self._told("text_completion", model, choice, ids, prompt)
+
+    def _too_long(self, model: LanguageModel, text: str, body: dict[str, Any]) -> Answer | None:
+        count, longest = len(model.tokenizer.encode(text, add_special_tokens=False)), model.context_length
+        if count + body["max_tokens"] <= longest:
+            return None
+        words = f"This model's maximum context length is {longest} tokens; {count + body['max_tokens']} were asked for."
+        return Answer(status=400, content={"error": {"message": words, "code": 400}})
+
+    def _write(self, model: LanguageModel, text: str, body: dict[str, Any]) -> tuple[list[int], int]:
+        """Return the ids of a reply to a text, and how many the text has."""
+        prompt = model.tokenizer.encode(text, add_special_tokens=False)
+        sampling = {"seed": 0, "temperature": 1.0, "stop_token_ids": model.chat.stop_ids, **body, "prompt": prompt}
+        with self._lock:
+            return self._sample(model, sampling)[0], len(prompt)
+
+    def _told(self, kind: str, model: LanguageModel, choice: dict[str, Any], ids: list[int], prompt: int) -> Answer:
+        ended = ids[-1] in model.chat.stop_ids
+        usage = {"prompt_tokens": prompt, "completion_tokens": len(ids), "total_tokens": prompt + len(ids)}
+        return Answer(content={"object": kind, "usage": usage,
+                               "choices": [choice | {"finish_reason": "stop" if ended else "length"}]})  # fmt: skip
 
     @torch.inference_mode()
     def _sample(self, model: LanguageModel, body: dict[str, Any]) -> tuple[list[int], list[float]]:
@@ -138,8 +188,9 @@ class ModelServer:
             with model.computing():
                 output = model.model(input_ids=unread, past_key_values=cache, use_cache=True)
             logits_V, cache = output.logits[0, -1].float(), output.past_key_values
-            logp_V = torch.log_softmax(logits_V / body["temperature"], dim=-1)
-            ids.append(int(torch.multinomial(logp_V.exp(), 1, generator=dice)))
+            logp_V = torch.log_softmax(logits_V / (body["temperature"] or 1.0), dim=-1)
+            greedy = body["temperature"] == 0
+            ids.append(int(logp_V.argmax() if greedy else torch.multinomial(logp_V.exp(), 1, generator=dice)))
             told_V = logp_V if self.temperature_in_logprobs else torch.log_softmax(logits_V, dim=-1)
             logprobs.append(float(told_V[ids[-1]]))
             unread = torch.tensor([ids[-1:]])
@@ -207,8 +258,12 @@ class ModelServer:
                 try:
                     self.send_response(answer.status)
                     self.send_header("Content-Length", str(len(content)))
+                    for name, value in answer.headers.items():
+                        self.send_header(name, value)
                     self.end_headers()
-                    self.wfile.write(content)
+                    for piece in [content] if not answer.drip else [bytes([byte]) for byte in content]:
+                        self.wfile.write(piece)
+                        time.sleep(answer.drip)
                 except ConnectionError:  # whoever asked has left
                     pass
 
@@ -220,7 +275,7 @@ class ModelServer:
     def _spoiled(self, path: str, body: dict[str, Any], key: str) -> Answer:
         if self.key and key != f"Bearer {self.key}":
             return Answer(status=401, content={"error": "Unauthorized"})
-        answer = self.answer(path, body)
+        answer = self.script(path, body) if self.script else self.answer(path, body)
         return self.spoil(path, body, answer) if self.spoil else answer
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -11,7 +13,15 @@ from tests.agents.serving.conftest import Serve
 from tests.agents.serving.model_server import Answer, at_first
 
 from turngym._errors import InputError, WorkError
-from turngym.agents.serving import KEY_VARIABLE, ServerConnection, ServerError, check_address, connection
+from turngym.agents.serving import (
+    KEY_VARIABLE,
+    RefusedError,
+    ServerConnection,
+    ServerError,
+    Terms,
+    check_address,
+    connection,
+)
 
 MODELS = "/v1/models"
 
@@ -176,3 +186,56 @@ def test_closing_ends_requests_under_way_and_pauses(serve: Serve) -> None:
     ask()
     assert time.monotonic() - began < 2
     assert len(told) == 2 and all("is asked no more" in words for words in told)
+
+
+# Pauses that a server asks for, and answers that come too slowly ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "pause"),
+    [("7", 7.0), ("0.5", 0.5), ("99999", connection.LONGEST_ASKED), ("-3", 0.01), ("soon", 0.01), ("nan", 0.01),
+     ("Thu, 01 Jan 1970 00:00:00 GMT", 0.01), ("", 0.01)],
+)  # fmt: skip
+def test_a_pause_that_is_asked_for_is_kept(
+    serve: Serve, asked: str, pause: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve()
+    server.spoil = at_first(1, Answer(status=429, headers={"Retry-After": asked}), MODELS)
+    pauses: list[float] = []
+    link = ServerConnection(server.url)
+    monkeypatch.setattr(link._closed, "wait", pauses.append)
+    assert link.ask(MODELS) and pauses == [pause]
+
+
+def test_a_pause_until_a_moment_is_kept(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    server, pauses = serve(), list[float]()
+    moment = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
+    server.spoil = at_first(1, Answer(status=503, headers={"Retry-After": moment}), MODELS)
+    link = ServerConnection(server.url)
+    monkeypatch.setattr(link._closed, "wait", pauses.append)
+    assert link.ask(MODELS) and 80 < pauses[0] <= 100
+
+
+def test_an_answer_byte_by_byte_takes_no_longer_than_another(serve: Serve) -> None:
+    server = serve()
+    server.spoil = at_first(9, Answer(content=b"{}" + b" " * 99, drip=0.1), MODELS)
+    began = time.monotonic()
+    with pytest.raises(ServerError, match=r"gave no answer to /v1/models within 0.5 s"):
+        ServerConnection(server.url, timeout=0.5).ask(MODELS)
+    assert time.monotonic() - began < 3
+
+
+def test_late_answers_are_asked_for_again_where_the_terms_say_so(serve: Serve) -> None:
+    server, repeated = serve(), list[int]()
+    server.spoil = at_first(2, Answer(delay=2.0), MODELS)
+    terms = Terms(repeats_late=True)
+    link = ServerConnection(server.url, timeout=0.5, terms=terms, on_repeat=lambda: repeated.append(1))
+    assert link.ask(MODELS)["object"] == "list" and len(repeated) == 2 and server.count(MODELS) == 3
+
+
+def test_a_refusal_has_its_status_and_its_words(serve: Serve) -> None:
+    server = serve()
+    server.spoil = at_first(1, Answer(status=422, content={"error": {"message": "no", "param": "seed"}}), MODELS)
+    with pytest.raises(RefusedError) as caught:
+        ServerConnection(server.url).ask(MODELS)
+    assert caught.value.status == 422 and '"param": "seed"' in caught.value.answer

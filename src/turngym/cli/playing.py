@@ -1,0 +1,137 @@
+"""Playing instances for a command: what a file holds already is not played, and what is played is kept in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from turngym._errors import FULL, InputError, WorkError
+from turngym.agents.base import Agent, Instance
+from turngym.agents.episode import Episode
+from turngym.agents.episode_file import EpisodeFile, agent_text
+from turngym.agents.rollout import collect_episodes
+from turngym.cli.agents import AgentOptions, NamedAgent
+from turngym.cli.errors import UsageError
+from turngym.cli.hosting import HostingOptions
+from turngym.trainers.reporting.progress import Progress, SuccessSoFar
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlayingOptions(AgentOptions, HostingOptions):
+    """What all commands that play have in common."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """What is played, the same for all agents."""
+
+    env_id: str
+    env_kwargs: Mapping[str, Any]
+    instances: Sequence[Instance]
+    timeout: float
+    """As of `step_timeout` of `collect_episodes`."""
+    isolate: int
+    """As of `collect_episodes`."""
+
+
+def open_file(path: Path | None, *, resume: bool) -> EpisodeFile | None:
+    """Return the file that episodes go to; None where none is named.
+
+    Raises:
+        UsageError: It exists and may not, or cannot be gone on with.
+    """
+    if path is None:
+        if resume:
+            raise UsageError("--resume goes on with a file: name it with --out")
+        return None
+    try:
+        return EpisodeFile(path.absolute(), resume=resume)  # an environment may change the working directory
+    except InputError as error:
+        raise UsageError(str(error)) from error
+
+
+def play_table(
+    agent: Agent,
+    table: Table,
+    options: PlayingOptions,
+    *,
+    slots: int,
+    progress: Progress,
+    file: EpisodeFile | None = None,
+    identity: Mapping[str, Any] | None = None,
+) -> tuple[list[Episode], int]:
+    """Play the instances that a file does not hold yet; return all episodes in the order of the instances.
+
+    Args:
+        agent: Who plays.
+        table: What is played.
+        options: How environments read replies.
+        slots: Episodes played at once.
+        progress: Told about every episode.
+        file: Holds what was played, and gets what is played now.
+        identity: What tells the agent from others, for the file.
+
+    Returns:
+        The episodes, and how many of them the file held.
+    """
+    text = agent_text({**(identity or {}), **({"lenient": True} if options.lenient else {})})
+    held = file.played(text, table.env_id, table.env_kwargs, table.instances) if file else {}
+    count = SuccessSoFar(progress)
+    for episode in held.values():
+        count(episode)
+
+    def keep(episode: Episode) -> None:
+        if file:
+            _write(file, text, episode)
+        count(episode)
+
+    left = [instance for instance in table.instances if instance not in held]
+    played = collect_episodes(
+        agent, table.env_id, left, env_kwargs=table.env_kwargs, slots=slots, on_episode=keep,
+        step_timeout=table.timeout, isolate=table.isolate, wrap=options.wrap,
+    ) if left else []  # fmt: skip
+    both = held | dict(zip(left, played, strict=True))
+    return [both[instance] for instance in table.instances], len(held)
+
+
+@contextmanager
+def told_what_is_kept(options: PlayingOptions, named: Sequence[NamedAgent], out: Path | None,
+                      console: Console) -> Iterator[None]:  # fmt: skip
+    """Say what was spent and what is kept where play stops before its end."""
+    try:
+        yield
+    except (KeyboardInterrupt, WorkError, UsageError):
+        if out is not None and out.exists():
+            console.print(f"{out} holds the episodes that were played. With --resume the same command goes on.",
+                          soft_wrap=True)  # fmt: skip
+        elif any(one.served for one in named):
+            kept = "no game was over yet" if out else "name a file with --out to keep games"
+            console.print(f"Nothing that was played is kept: {kept}.", soft_wrap=True)
+        options.tell_spent(console)
+        raise
+
+
+def _write(file: EpisodeFile, agent: str, episode: Episode) -> None:
+    """Append one episode, so that an interrupted rollout leaves what was played.
+
+    Raises:
+        UsageError: The file cannot be written, for another reason than a full disk.
+    """
+    try:
+        file.write(agent, episode)
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        raise UsageError(f"{file.path} cannot be written: {error.strerror}") from error
+
+
+def held_note(name: str, held: int, count: int, path: Path | None) -> str:
+    """Return what to say of episodes that a file held already; empty where it held none."""
+    if not held:
+        return ""
+    return f"{name}: {held} of {count} episodes are from {path}, which held them; seconds are of the others."
