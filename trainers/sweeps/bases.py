@@ -39,7 +39,7 @@ def share_base(source: Path, target: Path) -> None:
     """
     if (target / BASE).is_dir():
         return
-    remove_unfinished(target, BASE)
+    remove_unfinished(target, f"{BASE}.*")
     with replacement(target / BASE) as unfinished:
         shutil.copytree(source / BASE, unfinished, copy_function=_link)
 

@@ -154,7 +154,7 @@ class Workers:
         for work in list(self._waiting):
             if len(self.running) == self._jobs:
                 return
-            if work.needs in self._names and work.needs not in self._ended:
+            if work.needs in self._names and not self._ended.get(work.needs):
                 continue
             answers, theirs = self._context.Pipe(duplex=False)
             process = self._context.Process(target=_do, args=(work.call, work.arguments, theirs), name=work.name)

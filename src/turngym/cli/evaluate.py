@@ -29,7 +29,7 @@ from turngym.cli.terminal import TerminalProgress, make_console
 from turngym.trainers.reporting.progress import SuccessSoFar
 from turngym.trainers.reporting.tables import table_notes
 
-MAY_BE_ZERO = ("seed", "first", "pause")
+MAY_BE_ZERO = ("seed", "seeds", "first", "pause")
 MOST = {"pause": 86_400, "episodes": 10_000_000}
 """The largest amounts: a day, in seconds, and what the memory of a machine holds."""
 

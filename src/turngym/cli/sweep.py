@@ -134,7 +134,7 @@ def check(options: SweepOptions, named: Named) -> None:
     if not options.seeds:
         raise UsageError("--seeds needs a value")
     for seed in options.seeds:
-        check_amounts(seed=seed)
+        check_amounts(seeds=seed)
     if options.jobs is not None:
         check_amounts(jobs=options.jobs)
 
