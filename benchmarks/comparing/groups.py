@@ -128,7 +128,7 @@ def written(settings: Mapping[str, Any]) -> str:
     """Return settings as text, by their last names where these are unique: "learning_rate=0.001 steps=60"."""
     last = [name.rpartition(".")[2] for name in settings]
     names = [short if last.count(short) == 1 else name for short, name in zip(last, settings, strict=True)]
-    return " ".join(f"{name}={_text(value)}" for name, value in zip(names, settings.values(), strict=True))
+    return " ".join(f"{name}={value}" for name, value in zip(names, settings.values(), strict=True))
 
 
 def one_for_each_seed(runs: Sequence[RunRecord]) -> list[RunRecord]:
@@ -179,11 +179,7 @@ def _unlike(task: Task, groups: Sequence[Group]) -> list[str]:
     if not names:
         return []
     told = "; ".join(
-        f"{name} {', '.join(f'{_text(settings.get(name))} ({label})' for label, settings in settled.items())}"
+        f"{name} {', '.join(f'{settings.get(name)} ({label})' for label, settings in settled.items())}"
         for name in names
     )
     return [f"In {task.env} the algorithms also differ in {told}."]
-
-
-def _text(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -176,7 +176,7 @@ class Workers:
 
     def _stop(self, number: int) -> None:
         """Send a signal to every process and wait for all to end; each further signal that comes is sent as well."""
-        for send in (number, number, signal.SIGKILL):
+        for send in (number, number, getattr(signal, "SIGKILL", signal.SIGTERM)):
             try:
                 for running in self.running:
                     if running.process.pid is not None and running.process.is_alive():

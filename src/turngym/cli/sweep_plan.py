@@ -203,8 +203,7 @@ def suffix(config: TrainConfig, settings: Sequence[str]) -> str:
     values: list[str] = []
     for setting in settings:
         section, _, name = setting.partition(".")
-        value = getattr(sections(config)[section], name)
-        text = f"{value:g}" if isinstance(value, float) else str(value)
+        text = str(getattr(sections(config)[section], name))
         plain = re.sub(r"[^A-Za-z0-9_.+-]+", "_", text).strip("_")[:40]
         digest = blake2b(text.encode(), digest_size=3).hexdigest()
         values.append(plain if plain == text else f"{plain}_{digest}")

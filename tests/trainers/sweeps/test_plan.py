@@ -61,7 +61,7 @@ def test_a_base_is_copied_where_no_link_can_be_made(tmp_path: Path, monkeypatch:
         raise OSError(18, "Invalid cross-device link")
 
     base = made_base(tmp_path)
-    monkeypatch.setattr(bases_module.os, "link", refuse)
+    monkeypatch.setattr("os.link", refuse)
     (tmp_path / "other").mkdir()
     share_base(base.folder, tmp_path / "other")
     verify_sealed(tmp_path / "other" / "base")
