@@ -49,7 +49,7 @@ def test_runs_that_go_on_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[
         ([], "compare needs RUN"),
         (["absent"], "absent holds no run"),
         (["a", "--metric", "luck"], "--metric takes one of success, score, return, not 'luck'"),
-        (["a", "--reference", "grpo"], "no run is of the reference 'grpo'; choose from astarpo"),
+        (["a", "--reference", "grpo"], "no run is of the reference 'grpo'; did you mean 'astarpo'?"),
     ],
 )
 def test_what_cannot_be_compared_is_one_sentence(

@@ -234,18 +234,22 @@ def at(config: TrainConfig, folder: Path, name: str, seed: int) -> TrainConfig:
 def checked(plan: SweepPlan) -> SweepPlan:
     """Return a plan with the memory that its largest run needs, after what is new was checked as `turngym train` would.
 
-    Of runs that begin from one base, the first is checked in full, which plays the environment; and one seed of many.
+    Of runs that begin from one base, the first is checked in full, which plays the environment, unless that base is made
+    already; and one seed stands for all.
 
     Raises:
         InputError: A run cannot be done; the message says why.
     """
-    seed, seen, peaks = plan.runs[0].config.run.seed, set[str](), [0.0]
+    seed, peaks = plan.runs[0].config.run.seed, [0.0]
+    seen = {str(base.folder) for base in plan.bases if state_of(base) == "done"}
     for run in plan.runs:
         if run.config.run.seed != seed or state_of(run) != "new":
             continue
-        training = import_trained("turngym.trainers.launch.training")
         full = str(run.base) not in seen
         seen.add(str(run.base))
+        if not full and not run.config.model.path:
+            continue
+        training = import_trained("turngym.trainers.launch.training")
         estimate = training.check_run(run.config) if full else training.checked_memory(run.config)
         peaks.append(0.0 if estimate is None else estimate.peak)
     return replace(plan, peak=max(peaks))
