@@ -234,8 +234,8 @@ def at(config: TrainConfig, folder: Path, name: str, seed: int) -> TrainConfig:
 def checked(plan: SweepPlan) -> SweepPlan:
     """Return a plan with the memory that its largest run needs, after what is new was checked as `turngym train` would.
 
-    Of runs that begin from one base, the first is checked in full, which plays the environment, unless that base is made
-    already; and one seed stands for all.
+    Of runs that begin from one base, the first is checked in full, which plays the environment, unless that base is
+    made already; and one seed stands for all.
 
     Raises:
         InputError: A run cannot be done; the message says why.
