@@ -1,10 +1,12 @@
-"""Intervals of a success rate, also where several episodes are of one instance."""
+"""Intervals of a success rate, also where several episodes are of one instance, and of means over few seeds."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
-from math import sqrt
+from functools import cache
+from math import cos, nan, pi, sin, sqrt, tan
+from statistics import fmean, stdev, variance
 
 
 def wilson_interval(successes: float, n: float, z: float = 1.96) -> tuple[float, float]:
@@ -164,3 +166,77 @@ def _correlation(first: Sequence[float], second: Sequence[float], num_instances:
 
 def _combined(one: float, other: float, correlation: float) -> float:
     return sqrt(max(0.0, one**2 - 2 * correlation * one * other + other**2))
+
+
+# Means over seeds ---------------------------------------------------------------------------------------------------
+
+
+def student_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """Return the mean of independent values, one per seed, and half the width of its interval by Student's t.
+
+    Args:
+        values: At least one; of a single one the half width is nan, since nothing is known of others.
+        level: How often the interval holds the mean of all seeds, in (0, 1), where values are normally distributed.
+
+    Example:
+        >>> mean, half = student_interval([0.1, 0.2, 0.3, 0.4, 0.5])
+        >>> f"{mean:.2f} +- {half:.3f}"
+        '0.30 +- 0.196'
+    """
+    if len(values) < 2:
+        return fmean(values), nan
+    return fmean(values), student_quantile(0.5 + level / 2, len(values) - 1) * stdev(values) / sqrt(len(values))
+
+
+def welch_interval(first: Sequence[float], second: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """Return how much more the mean of the first is than that of the second, and half the width of its interval.
+
+    The values are independent and need not be pairs, nor spread alike. The degrees of freedom are rounded down, which
+    makes the interval a little wider. The half width is nan where one side has a single value.
+
+    Reference: B. L. Welch (1947), "The generalization of 'Student's' problem when several different population
+    variances are involved".
+    """
+    difference = fmean(first) - fmean(second)
+    if min(len(first), len(second)) < 2:
+        return difference, nan
+    a, b = variance(first) / len(first), variance(second) / len(second)
+    if a + b == 0:
+        return difference, 0.0
+    freedom = (a + b) ** 2 / (a**2 / (len(first) - 1) + b**2 / (len(second) - 1))
+    # Rounding may leave a whole number by a little.
+    return difference, student_quantile(0.5 + level / 2, max(1, int(freedom + 1e-9))) * sqrt(a + b)
+
+
+@cache
+def student_quantile(share: float, freedom: int) -> float:
+    """Return below which number Student's t lies with a probability, by bisection of its distribution.
+
+    Args:
+        share: The probability, in (0, 1).
+        freedom: Degrees of freedom, a whole number of at least 1.
+
+    Raises:
+        ValueError: One of them lies outside.
+    """
+    if not 0 < share < 1 or freedom < 1:
+        raise ValueError(f"no quantile {share} of Student's t with {freedom} degrees of freedom")
+    low, high = -pi / 2, pi / 2
+    for _ in range(80):  # of the angle, which has both ends
+        middle = (low + high) / 2
+        low, high = (middle, high) if _student_share(middle, freedom) < share else (low, middle)
+    return sqrt(freedom) * tan((low + high) / 2) if share != 0.5 else 0.0
+
+
+def _student_share(angle: float, freedom: int) -> float:
+    """Return the probability that Student's t lies below sqrt(freedom) * tan(angle).
+
+    Reference: M. Abramowitz and I. A. Stegun (1964), "Handbook of Mathematical Functions", 26.7.3 and 26.7.4.
+    """
+    square, odd = cos(angle) ** 2, freedom % 2
+    term = total = 0.0 if freedom == 1 else cos(angle) if odd else 1.0
+    for k in range(2 + odd, freedom - 1, 2):
+        term *= square * (k - 1) / k
+        total += term
+    inside = 2 / pi * (angle + sin(angle) * total) if odd else sin(angle) * total
+    return (1 + inside) / 2

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
+from itertools import groupby
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
@@ -45,6 +45,7 @@ from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import SilentProgress
 from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.run import TrainingRun
+from turngym.trainers.sweeps import Done, Work, Workers, share_base
 
 TUNING_SEED = 100
 TUNING_SHARE = 0.6
@@ -115,7 +116,7 @@ def run_job(job: Job) -> Row:
     torch.set_num_threads(config.run.threads)
     with TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "base").symlink_to((base_folder(job.folder, job.task, job.seed) / "base").resolve())
+        share_base(base_folder(job.folder, job.task, job.seed), folder)
         metrics = Metrics(folder / "metrics.jsonl")
         began = time.process_time()
         base = prepare_base(config, folder, metrics, SilentProgress())
@@ -218,20 +219,45 @@ def tuned_rate(rows: Sequence[Row], algorithm: str, task: str) -> float:
     return max(means, key=lambda rate: means[rate])
 
 
-def do_all(jobs: Sequence[Job], out: Path, workers: int) -> None:
-    """Do the jobs that the result file does not hold, a few at once, bases first; append each as it ends."""
+def do_all(jobs: Sequence[Job], out: Path, workers: int) -> int:
+    """Do the jobs that the result file does not hold, a few at once, each after its base; append each as it ends.
+
+    Returns:
+        How many failed, or could not be begun since their base did.
+    """
     done = {row.key for row in read_rows(out)}
     known = {(row.task, row.seed) for row in read_rows(out) if row.algorithm == "base"}
     jobs = [job for job in jobs if job.key not in done]
-    bases = dict.fromkeys((job.folder, job.task, job.seed, job.split) for job in jobs)
-    new = [base for base in bases if (base[1], base[2]) not in known]
-    with get_context("spawn").Pool(workers, maxtasksperchild=8) as pool:
-        for rows in pool.imap_unordered(make_base, new):
-            append_rows(out, rows)
-        for number, row in enumerate(pool.imap_unordered(run_job, jobs), start=1):
-            append_rows(out, [row])
-            print(f"{number}/{len(jobs)} {row.task} {row.algorithm} seed {row.seed} lr {row.learning_rate:g}: "
-                  f"{row.success:.3f}, {row.tokens} tokens, {row.seconds:.0f} s", flush=True)  # fmt: skip
+    works: list[Work] = []
+    for place, those in groupby(sorted(jobs, key=_base_of), key=_base_of):
+        folder, task, seed, split = place
+        if (task, seed) not in known:
+            base = Path(folder), task, seed, split
+            works.append(Work(name=f"base {task} {seed}", call=make_base, arguments=(base,)))
+        works += [Work(name=" ".join(map(str, job.key)), call=run_job, arguments=(job,), needs=f"base {task} {seed}")
+                  for job in those]  # fmt: skip
+    failed = 0
+    with Workers(works, workers, preload=["turngym.trainers.run"]) as processes:
+        for number, ended in enumerate(processes, start=1):
+            failed += not _keep(ended, out, f"{number}/{len(works)}")
+    return failed
+
+
+def _base_of(job: Job) -> tuple[str, str, int, str]:
+    return str(job.folder), job.task, job.seed, job.split
+
+
+def _keep(ended: Done, out: Path, place: str) -> bool:
+    """Append what a process has measured, tell of it, and return whether it ended well."""
+    if ended.exit_code != 0:
+        print(f"{place} {ended.work.name} failed", file=sys.stderr, flush=True)
+        return False
+    rows = ended.result if isinstance(ended.result, list) else [ended.result]
+    append_rows(out, rows)
+    for row in rows:
+        print(f"{place} {row.task} {row.algorithm} seed {row.seed} lr {row.learning_rate:g}: "
+              f"{row.success:.3f}, {row.tokens} tokens, {row.seconds:.0f} s", flush=True)  # fmt: skip
+    return True
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -247,8 +273,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         jobs = [Job(task=task, algorithm=algorithm, seed=seed, share=1.0,
                     learning_rate=tuned_rate(tuning, algorithm, task), split="test", folder=options.folder)
                 for seed in options.seeds for task in options.tasks for algorithm in options.algorithms]  # fmt: skip
-    do_all(jobs, options.out, options.jobs)
-    return 0
+    return int(do_all(jobs, options.out, options.jobs) > 0)
 
 
 if __name__ == "__main__":

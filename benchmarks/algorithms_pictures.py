@@ -8,8 +8,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from turngym.agents.intervals import student_interval
 from turngym.benchmarks.algorithm_tasks import COMPARED, LAKES, SUBJECT, TASKS
-from turngym.benchmarks.algorithms_rows import Row, by_seed, interval, present, share_of_optimum
+from turngym.benchmarks.algorithms_rows import Row, by_seed, present, share_of_optimum
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,7 +40,7 @@ def draw_sweep(figure: Figure, rows: Sequence[Row]) -> None:
     """Draw how far some algorithms came over the slip of the ice."""
     axes = figure.add_subplot()
     for place, name in enumerate(SWEEP):
-        points = [(TASKS[lake].slip or 0.0, *interval(shares)) for lake in LAKES
+        points = [(TASKS[lake].slip or 0.0, *student_interval(shares)) for lake in LAKES
                   if (shares := share_of_optimum(rows, lake, name))]  # fmt: skip
         if points:
             shifted = [slip + 0.004 * (place - len(SWEEP) / 2) for slip, _, _ in points]

@@ -16,6 +16,7 @@ from statistics import fmean
 
 import tyro
 
+from turngym.agents.intervals import student_interval
 from turngym.benchmarks.algorithm_tasks import ABLATIONS, COMPARED, GAMES, LAKES, SHAPED, SUBJECT, TASKS
 from turngym.benchmarks.algorithms import tuned_rate, tuning_means
 from turngym.benchmarks.algorithms_pictures import draw
@@ -25,7 +26,6 @@ from turngym.benchmarks.algorithms_rows import (
     TUNING,
     Row,
     by_seed,
-    interval,
     paired,
     present,
     read_rows,
@@ -61,9 +61,9 @@ def task_table(rows: Sequence[Row], task: str, names: Sequence[str]) -> str:
             name,
             f"{some.learning_rate:g}",
             str(len(runs)),
-            shown(*interval([row.success for row in runs.values()])),
-            shown(*interval(paired(runs, base)), sign=True),
-            "" if name == SUBJECT or not behind else shown(*interval(behind), sign=True),
+            shown(*student_interval([row.success for row in runs.values()])),
+            shown(*student_interval(paired(runs, base)), sign=True),
+            "" if name == SUBJECT or not behind else shown(*student_interval(behind), sign=True),
             f"{fmean(row.tokens for row in runs.values()):,.0f}",
             f"{fmean(row.stage_one_tokens for row in runs.values()):,.0f}",
             f"{fmean(row.seconds for row in runs.values()):.0f}",
@@ -79,7 +79,7 @@ def frame(rows: Sequence[Row], task: str) -> str:
     for name in ("random", "base", "optimum"):
         runs = by_seed(rows, task, name)
         if runs:
-            parts.append(f"{name} {shown(*interval([row.success for row in runs.values()]))}")
+            parts.append(f"{name} {shown(*student_interval([row.success for row in runs.values()]))}")
     return ", ".join(parts)
 
 
@@ -91,9 +91,9 @@ def summary_table(rows: Sequence[Row]) -> str:
         subject = by_seed(rows, task, SUBJECT)
         if not others or not subject:
             continue
-        cells = {name: shown(*interval([row.success for row in by_seed(rows, task, name).values()]))
+        cells = {name: shown(*student_interval([row.success for row in by_seed(rows, task, name).values()]))
                  for name in ("base", SUBJECT, others[0], "optimum") if by_seed(rows, task, name)}  # fmt: skip
-        leads = [interval(lead) for name in others if (lead := paired(subject, by_seed(rows, task, name)))]
+        leads = [student_interval(lead) for name in others if (lead := paired(subject, by_seed(rows, task, name)))]
         ahead, behind = (sum(sign * mean > half for mean, half in leads) for sign in (1, -1))
         lines.append([task, str(len(subject)), cells.get("base", ""), cells[SUBJECT], f"{others[0]} {cells[others[0]]}",
                       f"{ahead} / {behind} of {len(leads)}", cells.get("optimum", "")])  # fmt: skip
@@ -107,7 +107,7 @@ def sweep_table(rows: Sequence[Row]) -> str:
     lines = []
     for name in names:
         cells = [share_of_optimum(rows, lake, name) for lake in LAKES]
-        lines.append([name, *(shown(*interval(cell)) if cell else "" for cell in cells)])
+        lines.append([name, *(shown(*student_interval(cell)) if cell else "" for cell in cells)])
     return table(["algorithm", *(f"slip {TASKS[lake].slip:.2f}" for lake in LAKES)], lines)
 
 

@@ -7,12 +7,10 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 
 RESULTS = Path("benchmarks/results")
 COMPARISON, TUNING = RESULTS / "algorithms.csv", RESULTS / "algorithms_tuning.csv"
-STUDENT_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-"""The 97.5% quantile of Student's t for 1 to 10 degrees of freedom."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,14 +70,6 @@ def append_rows(path: Path, rows: Iterable[Row]) -> None:
 
 
 # Statistics --------------------------------------------------------------------------------------------------------
-
-
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Return the mean of one value per seed, and half the width of its 95% interval by Student's t (nan for one)."""
-    if len(values) < 2:
-        return fmean(values), math.nan
-    spread = STUDENT_975[min(len(values) - 1, len(STUDENT_975)) - 1] * stdev(values) / math.sqrt(len(values))
-    return fmean(values), spread
 
 
 def by_seed(rows: Sequence[Row], task: str, algorithm: str) -> dict[int, Row]:

@@ -27,8 +27,9 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
+from turngym.agents.intervals import student_interval
 from turngym.benchmarks.algorithm_tasks import LAKES, STAGE_ONE, TASKS
-from turngym.benchmarks.algorithms_rows import RESULTS, interval, shown
+from turngym.benchmarks.algorithms_rows import RESULTS, shown
 from turngym.benchmarks.page import kept, table
 from turngym.envs import make_env, text_env
 from turngym.envs.frozen_lake import MOVES, FrozenLakeEnv, Rows, gymnasium_lake, potentials
@@ -195,7 +196,7 @@ def outcome(lakes: Sequence[Lake], held_out: Sequence[Lake], episodes: int, seed
 def row(task: str, episodes: int, outcomes: Sequence[Outcome]) -> list[str]:
     """Return the cells of a task and a number of episodes."""
     visits, *others = map(fmean, zip(*outcomes, strict=True))
-    difference = interval([one.soft_success - one.optimistic_success for one in outcomes])
+    difference = student_interval([one.soft_success - one.optimistic_success for one in outcomes])
     return [
         task,
         f"{episodes:,}",

@@ -81,10 +81,26 @@ def train(
         return _train(config, own, progress, resume=resume, trackers=trackers)
 
 
-def _train(
-    config: TrainConfig, folder: Path, progress: Progress, *, resume: bool, trackers: Sequence[Tracker]
-) -> dict[str, Any]:
-    """Run or finish a run in the folder of this process."""
+def make_base(config: TrainConfig, folder: Path, progress: Progress, *, trackers: Sequence[Tracker] = ()) -> None:
+    """Make the base of a run and no more, or finish one that was stopped; `train` with `resume` goes on from it.
+
+    Args:
+        config: As of `train`.
+        folder: As of `train`.
+        progress: As of `train`.
+        trackers: As of `train`.
+
+    Raises:
+        WarmStartError: The base never reached its success band.
+        ValueError: There is nobody to clone, or the context is too short.
+        KeyboardInterrupt: The user interrupted; the warm start goes on from the very step.
+    """
+    torch.set_num_threads(config.run.threads)
+    prepare_base(config, folder, _open_metrics(folder, progress, resume=True, trackers=trackers), progress)
+
+
+def _open_metrics(folder: Path, progress: Progress, *, resume: bool, trackers: Sequence[Tracker]) -> Metrics:
+    """Return the metrics of a run, at its beginning or, with `resume`, after what a kill left has been put away."""
     metrics = Metrics(folder / METRICS_FILE, trackers)
     if resume:
         for place in (folder, folder / REFERENCES, folder / CHECKPOINTS, folder / WARM_START):
@@ -94,6 +110,14 @@ def _train(
                           "left out")  # fmt: skip
     else:
         metrics.clear()
+    return metrics
+
+
+def _train(
+    config: TrainConfig, folder: Path, progress: Progress, *, resume: bool, trackers: Sequence[Tracker]
+) -> dict[str, Any]:
+    """Run or finish a run in the folder of this process."""
+    metrics = _open_metrics(folder, progress, resume=resume, trackers=trackers)
     base = prepare_base(config, folder, metrics, progress)
     run = TrainingRun(base, config, folder, metrics, progress)
     run.learn()

@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from statistics import fmean
 from typing import Any
 
-from turngym.agents.intervals import clustered_interval
-from turngym.benchmarks.algorithms_rows import interval
+from turngym.agents.intervals import clustered_interval, student_interval
 from turngym.benchmarks.webshop.cells import PARTS, CellResult, Outcome
 
 ORACLE = "oracle"
@@ -94,7 +93,7 @@ def row_of(group: Sequence[CellResult]) -> Row:
     runs = [[outcome for outcome in result.outcomes if not outcome.error] for result in group]
     played = [outcome for run in runs for outcome in run]
     rates = [sum(outcome.success for outcome in run) / max(len(run), 1) for run in runs]
-    success, half = interval(rates)
+    success, half = student_interval(rates)
     low, high = clustered_interval([outcome.success for outcome in played], [outcome.goal for outcome in played])
     cell, base, turns = group[0].cell, max(len(played), 1), max(sum(outcome.turns for outcome in played), 1)
     strange = cell.stand.unseen_products(cell.split)

@@ -1,6 +1,8 @@
-"""Wilson intervals, plain and over instances that were played several times."""
+"""Wilson intervals, plain and over instances that were played several times; intervals of means over seeds."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import pytest
@@ -12,6 +14,9 @@ from turngym.agents.intervals import (
     effective_trials,
     mean_interval,
     paired_difference,
+    student_interval,
+    student_quantile,
+    welch_interval,
     wilson_interval,
 )
 
@@ -170,3 +175,75 @@ def test_it_holds_the_difference_in_19_of_20_cases(e: int, f: int, g: int, h: in
         _, (low, high) = paired_difference(first, second, range(n), n)
         held += low <= truth <= high
     assert 0.93 <= held / 1_000 <= 0.995
+
+
+# Means over seeds ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("share", "freedom", "quantile"),
+    [
+        # Abramowitz and Stegun (1964), table 26.10; the first two have closed forms.
+        (0.975, 1, math.tan(math.pi * 0.475)),
+        (0.975, 2, 0.95 * math.sqrt(2 / (1 - 0.95**2))),
+        (0.975, 3, 3.182),
+        (0.975, 4, 2.776),
+        (0.975, 10, 2.228),
+        (0.975, 11, 2.201),
+        (0.975, 30, 2.042),
+        (0.975, 120, 1.980),
+        (0.995, 5, 4.032),
+        (0.9, 7, 1.415),
+    ],
+)
+def test_quantiles_of_students_t(share: float, freedom: int, quantile: float) -> None:
+    assert student_quantile(share, freedom) == pytest.approx(quantile, abs=6e-4)
+    assert student_quantile(1 - share, freedom) == pytest.approx(-quantile, abs=6e-4)
+    assert student_quantile(0.5, freedom) == 0.0
+
+
+def test_quantiles_by_integration() -> None:
+    """The density between a quantile and its mirror image, by Simpson's rule."""
+    for freedom in (1, 2, 5, 8, 23):
+        end = student_quantile(0.975, freedom)
+        places = np.linspace(-end, end, 20_001)
+        scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(freedom * math.pi)
+        density = scale * (1 + places**2 / freedom) ** (-(freedom + 1) / 2)
+        weights = np.where(np.arange(len(places)) % 2, 4, 2)
+        weights[[0, -1]] = 1
+        assert float((density * weights).sum() * (places[1] - places[0]) / 3) == pytest.approx(0.95, abs=1e-7)
+
+
+@pytest.mark.parametrize(("share", "freedom"), [(0.0, 3), (1.0, 3), (0.5, 0)])
+def test_impossible_quantiles_are_refused(share: float, freedom: int) -> None:
+    with pytest.raises(ValueError, match="no quantile"):
+        student_quantile(share, freedom)
+
+
+def test_student_interval_by_hand() -> None:
+    mean, half = student_interval([0.1, 0.2, 0.3, 0.4, 0.5])
+    assert mean == pytest.approx(0.3) and half == pytest.approx(2.776445 * math.sqrt(0.025 / 5), rel=1e-6)
+    mean, half = student_interval([0.7])
+    assert mean == 0.7 and math.isnan(half)
+
+
+def test_student_intervals_hold_what_they_say() -> None:
+    rng = np.random.default_rng(0)
+    held = [abs(mean) <= half for mean, half in (student_interval(rng.normal(size=4).tolist()) for _ in range(2000))]
+    assert 0.93 < np.mean(held) < 0.97
+
+
+def test_welch_interval_by_hand() -> None:
+    """Variances 1 and 4, three of each: (1/3 + 4/3)^2 / ((1/9 + 16/9) / 2) = 2.94 degrees of freedom, so 2."""
+    difference, half = welch_interval([1.0, 2.0, 3.0], [2.0, 4.0, 6.0])
+    assert difference == -2.0 and half == pytest.approx(4.302653 * math.sqrt(5 / 3), rel=1e-6)
+    assert welch_interval([0.5, 0.5], [0.25, 0.25]) == (0.25, 0.0)
+    assert math.isnan(welch_interval([0.5], [0.25, 0.5])[1])
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=9), st.lists(st.floats(0, 1), min_size=2, max_size=9))
+def test_welch_intervals_mirror(first: list[float], second: list[float]) -> None:
+    one, other = welch_interval(first, second), welch_interval(second, first)
+    assert one == pytest.approx((-other[0], other[1]), abs=1e-12)
+    # With as many of each and the least degrees of freedom it is no narrower than that of the pooled variance.
+    assert one[1] >= 0

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from turngym.agents.intervals import student_interval
 from turngym.benchmarks import algorithm_tasks, algorithms, algorithms_report
 from turngym.benchmarks.algorithm_tasks import ABLATIONS, COMPARED, LAKES, SHAPED, STAGE_ONE, TASKS, Task, run_config
 from turngym.benchmarks.algorithms import Job, curve, do_all, run_job, tuned_rate
@@ -18,7 +19,6 @@ from turngym.benchmarks.algorithms_rows import (
     TUNING,
     Row,
     append_rows,
-    interval,
     read_rows,
     share_of_optimum,
 )
@@ -123,8 +123,8 @@ def test_curves_are_means_over_equal_parts_of_the_budget() -> None:
 
 
 def test_intervals_are_students() -> None:
-    mean, half = interval([0.1, 0.2, 0.3, 0.4, 0.5])
-    assert mean == pytest.approx(0.3) and half == pytest.approx(2.776 * 0.1581139 / 5**0.5, rel=1e-6)
+    mean, half = student_interval([0.1, 0.2, 0.3, 0.4, 0.5])
+    assert mean == pytest.approx(0.3) and half == pytest.approx(2.776445 * 0.1581139 / 5**0.5, rel=1e-6)
 
 
 def test_differences_are_paired_by_seed() -> None:

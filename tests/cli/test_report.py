@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from rich.console import Console
 
 from turngym._errors import InputError
 from turngym.agents.evaluation import Score
 from turngym.agents.intervals import wilson_interval
-from turngym.cli.report import Curve, alarm_line, read_curve, score_table, write_page, write_report
+from turngym.cli.report import alarm_line, score_table, write_page, write_report
+from turngym.trainers.reporting.curves import read_curve
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.tables import COLUMNS, cut_cell, result_rows, table_cells, table_notes
 
@@ -100,20 +99,6 @@ def test_the_curve_reads_one_phase_and_passes_over_what_is_damaged(tmp_path: Pat
     assert curve.steps == list(range(1, 31)) and curve.success[-1] == 0.75
     write_report(tmp_path, result(), "")
     assert (tmp_path / "report.html").is_file()
-
-
-@given(st.lists(st.floats(0, 1), max_size=40), st.integers(1, 12))
-def test_smoothing_stays_within_what_it_smooths(success: list[float], width: int) -> None:
-    smoothed = Curve(list(range(len(success))), success).smoothed(width)
-    assert len(smoothed) == len(success)
-    assert all(min(success) - 1e-12 <= value <= max(success) + 1e-12 for value in smoothed)
-    assert smoothed[:1] == success[:1]
-
-
-def test_steps_that_a_rollback_undid_are_not_drawn() -> None:
-    played = [(1, 0.1), (2, 0.2), (3, 0.0), (4, 0.0), (3, 0.3), (4, 0.4)]
-    curve = read_curve({"phase": "learning", "step": step, "success": rate} for step, rate in played)
-    assert (curve.steps, curve.success) == ([1, 2, 3, 4], [0.1, 0.2, 0.3, 0.4])
 
 
 def test_alarms_are_counted_in_one_line(tmp_path: Path) -> None:

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 from tests.cli.pretended import InstallTrainer, pretend, pretended_result
+from tests.cli.tiny_run import TINY
 
 from turngym._version import __version__
 from turngym.cli import main
+from turngym.cli.errors import UsageError
+from turngym.cli.train import check_alone
 from turngym.trainers.config import TrainConfig, parse_toml
 from turngym.trainers.launch.run_folder import run_config
 from turngym.trainers.reporting.progress import Progress
@@ -215,3 +218,20 @@ def test_a_file_may_be_a_preset(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_presets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--list-presets"]) == 0
     assert capsys.readouterr().out.split()[:2] == ["countdown_steps", "CountdownSteps"]
+
+
+def test_a_base_alone_is_made_and_learned_from_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.toml").write_text(TINY)
+    assert main(["train", "--preset", "tiny.toml", "--base-only"]) == 0
+    run = Path("runs/tiny-seed0")
+    assert f"{run}/base is the base. Continue with: turngym train --resume {run}" in capsys.readouterr().out
+    weights = (run / "base" / "model.safetensors").read_bytes()
+    assert not (run / "checkpoints").exists() and not (run / "values.sqlite").exists()
+    assert main(["train", "--resume", str(run)]) == 0
+    assert (run / "result.json").is_file() and (run / "base" / "model.safetensors").read_bytes() == weights
+    monkeypatch.setattr("turngym.cli.train.launched", lambda: 2)
+    with pytest.raises(UsageError, match="--base-only is for one process"):
+        check_alone(base_only=True)

@@ -228,6 +228,14 @@ def with_algorithm(config: TrainConfig, name: str) -> TrainConfig:
     return replace(config, objective=objective, values=values)
 
 
+def algorithm_of(objective: ObjectiveConfig) -> str:
+    """Return what an objective with its settings is called: a name of `ALGORITHMS`, or that of the objective."""
+    for name, (kind, settings) in ALGORITHMS.items():
+        if objective.name == kind and all(getattr(objective, key) == value for key, value in settings.items()):
+            return name
+    return objective.name
+
+
 def algorithm_names() -> list[str]:
     """Return the names that `with_algorithm` takes: of all objectives, and those of `ALGORITHMS`."""
     return [*OBJECTIVE_CONFIGS, *ALGORITHMS]

@@ -153,6 +153,11 @@ def with_plugins(config: TrainConfig) -> TrainConfig:
     return replace(config, run=replace(config.run, imports=imports, import_folder=folder))
 
 
+def own_stem(config: TrainConfig) -> str:
+    """Return how the name of a run begins: with the preset of its environment, or the environment itself."""
+    return preset_for(config.env.id) or short_name(config.env.id)
+
+
 def named(config: TrainConfig, *, stem: str | None = None, algorithm: str = "") -> TrainConfig:
     """Return a configuration whose run has a name; without one, it is made of environment, objective and seed.
 
@@ -163,6 +168,6 @@ def named(config: TrainConfig, *, stem: str | None = None, algorithm: str = "") 
     """
     if config.run.name:
         return config
-    stem = stem or preset_for(config.env.id) or short_name(config.env.id)
+    stem = stem or own_stem(config)
     own = f"-{algorithm}" if algorithm else ""
     return replace(config, run=replace(config.run, name=f"{stem}{own}-seed{config.run.seed}"))

@@ -15,7 +15,7 @@ from turngym._errors import InputError, InputWarning, input_errors
 from turngym.agents.models.decoding import Decoding
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.launch.run_folder import agent_config, saved_steps
-from turngym.trainers.run_files import CONFIG_FILE, MANIFEST, POLICY
+from turngym.trainers.run_files import BASE, CONFIG_FILE, MANIFEST, POLICY
 
 Loaded = TypeVar("Loaded")
 
@@ -30,7 +30,8 @@ WEIGHTS = ("config.json", "adapter_config.json")
 def policy_folder(folder: Path) -> Path:
     """Return the folder with the weights: of a run that of its last sound checkpoint, of a checkpoint its policy.
 
-    A damaged checkpoint of a run is passed over with a warning. A folder that holds weights itself is returned as it
+    A damaged checkpoint of a run is passed over with a warning, and before the first one its base is returned, with a
+    warning too. A folder that holds weights itself is returned as it
     is.
 
     Raises:
@@ -38,7 +39,7 @@ def policy_folder(folder: Path) -> Path:
     """
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}; models of the hub are named organization/name")
-    if any((folder / name).is_file() for name in WEIGHTS):
+    if _holds_weights(folder):
         with input_errors():
             _verify_policy(folder)
         return folder
@@ -61,9 +62,26 @@ def policy_folder(folder: Path) -> Path:
                              "for the last one that is sound")  # fmt: skip
     if found:
         raise InputError(f"the checkpoints of {folder} are deleted faster than they can be read; try again later")
-    if (folder / CONFIG_FILE).is_file():
+    return _base_of(folder)
+
+
+def _base_of(folder: Path) -> Path:
+    """Return the base of a run that has no checkpoint yet.
+
+    Raises:
+        InputError: It is no run, or has none.
+    """
+    if not (folder / CONFIG_FILE).is_file():
+        raise InputError(f"{folder} is neither a run nor a checkpoint: it has no {CONFIG_FILE} and no config.json")
+    if not _holds_weights(folder / BASE):
         raise InputError(f"the run {folder} has no checkpoint yet; continue it with: turngym train --resume {folder}")
-    raise InputError(f"{folder} is neither a run nor a checkpoint: it has no {CONFIG_FILE} and no config.json")
+    warnings.warn(InputWarning(f"{folder} has learned nothing yet: its base plays"), stacklevel=1)
+    return policy_folder(folder / BASE)
+
+
+def _holds_weights(folder: Path) -> bool:
+    """Whether a folder holds a model or an adapter."""
+    return any((folder / name).is_file() for name in WEIGHTS)
 
 
 def load_policy(folder: Path, load: Callable[[Path], Loaded]) -> Loaded:

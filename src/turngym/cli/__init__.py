@@ -23,6 +23,8 @@ from turngym.trainers.interrupt import exit_code, stoppable
 
 COMMANDS = {
     "train": "teach a language model to play an environment",
+    "sweep": "train algorithms x seeds, all algorithms of a seed from one base",
+    "compare": "runs in one table: means over seeds, differences with intervals, learning curves",
     "evaluate": "measure an agent beside the random floor and the optimum",
     "rollout": "write episodes of any agent to a JSONL file",
     "play": "play at the terminal, or watch an agent",
@@ -34,7 +36,7 @@ COMMANDS = {
     "doctor": "check that this installation works",
 }
 
-IMPORTING = ("train", "evaluate", "rollout", "play", "bench", "values", "export", "serve", "doctor")
+IMPORTING = ("train", "sweep", "compare", "evaluate", "rollout", "play", "bench", "values", "export", "serve", "doctor")
 """Commands that work with other people's code as well."""
 PLAYING = ("train", "evaluate", "rollout", "play", "bench")
 """Commands whose process other people's code may end."""

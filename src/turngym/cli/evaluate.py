@@ -32,7 +32,7 @@ from turngym.cli.report import score_table
 from turngym.cli.terminal import TerminalProgress, make_console
 from turngym.trainers.reporting.tables import table_notes
 
-MAY_BE_ZERO = ("seed", "first", "pause")
+MAY_BE_ZERO = ("seed", "seeds", "first", "pause")
 MOST = {"pause": 86_400, "episodes": 10_000_000, "samples": 1_000}
 """The largest amounts: a day, in seconds, what the memory of a machine holds, and what a table of k can show."""
 SHOWN_K = 8

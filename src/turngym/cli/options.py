@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, fields, is_dataclass
 from types import NoneType, UnionType
@@ -219,6 +219,44 @@ def flags_of(kind: Any, prefix: str = "--", *, default: Any = None, switches: bo
                                 default=section, switches=switches and not flat)  # fmt: skip
         else:
             yield Flag(name, hint, switch=hint is bool and switches)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A flag with its values as they were written, or a word that stands alone."""
+
+    flag: str
+    """Such as "--run.seed", with dashes in its name; empty for a word that stands alone."""
+    values: list[str]
+    """What stands behind it; the word itself where it stands alone."""
+    words: list[str]
+    """All of it."""
+
+
+def grouped(words: Sequence[str], flags: Iterable[Flag]) -> Iterator[Given]:
+    """Yield the flags of a command line with their values; what is unknown is taken to have one value.
+
+    Args:
+        words: The command line.
+        flags: The flags of the command, which tell those with no value and those with several.
+    """
+    known = list(flags)
+    lists = {flag.name for flag in known if "list[" in str(flag.type)}
+    switches = {"--help", "--help-all", *(flag.name for flag in known if flag.switch)}
+    waiting = list(words)
+    while waiting:
+        word = waiting.pop(0)
+        if not word.startswith("--"):
+            yield Given("", [word], [word])
+            continue
+        written, equals, value = word.partition("=")
+        flag = "--" + written.removeprefix("--").replace("_", "-")
+        values = [value] if equals else []
+        behind: list[str] = []
+        while flag not in switches and waiting and not waiting[0].startswith("--") and (flag in lists or not values):
+            behind.append(waiting.pop(0))
+            values.append(behind[-1])
+        yield Given(flag, values, [word, *behind])
 
 
 def _diagnose(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,12 @@ from rich import box
 from rich.table import Table
 
 from turngym.agents.evaluation import Score
+from turngym.trainers.reporting.curves import SMOOTHING, Curve, read_curve
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.tables import COLUMNS, ROWS, Rows, result_rows, table_cells, table_notes
 from turngym.trainers.run_files import METRICS_FILE
 
 CURVE_FILE, REPORT_FILE = "learning_curve.png", "report.html"
-SMOOTHING = 10
 
 
 # The table ----------------------------------------------------------------------------------------------------------
@@ -44,32 +43,6 @@ def alarm_line(result: Mapping[str, Any]) -> str:
 
 
 # The learning curve -------------------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class Curve:
-    """Success over the steps of one phase."""
-
-    steps: list[int] = field(default_factory=list)
-    success: list[float] = field(default_factory=list)
-
-    def smoothed(self, width: int = SMOOTHING) -> list[float]:
-        """Return at each step the mean of the last `width` values, fewer at the beginning."""
-        windows = (self.success[max(0, end - width) : end] for end in range(1, len(self.success) + 1))
-        return [sum(window) / len(window) for window in windows]
-
-
-def read_curve(lines: Iterable[Mapping[str, Any]], phase: str = "learning") -> Curve:
-    """Return the training curve in the lines of a run's metrics, without the steps that a rollback undid."""
-    curve = Curve()
-    for line in lines:
-        if line["phase"] == phase and isinstance(line.get("success"), int | float):
-            while curve.steps and curve.steps[-1] >= line["step"]:
-                curve.steps.pop()
-                curve.success.pop()
-            curve.steps.append(int(line["step"]))
-            curve.success.append(float(line["success"]))
-    return curve
 
 
 def draw_curve(curve: Curve, rows: Rows, title: str, path: Path) -> None:

@@ -17,7 +17,7 @@ from tyro.conf import FlagConversionOff, Positional, arg
 from turngym._errors import file_error
 from turngym.cli.errors import Failure, UsageError
 from turngym.cli.models import import_trained
-from turngym.cli.options import flags_of, parse
+from turngym.cli.options import Flag, flags_of, grouped, parse
 from turngym.cli.printable import printable
 from turngym.cli.report import CURVE_FILE, REPORT_FILE, alarm_line, score_table, write_report
 from turngym.cli.terminal import TerminalProgress, make_console
@@ -37,7 +37,7 @@ from turngym.trainers.launch.resuming import begin_resume, plan_resume
 from turngym.trainers.launch.run_folder import check_free, claimed
 from turngym.trainers.reporting.tables import result_rows, table_notes
 from turngym.trainers.reporting.trackers import Tracker, check_packages, tracking
-from turngym.trainers.run_files import RESULT_FILE
+from turngym.trainers.run_files import BASE, RESULT_FILE
 from turngym.trainers.run_lock import check_unused, run_lock
 from turngym.trainers.torchrun import is_first, launched
 
@@ -76,6 +76,8 @@ class TrainOptions:
     """Print the resolved configuration and what would run, touch nothing, and refuse what the run would refuse."""
     resume: str = ""
     """A run folder to continue where it was stopped."""
+    base_only: bool = False
+    """Stop when the model before reinforcement learning is made; `--resume` goes on from there."""
     config: Annotated[TrainConfig, arg(name=""), FlagConversionOff] = field(default_factory=TrainConfig)
     """The settings."""
 
@@ -147,12 +149,13 @@ def lead(words: Sequence[str]) -> int:
         dry_run(config, folder, console)
         check_free(folder)
         return 0
+    check_alone(base_only=options.base_only)
     if estimate is not None:
         cloning = f", cloning {config.warm_start.learning_rate:g}" if config.warm_start.enabled else ""
         console.print(f"learning rate: {config.learning.learning_rate:g} to {config.learning.final_rate:g}{cloning}")
         console.print(f"memory: up to {estimate.peak / 1e9:.3g} GB, in {estimate.largest.name}", soft_wrap=True)
     with claimed(folder, config):
-        return execute(config, folder, console)
+        return execute(config, folder, console, base_only=options.base_only)
 
 
 # What to run --------------------------------------------------------------------------------------------------------
@@ -164,33 +167,26 @@ def names(words: Sequence[str]) -> Named:
     Raises:
         UsageError: One of them is named twice.
     """
+    found: dict[str, str] = {}
+    settings = set()
+    for given in grouped(words, train_flags()):
+        if given.words[0] in ("-h", "--help", "--help-all"):
+            found["help"] = given.words[0]
+        elif not given.flag:
+            _enter(found, "game", given.values[0])
+        else:
+            settings.add(given.flag.removeprefix("--").replace("-", "_"))
+        if given.flag in ("--algorithm", "--preset", "--resume", "--env.id") and given.values:
+            _enter(found, "game" if given.flag == "--env.id" else given.flag.removeprefix("--"), given.values[0])
+    return Named(**found, settings=frozenset(settings))
+
+
+def train_flags() -> list[Flag]:
+    """Return the flags of `turngym train`, with those of every objective."""
     flags = [*flags_of(TrainOptions)]
     for kind in OBJECTIVE_CONFIGS.values():
         flags += flags_of(kind, "--objective.")
-    lists = {flag.name for flag in flags if "list[" in str(flag.type)}
-    switches = {flag.name for flag in flags_of(TrainOptions) if flag.switch}
-    found: dict[str, str] = {}
-    settings = set()
-    waiting = list(words)
-    while waiting:
-        word = waiting.pop(0)
-        if word in ("-h", "--help", "--help-all"):
-            found["help"] = word
-            continue
-        if not word.startswith("--"):
-            _enter(found, "game", word)
-            continue
-        written, equals, value = word.partition("=")
-        flag = "--" + written.removeprefix("--").replace("_", "-")
-        settings.add(flag.removeprefix("--").replace("-", "_"))
-        if flag in switches:
-            continue
-        values = [value] if equals else []
-        while waiting and not waiting[0].startswith("--") and (flag in lists or not values):
-            values.append(waiting.pop(0))
-        if flag in ("--algorithm", "--preset", "--resume", "--env.id") and values:
-            _enter(found, "game" if flag == "--env.id" else flag.removeprefix("--"), values[0])
-    return Named(**found, settings=frozenset(settings))
+    return flags
 
 
 def _enter(found: dict[str, str], what: str, value: str) -> None:
@@ -282,20 +278,20 @@ def resume(named: Named, words: Sequence[str], console: Console) -> int:
     folder = Path(named.resume)
     if named.game or named.preset or named.algorithm:
         raise UsageError("--resume continues a run as it was started: leave out ENV, --preset and --algorithm")
-    dry = False
+    options = TrainOptions()
 
     def settings(saved: TrainConfig) -> TrainConfig:
-        nonlocal dry
+        nonlocal options
         options = read(words, saved)
-        dry = options.dry_run
         return options.config
 
     config, branched = plan_resume(folder, settings)
     check_packages(config.run.trackers)
-    if dry:
+    if options.dry_run:
         dry_run(config, folder, console)
         check_unused(folder)
         return 0
+    check_alone(base_only=options.base_only)
     if (folder / RESULT_FILE).is_file() and not branched:
         console.print(f"{folder} is complete.", soft_wrap=True)
         return finish(config, folder, import_trained("turngym.trainers.launch.training").read_result(folder), console)
@@ -303,10 +299,22 @@ def resume(named: Named, words: Sequence[str], console: Console) -> int:
         begin_resume(folder, config, branched)
         if branched:
             console.print(f"A new branch of the run: {', '.join(branched)}.")
-        return execute(config, folder, console, resumed=True)
+        return execute(config, folder, console, resumed=True, base_only=options.base_only)
 
 
-def execute(config: TrainConfig, folder: Path, console: Console, *, resumed: bool = False) -> int:
+def check_alone(*, base_only: bool) -> None:
+    """Check that what one process does alone is asked of one process.
+
+    Raises:
+        UsageError: Several processes are asked for a base alone.
+    """
+    if base_only and launched() > 1:
+        raise UsageError("--base-only is for one process: leave out torchrun, or make the whole run")
+
+
+def execute(
+    config: TrainConfig, folder: Path, console: Console, *, resumed: bool = False, base_only: bool = False
+) -> int:
     """Train, and close with the table and the report; a run that is interrupted says how it goes on.
 
     Raises:
@@ -318,6 +326,10 @@ def execute(config: TrainConfig, folder: Path, console: Console, *, resumed: boo
     try:
         with tracking(config.run.trackers, folder, asdict(config)) as trackers:
             with TerminalProgress(console) as progress:
+                if base_only:
+                    import_trained("turngym.trainers.run").make_base(config, folder, progress, trackers=trackers)
+                    progress.note(f"{folder / BASE} is the base. Continue with: {again}")
+                    return 0
                 result = training.train_together(config, folder, progress, resume=resumed, trackers=trackers)
             return finish(config, folder, result, console, trackers)
     except KeyboardInterrupt as stop:

@@ -23,6 +23,7 @@ from turngym.trainers.config import (
     ValueConfig,
     Valued,
     algorithm_names,
+    algorithm_of,
     sections,
     with_algorithm,
     with_overrides,
@@ -219,3 +220,10 @@ def test_stage_one_alone_must_not_spend_all_tokens() -> None:
     with pytest.raises(InputError, match=r"^learning.max_tokens must be above 32, the episodes of stage 1"):
         TrainConfig(values=values, learning=LearningConfig(max_tokens=32))
     assert TrainConfig(values=values, learning=LearningConfig(max_tokens=33)).learning.max_tokens == 33
+
+
+@pytest.mark.parametrize("name", algorithm_names())
+def test_an_algorithm_is_called_what_it_was_named_by(name: str) -> None:
+    assert algorithm_of(with_algorithm(TrainConfig(), name).objective) == name
+    other = with_overrides(with_algorithm(TrainConfig(), "astarpo_lambda"), {"objective": {"turn_lambda": 0.9}})
+    assert algorithm_of(other.objective) == "astarpo_turn"

@@ -36,6 +36,9 @@ def test_the_policy_of_a_run_is_that_of_its_last_checkpoint(tmp_path: Path) -> N
     (tmp_path / "config.toml").write_text(write_toml(CONFIG))
     with pytest.raises(InputError, match=f"has no checkpoint yet; continue it with: turngym train --resume {tmp_path}"):
         policy_folder(tmp_path)
+    base = with_weights(tmp_path / "base")
+    with pytest.warns(InputWarning, match="has learned nothing yet: its base plays"):
+        assert policy_folder(tmp_path) == base
     for step in (9, 25, 100):
         with_weights(tmp_path / "checkpoints" / f"step-{step:06d}" / "policy")
     (tmp_path / "checkpoints" / "step-000125").mkdir()  # without a policy
