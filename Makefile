@@ -14,7 +14,7 @@ READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet $(PIP_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench openenv clean
+.PHONY: help setup demo test lint bench openenv docs dist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -59,6 +59,16 @@ openenv: .venv-openenv/.ready ## an environment with OpenEnv, in which its serve
 	.venv-openenv/bin/python -m pip --disable-pip-version-check install --quiet $(PIP_ARGS) openenv==0.10.0 --editable .
 	@touch $@
 
+docs: $(READY) ## the documentation as a site, in site/
+	@$(PIP) --constraint .venv/constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+dist: $(READY) ## a wheel and a source archive, checked, in dist/
+	@$(PIP) --constraint .venv/constraints.txt build twine
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+
 clean: ## remove .venv, caches and build files; runs stay
-	rm -rf .venv .venv-openenv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	rm -rf .venv .venv-openenv build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,86 @@
+"""The examples run, and do what they say."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def load(name: str) -> ModuleType:
+    """Return an example as a module, without running it."""
+    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_minimal_astarpo_learns(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    module = load("minimal_astarpo")
+    monkeypatch.setattr(module, "POOL", 96)
+    monkeypatch.setattr(module, "BATCH", 96)
+    monkeypatch.setattr(module, "STEPS", 16)
+    module.main()
+    printed = capsys.readouterr().out
+    (rise,) = re.findall(r"success went up by (-?[\d.]+)", printed)
+    assert float(rise) > 0.1, printed
+
+
+def test_minimal_astarpo_values_are_those_of_its_docstring(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = load("minimal_astarpo")
+    monkeypatch.setattr(module, "POOL", 16)
+    values = module.optimal_values(module.Policy())
+    assert sorted(values) == list(range(16))
+    assert all(0.0 <= value <= 1.0 for value in values.values()) and len(set(values.values())) > 1
+
+
+def test_minimal_astarpo_reads_on_a_page() -> None:
+    assert len((EXAMPLES / "minimal_astarpo.py").read_text(encoding="utf-8").splitlines()) <= 165
+
+
+def test_own_environment_needs_no_torch() -> None:
+    program = f"""
+import runpy, sys
+runpy.run_path({str(EXAMPLES / "own_environment.py")!r}, run_name="__main__")
+print("torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "bisect: success 1.000" in done.stdout and "no oracle" not in done.stdout
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_the_notebook_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    path = EXAMPLES / "notebook.ipynb"
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells)
+    names: dict[str, object] = {}
+    for number, cell in enumerate(cells):
+        exec(compile("".join(cell["source"]), f"cell {number}", "exec", dont_inherit=True), names)  # noqa: S102 - of this repository
+    printed = capsys.readouterr().out
+    assert "OracleAgent  success 1.000" in printed and "status completed, success True" in printed
+
+
+def test_the_notebook_runs_in_a_kernel() -> None:
+    pytest.importorskip("nbclient", reason="nbclient is not installed; the cells are run without a kernel above")
+    pytest.importorskip("ipykernel", reason="ipykernel is not installed; the cells are run without a kernel above")
+    program = f"""
+import nbformat
+from nbclient import NotebookClient
+notebook = nbformat.read({str(EXAMPLES / "notebook.ipynb")!r}, as_version=4)
+NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+print(sum(len(cell.outputs) for cell in notebook.cells if cell.cell_type == "code"))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.splitlines()[-1]) >= 5
