@@ -95,11 +95,13 @@ def test_commands(
         more = ["--episodes", "2"]
     elif words[0] == "play":
         more = ["--env-kwargs", '{"size": 2}']
+    elif words[0] == "view":  # which would wait
+        more = ["--out", str(tmp_path / "runs.html")]
     assert main([*words, *more]) == 0, capsys.readouterr().err
 
 
 def test_every_kind_of_command_is_among_them() -> None:
-    assert {words[0] for words in commands(README)} == {"train", "evaluate", "play", "doctor"}
+    assert {words[0] for words in commands(README)} == {"train", "evaluate", "play", "view", "doctor"}
 
 
 def test_what_make_would_do() -> None:

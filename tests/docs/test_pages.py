@@ -26,6 +26,7 @@ from turngym.trainers.config.train import KINDS
 from turngym.trainers.launch import training
 from turngym.trainers.monitoring.alarms import FIGURE, Thresholds
 from turngym.trainers.objectives import OBJECTIVES
+from turngym.webshop_server.catalogue import open_catalogue
 
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
@@ -228,13 +229,20 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "my_shop"
     folder.mkdir()
-    for name, text in zip(("items", "attributes", "people"), blocks(DOCS / "catalogue.md", "json"), strict=True):
+    one_file, *files = blocks(DOCS / "catalogue.md", "json")
+    (tmp_path / "list.json").write_text(one_file, encoding="utf-8")
+    (table,) = blocks(DOCS / "catalogue.md", "csv")
+    (tmp_path / "table.csv").write_text(table, encoding="utf-8")
+    for name, text in zip(("items", "attributes", "people"), files, strict=True):
         (folder / f"{name}.json").write_text(text, encoding="utf-8")
     return folder
 
 
 def test_the_catalogue_of_the_page_can_be_sold(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("rapidfuzz", reason="the extra webshop is not installed")
+    table, listed = (open_catalogue(str(shop.parent / name)) for name in ("table.csv", "list.json"))
+    assert [product.title for product in table.values()] == ["Linen shirt", "Stool, oak", "Candle"]
+    assert all(product.synthetic for product in [*table.values(), *listed.values()]) and len(listed) == 1
     ran = 0
     for words in commands(DOCS / "catalogue.md"):
         expanded = [str(path) for word in words for path in (sorted(shop.parent.glob(word)) if "*" in word else [word])]

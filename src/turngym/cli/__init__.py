@@ -30,13 +30,27 @@ COMMANDS = {
     "play": "play at the terminal, or watch an agent",
     "bench": "agents in the shop in one table, and what environments pay to exploiters",
     "values": "what stage 1 of a run knows, and how much of it was luck",
+    "view": "runs as a page: curves of all that is logged, and episodes turn by turn",
     "export": "the policy of a run as a plain checkpoint with a model card",
     "serve": "a game behind an OpenEnv server, for trainers and clients of others",
     "webshop": "the shop as a site, and its catalogues: serve, index, generate, inspect, check",
     "doctor": "check that this installation works",
 }
 
-IMPORTING = ("train", "sweep", "compare", "evaluate", "rollout", "play", "bench", "values", "export", "serve", "doctor")
+IMPORTING = (
+    "train",
+    "sweep",
+    "compare",
+    "evaluate",
+    "rollout",
+    "play",
+    "bench",
+    "values",
+    "view",
+    "export",
+    "serve",
+    "doctor",
+)
 """Commands that work with other people's code as well."""
 PLAYING = ("train", "evaluate", "rollout", "play", "bench")
 """Commands whose process other people's code may end."""

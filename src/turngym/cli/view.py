@@ -1,0 +1,73 @@
+"""`turngym view`: runs as a page, live on this machine or as one file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from turngym.benchmarks.comparing.runs import run_folders
+from turngym.cli.errors import UsageError
+from turngym.cli.models import import_trained
+from turngym.cli.options import parse
+from turngym.cli.terminal import make_console
+from turngym.trainers.viewing import page_of, run_record, serve
+from turngym.trainers.viewing.records import EPISODES_PER_FILE, Ratios
+
+
+@dataclass(frozen=True)
+class ViewOptions:
+    """Look at runs in a browser: curves of all that is logged, and episodes turn by turn."""
+
+    runs: Annotated[Positional[list[str]], arg(metavar="RUN...")]
+    """Run folders, or folders that hold run folders."""
+    out: Path | None = None
+    """Write the page into this file, which needs no server, and stop."""
+    port: int = 8080
+    """The port on this machine; 0 for any that is free."""
+    episodes: int = EPISODES_PER_FILE
+    """Most episodes of each file."""
+    reference: bool = False
+    """Also compute the log-ratio of every sampled token to the model before learning, once at the start."""
+
+
+def run(words: Sequence[str]) -> int:
+    """Run the command and return its exit code."""
+    options = parse(ViewOptions, words, command="view")
+    if options.episodes < 1:
+        raise UsageError(f"--episodes takes at least 1, not {options.episodes}")
+    if not 0 <= options.port < 2**16:
+        raise UsageError(f"--port takes 0 to 65535, not {options.port}")
+    if not options.runs:
+        raise UsageError("view needs RUN, a run folder such as runs/frozen_lake-seed0")
+    folders = run_folders(map(Path, options.runs))
+    ratios: dict[Path, Ratios] = {}
+    if options.reference:
+        scoring = import_trained("turngym.trainers.viewing.scoring")
+        ratios = {folder: scoring.log_ratios(folder, options.episodes) for folder in folders}
+
+    def read() -> list[dict[str, Any]]:
+        return [run_record(folder, episodes=options.episodes, ratios=ratios.get(folder)) for folder in folders]
+
+    console = make_console()
+    if options.out is not None:
+        page = page_of(read())
+        try:
+            options.out.write_text(page, encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"{options.out} cannot be written: {error.strerror or error}") from error
+        console.print(f"{options.out} holds the page; open it in a browser.", soft_wrap=True)
+        return 0
+    read()  # what cannot be read is said here, not in the browser
+    try:
+        serve(read, options.port, lambda url: console.print(f"{url} shows {len(folders)} run"
+              f"{'s' * (len(folders) != 1)}; Ctrl-C ends it.", soft_wrap=True, highlight=False))  # fmt: skip
+    except OSError as error:
+        raise UsageError(f"port {options.port} cannot be used: {error.strerror or error}; name another one with "
+                         "--port") from error  # fmt: skip
+    except KeyboardInterrupt:
+        console.print("The page is closed.")
+    return 0
