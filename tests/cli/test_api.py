@@ -18,7 +18,7 @@ from turngym.agents.models.small import build_decoder, train_tokenizer
 from turngym.agents.serving import connection
 from turngym.cli import main
 
-KEY = "sk-test-0123456789abcdef0123"
+KEY = "key-of-the-tests-0123456789abcdef"
 TINY = ["openai:tiny", "--max-reply-tokens", "4", "--greedy"]
 
 
@@ -267,7 +267,7 @@ def test_what_cannot_be_used_is_one_sentence(
 def test_a_wrong_key_is_a_sentence_without_it(
     server: ModelServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv(KEY_VARIABLE, wrong := "sk-wrong-0123456789abcdef")
+    monkeypatch.setenv(KEY_VARIABLE, wrong := "wrong-key-0123456789abcdef")
     assert main(["rollout", *TINY, "FrozenLake", "--episodes", "1"]) == 1
     out = told(capsys)
     assert "asks for a key: put it into the environment variable OPENAI_API_KEY" in out and wrong not in out

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from tests.trainers.objectives.steps import step_params
 from torch import Tensor
-from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
+from transformers.models.seed_oss.modeling_seed_oss import SeedOssRMSNorm
 
 from turngym.agents.episode import Episode
 from turngym.agents.models.language_model import LanguageModel, LanguageModelAgent
@@ -69,7 +69,7 @@ def reference() -> Iterator[LanguageModel]:
     # The library gives the padding token's input embedding no gradient, even where an untrained model says it.
     model.model.get_input_embeddings().padding_idx = None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Qwen2RMSNorm, "forward", norm)
+        patch.setattr(SeedOssRMSNorm, "forward", norm)
         yield model
 
 

@@ -24,7 +24,7 @@ from tests.trainers.harness import (
 from tests.trainers.objectives.steps import step_params, with_advantages
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
-from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
+from transformers.models.seed_oss.modeling_seed_oss import SeedOssRMSNorm
 
 from turngym.agents.episode import Episode
 from turngym.agents.models.decoding import History
@@ -74,7 +74,7 @@ def exact(model: LanguageModel, history: History) -> Iterator[LanguageModel]:
     model.model.double()
     model.model.get_input_embeddings().padding_idx = None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Qwen2RMSNorm, "forward", norm)
+        patch.setattr(SeedOssRMSNorm, "forward", norm)
         yield model
 
 

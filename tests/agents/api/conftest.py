@@ -10,7 +10,7 @@ from tests.agents.serving.model_server import ModelServer
 
 from turngym.agents.api import BASE_VARIABLE, KEY_VARIABLE, ApiAgent, ApiSettings, Ledger
 
-KEY = "sk-test-0123456789abcdef0123"
+KEY = "key-of-the-tests-0123456789abcdef"
 """A key as long as those that are secrets."""
 
 

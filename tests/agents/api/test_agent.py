@@ -329,7 +329,7 @@ def test_a_server_that_wants_a_key_says_where_it_belongs(serve: Any, monkeypatch
     server = serve(key=KEY)
     with agent_of(server) as agent, pytest.raises(ServerError, match=r"environment variable OPENAI_API_KEY$"):
         play(agent, 1)
-    monkeypatch.setenv(KEY_VARIABLE, "sk-another-key-than-that-one")
+    monkeypatch.setenv(KEY_VARIABLE, "another-key-than-that-one")
     with (
         agent_of(server) as agent,
         pytest.raises(ServerError, match=r"KEY, which holds one that it refuses$"),

@@ -73,7 +73,8 @@ if __name__ == "__main__":
 """
     main, mark = tmp_path / "main.py", tmp_path / "mark"
     main.write_text(program)
-    with subprocess.Popen([sys.executable, str(main), str(mark)]) as process:
+    paths = os.pathsep.join(filter(None, sys.path))  # those of this process, for the modules of the tests
+    with subprocess.Popen([sys.executable, str(main), str(mark)], env=os.environ | {"PYTHONPATH": paths}) as process:
         while not mark.exists():
             assert process.poll() is None
             time.sleep(0.05)
