@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from types import TracebackType
-from typing import Self
+from functools import partial
 
 from turngym.agents.api.conversation import ApiConversation
 from turngym.agents.api.endpoint import ApiEndpoint, ApiReply, ConversationFullError
 from turngym.agents.api.ledger import BudgetReachedError, Ledger
 from turngym.agents.api.settings import ApiSettings
 from turngym.agents.base import Reply
+from turngym.agents.serving.asking import SEEDS, AskingAgent
 from turngym.envs.core import TextEnv
 from turngym.seeds import Stream, generator
 
-SEEDS = 2**31
-"""Seeds of requests lie below this."""
 
-
-class ApiAgent:
+class ApiAgent(AskingAgent):
     """Plays many episodes at once with a model behind a server that speaks OpenAI's protocol; implements `Agent`.
 
     The rules of the environment are the system prompt, observations are messages of the user, replies those of the
@@ -51,27 +47,12 @@ class ApiAgent:
         self.settings = settings
         self.endpoint = ApiEndpoint(settings, ledger)
         self._conversations: dict[int, ApiConversation] = {}
-        self._pool = ThreadPoolExecutor(settings.parallel, thread_name_prefix="turngym-requests")
+        self._open(self.endpoint.connection, settings.parallel)
 
     @property
     def ledger(self) -> Ledger:
         """What was spent."""
         return self.endpoint.ledger
-
-    def __enter__(self) -> Self:
-        """Return the agent, which is closed at the end of the block."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()
-
-    def close(self) -> None:
-        """End the requests under way; the agent is of no use from now on."""
-        self.endpoint.connection.close()
-        self._pool.shutdown(cancel_futures=True)
 
     def start(self, slot: int, env: TextEnv, observation: str, seed: int) -> None:
         """Open a conversation in `slot`."""
@@ -96,25 +77,11 @@ class ApiAgent:
             BudgetReachedError: As much was spent as may be.
             ServerError: A request failed for good.
         """
-        futures = [self._pool.submit(self._speak, self._conversations[slot], int(
-            self._conversations[slot].chance.integers(SEEDS))) for slot in slots]  # fmt: skip
-        try:
-            self._await(futures)
-        except BaseException:  # an interrupt too
-            self.close()
-            raise
-        return [self._reply(slot, future.result()) for slot, future in zip(slots, futures, strict=True)]
-
-    def _await(self, futures: Sequence[Future[ApiReply | None]]) -> None:
-        """Wait for replies; raise what ends play, of several that of the first slot."""
-        done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-        errors = [error for future in futures if future in done and (error := future.exception())]
-        for error in errors:
-            if not isinstance(error, BudgetReachedError):
-                raise error
-        if errors:
-            wait(futures)  # what is under way is charged, and so is counted
-            raise errors[0]
+        calls = [partial(self._speak, one, int(one.chance.integers(SEEDS)))
+                 for one in map(self._conversations.__getitem__, slots)]  # fmt: skip
+        # At a bound, what is under way is charged, and so is counted.
+        replies = self._all(calls, awaited=(BudgetReachedError,))
+        return [self._reply(slot, reply) for slot, reply in zip(slots, replies, strict=True)]
 
     def _speak(self, conversation: ApiConversation, seed: int) -> ApiReply | None:
         """Return a reply; None where the conversation has become longer than what the model sees."""

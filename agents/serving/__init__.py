@@ -3,6 +3,7 @@
 connection.py    requests, repeated where that may help, and clear words where they fail
 completions.py   replies as token ids with their log-probabilities
 weights.py       new weights for a server that runs
+asking.py        what agents that ask a server have in common: several requests at once, ended together
 agent.py         the agent; the one file here that needs torch
 """
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from types import TracebackType
-from typing import ClassVar, Self
+from functools import partial
+from typing import ClassVar
 
 from turngym.agents.base import Reply
 from turngym.agents.models.language_model import LanguageModel, LanguageModelAgent
+from turngym.agents.serving.asking import SEEDS, AskingAgent
 from turngym.agents.serving.completions import Completion, CompletionServer
 
-SEEDS = 2**31
-"""Seeds of requests lie below this."""
 
-
-class ServedAgent(LanguageModelAgent):
+class ServedAgent(AskingAgent, LanguageModelAgent):
     """Plays many episodes at once with a model on a server, several requests at a time.
 
     Conversations are written here, by the tokenizer and the chat format of `model`, and nothing is tokenised on the
@@ -62,22 +59,7 @@ class ServedAgent(LanguageModelAgent):
             )
         self.server = server
         self._vocabulary = int(model.model.config.get_text_config().vocab_size)
-        self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="turngym-requests")
-
-    def __enter__(self) -> Self:
-        """Return the agent, which is closed at the end of the block."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()
-
-    def close(self) -> None:
-        """End the requests under way; the agent and its server are of no use from now on."""
-        self.server.connection.close()
-        self._pool.shutdown(cancel_futures=True)
+        self._open(server.connection, parallel)
 
     def act(self, slots: Sequence[int]) -> list[Reply]:
         """Return the server's reply in each slot.
@@ -87,18 +69,11 @@ class ServedAgent(LanguageModelAgent):
         """
         speaking = [slot for slot in slots if self._has_room(slot)]
         seeds = [int(self._rows[slot].uniforms.integers(SEEDS)) for slot in speaking]
-        futures = [self._pool.submit(self._speak, slot, seed) for slot, seed in zip(speaking, seeds, strict=True)]
-        try:
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            for future in futures:  # of several errors that of the first slot
-                if future in done and (error := future.exception()):
-                    raise error
-        except BaseException:  # an interrupt too
-            self.close()
-            raise
-        for slot, future in zip(speaking, futures, strict=True):
-            row, (ids, row.logprobs, row.forced) = self._rows[slot], future.result()
+        spoken = self._all([partial(self._speak, slot, seed) for slot, seed in zip(speaking, seeds, strict=True)])
+        for slot, (ids, logprobs, forced) in zip(speaking, spoken, strict=True):
+            row = self._rows[slot]
             row.stream += ids
+            row.logprobs, row.forced = logprobs, forced
         return [self._reply(slot) if slot in speaking else self._give_up(slot) for slot in slots]
 
     def _speak(self, slot: int, seed: int) -> tuple[list[int], list[float], tuple[int, int]]:
