@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from turngym._errors import InputError
-from turngym.agents.base import Instance
+from turngym.agents.base import Agent, Instance
 from turngym.agents.episode import Episode, read_episodes, write_episodes
+from turngym.agents.rollout import collect_episodes
 from turngym.credentials import without_credentials
 from turngym.strict_json import dumps
 
@@ -69,6 +70,24 @@ class EpisodeFile:
         """
         episode.agent = agent
         write_episodes(self.path, [episode])
+
+
+def collect_rest(
+    agent: Agent, env_id: str, instances: Sequence[Instance], held: Mapping[Instance, Episode], **options: Any
+) -> list[Episode]:
+    """Play the instances of which no episode is held; return all episodes in the order of the instances.
+
+    Args:
+        agent: Who plays.
+        env_id: As of `collect_episodes`.
+        instances: What was asked for.
+        held: The episodes that are there, by instance.
+        **options: Further arguments of `collect_episodes`.
+    """
+    left = [instance for instance in instances if instance not in held]
+    played = collect_episodes(agent, env_id, left, **options) if left else []
+    both = {**held, **dict(zip(left, played, strict=True))}
+    return [both[instance] for instance in instances]
 
 
 def agent_text(identity: Mapping[str, Any]) -> str:

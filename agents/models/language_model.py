@@ -423,13 +423,17 @@ class LanguageModelAgent:
             raise ValueError(f"max_reply_tokens must be below the context length of {self.context_length}, "
                              f"got {self.max_reply_tokens}")  # fmt: skip
         self.max_thought_tokens = decoding.max_thought_tokens
-        opening = len(model.chat.answer(model.chat.content("<think>")))
-        if self.max_thought_tokens and self.max_thought_tokens + opening >= self.max_reply_tokens:
-            raise ValueError(f"max_thought_tokens must leave room for {opening} tokens that open an answer, and for "
-                             f"the answer, in the {self.max_reply_tokens} of max_reply_tokens, got "
-                             f"{self.max_thought_tokens}")  # fmt: skip
+        if self.max_thought_tokens:
+            self._check_thoughts(self.max_thought_tokens)
         self._decoder = CachedDecoder(model.model, slots, self.context_length)
         self._rows: dict[int, _Episode] = {}
+
+    def _check_thoughts(self, longest: int) -> None:
+        opening = len(self.model.chat.answer(self.model.chat.content("<think>")))
+        if longest + opening >= self.max_reply_tokens:
+            raise ValueError(f"max_thought_tokens must leave room for {opening} tokens that open an answer, and for "
+                             f"the answer, in the {self.max_reply_tokens} of max_reply_tokens, got "
+                             f"{longest}")  # fmt: skip
 
     def start(self, slot: int, env: TextEnv, observation: str, seed: int) -> None:
         """Open a conversation in `slot`.

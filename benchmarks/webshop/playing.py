@@ -8,9 +8,8 @@ from pathlib import Path
 
 from turngym.agents.base import Agent
 from turngym.agents.episode import Episode
-from turngym.agents.episode_file import EpisodeFile, agent_text
+from turngym.agents.episode_file import EpisodeFile, agent_text, collect_rest
 from turngym.agents.evaluation import instance_range
-from turngym.agents.rollout import collect_episodes
 from turngym.benchmarks.webshop.cells import Cell, CellResult, Outcome, Player, episodes_file, read_cell, write_cell
 from turngym.benchmarks.webshop.protocols import Stand
 from turngym.envs.lenient import LenientReplies
@@ -90,13 +89,11 @@ def play_cell(cell: Cell, agent: Agent, progress: Progress, folder: Path | None 
             file.write(who, episode)
         count(episode)
 
-    left = [instance for instance in instances if instance not in held]
-    played = collect_episodes(
-        agent, cell.stand.env_id, left, env_kwargs=cell.arguments, on_episode=keep,
+    episodes = collect_rest(
+        agent, cell.stand.env_id, instances, held, env_kwargs=cell.arguments, on_episode=keep,
         slots=min(cell.slots, cell.player.most_slots or cell.slots), wrap=LenientReplies if cell.lenient else None,
     )  # fmt: skip
     seconds = time.perf_counter() - began
-    both = held | dict(zip(left, played, strict=True))
     num_goals = cell.stand.num_goals(cell.split)
-    outcomes = [Outcome.of(both[instance], num_goals) for instance in instances]
+    outcomes = [Outcome.of(episode, num_goals) for episode in episodes]
     return CellResult(cell=cell, outcomes=outcomes, seconds=seconds)

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -163,10 +164,12 @@ def _turn(episode: Episode, turn: Turn, spell: Spell, ratios: Any) -> dict[str, 
 
 def spelling(folder: Path) -> Spell:
     """Return what spells the tokens of a run; without its tokenizer they are spelled by their numbers."""
-    for place in (folder / BASE, *sorted((folder / "checkpoints").glob("*/policy"))):
-        if (place / "tokenizer.json").is_file():
-            from tokenizers import Tokenizer  # comes with the models, and is not needed by the core
+    places = (folder / BASE, *sorted((folder / "checkpoints").glob("*/policy")))
+    found = next((file for place in places if (file := place / "tokenizer.json").is_file()), None)
+    if found is None:
+        return lambda token: f"[{token}]"
+    from tokenizers import Tokenizer  # comes with the models, and is not needed by the core
 
-            tokenizer = Tokenizer.from_file(str(place / "tokenizer.json"))
-            return lambda token: str(tokenizer.decode([token], skip_special_tokens=False))
-    return lambda token: f"[{token}]"
+    tokenizer = Tokenizer.from_file(str(found))
+    # The same tokens stand in every prompt.
+    return cache(lambda token: str(tokenizer.decode([token], skip_special_tokens=False)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -29,12 +30,7 @@ def serve(records: Records, port: int, on_ready: Callable[[str], None]) -> None:
     Raises:
         OSError: The port is taken.
     """
-
-    class Handler(_Handler):
-        def read(self) -> Sequence[Mapping[str, Any]]:
-            return records()
-
-    with ThreadingHTTPServer((HOST, port), Handler) as server:
+    with ThreadingHTTPServer((HOST, port), partial(_Handler, records)) as server:
         on_ready(f"http://{HOST}:{server.server_port}/")
         server.serve_forever()
 
@@ -43,9 +39,9 @@ class _Handler(BaseHTTPRequestHandler):
     server_version = "turngym"
     sys_version = ""
 
-    def read(self) -> Sequence[Mapping[str, Any]]:
-        """Return the records of the runs."""
-        raise NotImplementedError
+    def __init__(self, records: Records, *request: Any) -> None:
+        self._records = records
+        super().__init__(*request)  # answers the request
 
     def do_GET(self) -> None:
         """Answer with the page, or with the records."""
@@ -56,7 +52,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path == "/records.json":
             told: dict[str, Any]
             try:
-                status, told = 200, {"runs": self.read()}
+                status, told = 200, {"runs": self._records()}
             except ValueError as error:  # a run that has been moved
                 status, told = 500, {"error": str(error)}
             self._answer(status, "application/json", json.dumps(told).encode())

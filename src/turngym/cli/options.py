@@ -232,6 +232,11 @@ class Given:
     words: list[str]
     """All of it."""
 
+    @property
+    def setting(self) -> str:
+        """The setting that the flag is for, such as "learning.steps"."""
+        return self.flag.removeprefix("--").replace("-", "_")
+
 
 def grouped(words: Sequence[str], flags: Iterable[Flag]) -> Iterator[Given]:
     """Yield the flags of a command line with their values; what is unknown is taken to have one value.

@@ -13,8 +13,7 @@ from rich.console import Console
 from turngym._errors import FULL, InputError, WorkError
 from turngym.agents.base import Agent, Instance
 from turngym.agents.episode import Episode
-from turngym.agents.episode_file import EpisodeFile, agent_text
-from turngym.agents.rollout import collect_episodes
+from turngym.agents.episode_file import EpisodeFile, agent_text, collect_rest
 from turngym.cli.agents import AgentOptions, NamedAgent
 from turngym.cli.errors import UsageError
 from turngym.cli.hosting import HostingOptions
@@ -90,13 +89,11 @@ def play_table(
             _write(file, text, episode)
         count(episode)
 
-    left = [instance for instance in table.instances if instance not in held]
-    played = collect_episodes(
-        agent, table.env_id, left, env_kwargs=table.env_kwargs, slots=slots, on_episode=keep,
+    episodes = collect_rest(
+        agent, table.env_id, table.instances, held, env_kwargs=table.env_kwargs, slots=slots, on_episode=keep,
         step_timeout=table.timeout, isolate=table.isolate, wrap=options.wrap,
-    ) if left else []  # fmt: skip
-    both = held | dict(zip(left, played, strict=True))
-    return [both[instance] for instance in table.instances], len(held)
+    )  # fmt: skip
+    return episodes, len(held)
 
 
 @contextmanager

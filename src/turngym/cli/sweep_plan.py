@@ -131,14 +131,14 @@ def recipes_of(
     """Yield what is trained with every seed: each algorithm with each combination of the settings that it reads."""
     known: list[TrainConfig] = []
     flags = [*words, *(axis_given(setting, values[0]) for setting, values in varied)]
-    read_by = {algorithm: {id_of(given) for given in flags if reads(algorithm, given, named, words)}
+    read_by = {algorithm: {given.setting for given in flags if reads(algorithm, given, named, words)}
                for algorithm in algorithms}  # fmt: skip
     anybody = set().union(*read_by.values())
     for algorithm in algorithms:
-        unread = {id_of(given) for given in flags} & anybody - read_by[algorithm]
+        unread = {given.setting for given in flags} & anybody - read_by[algorithm]
         if unread:
             notes.append(f"{algorithm} does not read {', '.join(sorted(unread))}, which the others get.")
-        kept = [given for given in words if id_of(given) not in unread]
+        kept = [given for given in words if given.setting not in unread]
         axes = [(setting, values) for setting, values in varied if setting not in unread]
         for cell in product(*(values for _, values in axes)):
             chosen = [axis_given(setting, value) for (setting, _), value in zip(axes, cell, strict=True)]
@@ -165,7 +165,7 @@ def configured(named: Named, algorithm: str, words: Sequence[Given]) -> TrainCon
         return read(written, chosen).config
 
     config = configure(named.game or None, preset=named.preset or None, algorithm=algorithm or None, overrides=settings)
-    given = {given.flag.removeprefix("--").replace("-", "_") for given in words}
+    given = {each.setting for each in words}
     if config.model.path:
         training = import_trained("turngym.trainers.launch.training")
         config = training.with_rates(with_commit(config), named.preset or None, given)
@@ -178,21 +178,16 @@ def axis_given(setting: str, value: str) -> Given:
     return Given(flag, [value], [f"{flag}={value}"])
 
 
-def id_of(given: Given) -> str:
-    """Return the setting of an option, such as "learning.steps"."""
-    return given.flag.removeprefix("--").replace("-", "_")
-
-
 def reads(algorithm: str, given: Given, named: Named, words: Sequence[Given]) -> bool:
     """Return whether an algorithm reads a setting, where others may not: one of the objective or of stage 1."""
-    section, _, setting = id_of(given).partition(".")
+    section, _, setting = given.setting.partition(".")
     if section not in UNREAD_SECTIONS or not algorithm or (section, setting) == ("values", "instances"):
         return True
     objective = find_objective_config(ALGORITHMS.get(algorithm, (algorithm, {}))[0])
     if section == "objective":
         return setting in {part.name for part in fields(objective)}
-    own = [each for each in words if id_of(each).partition(".")[0] != "values"
-           and (id_of(each).partition(".")[0] != "objective" or reads(algorithm, each, named, words))]  # fmt: skip
+    own = [each for each in words if each.setting.partition(".")[0] != "values"
+           and (each.setting.partition(".")[0] != "objective" or reads(algorithm, each, named, words))]  # fmt: skip
     return configured(named, algorithm, own).needs_stage_one
 
 

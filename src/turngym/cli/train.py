@@ -175,7 +175,7 @@ def names(words: Sequence[str]) -> Named:
         elif not given.flag:
             _enter(found, "game", given.values[0])
         else:
-            settings.add(given.flag.removeprefix("--").replace("-", "_"))
+            settings.add(given.setting)
         if given.flag in ("--algorithm", "--preset", "--resume", "--env.id") and given.values:
             _enter(found, "game" if given.flag == "--env.id" else given.flag.removeprefix("--"), given.values[0])
     return Named(**found, settings=frozenset(settings))
