@@ -69,10 +69,10 @@ class Shape:
     vocab_size: int = 151_936
     num_key_value_heads: int = 2
 
-    def config(self) -> Qwen2Config:
+    def config(self, context_length: int = CONTEXT) -> Qwen2Config:
         """Return its configuration."""
         shape = {name: value for name, value in vars(self).items() if name != "name"}
-        return Qwen2Config(**shape, tie_word_embeddings=True, max_position_embeddings=CONTEXT)
+        return Qwen2Config(**shape, tie_word_embeddings=True, max_position_embeddings=context_length)
 
 
 SHAPES = (Shape("0.5B", 896, 4864, 24, 14), Shape("1.5B", 1536, 8960, 28, 12))

@@ -16,12 +16,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from transformers import Qwen2Config
+import torch
 
 from deploy.prices import GPU_PRICES, Machine
 from turngym._errors import InputError
 from turngym.agents.episode import Episode
 from turngym.agents.rollout import Instance, collect_episodes
+from turngym.benchmarks.gpu import SHAPES, Shape
 from turngym.trainers.batches import recomputes
 from turngym.trainers.config import TrainConfig, with_overrides
 from turngym.trainers.launch.configure import configure
@@ -53,12 +54,10 @@ CARDS = {
 }
 SHOWN = ("L4", "A100-40GB", "H100")
 """The cards of the table unless others are named."""
-MODELS = {
-    "0.5B": (896, 24, 14, 4864),
-    "1.5B": (1536, 28, 12, 8960),
-    "3B": (2048, 36, 16, 11_008),
-}
-"""Width, layers, heads and inner width of Qwen2.5, which has two key-value heads in these sizes."""
+MODELS = {shape.name: shape for shape in (*SHAPES, Shape("3B", 2048, 11_008, 36, 16))}
+"""The sizes of Qwen2.5."""
+LONGEST = 32_768
+"""Tokens that they see at once."""
 UTILISATION = 0.3
 """Share of a card's operations that passes over many tokens reach."""
 BANDWIDTH_SHARE = 0.5
@@ -128,12 +127,9 @@ def _tokens(text: str) -> int:
 
 def shape_of(model: str) -> ModelShape:
     """Return the shape of a model by its name in `MODELS`."""
-    width, layers, heads, inner = MODELS[model]
-    return ModelShape.of(Qwen2Config(
-        hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, num_key_value_heads=2,
-        intermediate_size=inner, vocab_size=151_936, tie_word_embeddings=True, dtype="bfloat16",
-        max_position_embeddings=32_768,
-    ))  # fmt: skip
+    config = MODELS[model].config(LONGEST)
+    config.dtype = torch.bfloat16  # as they are stored
+    return ModelShape.of(config)
 
 
 def run_of(preset: str, model: str, lora_rank: int, lengths: Lengths) -> TrainConfig:

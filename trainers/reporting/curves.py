@@ -29,6 +29,27 @@ class Curve:
         return [sum(window) / len(window) for window in windows]
 
 
+def kept_steps(lines: Iterable[Mapping[str, Any]], phase: str = "learning") -> list[dict[str, Any]]:
+    """Return the lines of a phase's steps without those that a rollback undid.
+
+    Each has `total_seconds` as well: the seconds of stage 1 and of the phase until its end.
+
+    Args:
+        lines: The lines of all phases.
+        phase: Of which phase.
+    """
+    steps: list[dict[str, Any]] = []
+    seconds = 0.0
+    for line in lines:
+        if line["phase"] in ("values", phase):
+            seconds += _number(line.get("seconds"), 0.0)
+        if line["phase"] == phase and "step" in line:
+            while steps and steps[-1]["step"] >= line["step"]:
+                steps.pop()
+            steps.append({**line, "total_seconds": seconds})
+    return steps
+
+
 def read_curve(lines: Iterable[Mapping[str, Any]], phase: str = "learning", number: str = "success") -> Curve:
     """Return the curve in the lines of a run's metrics, without the steps that a rollback undid.
 
@@ -37,20 +58,13 @@ def read_curve(lines: Iterable[Mapping[str, Any]], phase: str = "learning", numb
         phase: Of which phase.
         number: "success" in training, or "validation".
     """
-    curve, seconds = Curve(), 0.0
-    parts: tuple[list[Any], ...] = (curve.steps, curve.success, curve.tokens, curve.seconds)
-    for line in lines:
-        if line["phase"] in ("values", phase):
-            seconds += _number(line.get("seconds"), 0.0)
-        if line["phase"] != phase:
-            continue
-        while curve.steps and curve.steps[-1] >= line["step"]:
-            for part in parts:
-                part.pop()
+    curve = Curve()
+    for line in kept_steps(lines, phase):
         if isinstance(line.get(number), int | float):
-            tokens = _number(line.get("generated_tokens"), float("nan"))
-            for part, value in zip(parts, (int(line["step"]), float(line[number]), tokens, seconds), strict=True):
-                part.append(value)
+            curve.steps.append(int(line["step"]))
+            curve.success.append(float(line[number]))
+            curve.tokens.append(_number(line.get("generated_tokens"), float("nan")))
+            curve.seconds.append(line["total_seconds"])
     return curve
 
 

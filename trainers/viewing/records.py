@@ -16,6 +16,7 @@ from turngym.agents.episode import Episode, Turn, read_episodes
 from turngym.envs.finding import short_name
 from turngym.trainers.config import algorithm_of
 from turngym.trainers.launch.run_folder import known_config
+from turngym.trainers.reporting.curves import kept_steps
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.tables import result_rows, table_cells
 from turngym.trainers.run_files import BASE, CONFIG_FILE, EPISODES, METRICS_FILE, RESULT_FILE
@@ -56,20 +57,6 @@ def run_record(folder: Path, *, episodes: int = EPISODES_PER_FILE, ratios: Ratio
         "warm_start": [_numbers(line) for line in lines if line["phase"] == "warm_start"],
         "episodes": _episodes(folder, episodes, ratios or {}),
     }  # fmt: skip
-
-
-def kept_steps(lines: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the lines of steps without those that a rollback undid, each with the seconds until its end."""
-    steps: list[dict[str, Any]] = []
-    seconds = 0.0
-    for line in lines:
-        if line["phase"] in ("values", "learning") and isinstance(line.get("seconds"), int | float):
-            seconds += line["seconds"]
-        if line["phase"] == "learning" and "step" in line:
-            while steps and steps[-1]["step"] >= line["step"]:
-                steps.pop()
-            steps.append({**line, "total_seconds": seconds})
-    return steps
 
 
 def curves_of(steps: Iterable[Mapping[str, Any]]) -> dict[str, list[float | None]]:

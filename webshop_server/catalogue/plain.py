@@ -19,7 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from turngym.webshop_server.catalogue.json_stream import CatalogueFileError, members
-from turngym.webshop_server.catalogue.records import MAX_ASIN_CHARS, ProductRecords, RecordError
+from turngym.webshop_server.catalogue.records import (
+    MAX_ASIN_CHARS,
+    ProductRecords,
+    RecordError,
+    optional_text,
+    texts_of,
+)
 
 CSV_SUFFIXES = (".csv", ".csv.gz")
 TEXTS = ("id", "title", "price", "category", "query", "description", "image", "instruction")
@@ -183,18 +189,13 @@ def _options(row: Mapping[str, Any]) -> Any:
 
 
 def _text(row: Any, name: str) -> str:
-    if not isinstance(row, dict):
-        raise RecordError(f"a product must be an object, got {type(row).__name__}")
-    value = row.get(name)
-    if value is not None and not isinstance(value, str):
-        raise RecordError(f"{name} must be text, got {type(value).__name__}")
-    return (value or "").strip()
+    return (optional_text(row, name) or "").strip()
 
 
 def _texts(row: Mapping[str, Any], name: str) -> list[str]:
-    values = row.get(name)
-    if values is None:
+    if row.get(name) is None:
         return []
-    if not isinstance(values, list) or not all(isinstance(value, str) and value.strip() for value in values):
+    values = [value.strip() for value in texts_of(row, name)]
+    if not all(values):
         raise RecordError(f"{name} must be a list of texts, none of them empty")
-    return [value.strip() for value in values]
+    return values

@@ -62,12 +62,12 @@ def build_product(item: Record, annotation: Record | None = None, human: Iterabl
         asin=asin_of(item),
         title=_text(item, "name"),
         description=_text(item, "full_description"),
-        bullet_points=_texts(item, "small_description") if isinstance(item.get("small_description"), list)
+        bullet_points=texts_of(item, "small_description") if isinstance(item.get("small_description"), list)
         else (_text(item, "small_description"),),
         category=_text(item, "category"),
         query=_text(item, "query").lower().strip(),
         product_category=_text(item, "product_category"),
-        prices=parse_prices(_optional_text(item, "pricing") or ""),
+        prices=parse_prices(optional_text(item, "pricing") or ""),
         options=options,
         option_images=images,
         image=_first_text(_value(item, "images")),
@@ -83,10 +83,10 @@ def read_annotation(annotation: Record) -> tuple[tuple[str, ...], Instruction | 
     Raises:
         RecordError: A field is missing or has another form.
     """
-    wanted = _optional_text(annotation, "instruction")
+    wanted = optional_text(annotation, "instruction")
     return (
-        _texts(annotation, "attributes") if "attributes" in annotation else UNKNOWN_ATTRIBUTES,
-        None if wanted is None else Instruction(wanted, _texts(annotation, "instruction_attributes")),
+        texts_of(annotation, "attributes") if "attributes" in annotation else UNKNOWN_ATTRIBUTES,
+        None if wanted is None else Instruction(wanted, texts_of(annotation, "instruction_attributes")),
     )
 
 
@@ -97,7 +97,7 @@ def read_wish(wish: Record) -> Instruction:
         RecordError: A field is missing or has another form.
     """
     return Instruction(
-        _text(wish, "instruction"), _texts(wish, "instruction_attributes"), _texts(wish, "instruction_options")
+        _text(wish, "instruction"), texts_of(wish, "instruction_attributes"), texts_of(wish, "instruction_options")
     )
 
 
@@ -193,11 +193,21 @@ def _text(record: Record, name: str) -> str:
     return value
 
 
-def _optional_text(record: Record, name: str) -> str | None:
+def optional_text(record: Record, name: str) -> str | None:
+    """Return a text of a record, None where it has none.
+
+    Raises:
+        RecordError: It is no text, or the record no object.
+    """
     return None if _value(record, name) is None else _text(record, name)
 
 
-def _texts(record: Record, name: str) -> tuple[str, ...]:
+def texts_of(record: Record, name: str) -> tuple[str, ...]:
+    """Return a list of texts of a record.
+
+    Raises:
+        RecordError: It is none, or the record no object.
+    """
     values = _value(record, name)
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise RecordError(f"{name} must be a list of texts")

@@ -15,11 +15,12 @@ import turngym
 from turngym.agents.episode import Episode, Turn, read_episodes, write_episodes
 from turngym.cli import main
 from turngym.trainers.config import RunConfig, TrainConfig, with_overrides
+from turngym.trainers.reporting.curves import kept_steps
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.run_files import EPISODES, METRICS_FILE, RESULT_FILE
 from turngym.trainers.viewing import page_of, run_record, serve
 from turngym.trainers.viewing.page import PLACE
-from turngym.trainers.viewing.records import curves_of, episode_record, kept_steps, spelling
+from turngym.trainers.viewing.records import curves_of, episode_record, spelling
 from turngym.trainers.viewing.scoring import log_ratios
 
 
