@@ -6,6 +6,7 @@ import os
 import random
 import runpy
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,11 @@ os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", HF_HUB_OFFLINE="1", 
 GUARD = Path(__file__).parent / "no_network"
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(GUARD), os.environ.get("PYTHONPATH")]))
 runpy.run_path(str(GUARD / "sitecustomize.py"))
+
+# What starts tests in the background, as nohup and `&` do, lets them and what they start ignore these two.
+for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, default)
 
 # The same examples in every run, and no deadline: a busy machine is not a failure.
 settings.register_profile("turngym", deadline=None, derandomize=True)
