@@ -85,7 +85,7 @@ def marked_tables(path: Path) -> Iterator[MarkedTable]:
             words = tuple(shlex.split(command))
         except ValueError as error:
             raise InputError(f"{path}:{line}: the command of the mark cannot be read: {error}") from error
-        agents = dict(part.rpartition(":")[::2] for part in described if part.strip())
+        agents = dict(part.partition(": ")[::2] for part in described if part.strip())
         yield MarkedTable(
             path=path, line=line, words=words, heads=tuple(map(plain, rows[0].cells)), rows=rows[2:],
             agents={plain(head): agent.strip() for head, agent in agents.items()},
