@@ -30,6 +30,12 @@ Made = TypeVar("Made")
 class TableOptions(ApiOptions, HostingOptions):
     """Who plays, and how often; the same command goes on after an interruption."""
 
+    step_timeout: float | None = None
+    """Seconds that an environment may take to be made and reset, or to step, before its episode is given up; "inf" for
+    ever, 60 unless given."""
+    isolate: int | None = None
+    """Number of worker processes to put environments into, where one that ends its process costs its own episode too;
+    none unless given."""
     agent: Annotated[list[str], UseAppendAction] = field(default_factory=list)
     """A run folder, which stands for its base and its last policy, a checkpoint folder, a model of the hub or behind a
     server as openai:MODEL, or a registered agent; it may be given several times. Runs that differ in their seeds alone
