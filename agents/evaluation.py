@@ -168,6 +168,9 @@ class OptimalRate:
 
     rate: float | None = None
     """The mean probability that it solves one, over those whose optimum is known; None where there is none."""
+    at_least: float | None = None
+    """What it cannot be below: the same mean, in which 0 stands for those of which it is unknown; None where it is
+    known of none."""
     instances: int = 0
     """How many were asked for."""
     failures: int = 0
@@ -219,8 +222,9 @@ def optimal_rate(
     failed = [optimum for optimum in optima if isinstance(optimum, Failed)]
     known = [optimum for optimum in optima if isinstance(optimum, float)]
     told = bool(known) and len(known) + len(failed) == len(optima)
-    return OptimalRate(rate=sum(known) / len(known) if told else None, instances=len(asked), failures=len(failed),
-                       reason=failed[0].reason if failed else "")  # fmt: skip
+    return OptimalRate(rate=sum(known) / len(known) if told else None,
+                       at_least=sum(known) / (len(optima) - len(failed)) if known else None, instances=len(asked),
+                       failures=len(failed), reason=failed[0].reason if failed else "")  # fmt: skip
 
 
 def error_note(name: str, episodes: Sequence[Episode]) -> str:

@@ -118,6 +118,9 @@ class TextEnv(gym.Env[str, str], _Complete):
     """Whether a reply that is refused as it stands is read once more, leniently; `LenientReplies` sets it."""
     path_arguments: tuple[str, ...] = ()
     """Arguments that name files or folders, which a training run keeps by their absolute paths."""
+    presentation_arguments: tuple[str, ...] = ("reasoning",)
+    """Arguments that say what an agent reads and in which form it replies; instances, rewards and turns are the same
+    whatever they are."""
 
     @checked_arguments
     def __init__(self, *, split: Split = "train", reasoning: bool = False, render_mode: str | None = None) -> None:
@@ -200,6 +203,13 @@ class TextEnv(gym.Env[str, str], _Complete):
             **kwargs: Arguments of the class; those with defaults may be left out.
         """
         return cls.reward_range
+
+    def num_instances(self, split: Split) -> int | None:
+        """Return after how many indices the instances of a split begin again; None where none is known to.
+
+        By default None. Tables of a game that knows it play every instance once, and none twice.
+        """
+        return None
 
     @classmethod
     def defining_arguments(cls, arguments: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -97,6 +97,7 @@ class FrozenLakeEnv(TextEnv):
     """
 
     reward_range = (0.0, 1.0)  # whatever the arguments
+    presentation_arguments = ("view", "reasoning")
 
     @checked_arguments
     def __init__(

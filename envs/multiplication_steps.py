@@ -98,6 +98,7 @@ class MultiplicationStepsEnv(TextEnv):
     """
 
     reward_range = (0.0, 1.0)  # whatever the arguments
+    presentation_arguments = ("digit_order", "reasoning")
 
     @checked_arguments
     def __init__(

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from turngym.benchmarks.webshop.rows import SCRIPTED, Row, by_stand, ceilings
+from turngym.benchmarks.cells import SCRIPTED
+from turngym.benchmarks.webshop.rows import ShopRow, by_stand, ceilings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +19,7 @@ LINES = {"oracle": "the oracle, which knows the product", "reader": "the best sc
 """What the dotted lines are."""
 
 
-def draw(rows: Sequence[Row], path: Path) -> None:
+def draw(rows: Sequence[ShopRow], path: Path) -> None:
     """Draw a panel for each stand.
 
     Raises:
@@ -43,7 +44,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     figure.savefig(path, dpi=130, format="png")
 
 
-def fill(axes: Axes, rows: Sequence[Row]) -> None:
+def fill(axes: Axes, rows: Sequence[ShopRow]) -> None:
     """Draw the agents of a stand from top to bottom; dotted lines are what the oracle and a script that reads have."""
     for place, row in enumerate(reversed(rows)):
         color = "#9e9e9e" if row.agent in SCRIPTED else "#08519c"

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
 
 from turngym._errors import InputError
-from turngym.envs.making import env_class, turn_limit
+from turngym.agents.episode import Episode
+from turngym.benchmarks.cells import Outcome, Stand
+from turngym.benchmarks.webshop.outcomes import ShopOutcome, shop_outcome
+from turngym.envs.making import turn_limit
 from turngym.envs.splits import Split
-from turngym.envs.webshop import WebShopEnv
 from turngym.webshop_server.goals import Goals
 from turngym.webshop_server.settings import ShopSettings
 from turngym.webshop_server.shop import LocalBackend, open_shop
@@ -24,8 +25,6 @@ SHOP_ARGUMENTS = {"num_products": "num_products", "catalogue": "catalogue", "goa
 """From the arguments of the environment that say which shop it is to the settings of the shop."""
 DEFAULT_SIZE = 1_000
 """Products of the generated catalogue that is played where none is named."""
-PRESENTATION = ("observation_mode", "title_words", "show_actions", "history", "reasoning")
-"""The arguments that say what an agent reads and in which form it replies; goals, rewards and turns are the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +101,10 @@ class Catalogue:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stand:
+class ShopStand(Stand):
     """A catalogue that is played by a protocol."""
+
+    outcome: ClassVar[type[Outcome]] = ShopOutcome
 
     catalogue: Catalogue
     protocol: Protocol
@@ -152,28 +153,18 @@ class Stand:
         own, trained = (shop.goals.positions(*shop.goal_range(one)) for one in (split, "train"))
         return frozenset(np.flatnonzero(~np.isin(own, trained)).tolist())
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self, presentation: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return what decides how it plays, for JSON: equal for equal shops, wherever their files are."""
-        given = {**gym.spec(self.env_id).kwargs, **self.arguments}
+        given = {**gym.spec(self.env_id).kwargs, **self.arguments, **(presentation or {})}
         others = {name: value for name, value in sorted(given.items()) if name not in SHOP_ARGUMENTS}
         others.pop("max_episode_steps", None)
         return {"env_id": self.env_id, "shop": self.shop().setup, "arguments": others,
                 "turns": turn_limit(self.env_id, self.arguments)}  # fmt: skip
 
-
-def presentation(env_id: str, env_kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all that decides what an agent reads in an environment, defaults included; nothing if it is no shop.
-
-    Args:
-        env_id: The registered environment.
-        env_kwargs: Arguments beyond the registered ones.
-    """
-    kind = env_class(env_id)
-    if kind is None or not issubclass(kind, WebShopEnv):
-        return {}
-    parameters = inspect.signature(kind).parameters
-    given = {**{name: parameters[name].default for name in PRESENTATION}, **gym.spec(env_id).kwargs, **env_kwargs}
-    return {name: given[name] for name in PRESENTATION}
+    def outcomes(self, episodes: Sequence[Episode], split: Split) -> list[ShopOutcome]:
+        """Return what came of the episodes of a cell, in their order."""
+        num_goals = self.num_goals(split)
+        return [shop_outcome(episode, num_goals) for episode in episodes]
 
 
 def stands(
@@ -182,7 +173,7 @@ def stands(
     sizes: Sequence[int],
     protocols: Sequence[str],
     extra: Mapping[str, Any],
-) -> list[Stand]:
+) -> list[ShopStand]:
     """Return every catalogue by every protocol, generated catalogues first.
 
     Args:
@@ -202,5 +193,5 @@ def stands(
     doubled = next((name for name in names if names.count(name) > 1), None)
     if doubled is not None:
         raise InputError(f"two catalogues are called {doubled!r}, and would share their rows; rename one of them")
-    return [Stand(catalogue=catalogue, protocol=PROTOCOLS[name], extra=extra)
+    return [ShopStand(catalogue=catalogue, protocol=PROTOCOLS[name], extra=extra)
             for catalogue in chosen for name in protocols]  # fmt: skip

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from turngym._durable import replacement
 from turngym._version import __version__
-from turngym.benchmarks.page import table
-from turngym.benchmarks.webshop.cells import CellResult
+from turngym.benchmarks.cells import count_text, over_text, sentences
+from turngym.benchmarks.page import csv_text, table, write_files
 from turngym.benchmarks.webshop.picture import draw
 from turngym.benchmarks.webshop.protocols import PROTOCOLS
 from turngym.benchmarks.webshop.published import PUBLISHED, published_table
-from turngym.benchmarks.webshop.rows import COLUMNS, Row, by_stand, ceilings, repeated, rows_of
+from turngym.benchmarks.webshop.rows import COLUMNS, Result, ShopRow, by_stand, ceilings, repeated, rows_of
 from turngym.strict_json import dumps
 
 PAGE, FIGURES, RECORD, PICTURE = "webshop.md", "webshop.csv", "webshop.json", "webshop.png"
@@ -36,7 +33,7 @@ the environment are counted and in nothing else.
 """
 
 
-def write_report(folder: Path, results: Sequence[CellResult], command: str) -> list[str]:
+def write_report(folder: Path, results: Sequence[Result], command: str) -> list[str]:
     """Write the page, the figures and the picture of a benchmark; return lines for the user about what was left out.
 
     Args:
@@ -52,32 +49,30 @@ def write_report(folder: Path, results: Sequence[CellResult], command: str) -> l
     except ModuleNotFoundError:
         drawn = False
         notes.append("no picture was drawn: install matplotlib with: pip install 'turngym[plot]'")
-    written = {PAGE: page(results, command, picture=drawn), FIGURES: figures(rows),
-               RECORD: dumps(record(results, command), indent=1) + "\n"}  # fmt: skip
-    for name, text in written.items():
-        with replacement(folder / name) as unfinished:
-            unfinished.write_text(text, encoding="utf-8")
+    write_files(folder, {PAGE: page(results, command, picture=drawn),
+                         FIGURES: csv_text(COLUMNS, (row.to_dict() for row in rows)),
+                         RECORD: dumps(record(results, command), indent=1) + "\n"})  # fmt: skip
     return notes
 
 
 # Markdown -----------------------------------------------------------------------------------------------------------
 
 
-def page(results: Sequence[CellResult], command: str, *, picture: bool = True) -> str:
+def page(results: Sequence[Result], command: str, *, picture: bool = True) -> str:
     """Return the whole page."""
     rows = rows_of(results)
     split = results[0].cell.split if results else "test"
     parts = ["# WebShop\n", f"    {command}\n", f"turngym {__version__}, {split} goals.\n", READING]
     for (catalogue, protocol), own in by_stand(rows).items():
         parts += [f"## {catalogue}, {protocol}\n", f"{about(results, catalogue, protocol)}\n",
-                  table(HEADS, [cells_of(row) for row in own]) + "\n", f"{ceiling_note(own)}\n"]  # fmt: skip
-    parts += [f"{sentence}\n" for sentence in (*repeated(results), *error_notes(results), *lenient_notes(results))]
+                  table(HEADS, [row_cells(row) for row in own]) + "\n", f"{ceiling_note(own)}\n"]  # fmt: skip
+    parts += [f"{sentence}\n" for sentence in (*repeated(results), *sentences(results))]
     if picture:
         parts.append(f"![Success of agents]({PICTURE})\n")
     return "\n".join([*parts, "## Published\n", published_table()])
 
 
-def about(results: Sequence[CellResult], catalogue: str, protocol: str) -> str:
+def about(results: Sequence[Result], catalogue: str, protocol: str) -> str:
     """Return what a stand is, with the arguments beyond those of the protocol."""
     played = (result.cell.stand for result in results)
     stand = next(one for one in played if (one.catalogue.name, one.protocol.name) == (catalogue, protocol))
@@ -88,16 +83,15 @@ def about(results: Sequence[CellResult], catalogue: str, protocol: str) -> str:
             f"{f' Changed here: {extra}.' if extra else ''}")  # fmt: skip
 
 
-def cells_of(row: Row) -> list[str]:
+def row_cells(row: ShopRow) -> list[str]:
     """Return a row as text, in the order of `HEADS`."""
     shares = [share(value) for value in (row.r_type, row.r_att, row.r_option, row.r_price)]
     unseen = "" if row.unseen is None else f"{row.unseen:.3f} of {row.unseen_goals}"
-    goals = f"{row.goals}" if row.episodes == row.goals * row.runs else f"{row.goals} ({row.episodes} episodes)"
     return [
         row.agent.replace("|", "\\|"), f"{row.success:.3f}", f"[{row.low:.3f}, {row.high:.3f}]", str(row.runs),
-        "" if row.over_runs is None else f"± {row.over_runs:.3f}", unseen, f"{row.score:.3f}", share(row.bought),
+        over_text(row), unseen, f"{row.score:.3f}", share(row.bought),
         *shares, f"{row.turns:.1f}", f"{row.tokens:.1f}", share(row.invalid), share(row.cut), f"{row.seconds:.1f}",
-        str(row.errors), goals,
+        str(row.errors), count_text(row),
     ]  # fmt: skip
 
 
@@ -106,7 +100,7 @@ def share(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def ceiling_note(rows: Sequence[Row]) -> str:
+def ceiling_note(rows: Sequence[ShopRow]) -> str:
     """Return what can be reached at a stand."""
     reached = ceilings(rows).get((rows[0].catalogue, rows[0].protocol), {})
     said = []
@@ -119,46 +113,13 @@ def ceiling_note(rows: Sequence[Row]) -> str:
     return f"What can be reached: {'; '.join(said)}."
 
 
-def error_notes(results: Sequence[CellResult]) -> list[str]:
-    """Return a sentence for each cell with episodes that ended in an error."""
-    notes = []
-    for result in results:
-        errors = [outcome.error for outcome in result.outcomes if outcome.error]
-        if errors:
-            notes.append(f"{result.cell.stand.title}, {result.cell.player.name}: {len(errors)} of "
-                         f"{len(result.outcomes)} episodes ended in an error, the first with {errors[0]}.")  # fmt: skip
-    return notes
+# JSON ---------------------------------------------------------------------------------------------------------------
 
 
-def lenient_notes(results: Sequence[CellResult]) -> list[str]:
-    """Return a sentence for each cell in which only the lenient reading made replies usable."""
-    notes = []
-    for result in results:
-        lenient, turns = (sum(getattr(outcome, name) for outcome in result.outcomes) for name in ("lenient", "turns"))
-        if lenient:
-            notes.append(f"{result.cell.stand.title}, {result.cell.player.name}: only the lenient reading made "
-                         f"{100 * lenient / turns:.1f}% of the replies usable.")  # fmt: skip
-    return notes
-
-
-# Figures ------------------------------------------------------------------------------------------------------------
-
-
-def figures(rows: Sequence[Row]) -> str:
-    """Return the rows as CSV; what is unknown is empty."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({name: round(value, 6) if isinstance(value, float) else value
-                         for name, value in row.to_dict().items()})  # fmt: skip
-    return out.getvalue()
-
-
-def record(results: Sequence[CellResult], command: str) -> dict[str, Any]:
+def record(results: Sequence[Result], command: str) -> dict[str, Any]:
     """Return the benchmark for JSON: the rows, the ceilings, every cell with its key, and the published figures."""
     rows = rows_of(results)
-    reached: Mapping[tuple[str, str], Mapping[str, Row]] = ceilings(rows)
+    reached: Mapping[tuple[str, str], Mapping[str, ShopRow]] = ceilings(rows)
     return {
         "command": command,
         "turngym": __version__,

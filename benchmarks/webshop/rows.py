@@ -2,45 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
-from turngym.agents.intervals import clustered_interval, student_interval
-from turngym.benchmarks.webshop.cells import PARTS, CellResult, Outcome
+from turngym.benchmarks.cells import ORACLE, SCRIPTED, CellResult, Row, by_row, common
+from turngym.benchmarks.webshop.outcomes import PARTS, ShopOutcome
+from turngym.benchmarks.webshop.protocols import ShopStand
 
-ORACLE = "oracle"
-SCRIPTED: dict[str, tuple[str, dict[str, Any]]] = {
-    "random": ("random", {}),
-    "rule": ("rule", {}),
-    "shopper": ("shopper", {}),
-    "shopper-details": ("shopper", {"details": True}),
-    ORACLE: ("oracle", {}),
-}
-"""Scripted players by the name of their row: the agent and its arguments."""
 READERS = tuple(name for name, (agent, _) in SCRIPTED.items() if agent == "shopper")
 """Those that read visible text alone."""
 
 
+Result = CellResult[ShopStand, ShopOutcome]
+"""A cell of the shop that was played."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One agent at one stand; means are over episodes without an error, of all its runs and seeds."""
+class ShopRow(Row):
+    """One agent at one stand."""
 
     catalogue: str
     protocol: str
-    agent: str
-    runs: int
-    """How many cells: trained runs, and seeds of chance."""
-    success: float
-    """Share of the episodes in which all of the wish was bought, a mean over the runs."""
-    low: float
-    """The lower end of its 95% interval over distinct goals, in which episodes of one goal count as they differ."""
-    high: float
-    """The upper end."""
-    over_runs: float | None
-    """Half the width of its 95% interval over the runs, by Student's t; None for a single one."""
     unseen: float | None
     """Success on goals for products that no goal of training wants; None where none was played."""
     unseen_goals: int
@@ -57,85 +40,49 @@ class Row:
     """Mean share of the wanted options, over purchases where some were wanted."""
     r_price: float | None
     """Share of the purchases whose price fits."""
-    turns: float
-    """Mean number of turns."""
-    tokens: float
-    """Mean number of sampled tokens."""
-    invalid: float
-    """Share of the turns that were unusable."""
-    cut: float
-    """Share of the episodes in which a limit of tokens ended a reply or the whole."""
-    seconds: float
-    """Wall-clock time of a run's episodes, a mean over the runs."""
-    errors: int
-    """Episodes that ended in an error, in all runs."""
-    goals: int
-    """How many distinct goals were played."""
-    episodes: int
-    """Episodes without error, in all runs."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields by name, ready for JSON."""
-        return asdict(self)
 
 
-def rows_of(results: Iterable[CellResult]) -> list[Row]:
+def rows_of(results: Iterable[Result]) -> list[ShopRow]:
     """Return the rows of cells in the order of these; cells of one stand and one name of an agent make one row."""
-    groups: dict[tuple[str, str, str], list[CellResult]] = {}
-    for result in results:
-        stand = result.cell.stand
-        groups.setdefault((stand.catalogue.name, stand.protocol.name, result.cell.player.name), []).append(result)
-    return [row_of(group) for group in groups.values()]
+    return [row_of(group) for group in by_row(results)]
 
 
-def row_of(group: Sequence[CellResult]) -> Row:
+def row_of(group: Sequence[Result]) -> ShopRow:
     """Return the row of some cells of one agent."""
-    runs = [[outcome for outcome in result.outcomes if not outcome.error] for result in group]
-    played = [outcome for run in runs for outcome in run]
-    rates = [sum(outcome.success for outcome in run) / max(len(run), 1) for run in runs]
-    success, half = student_interval(rates)
-    low, high = clustered_interval([outcome.success for outcome in played], [outcome.goal for outcome in played])
-    cell, base, turns = group[0].cell, max(len(played), 1), max(sum(outcome.turns for outcome in played), 1)
+    played = [outcome for result in group for outcome in result.played]
+    cell, base = group[0].cell, max(len(played), 1)
     strange = cell.stand.unseen_products(cell.split)
-    unseen = [outcome for outcome in played if outcome.goal in strange]
-    return Row(
-        catalogue=cell.stand.catalogue.name, protocol=cell.stand.protocol.name, agent=cell.player.name, runs=len(group),
-        success=success, low=min(low, success), high=max(high, success), over_runs=None if math.isnan(half) else half,
+    unseen = [outcome for outcome in played if outcome.instance in strange]
+    return ShopRow(
+        **common(group), catalogue=cell.stand.catalogue.name, protocol=cell.stand.protocol.name,
         unseen=fmean(outcome.success for outcome in unseen) if unseen else None,
-        unseen_goals=len({outcome.goal for outcome in unseen}),
+        unseen_goals=len({outcome.instance for outcome in unseen}),
         score=sum(outcome.score for outcome in played) / base, bought=sum(outcome.bought for outcome in played) / base,
-        **parts(played), turns=sum(outcome.turns for outcome in played) / base,
-        tokens=sum(outcome.tokens for outcome in played) / base,
-        invalid=sum(outcome.invalid for outcome in played) / turns, cut=sum(outcome.cut for outcome in played) / base,
-        seconds=fmean(result.seconds for result in group),
-        errors=sum(bool(outcome.error) for result in group for outcome in result.outcomes),
-        goals=len({outcome.goal for outcome in played}), episodes=len(played),
+        r_type=_mean(outcome.r_type for outcome in played), r_att=_mean(outcome.r_att for outcome in played),
+        r_option=_mean(outcome.r_option for outcome in played), r_price=_mean(outcome.r_price for outcome in played),
     )  # fmt: skip
 
 
-def parts(played: Sequence[Outcome]) -> dict[str, float | None]:
-    """Return the mean of each part of the reward, over the episodes that have it."""
-    means: dict[str, float | None] = {}
-    for name in PARTS:
-        known = [value for outcome in played if (value := getattr(outcome, name)) is not None]
-        means[name] = fmean(known) if known else None
-    return means
+def _mean(values: Iterable[float | None]) -> float | None:
+    """Return the mean of those that are known; None where none is."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
 
 
-def by_stand(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
+def by_stand(rows: Sequence[ShopRow]) -> dict[tuple[str, str], list[ShopRow]]:
     """Return rows by catalogue and protocol."""
-    stands: dict[tuple[str, str], list[Row]] = {}
+    stands: dict[tuple[str, str], list[ShopRow]] = {}
     for row in rows:
         stands.setdefault((row.catalogue, row.protocol), []).append(row)
     return stands
 
 
-def ceilings(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, Row]]:
+def ceilings(rows: Sequence[ShopRow]) -> dict[tuple[str, str], dict[str, ShopRow]]:
     """Return, by catalogue and protocol, what can be reached: by the oracle, and by the best script that reads.
 
     The oracle knows which product is wanted and searches for its hidden title. The script sees what all see.
     """
-    found: dict[tuple[str, str], dict[str, Row]] = {}
+    found: dict[tuple[str, str], dict[str, ShopRow]] = {}
     for row in rows:
         own = found.setdefault((row.catalogue, row.protocol), {})
         if row.agent == ORACLE:
@@ -145,7 +92,7 @@ def ceilings(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, Row]]:
     return found
 
 
-def repeated(results: Iterable[CellResult]) -> list[str]:
+def repeated(results: Iterable[Result]) -> list[str]:
     """Return a sentence for each stand at which a run was asked for more episodes than there are distinct goals."""
     cells = {result.cell.stand.title: result.cell for result in results}
     return [
@@ -156,5 +103,7 @@ def repeated(results: Iterable[CellResult]) -> list[str]:
     ]
 
 
-COLUMNS = tuple(part.name for part in fields(Row))
+COLUMNS = ("catalogue", "protocol", "agent", "runs", "success", "low", "high", "over_runs", "unseen", "unseen_goals",
+           "score", "bought", *PARTS, "turns", "tokens", "invalid", "cut", "seconds", "errors", "instances",
+           "episodes")  # fmt: skip
 """The names of the figures, in the order of files."""

@@ -118,6 +118,7 @@ class WebShopEnv(TextEnv):
     """
 
     path_arguments = ("catalogue", "index")
+    presentation_arguments = ("observation_mode", "title_words", "show_actions", "history", "reasoning")
 
     @checked_arguments
     def __init__(
@@ -172,6 +173,11 @@ class WebShopEnv(TextEnv):
         backend = _backend(**{name: value for name, value in arguments.items() if name in ABOUT_THE_SHOP})
         elsewhere = {name: value for name, value in arguments.items() if name not in ABOUT_THE_SHOP}
         return {**elsewhere, "shop": backend.setup}
+
+    def num_instances(self, split: Split) -> int:
+        """Return how many goals a split has."""
+        first, end = self.backend.goal_range(split)
+        return end - first
 
     def close(self) -> None:
         """Leave the shop; on a server the session ends."""

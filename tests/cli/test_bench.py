@@ -20,7 +20,7 @@ import turngym.benchmarks
 import turngym.cli
 from turngym.agents.registry import AGENTS
 from turngym.agents.scripted import ScriptedAgent, Seat
-from turngym.cli import main
+from turngym.cli import bench_table, main
 from turngym.trainers.launch.policies import weights_digest
 
 SMALL = ["--num-products", "60", "--protocols", "fixed"]
@@ -81,7 +81,7 @@ def test_a_table_of_scripted_agents_is_printed_and_kept(tmp_path: Path, capsys: 
     by_agent = {row["agent"]: row for row in rows}
     assert list(by_agent) == ["random", "rule", "shopper", "oracle"]
     assert by_agent["oracle"]["success"] == "1.0" and float(by_agent["shopper"]["success"]) > 0.5
-    assert by_agent["oracle"]["goals"] == by_agent["oracle"]["episodes"], "every distinct goal once"
+    assert by_agent["oracle"]["instances"] == by_agent["oracle"]["episodes"], "every distinct goal once"
     assert "generated, 60 products, fixed" in printed and "What can be reached: the oracle" in printed
     assert "webshop.csv, webshop.json, webshop.md, webshop.png" in printed
     page = (tmp_path / "out" / "webshop.md").read_text()
@@ -102,14 +102,16 @@ def test_finished_cells_are_not_played_again(tmp_path: Path, capsys: pytest.Capt
 def test_who_stops_it_is_told_that_it_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def stop(*arguments: object) -> None:
+    def stop(*arguments: object, **options: object) -> None:
         signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr("turngym.benchmarks.webshop.play_cells", stop)
+    monkeypatch.setattr(bench_table, "play_cells", stop)
     out = tmp_path / "out"
     assert main(["bench", "webshop", "--out", str(out), *SMALL]) == 128 + signal.SIGTERM
     said = capsys.readouterr()
-    assert f"{out} holds the cells that were played; the same command goes on." in said.out and said.err == "Stopped.\n"
+    assert (
+        f"{out} holds the episodes that were played; the same command goes on." in said.out and said.err == "Stopped.\n"
+    )
 
 
 class Mute(ScriptedAgent):
@@ -148,7 +150,7 @@ def test_seeds_are_for_those_who_draw_and_repetition_is_told(
     rows = bench(tmp_path, "--seeds", "0", "1", "2", "--scripted", "random", "oracle", "--episodes", "40")
     assert [(row["agent"], row["runs"]) for row in rows] == [("random", "3"), ("oracle", "1")]
     assert rows[0]["over_runs"] and not rows[1]["over_runs"] and rows[1]["episodes"] == "40"
-    assert f"40 episodes a run of {rows[1]['goals']} distinct test goals" in capsys.readouterr().out
+    assert f"40 episodes a run of {rows[1]['instances']} distinct test goals" in capsys.readouterr().out
 
 
 def test_runs_of_one_recipe_share_rows_and_read_what_they_were_trained_on(runs: Sequence[Path], tmp_path: Path) -> None:
@@ -228,7 +230,7 @@ def test_runs_of_different_recipes_do_not_share_a_row_unless_told(
         ),
         (["--scripted", "shoper"], "there is no scripted agent 'shoper'; did you mean 'shopper'?"),
         (["--agent", "shoper"], "there is no agent 'shoper': neither random, rule, shopper"),
-        (["--agent", "best=runs/none"], "there is no agent 'runs/none': neither random"),
+        (["--agent", "best=runs/none"], "there is no folder runs/none, the hub's cache"),
         (["--scripted"], "nobody plays: name scripted agents with --scripted, or others with --agent"),
         (["--env-kwargs", '{"url": "http://x"}'], "leave out url, and name a --catalogue"),
         (["--env-kwargs", '{"turns": 3}'], "WebShop takes no argument 'turns'"),

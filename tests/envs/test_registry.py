@@ -259,6 +259,37 @@ def test_random_agent_is_at_its_floor(env: gym.Env[str, str]) -> None:
     assert_calibrated(env, random_policy(0), known_floor)
 
 
+PRESENTED: dict[str, Any] = {
+    "reasoning": True, "view": "coordinates", "digit_order": "least_first", "observation_mode": "compact",
+    "title_words": 2, "show_actions": True, "history": 1,
+}  # fmt: skip
+"""Another value of each argument that says what an agent reads."""
+
+
+def test_what_an_agent_reads_changes_neither_instances_nor_rewards(env_id: str) -> None:
+    plain = make_env(env_id)
+    shown = make_env(env_id, {name: PRESENTED[name] for name in text_env(plain).presentation_arguments})
+    episodes, keys = [], []
+    for env in (plain, shown):
+        played = [play(env, oracle_policy, seed=index, split="test", index=index) for index in range(4)]
+        episodes.append([[moment.reward for moment in moments] for moments in played])
+        keys.append(text_env(env).instance_key)
+        env.close()
+    assert episodes[0] == episodes[1] and keys[0] == keys[1]
+
+
+def test_instances_begin_again_where_an_environment_says_so(env: gym.Env[str, str]) -> None:
+    inside = text_env(env)
+    count = inside.num_instances("test")
+    if count is None:
+        return
+    keys = []
+    for index in (0, 1, count, count + 1):
+        env.reset(seed=0, options={"split": "test", "index": index})
+        keys.append(inside.instructions + inside._observe(""))
+    assert keys[:2] == keys[2:] and keys[0] != keys[1]
+
+
 def test_importing_the_environments_loads_no_model_library() -> None:
     modules = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=True).stdout.split()
     assert "turngym.envs" in modules and "numpy" in modules

@@ -48,6 +48,9 @@ class ShopBackend(Protocol):
     def setup(self) -> str:
         """What tells one shop from others that play differently: equal for equal products, goals, prices and mode."""
 
+    def goal_range(self, split: Split) -> tuple[int, int]:
+        """Return the number of the first goal of a split in the fixed order, and the number after its last."""
+
     def goal_number(self, split: Split, index: int) -> int:
         """Return the number of goal `index` of a split in the fixed order."""
 

@@ -37,6 +37,10 @@ class RemoteBackend:
             self.setup = str(about["setup"])
             self._splits = {split: _range(*about["goals"][split]) for split in get_args(Split)}
 
+    def goal_range(self, split: Split) -> tuple[int, int]:
+        """Return the number of the first goal of a split, and the number after its last."""
+        return self._splits[split].start, self._splits[split].stop
+
     def goal_number(self, split: Split, index: int) -> int:
         """Return the number of goal `index` of a split in the fixed order; beyond the last one they begin again."""
         goals = self._splits[split]

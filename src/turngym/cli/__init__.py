@@ -28,7 +28,7 @@ COMMANDS = {
     "evaluate": "measure an agent beside the random floor and the optimum",
     "rollout": "write episodes of any agent to a JSONL file",
     "play": "play at the terminal, or watch an agent",
-    "bench": "agents in the shop in one table, and what environments pay to exploiters",
+    "bench": "environments x agents in one table, the shop, which figures of pages still come out, exploiters",
     "values": "what stage 1 of a run knows, and how much of it was luck",
     "view": "runs as a page: curves of all that is logged, and episodes turn by turn",
     "export": "the policy of a run as a plain checkpoint with a model card",

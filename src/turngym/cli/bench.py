@@ -1,4 +1,4 @@
-"""`turngym bench`: agents in the shop in one table, and what environments pay to those who do nothing of the task."""
+"""`turngym bench`: tables of agents, whether figures of pages still come out, and what is paid for nothing."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from shlex import join
 
 from rich.console import Console
 
-from turngym._durable import replacement
 from turngym.benchmarks.audit import EPISODES, audit, page, record, too_much
+from turngym.benchmarks.page import write_files
 from turngym.cli.errors import UsageError
 from turngym.cli.evaluate import check_amounts
 from turngym.cli.options import parse
@@ -19,6 +19,13 @@ from turngym.envs import env_ids
 from turngym.envs.finding import check_env, resolve_env
 from turngym.names import nearest
 from turngym.strict_json import dumps
+
+SUMMARIES = {
+    "games": "environments x agents, beside the random floor and the optimum",
+    "webshop": "agents in the shop, by catalogue and protocol",
+    "check": "which figures of README.md and docs/ no longer come out",
+    "audit": "what environments pay to players that do nothing of the task",
+}
 
 
 @dataclass(frozen=True)
@@ -40,13 +47,31 @@ def run(words: Sequence[str]) -> int:
         SystemExit: Help was asked for and given.
         UsageError: There is no such part.
     """
-    parts: Mapping[str, Callable[[Sequence[str], Console], int]] = {"webshop": run_webshop, "audit": run_audit}
+    parts: Mapping[str, Callable[[Sequence[str], Console], int]] = {
+        "games": run_games, "webshop": run_webshop, "check": run_check, "audit": run_audit,
+    }  # fmt: skip
     if not words or words[0] in ("-h", "--help"):
-        print(f"usage: turngym bench {{{','.join(parts)}}} [ARGUMENTS]; each has a --help of its own")
+        print(f"usage: turngym bench {{{','.join(parts)}}} [ARGUMENTS]; each has a --help of its own\n")
+        width = max(map(len, parts))
+        print("\n".join(f"  {name:<{width}}  {summary}" for name, summary in SUMMARIES.items()))
         raise SystemExit(0)
     if words[0] not in parts:
         raise UsageError(f"bench has no part {words[0]!r}{nearest(words[0], parts)}")
     return parts[words[0]](words[1:], make_console())
+
+
+def run_games(words: Sequence[str], console: Console) -> int:
+    """Measure agents in environments."""
+    from turngym.cli import bench_games
+
+    return bench_games.run(words, console)
+
+
+def run_check(words: Sequence[str], console: Console) -> int:
+    """Check the tables of pages."""
+    from turngym.cli import bench_check
+
+    return bench_check.run(words, console)
 
 
 def run_webshop(words: Sequence[str], console: Console) -> int:
@@ -70,13 +95,5 @@ def run_audit(words: Sequence[str], console: Console) -> int:
     written = page(findings, join(["turngym", "bench", "audit", *words]))
     console.print(written, soft_wrap=True)
     if options.out is not None:
-        keep(options.out, {"audit.md": written, "audit.json": dumps(record(findings), indent=1) + "\n"})
+        write_files(options.out, {"audit.md": written, "audit.json": dumps(record(findings), indent=1) + "\n"})
     return int(bool(too_much(findings)))
-
-
-def keep(folder: Path, files: Mapping[str, str]) -> None:
-    """Write texts to files of a folder, each whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in files.items():
-        with replacement(folder / name) as unfinished:
-            unfinished.write_text(text, encoding="utf-8")

@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from turngym._errors import input_errors
 from turngym.agents.api import PREFIX
 from turngym.agents.base import Agent
+from turngym.agents.models.hub import fetch_model, is_hub_name
 from turngym.agents.registry import AGENTS
-from turngym.benchmarks.webshop import Player
-from turngym.benchmarks.webshop.protocols import presentation
-from turngym.benchmarks.webshop.rows import ORACLE, SCRIPTED
-from turngym.cli.agents import SLOTS_PER_REQUEST, AgentOptions, NamedAgent, find_agent
+from turngym.benchmarks.cells import ORACLE, SCRIPTED, Player, Stand
+from turngym.cli.agents import SLOTS_PER_REQUEST, AgentOptions, NamedAgent, able_agents, find_agent
 from turngym.cli.api import ApiOptions, api_agent, api_settings, is_api_agent
 from turngym.cli.errors import UsageError
 from turngym.cli.models import import_trained
@@ -43,8 +43,8 @@ def find_players(
 
     Args:
         scripted: Names of scripted agents.
-        named: Names of agents, run folders, checkpoint folders and models behind servers, each with a label before "="
-            or without.
+        named: Names of agents, run folders, checkpoint folders, models of the hub and models behind servers, each with
+            a label before "=" or without.
         decodings: How models choose tokens: "sampled", "greedy" or both.
         slots: Episodes played at once.
         api: How models behind servers are asked.
@@ -59,12 +59,11 @@ def find_players(
     for text in named:
         if text in known:
             continue
-        if is_api_agent(place_of(text)):
-            label = text.removesuffix(place_of(text)).removesuffix("=")
-            players += [api_player(label, place_of(text), decoding, api or ApiOptions(), max_reply_tokens)
+        label, place = label_and_place(text)
+        if is_api_agent(place):
+            players += [api_player(label, place, decoding, api or ApiOptions(), max_reply_tokens)
                         for decoding in decodings]  # fmt: skip
             continue
-        label, _, place = ("", "", text) if Path(text).is_dir() else text.rpartition("=")
         for name, weights in models_of(place, label):
             model = find_agent(str(weights))
             if not label:
@@ -79,9 +78,13 @@ def find_players(
     return [player for row in rows.values() for player in row]
 
 
-def place_of(text: str) -> str:
-    """Return the name of an agent without the label before it, where it is one behind a server."""
-    return text[text.index(PREFIX) :] if text.startswith(PREFIX) or f"={PREFIX}" in text else text
+def label_and_place(text: str) -> tuple[str, str]:
+    """Return the label of an agent, empty without one, and its name, folder or address behind that."""
+    if text.startswith(PREFIX) or f"={PREFIX}" in text:
+        place = text[text.index(PREFIX) :]
+        return text.removesuffix(place).removesuffix("="), place
+    label, _, place = ("", "", text) if Path(text).is_dir() else text.rpartition("=")
+    return label, place
 
 
 def api_player(label: str, name: str, decoding: str, api: ApiOptions, max_reply_tokens: int | None) -> Player:
@@ -100,7 +103,7 @@ def api_player(label: str, name: str, decoding: str, api: ApiOptions, max_reply_
     settings = api_settings(name, api, temperature=0.0 if decoding == "greedy" else None,
                             max_reply_tokens=max_reply_tokens)  # fmt: skip
     return Player(name=f"{label or name}, {decoding}", identity=settings.identity(),
-                  make=lambda _: api_agent(settings, api), draws=decoding == "sampled", keeps=True,
+                  make=lambda _: api_agent(settings, api), draws=decoding == "sampled",
                   most_slots=SLOTS_PER_REQUEST * settings.parallel)  # fmt: skip
 
 
@@ -114,8 +117,13 @@ def scripted_player(name: str) -> Player:
     if agent not in AGENTS:
         raise UsageError(f"there is no scripted agent {name!r}{nearest(name, {**SCRIPTED, **AGENTS}, most=0)}")
     found = find_agent(agent, arguments=arguments)
+
+    def able(stand: Stand) -> bool:
+        return agent in able_agents(stand.env_id, stand.arguments)
+
     return Player(name=name, identity={"agent": agent, "arguments": arguments},
-                  make=lambda slots: found.make(AgentOptions(), slots), draws=agent not in NEVER_DRAW)  # fmt: skip
+                  make=lambda slots: found.make(AgentOptions(), slots), draws=agent not in NEVER_DRAW,
+                  able=able)  # fmt: skip
 
 
 def models_of(place: str, label: str) -> Iterator[tuple[str, Path]]:
@@ -125,10 +133,15 @@ def models_of(place: str, label: str) -> Iterator[tuple[str, Path]]:
         UsageError: There is no such folder, or it holds no weights.
     """
     folder = Path(place)
+    if is_hub_name(place):
+        import_trained("huggingface_hub")
+        with input_errors():
+            yield label or place, policy_folder(fetch_model(place).folder)
+        return
     if not folder.is_dir():
         known = {**SCRIPTED, **AGENTS}
         raise UsageError(f"there is no agent {place!r}: neither {', '.join(known)} nor a folder with a run or a "
-                         f"checkpoint{nearest(place, known, most=0)}")  # fmt: skip
+                         f"checkpoint, nor {PREFIX}MODEL{nearest(place, known, most=0)}")  # fmt: skip
     weights = policy_folder(folder)
     if (folder / CONFIG_FILE).is_file() and (folder / BASE).is_dir():
         name = label or re.sub(r"-seed\d+$", "", folder.resolve().name)
@@ -167,7 +180,7 @@ def model_player(name: str, weights: Path, model: NamedAgent, decoding: str, slo
     identity = {"weights": weights_digest(weights), "tokens": decoding, **asdict(model.decoding), "slots": slots}
     return Player(
         name=f"{name}, {decoding}", identity=identity, make=partial(_load, model, options),
-        presentation=presentation(trained_in.id, trained_in.kwargs) if trained_in else {}, draws=decoding == "sampled",
+        trained_in=(trained_in.id, trained_in.kwargs) if trained_in else None, draws=decoding == "sampled",
     )  # fmt: skip
 
 

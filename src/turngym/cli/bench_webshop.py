@@ -6,46 +6,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import join
-from typing import Annotated, Literal
+from typing import Literal
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
-from tyro.conf import UseAppendAction
 
-from turngym.agents.api import BudgetReachedError
-from turngym.agents.serving import ServerError
 from turngym.benchmarks import webshop
-from turngym.benchmarks.webshop import Cell, CellResult, Row
-from turngym.cli.api import ApiOptions
-from turngym.cli.bench_players import find_players, place_of
+from turngym.benchmarks.cells import Cell, left_over, plan, sentences
+from turngym.benchmarks.webshop import Result, ShopRow, ShopStand
+from turngym.cli.bench_table import TableOptions, count_text, play, runs_text, table_of
 from turngym.cli.errors import UsageError
-from turngym.cli.evaluate import check_amounts
 from turngym.cli.options import JsonObject, parse
-from turngym.cli.terminal import TerminalProgress
 from turngym.envs.finding import check_env
 from turngym.strict_json import dumps
 
 ProtocolName = Literal["fixed", "faithful", "gigpo", "original"]
 
 
-@dataclass(frozen=True)
-class WebShopOptions(ApiOptions):
+@dataclass(frozen=True, kw_only=True)
+class WebShopOptions(TableOptions):
     """Measure agents in the shop, by catalogue and protocol; the same command goes on after an interruption."""
 
-    agent: Annotated[list[str], UseAppendAction] = field(default_factory=list)
-    """A run folder, which stands for its base and its last policy, a checkpoint folder, a model behind a server as
-    openai:MODEL, or a registered agent; it may be given several times. Runs that differ in their seeds alone share a
-    row, and so do all of one --agent NAME=..."""
     scripted: list[str] = field(default_factory=lambda: ["random", "rule", "shopper", "oracle"])
     """Scripted agents that play as well: random, rule, shopper, shopper-details, oracle or a registered one."""
-    decoding: list[Literal["sampled", "greedy"]] = field(default_factory=lambda: ["sampled", "greedy"])
-    """How models choose their tokens; sampled is at their own temperature, and behind a server at what is set there."""
-    max_reply_tokens: int | None = None
-    """Longest reply of a model behind a server, thoughts included; 1024 unless given."""
-    lenient: bool = False
-    """Read a reply that the shop refuses once more, leniently: **search[shoes]**, Action: search[shoes]. and the
-    like."""
     protocols: list[ProtocolName] = field(default_factory=lambda: ["fixed", "faithful", "gigpo", "original"])
     """By which protocols."""
     num_products: list[int] = field(default_factory=list)
@@ -56,14 +39,8 @@ class WebShopOptions(ApiOptions):
     """Saved indexes over these catalogues, in the same order."""
     env_kwargs: JsonObject = field(default_factory=dict)
     """Further arguments of the environment at every protocol, as a JSON object such as '{"max_episode_steps": 30}'."""
-    split: Literal["train", "validation", "test"] = "test"
-    """Which goals."""
     episodes: int | None = None
     """How many goals, each played once by every run; all of the split unless given."""
-    seeds: list[int] = field(default_factory=lambda: [0])
-    """Seeds of the agents' chance; those that do not draw play with the first alone."""
-    slots: int = 128
-    """Episodes played at once."""
     out: Path = Path("runs/bench_webshop")
     """The folder of cells, page (webshop.md), figures (webshop.csv, webshop.json) and picture (webshop.png)."""
 
@@ -75,43 +52,32 @@ COLUMNS = ("agent", "success", "95% interval", "runs", "score", "type", "attr", 
 
 def run(words: Sequence[str], console: Console) -> int:
     """Play what was not played yet, and write the table; the exit code is 1 where an episode ended in an error."""
-    options = parse(WebShopOptions, words, command="bench webshop")
-    check(options)
+    options = read(words)
     cells = cells_of(options)
-    options.out.mkdir(parents=True, exist_ok=True)
-    with TerminalProgress(console) as progress:
-        try:
-            results = webshop.play_cells(cells, options.out, progress)
-        except (KeyboardInterrupt, BudgetReachedError, ServerError):
-            console.print(f"{options.out} holds the cells that were played; the same command goes on.", soft_wrap=True)
-            options.tell_spent(console)
-            raise
+    results = measure(options, cells, options.out, console)
     notes = webshop.write_report(options.out, results, join(["turngym", "bench", "webshop", *words]))
-    tell(results, [*webshop.left_over(options.out, cells), *notes], console)
+    tell(results, [*left_over(options.out, (cell.digest for cell in cells)), *notes], console)
     files = ", ".join(sorted(path.name for path in options.out.glob("webshop.*")))
     console.print(f"{options.out}: {files}", soft_wrap=True)
     options.tell_spent(console)
-    return int(bool(webshop.error_notes(results)))
+    return int(any(row.errors for row in webshop.rows_of(results)))
 
 
-def check(options: WebShopOptions) -> None:
-    """Check amounts, and that lists hold what goes together.
+def read(words: Sequence[str]) -> WebShopOptions:
+    """Return the options of a command line.
 
     Raises:
-        UsageError: They do not.
+        UsageError: They cannot be used.
     """
-    check_amounts(slots=options.slots, **({} if options.episodes is None else {"episodes": options.episodes}))
-    for seed in options.seeds:
-        check_amounts(seed=seed)
-    for name in ("protocols", "decoding", "seeds"):
-        if not getattr(options, name):
-            raise UsageError(f"--{name} needs a value")
+    options = parse(WebShopOptions, words, command="bench webshop")
+    options.check(["protocols"], episodes=options.episodes)
     if options.index and len(options.index) != len(options.catalogue):
         raise UsageError(f"--index needs one for each --catalogue, {len(options.catalogue)} in the same order, got "
                          f"{len(options.index)}")  # fmt: skip
+    return options
 
 
-def cells_of(options: WebShopOptions) -> list[Cell]:
+def cells_of(options: WebShopOptions) -> list[Cell[ShopStand]]:
     """Return what shall be played, every shop of it opened once.
 
     Raises:
@@ -120,45 +86,44 @@ def cells_of(options: WebShopOptions) -> list[Cell]:
     """
     stands = webshop.stands(options.catalogue, options.index, options.num_products, options.protocols,
                             options.env_kwargs)  # fmt: skip
-    options.check_use(map(place_of, options.agent))
-    players = find_players(options.scripted, options.agent, options.decoding, options.slots, api=options,
-                           max_reply_tokens=options.max_reply_tokens)  # fmt: skip
-    if not players:
-        raise UsageError("nobody plays: name scripted agents with --scripted, or others with --agent")
+    players = options.players()
     for stand in stands:
-        for presentation in {dumps(player.presentation): player.presentation for player in players}.values():
+        presented = [stand.presented(player.presentation) for player in players]
+        for presentation in {dumps(one): one for one in presented}.values():
             check_env(stand.env_id, {**stand.arguments, **presentation})
-    return list(webshop.plan(stands, players, seeds=options.seeds, split=options.split,
-                             episodes=options.episodes or 0, slots=options.slots,
-                             lenient=options.lenient))  # fmt: skip
+    return list(plan(stands, players, seeds=options.seeds, split=options.split, slots=options.slots,
+                     episodes=lambda stand: options.episodes or stand.num_goals(options.split),
+                     lenient=options.lenient))  # fmt: skip
+
+
+def measure(options: WebShopOptions, cells: Sequence[Cell[ShopStand]], out: Path, console: Console) -> list[Result]:
+    """Return the results of cells, of which those are played that the folder does not hold."""
+    return play(options, cells, out, console, lambda *_: None)[0]
 
 
 # What is shown ------------------------------------------------------------------------------------------------------
 
 
-def tell(results: Sequence[CellResult], notes: Sequence[str], console: Console) -> None:
+def tell(results: Sequence[Result], notes: Sequence[str], console: Console) -> None:
     """Print a table for each stand, and what is to be said of them."""
     for rows in webshop.by_stand(webshop.rows_of(results)).values():
         console.print(stand_table(rows))
         console.print(webshop.ceiling_note(rows), soft_wrap=True)
         console.print()
-    for note in (*webshop.repeated(results), *webshop.error_notes(results), *webshop.lenient_notes(results), *notes):
+    for note in (*webshop.repeated(results), *sentences(results), *notes):
         console.print(note, soft_wrap=True)
 
 
-def stand_table(rows: Sequence[Row]) -> Table:
+def stand_table(rows: Sequence[ShopRow]) -> Table:
     """Return the rows of a stand as a table."""
-    table = Table(title=f"{rows[0].catalogue}, {rows[0].protocol}", title_justify="left", box=box.SIMPLE_HEAD,
-                  padding=0, pad_edge=False, show_edge=False)  # fmt: skip
-    for column in COLUMNS:
-        table.add_column(column, justify="left" if column == "agent" else "right", no_wrap=column != "agent")
+    lines = []
     for row in rows:
         parts = [_short(value) for value in (row.r_type, row.r_att, row.r_option, row.r_price)]
-        over = f"{row.runs}" if row.over_runs is None else f"{row.runs} ±{row.over_runs:.3f}".replace("±0.", "±.")
-        table.add_row(row.agent, f"{row.success:.3f}", f"[{row.low:.3f}, {row.high:.3f}]", over, f"{row.score:.3f}",
-                      *parts, f"{row.turns:.1f}", f"{row.tokens:.1f}", _short(row.invalid), f"{row.seconds:.1f}",
-                      f"{row.episodes}" + (f" (+{row.errors} errors)" if row.errors else ""))  # fmt: skip
-    return table
+        lines.append([row.agent, f"{row.success:.3f}", f"[{row.low:.3f}, {row.high:.3f}]",
+                      runs_text(row.runs, row.over_runs), f"{row.score:.3f}", *parts, f"{row.turns:.1f}",
+                      f"{row.tokens:.1f}", _short(row.invalid), f"{row.seconds:.1f}",
+                      count_text(row.episodes, row.errors)])  # fmt: skip
+    return table_of(f"{rows[0].catalogue}, {rows[0].protocol}", COLUMNS, lines, ["agent"])
 
 
 def _short(value: float | None) -> str:

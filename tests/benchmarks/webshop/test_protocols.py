@@ -9,7 +9,6 @@ from tests.benchmarks.webshop.conftest import stand
 
 from turngym._errors import InputError
 from turngym.benchmarks.webshop import PROTOCOLS, Catalogue, stands
-from turngym.benchmarks.webshop.protocols import presentation
 from turngym.envs import env_ids
 from turngym.webshop_server.catalogue import generate_records, write_catalogue
 
@@ -37,16 +36,6 @@ def test_what_is_shown_is_no_part_of_the_shop_but_of_the_key() -> None:
     assert compact.describe()["arguments"] == {"observation_mode": "compact"}
     assert (plain.describe()["turns"], long.describe()["turns"]) == (15, 30)
     assert stand("gigpo").describe()["arguments"]["reward_scheme"] == "binary_x10"
-
-
-def test_what_an_agent_reads_is_written_out() -> None:
-    plain = {"observation_mode": "text", "title_words": 4, "show_actions": False, "history": 0, "reasoning": False}
-    assert presentation("turngym/WebShop-v0", {}) == plain
-    assert presentation("turngym/WebShop-v0", {"reasoning": True, "num_products": 60}) == {**plain, "reasoning": True}
-    gigpo = {**plain, "observation_mode": "quoted", "show_actions": True, "history": 2}
-    assert presentation("turngym/WebShopGiGPO-v0", {}) == gigpo
-    assert presentation("turngym/WebShopGiGPO-v0", {"history": 0}) == {**gigpo, "history": 0}
-    assert presentation("turngym/Countdown-v0", {"reasoning": True}) == {}
 
 
 def test_the_same_products_are_the_same_shop_wherever_they_are(tmp_path: Path) -> None:

@@ -13,21 +13,22 @@ from pathlib import Path
 import pytest
 from tests.benchmarks.webshop.conftest import outcome, player
 
-from turngym.benchmarks.webshop import CellResult, Outcome, Row, rows_of, write_report
+from turngym.benchmarks.cells import sentences
+from turngym.benchmarks.webshop import Result, ShopOutcome, ShopRow, rows_of, write_report
 from turngym.benchmarks.webshop.published import PUBLISHED, published_table
-from turngym.benchmarks.webshop.report import HEADS, cells_of, error_notes, page
+from turngym.benchmarks.webshop.report import HEADS, page, row_cells
 
-MakeResult = Callable[..., CellResult]
+MakeResult = Callable[..., Result]
 
 
 @pytest.fixture
-def results(result: MakeResult) -> list[CellResult]:
+def results(result: MakeResult) -> list[Result]:
     weak, strong = result(0.5, 1.0, 0.0, who="random"), result(1.0, 1.0, 0.5, who="random", seed=1)
     return [weak, strong, result(1.0, 0.5, 1.0, who="shopper"), result(1.0, 1.0, 1.0),
             result(0.5, 0.5, 0.5, who="rule", protocol="gigpo")]  # fmt: skip
 
 
-def test_all_files_hold_the_same_rows(tmp_path: Path, results: list[CellResult]) -> None:
+def test_all_files_hold_the_same_rows(tmp_path: Path, results: list[Result]) -> None:
     assert write_report(tmp_path, results, "turngym bench webshop") == []
     text = (tmp_path / "webshop.md").read_text()
     rows = rows_of(results)
@@ -35,19 +36,19 @@ def test_all_files_hold_the_same_rows(tmp_path: Path, results: list[CellResult])
     kept = json.loads((tmp_path / "webshop.json").read_text())
     assert len(rows) == len(read) == len(kept["rows"]) == 4
     for row, line, entry in zip(rows, read, kept["rows"], strict=True):
-        assert Row(**entry) == row
-        assert set(line) == {part.name for part in fields(Row)}
+        assert ShopRow(**entry) == row
+        assert set(line) == {part.name for part in fields(ShopRow)}
         for name, value in entry.items():
             assert line[name] == "" if value is None else line[name] == str(value) or (
                 float(line[name]) == pytest.approx(value, abs=1e-6))  # fmt: skip
-        assert f"| {' | '.join(cells_of(row))} |" in text
+        assert f"| {' | '.join(row_cells(row))} |" in text
     assert (tmp_path / "webshop.png").read_bytes().startswith(b"\x89PNG")
     assert kept["ceilings"][0]["oracle"] == {"agent": "oracle", "success": 1.0}
     assert [entry["digest"] for entry in kept["cells"]] == [one.cell.digest for one in results]
     assert kept["published"][0]["model"] == PUBLISHED[0].model
 
 
-def test_the_page_says_what_was_played_and_what_can_be_reached(results: list[CellResult]) -> None:
+def test_the_page_says_what_was_played_and_what_can_be_reached(results: list[Result]) -> None:
     text = page(results, "turngym bench webshop --seeds 0 1")
     assert "    turngym bench webshop --seeds 0 1\n" in text and "![Success of agents](webshop.png)" in text
     fixed, gigpo = text.partition("## generated, 60 products, gigpo")[::2]
@@ -62,8 +63,8 @@ def test_the_page_says_what_was_played_and_what_can_be_reached(results: list[Cel
     assert "webshop.png" not in page(results, "x", picture=False)
 
 
-def test_cells_have_a_place_for_each_head(results: list[CellResult]) -> None:
-    shopper = cells_of(rows_of(results)[1])
+def test_cells_have_a_place_for_each_head(results: list[Result]) -> None:
+    shopper = row_cells(rows_of(results)[1])
     assert len(shopper) == len(HEADS)
     assert dict(zip(HEADS, shopper, strict=True)) | {"95% over goals": ""} == {
         "agent": "shopper", "success": "0.667", "95% over goals": "", "runs": "1", "95% over runs": "",
@@ -74,25 +75,25 @@ def test_cells_have_a_place_for_each_head(results: list[CellResult]) -> None:
     }  # fmt: skip
 
 
-def test_what_was_changed_and_what_failed_is_told(results: list[CellResult]) -> None:
+def test_what_was_changed_and_what_failed_is_told(results: list[Result]) -> None:
     one = results[0]
     longer = replace(one, cell=replace(one.cell, stand=replace(one.cell.stand, extra={"max_episode_steps": 30})),
-                     outcomes=[outcome(0, 1.0), Outcome(goal=1, error="lost")])  # fmt: skip
+                     outcomes=[outcome(0, 1.0), ShopOutcome(instance=1, error="lost")])  # fmt: skip
     text = page([longer], "x")
     assert "Changed here: max_episode_steps = 30." in text
-    assert error_notes([longer]) == [
+    assert sentences([longer]) == [
         "generated, 60 products, fixed, random: 1 of 2 episodes ended in an error, the first with lost."
     ]
-    assert error_notes([longer])[0] in text and error_notes(results) == []
+    assert sentences([longer])[0] in text and sentences(results) == []
 
 
-def test_names_cannot_break_the_table(results: list[CellResult]) -> None:
+def test_names_cannot_break_the_table(results: list[Result]) -> None:
     odd = replace(results[0], cell=replace(results[0].cell, player=player("random", "a|b")))
     assert "| a\\|b | " in page([odd], "x")
 
 
 def test_without_matplotlib_the_rest_is_written(
-    tmp_path: Path, results: list[CellResult], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, results: list[Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [*sys.modules]:
         if name.split(".")[0] == "matplotlib":

@@ -152,6 +152,7 @@ def test_splits_are_ranges_of_one_order() -> None:
         numbers = {env.backend.goal_number(split, index) for index in range(10_000)}
         assert numbers == set(range(min(numbers), max(numbers) + 1))
         ranges[split] = (min(numbers), max(numbers) + 1)
+        assert env.num_instances(split) == len(numbers)
     total = len(backend(env).goals)
     assert ranges == {"test": (0, 385), "validation": (385, 1155), "train": (1155, total)} and total == 3851
 

@@ -21,7 +21,7 @@ import pytest
 
 from turngym._errors import InputError
 from turngym.credentials import without_credentials
-from turngym.envs import make_env
+from turngym.envs import make_env, text_env
 from turngym.envs.webshop import WebShopEnv
 from turngym.webshop_server.settings import ShopSettings
 from turngym.webshop_server.shop import open_shop
@@ -86,6 +86,7 @@ def transcript(env: gym.Env[str, str], index: int) -> list[Any]:
 def test_play_is_the_same(served: tuple[str, dict[str, Any]], shown: dict[str, Any]) -> None:
     address, settings = served
     here, there = gym.make(ID, **settings, **shown), gym.make(ID, url=address, **shown)
+    assert text_env(here).num_instances("test") == text_env(there).num_instances("test")
     for index in range(6):
         assert transcript(here, index) == transcript(there, index)
     there.close()
