@@ -14,7 +14,7 @@ READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet $(PIP_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench openenv verifiers docs dist clean
+.PHONY: help setup demo test lint bench openenv verifiers verl docs dist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -56,9 +56,12 @@ openenv: .venv-openenv/.ready ## an environment with OpenEnv, in which its serve
 
 verifiers: .venv-verifiers/.ready ## an environment with verifiers, in which its evaluation is tested
 
+verl: .venv-verl/.ready ## an environment with verl, in which its agent loop is tested; large
+
 # Packages that bring others in versions of their own stand in environments of their own, beside turngym without torch.
 OTHERS_openenv := openenv==0.10.0
 OTHERS_verifiers := verifiers==0.4.0 --editable integrations/verifiers
+OTHERS_verl = $(TORCH) verl==0.9.1 cachetools fastapi uvicorn
 
 .venv-%/.ready: setup.cfg $(wildcard integrations/*/pyproject.toml)
 	$(PYTHON) -m venv .venv-$*
@@ -76,5 +79,5 @@ dist: $(READY) ## a wheel and a source archive, checked, in dist/
 	$(BIN)/python -m twine check --strict dist/*
 
 clean: ## remove .venv, caches and build files; runs stay
-	rm -rf .venv .venv-openenv .venv-verifiers build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	rm -rf .venv .venv-openenv .venv-verifiers .venv-verl build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
