@@ -14,7 +14,7 @@ READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet $(PIP_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench openenv docs dist clean
+.PHONY: help setup demo test lint bench openenv verifiers verl docs dist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -35,7 +35,7 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 	@echo "Installing $(TORCH)."
 	@$(PIP) --constraint .venv/constraints.txt '$(TORCH)'
 	@echo "Installing turngym and what it depends on."
-	@$(PIP) --constraint .venv/constraints.txt --editable '.[train,lora,webshop,plot,tensorboard,wandb,dev]'
+	@$(PIP) --constraint .venv/constraints.txt --editable '.[train,lora,webshop,plot,parquet,tensorboard,wandb,dev]'
 	@touch $@
 
 demo: $(READY) ## train a small language model on FrozenLake and print its score
@@ -54,9 +54,18 @@ bench: $(READY) ## the tests that take long
 
 openenv: .venv-openenv/.ready ## an environment with OpenEnv, in which its server is tested
 
-.venv-openenv/.ready: setup.cfg
-	$(PYTHON) -m venv .venv-openenv
-	.venv-openenv/bin/python -m pip --disable-pip-version-check install --quiet $(PIP_ARGS) openenv==0.10.0 --editable .
+verifiers: .venv-verifiers/.ready ## an environment with verifiers, in which its evaluation is tested
+
+verl: .venv-verl/.ready ## an environment with verl, in which its agent loop is tested; large
+
+# Packages that bring others in versions of their own stand in environments of their own, beside turngym without torch.
+OTHERS_openenv := openenv==0.10.0
+OTHERS_verifiers := verifiers==0.4.0 --editable integrations/verifiers
+OTHERS_verl = $(TORCH) verl==0.9.1 cachetools fastapi uvicorn
+
+.venv-%/.ready: setup.cfg $(wildcard integrations/*/pyproject.toml)
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip --disable-pip-version-check install --quiet $(PIP_ARGS) --editable . $(OTHERS_$*)
 	@touch $@
 
 docs: $(READY) ## the documentation as a site, in site/
@@ -70,5 +79,5 @@ dist: $(READY) ## a wheel and a source archive, checked, in dist/
 	$(BIN)/python -m twine check --strict dist/*
 
 clean: ## remove .venv, caches and build files; runs stay
-	rm -rf .venv .venv-openenv build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	rm -rf .venv .venv-openenv .venv-verifiers .venv-verl build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

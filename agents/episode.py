@@ -235,11 +235,16 @@ def write_episodes(path: Path, episodes: Iterable[Episode]) -> int:
 
 
 def read_episodes(path: Path) -> Iterator[Episode]:
-    """Read a JSONL file of episodes, one at a time.
+    """Read a file of episodes, one at a time: JSON lines, or Parquet where its name ends in `.parquet`.
 
     Raises:
         ValueError: A line is not an episode; the message names the file and the line.
     """
+    if path.suffix == ".parquet":
+        from turngym.agents.parquet import read_parquet
+
+        yield from read_parquet(path)
+        return
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:

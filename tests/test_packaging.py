@@ -69,8 +69,8 @@ def test_metadata(wheel: Path) -> None:
     extras = {line.partition(": ")[2] for line in lines if line.startswith("Provides-Extra: ")}
     assert "License-Expression: MIT" in lines
     assert "Requires-Python: >=3.11" in lines
-    expected = ("train", "lora", "webshop", "lucene", "oracle", "plot", "tensorboard", "wandb", "modal", "docs", "dev",
-                "all")  # fmt: skip
+    expected = ("train", "lora", "webshop", "lucene", "oracle", "plot", "parquet", "tensorboard", "wandb", "modal",
+                "docs", "dev", "all")  # fmt: skip
     assert extras == {*expected}
     assert "turngym = turngym.cli:main" in metadata(wheel, "entry_points.txt")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -83,3 +84,67 @@ def test_secrets_of_addresses_do_not_tell_episodes_apart(tmp_path: Path) -> None
     file.write(ME, episode(2, env_kwargs={"url": "http://me:hush-hush@127.0.0.1"}))
     assert "hush" not in (tmp_path / "x.jsonl").read_text()
     assert indices(tmp_path / "x.jsonl", env_kwargs={"url": "http://me:other@127.0.0.1"}) == [2]
+
+
+# Parquet --------------------------------------------------------------------------------------------------------------
+
+
+def test_parquet_grows_beside_itself(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="Parquet needs pip install 'turngym[parquet]'")
+    path, growing = tmp_path / "deep" / "x.parquet", tmp_path / "deep" / "x.parquet.jsonl"
+    file = EpisodeFile(path)
+    file.write(ME, episode(3))
+    file.write(ME, episode(0))
+    assert growing.exists() and not path.exists()
+    file.finish()
+    assert [one.index for one in read_episodes(path)] == [3, 0] and not growing.exists()
+    assert indices(path) == [0, 3]
+    with pytest.raises(InputError, match=r"x\.parquet exists already; name another file with --out"):
+        EpisodeFile(path)
+
+
+def test_parquet_loses_nothing_at_a_stop(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="Parquet needs pip install 'turngym[parquet]'")
+    path, growing = tmp_path / "x.parquet", tmp_path / "x.parquet.jsonl"
+    first = EpisodeFile(path)
+    first.write(ME, episode(1))
+    first.finish()
+    whole = path.read_bytes()
+    stopped = EpisodeFile(path, resume=True)
+    stopped.write(ME, episode(2))
+    stopped.write(ME, episode(4, status=Status.ERROR_TIMEOUT))
+    with growing.open("ab") as line:
+        line.write(b'{"schema": 3, "env_id"')  # torn
+    (tmp_path / ".x.parquet.01234567.tmp").write_bytes(b"half of one")
+    with pytest.raises(InputError, match=r"exists already; .* or go on with it by --resume"):
+        EpisodeFile(path)
+    assert indices(path) == [1, 2] and path.read_bytes() == whole
+
+    lines = growing.read_bytes()
+    EpisodeFile(path, resume=True).finish()
+    growing.write_bytes(lines)  # as a stop before the last step leaves it
+    again = EpisodeFile(path, resume=True)
+    again.write(ME, episode(4))
+    again.finish()
+    assert [one.index for one in read_episodes(path)] == [1, 2, 4, 4] and indices(path) == [1, 2, 4]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["x.parquet"]
+
+
+def test_a_damaged_parquet_file_and_seeds_beyond_it_are_told(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow", reason="Parquet needs pip install 'turngym[parquet]'")
+    path = tmp_path / "x.parquet"
+    path.write_bytes(b"PAR1 and nothing else")
+    with pytest.raises(InputError, match=r"x\.parquet: no Parquet file of episodes: .*; name another file with --out"):
+        EpisodeFile(path, resume=True)
+    arrow.parquet.write_table(arrow.table({"text": ["of another kind"]}), path)
+    with pytest.raises(InputError, match=r"x\.parquet: no Parquet file of episodes: 'env_kwargs'"):
+        EpisodeFile(path, resume=True)
+    far = [Instance(split="test", index=0, seed=2**63)]
+    with pytest.raises(InputError, match=r"y\.parquet holds seeds up to 9223372036854775807"):
+        EpisodeFile(tmp_path / "y.parquet").played(ME, instances=far, **GAME)
+
+
+def test_parquet_without_its_package_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(InputError, match=r"Parquet files need the package pyarrow: pip install 'turngym\[parquet\]'"):
+        EpisodeFile(tmp_path / "x.parquet")

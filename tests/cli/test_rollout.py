@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from turngym.agents.episode import read_episodes
+from turngym.agents.episode import Episode, read_episodes
+from turngym.agents.episode_file import EpisodeFile
 from turngym.cli import main
 from turngym.envs.frozen_lake import FrozenLakeEnv
 from turngym.trainers.warm_start.demonstrations import read_demonstrations
@@ -97,3 +99,41 @@ def test_the_file_lies_where_the_command_was_given(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(FrozenLakeEnv, "step", wander)
     assert main(["rollout", "oracle", "FrozenLake", "--episodes", "3"]) == 0
     assert len(list(read_episodes(tmp_path / "episodes.jsonl"))) == 3
+
+
+def test_parquet_goes_on_after_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pyarrow", reason="Parquet needs pip install 'turngym[parquet]'")
+    monkeypatch.chdir(tmp_path)
+    words = ["rollout", "oracle", "FrozenLake", "--out", "shown.parquet", "--slots", "1"]
+    write = EpisodeFile.write
+
+    def stop(self: EpisodeFile, agent: str, episode: Episode) -> None:
+        write(self, agent, episode)
+        if episode.index == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EpisodeFile, "write", stop)
+        assert main([*words, "--episodes", "5"]) == 130
+    assert "shown.parquet.jsonl holds the episodes that were played. With --resume the same" in capsys.readouterr().out
+    assert not Path("shown.parquet").exists()
+    assert main([*words, "--episodes", "5"]) == 2
+    assert "shown.parquet.jsonl exists already" in capsys.readouterr().err
+    assert main([*words, "--episodes", "5", "--resume"]) == 0
+    played = list(read_episodes(tmp_path / "shown.parquet"))
+    assert sorted(episode.index for episode in played) == [0, 1, 2, 3, 4] and [*tmp_path.iterdir()] == [
+        tmp_path / "shown.parquet"
+    ]
+    assert main([*words, "--episodes", "7", "--resume"]) == 0
+    assert "5 of 7 episodes are from shown.parquet" in " ".join(capsys.readouterr().out.split())
+    assert len(list(read_episodes(tmp_path / "shown.parquet"))) == 7
+
+
+def test_parquet_without_its_package_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    assert main(["rollout", "oracle", "FrozenLake", "--out", str(tmp_path / "shown.parquet")]) == 2
+    assert "Parquet files need the package pyarrow: pip install 'turngym[parquet]'" in capsys.readouterr().err

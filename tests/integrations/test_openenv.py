@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -12,20 +11,16 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integrations.others import environment, interpreter, needs
 
-import turngym
 from turngym.cli import main
 from turngym.envs import make_env
 
-ROOT = Path(__file__).parents[2]
-PYTHON = Path(os.environ.get("TURNGYM_OPENENV_PYTHON", ROOT / ".venv-openenv" / "bin" / "python"))
-"""The interpreter of an environment with `openenv==0.10.0`, whose package does not go together with our pins."""
-REASON = f"OpenEnv is tried in an environment of its own: make openenv ({PYTHON} is not there)"
-pytestmark = pytest.mark.skipif(not PYTHON.is_file(), reason=REASON)
+PYTHON = interpreter("openenv")
+pytestmark = needs("openenv")
 SIZE = {"size": 3}
 CLIENT = """
 import json, sys
@@ -51,10 +46,6 @@ for session in sessions:
     session.close()
 print(json.dumps([told, states]))
 """
-
-
-def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(Path(turngym.__file__).parents[1])}
 
 
 @pytest.fixture(scope="module")

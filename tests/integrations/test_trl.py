@@ -251,15 +251,16 @@ def test_trl_takes_the_tool(trainer: Make, tokenizer: PreTrainedTokenizerFast) -
 # Written episodes -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("kind", "name"), [("json", "shown.jsonl"), ("parquet", "shown.parquet")])
 def test_sft_reads_what_rollout_writes(
-    tokenizer: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, name: str, tokenizer: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file of `turngym rollout` is a conversational data set: its `messages` are trained on as they are."""
     from datasets import load_dataset
 
     monkeypatch.chdir(tmp_path)
-    assert main(["rollout", "oracle", "FrozenLake", "--episodes", "8", "--out", "shown.jsonl"]) == 0
-    shown = load_dataset("json", data_files="shown.jsonl", split="train", cache_dir=str(tmp_path / "cache"))
+    assert main(["rollout", "oracle", "FrozenLake", "--episodes", "8", "--out", name]) == 0
+    shown = load_dataset(kind, data_files=name, split="train", cache_dir=str(tmp_path / "cache"))
     assert len(shown) == 8 and {message["role"] for message in shown[0]["messages"]} == {"system", "user", "assistant"}
     network = build_decoder(tokenizer, hidden_size=32, layers=2, heads=2, feedforward_size=64, context_length=1024)
     made = trl.SFTTrainer(

@@ -32,7 +32,7 @@ from turngym.trainers.launch.presets import load_preset, preset_names
 CORE = ("numpy", "gymnasium", "tyro", "rich")
 OPTIONAL = {"torch": "train", "transformers": "train", "safetensors": "train", "regex": "webshop",
             "rapidfuzz": "webshop", "flask": "webshop", "waitress": "webshop", "matplotlib": "plot",
-            "tensorboard": "tensorboard", "wandb": "wandb"}  # fmt: skip
+            "pyarrow": "parquet", "tensorboard": "tensorboard", "wandb": "wandb"}  # fmt: skip
 PARTS = ("envs", "agents", "trainers", "cli")
 
 

@@ -57,8 +57,8 @@ class EvaluateOptions(PlayingOptions):
     samples: int = 1
     """How often each instance is played; above 1, pass@k and the best return of k are told too."""
     out: Path | None = None
-    """A JSONL file to keep the episodes in, but for those of the random agent; it must not exist, unless --resume is
-    given."""
+    """A file to keep the episodes in, but for those of the random agent, as of rollout; it must not exist, unless
+    --resume is given."""
     resume: bool = False
     """Go on with the file: episodes that it holds of the same agent, game and seed are not played again."""
     episodes: int = 512
@@ -100,7 +100,7 @@ def run(words: Sequence[str]) -> int:
     rows: dict[str, Score | float | None] = {}
     notes: list[str] = []
     with (
-        told_what_is_kept(options, list(players.values()), options.out, console),
+        told_what_is_kept(options, list(players.values()), options.out, file, console),
         TerminalProgress(console) as progress,
     ):
         for name, agent in {**floor, **agents}.items():

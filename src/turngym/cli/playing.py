@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,13 +99,27 @@ def play_table(
 
 @contextmanager
 def told_what_is_kept(options: PlayingOptions, named: Sequence[NamedAgent], out: Path | None,
-                      console: Console) -> Iterator[None]:  # fmt: skip
-    """Say what was spent and what is kept where play stops before its end."""
+                      file: EpisodeFile | None, console: Console) -> Iterator[None]:  # fmt: skip
+    """Finish the file after play, and say what was spent and what is kept where play stops before its end.
+
+    Args:
+        options: What is spent.
+        named: Who plays.
+        out: The file as the user named it; None for none.
+        file: The same, open.
+        console: Where to say it.
+
+    Raises:
+        UsageError: The file cannot be written, for another reason than a full disk.
+    """
     try:
         yield
+        if file is not None:
+            _writing(file.path, file.finish)
     except (KeyboardInterrupt, WorkError, UsageError):
-        if out is not None and out.exists():
-            console.print(f"{out} holds the episodes that were played. With --resume the same command goes on.",
+        if out is not None and file is not None and file.growing.exists():
+            growing = out.with_name(file.growing.name)
+            console.print(f"{growing} holds the episodes that were played. With --resume the same command goes on.",
                           soft_wrap=True)  # fmt: skip
         elif any(one.served for one in named):
             kept = "no game was over yet" if out else "name a file with --out to keep games"
@@ -119,12 +134,16 @@ def _write(file: EpisodeFile, agent: str, episode: Episode) -> None:
     Raises:
         UsageError: The file cannot be written, for another reason than a full disk.
     """
+    _writing(file.growing, partial(file.write, agent, episode))
+
+
+def _writing(path: Path, write: Callable[[], None]) -> None:
     try:
-        file.write(agent, episode)
+        write()
     except OSError as error:
         if error.errno in FULL:
             raise
-        raise UsageError(f"{file.path} cannot be written: {error.strerror}") from error
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def held_note(name: str, held: int, count: int, path: Path | None) -> str:

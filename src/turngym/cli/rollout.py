@@ -1,4 +1,4 @@
-"""`turngym rollout`: episodes of any agent, as JSON lines that any fine-tuning tool can read."""
+"""`turngym rollout`: episodes of any agent, as JSON lines or Parquet, which any fine-tuning tool can read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from turngym.trainers.reporting.tables import table_notes
 
 @dataclass(frozen=True)
 class RolloutOptions(PlayingOptions):
-    """Write episodes of an agent to a JSONL file, one episode a line."""
+    """Write episodes of an agent to a file, one episode a line of JSON, or a row of Parquet."""
 
     agent: Annotated[Positional[str], arg(metavar="AGENT")]
     """A run or checkpoint folder, a model behind a server as openai:MODEL, or an agent: random, rule, shopper, oracle,
@@ -34,7 +34,8 @@ class RolloutOptions(PlayingOptions):
     agent_kwargs: JsonObject = field(default_factory=dict)
     """Arguments of a scripted agent, as a JSON object, such as '{"looks": 3}' of the shopper."""
     out: Path = Path("episodes.jsonl")
-    """The file to write; it must not exist, unless --resume is given."""
+    """The file to write: JSON lines, or Parquet (extra parquet) where its name ends in .parquet. It must not exist,
+    unless --resume is given."""
     resume: bool = False
     """Go on with the file: episodes that it holds of the same agent, game and seed are not played again."""
     episodes: int = 100
@@ -66,7 +67,7 @@ def run(words: Sequence[str]) -> int:
                                            seed=options.seed))  # fmt: skip
     console = make_console()
     began = time.perf_counter()
-    with told_what_is_kept(options, [named], options.out, console), TerminalProgress(console) as progress:
+    with told_what_is_kept(options, [named], options.out, file, console), TerminalProgress(console) as progress:
         progress.phase(named.name, options.episodes)
         episodes, held = play_table(agent, table, options, slots=slots, progress=progress, file=file,
                                     identity=named.identity(options))  # fmt: skip

@@ -1,1 +1,1 @@
-"""The games in the trainers of others. Each module needs the package that it is named after; none loads it at once."""
+"""The games in the trainers of others. A module needs the package that it is named after; `session` needs none."""

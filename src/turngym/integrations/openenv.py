@@ -23,7 +23,8 @@ from pydantic import Field
 
 from turngym import __version__
 from turngym.envs import SPLITS, Sampling, make_env
-from turngym.envs.finding import check_env, resolve_env, short_name
+from turngym.envs.finding import short_name
+from turngym.integrations.session import checked_env
 
 NUM_INSTANCES = 2**30
 """Numbers of the instances of a split, for those who list them; turngym itself knows no end."""
@@ -179,8 +180,8 @@ def application(
     Raises:
         InputError: There is no such game, or its arguments do not fit it.
     """
-    env_id, kwargs = resolve_env(env), dict(env_kwargs or {})
-    check_env(env_id, kwargs)
+    kwargs = dict(env_kwargs or {})
+    env_id = checked_env(env, kwargs)
     make = create_app if web else create_fastapi_app
     return make(partial(TextGame, env_id, kwargs), TextAction, TextObservation, env_name=short_name(env_id),
                 max_concurrent_envs=sessions, state_cls=GameState)  # fmt: skip

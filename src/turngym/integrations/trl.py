@@ -34,7 +34,8 @@ from turngym.agents.models.decoding import Decoding
 from turngym.agents.models.language_model import LanguageModel, LanguageModelAgent
 from turngym.agents.rollout import collect_episodes
 from turngym.envs import make_env
-from turngym.envs.finding import check_env, resolve_env, short_name
+from turngym.envs.finding import resolve_env, short_name
+from turngym.integrations.session import checked_env
 
 _PROMPT = re.compile(r"(?P<name>\S+) (?P<split>train|validation|test) (?P<index>\d+)")
 SHARDED = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
@@ -58,7 +59,7 @@ def dataset(env: str, count: int, *, split: str = "train", first: int = 0) -> An
     """
     from datasets import Dataset
 
-    name = short_name(_checked(env, {}))
+    name = short_name(checked_env(env, {}))
     instances = [Instance(split=split, index=index, seed=0) for index in range(first, first + count)]
     return Dataset.from_list([{"prompt": f"{name} {one.split} {one.index}", "split": one.split, "index": one.index}
                               for one in instances])  # fmt: skip
@@ -101,7 +102,7 @@ def rollout(
     kwargs = dict(env_kwargs or {})
     decoding = Decoding(max_reply_tokens=max_reply_tokens, max_thought_tokens=max_thought_tokens,
                         context_length=context_length, keep_thoughts=keep_thoughts)  # fmt: skip
-    return Rollout(_checked(env, kwargs), kwargs, decoding, slots)
+    return Rollout(checked_env(env, kwargs), kwargs, decoding, slots)
 
 
 class _Player(LanguageModel):
@@ -207,7 +208,7 @@ def environment(env: str, *, env_kwargs: Mapping[str, Any] | None = None, seed: 
         InputError: There is no such game, or its arguments do not fit it.
     """
     kwargs = dict(env_kwargs or {})
-    env_id = _checked(env, kwargs)
+    env_id = checked_env(env, kwargs)
     made = 0
 
     class ToolEnvironment:
@@ -250,14 +251,3 @@ def environment(env: str, *, env_kwargs: Mapping[str, Any] | None = None, seed: 
             return self._return
 
     return ToolEnvironment
-
-
-def _checked(env: str, kwargs: Mapping[str, Any]) -> str:
-    """Return the registered id of a game.
-
-    Raises:
-        InputError: There is none, or its arguments do not fit it.
-    """
-    env_id = resolve_env(env)
-    check_env(env_id, kwargs)
-    return env_id

@@ -175,7 +175,7 @@ class ModelServer:
     def _told(self, kind: str, model: LanguageModel, choice: dict[str, Any], ids: list[int], prompt: int) -> Answer:
         ended = ids[-1] in model.chat.stop_ids
         usage = {"prompt_tokens": prompt, "completion_tokens": len(ids), "total_tokens": prompt + len(ids)}
-        return Answer(content={"object": kind, "usage": usage,
+        return Answer(content={"id": "answer", "object": kind, "created": 0, "model": NAME, "usage": usage,
                                "choices": [choice | {"finish_reason": "stop" if ended else "length"}]})  # fmt: skip
 
     @torch.inference_mode()
