@@ -35,7 +35,7 @@ from turngym.webshop_server.catalogue import (
     write_catalogue,
     write_sidecar,
 )
-from turngym.webshop_server.product import Product
+from turngym.webshop_server.product import Product, with_cents
 from turngym.webshop_server.settings import Engine
 
 _Counted = TypeVar("_Counted")
@@ -225,7 +225,7 @@ def portrait(product: Product) -> Table:
         "title": product.title,
         "category": product.product_category,
         "query": product.query,
-        "price": product.price_tag,
+        "price": with_cents(product.price_tag),
         **{name: ", ".join(values) for name, values in product.options.items()},
         "attributes": ", ".join(product.attributes),
         "features": "\n".join(product.bullet_points),
