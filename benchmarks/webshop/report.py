@@ -17,6 +17,7 @@ from turngym.benchmarks.webshop.picture import draw
 from turngym.benchmarks.webshop.protocols import PROTOCOLS
 from turngym.benchmarks.webshop.published import PUBLISHED, published_table
 from turngym.benchmarks.webshop.rows import COLUMNS, Row, by_stand, ceilings, repeated, rows_of
+from turngym.extras import install_command
 from turngym.strict_json import dumps
 
 PAGE, FIGURES, RECORD, PICTURE = "webshop.md", "webshop.csv", "webshop.json", "webshop.png"
@@ -51,7 +52,7 @@ def write_report(folder: Path, results: Sequence[CellResult], command: str) -> l
         drawn = True
     except ModuleNotFoundError:
         drawn = False
-        notes.append("no picture was drawn: install matplotlib with: pip install 'turngym[plot]'")
+        notes.append(f"no picture was drawn: install matplotlib with: {install_command('plot')}")
     written = {PAGE: page(results, command, picture=drawn), FIGURES: figures(rows),
                RECORD: dumps(record(results, command), indent=1) + "\n"}  # fmt: skip
     for name, text in written.items():

@@ -16,6 +16,7 @@ from tests.benchmarks.webshop.conftest import outcome, player
 from turngym.benchmarks.webshop import CellResult, Outcome, Row, rows_of, write_report
 from turngym.benchmarks.webshop.published import PUBLISHED, published_table
 from turngym.benchmarks.webshop.report import HEADS, cells_of, error_notes, page
+from turngym.extras import install_command
 
 MakeResult = Callable[..., CellResult]
 
@@ -99,7 +100,7 @@ def test_without_matplotlib_the_rest_is_written(
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     (note,) = write_report(tmp_path, results, "x")
-    assert "pip install 'turngym[plot]'" in note
+    assert install_command("plot") in note
     assert sorted(path.name for path in tmp_path.iterdir()) == ["webshop.csv", "webshop.json", "webshop.md"]
     assert "webshop.png" not in (tmp_path / "webshop.md").read_text()
 
