@@ -5,8 +5,10 @@ PYTHON ?= python3
 #   make demo TORCH=torch==2.13.0+cu130 PIP_ARGS="--extra-index-url URL"
 TORCH ?= $(shell grep '^torch==' constraints.txt)
 PIP_ARGS ?=
-# A demo that was interrupted goes on where it stopped; one that is done shows its result again.
-DEMO ?= train $(if $(wildcard runs/demo),--resume runs/demo,FrozenLake --run.name demo --warm_start.course_steps 800 --warm_start.mistake_rate 0.65 --learning.steps 60)
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/turngym/_version.py)
+# A demo that was interrupted goes on where it stopped; one that is done shows its result again. A new version has its own.
+RUN := demo-$(VERSION)
+DEMO ?= train $(if $(wildcard runs/$(RUN)),--resume runs/$(RUN),FrozenLake --run.name $(RUN) --warm_start.course_steps 800 --warm_start.mistake_rate 0.65 --learning.steps 60)
 WORKERS ?= 2
 
 BIN := .venv/bin
@@ -26,7 +28,7 @@ help: ## list the targets
 setup: $(READY) ## install everything into .venv
 
 # torch goes first: what depends on it then finds it there and asks the index for no other.
-$(READY): setup.cfg pyproject.toml constraints.txt
+$(READY): setup.cfg pyproject.toml constraints.txt src/turngym/_version.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "turngym needs Python 3.11 or later; name one: make PYTHON=python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || echo "Creating .venv."
@@ -40,6 +42,7 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 
 demo: $(READY) ## train a small language model on FrozenLake and print its score
 	$(BIN)/turngym $(DEMO)
+	@echo "The commands are in $(BIN): '. $(BIN)/activate' puts turngym on the path."
 
 lint: $(READY) ## style and types
 	$(BIN)/ruff check .
@@ -63,7 +66,7 @@ OTHERS_openenv := openenv==0.10.0
 OTHERS_verifiers := verifiers==0.4.0 --editable integrations/verifiers
 OTHERS_verl = $(TORCH) verl==0.9.1 cachetools fastapi uvicorn
 
-.venv-%/.ready: setup.cfg $(wildcard integrations/*/pyproject.toml)
+.venv-%/.ready: setup.cfg src/turngym/_version.py $(wildcard integrations/*/pyproject.toml)
 	$(PYTHON) -m venv .venv-$*
 	.venv-$*/bin/python -m pip --disable-pip-version-check install --quiet $(PIP_ARGS) --editable . $(OTHERS_$*)
 	@touch $@

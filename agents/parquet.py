@@ -21,6 +21,7 @@ from typing import Any
 from turngym._durable import replacement
 from turngym._errors import InputError
 from turngym.agents.episode import Episode, Turn
+from turngym.extras import install_command
 
 SUFFIX = ".parquet"
 """What the name of such a file ends in."""
@@ -41,7 +42,7 @@ def pyarrow() -> ModuleType:
     try:
         import_module("pyarrow.parquet")
     except ModuleNotFoundError as error:
-        raise InputError("Parquet files need the package pyarrow: pip install 'turngym[parquet]'") from error
+        raise InputError(f"Parquet files need the package pyarrow: {install_command('parquet')}") from error
     return import_module("pyarrow")
 
 

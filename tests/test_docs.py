@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from site_pages import page_names
+from turngym._version import __version__
 from turngym.cli import COMMANDS
 from turngym.envs.capabilities import COSTS, METHODS
 
@@ -91,6 +92,14 @@ def test_the_changelog_has_one_unreleased_section() -> None:
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.findall(r"^## (.*)", text, re.MULTILINE)[0] == "[Unreleased]"
     assert text.count("[Unreleased]") == 1
+
+
+def test_the_version_is_that_of_the_newest_release() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    version, date = re.findall(r"^## \[([\d.]+)\] - (\d{4}-\d\d-\d\d)$", text, re.MULTILINE)[0]
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert version == __version__
+    assert f"\nversion: {version}\n" in citation and f'\ndate-released: "{date}"\n' in citation
 
 
 def test_what_is_looked_for_is_found() -> None:

@@ -5,8 +5,16 @@ Yao et al., "WebShop: Towards Scalable Real-World Web Interaction with Grounded 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+_TENTHS = re.compile(r"(\$\d+\.\d)(?!\d)")
+
+
+def with_cents(text: str) -> str:
+    """Return a text with its prices as people write them: `$38.00` where agents read `$38.0`."""
+    return _TENTHS.sub(r"\g<1>0", text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +62,7 @@ class Product:
 
     @property
     def price_tag(self) -> str:
-        """The price as the shop shows it, such as `$9.99` or `$9.99 to $19.99`."""
+        """The price as the original writes it and agents read it, such as `$9.9` or `$9.99 to $19.99`."""
         return " to ".join(f"${price}" for price in self.prices)
 
     @property

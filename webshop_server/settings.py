@@ -28,7 +28,7 @@ class ShopSettings:
     seed: int = 0
     """Seeds the generated catalogue and draws within ranges of prices."""
     engine: Engine = "bm25"
-    """What searches: "bm25", or "lucene", the original's, which needs packages of its own."""
+    """What searches: "bm25", or "lucene", the original's, which `turngym webshop lucene` installs."""
     index: str = ""
     """A folder with the engine's saved index over this catalogue; a new index is built if empty."""
     nouns: str = ""

@@ -24,6 +24,7 @@ from turngym._checksums import listing
 from turngym._errors import InputError
 from turngym.agents.models.errors import CheckpointError, reason_of
 from turngym.agents.models.placement import AdapterSettings
+from turngym.extras import install_command
 
 ADAPTER_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -290,5 +291,5 @@ def import_peft() -> Any:
     try:
         import peft  # an extra
     except ImportError as error:
-        raise InputError("adapters need the package peft: pip install 'turngym[lora]'") from error
+        raise InputError(f"adapters need the package peft: {install_command('lora')}") from error
     return peft

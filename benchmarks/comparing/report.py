@@ -17,6 +17,7 @@ from turngym.benchmarks.comparing.groups import Task
 from turngym.benchmarks.comparing.picture import Axis, draw_curves, draw_profiles
 from turngym.benchmarks.comparing.runs import RunRecord
 from turngym.benchmarks.page import table
+from turngym.extras import install_command
 from turngym.strict_json import dumps
 from turngym.trainers.reporting.tables import cut_cell
 
@@ -163,7 +164,7 @@ def write_files(comparison: Comparison, folder: Path, command: str, over: Axis) 
         pictures = [draw_curves(comparison, over, folder / CURVES), draw_profiles(comparison, folder / PROFILES)]
         notes = [note for note in pictures if note]
     except ModuleNotFoundError:
-        notes = ["No curves were drawn: install matplotlib with: pip install 'turngym[plot]'"]
+        notes = [f"No curves were drawn: install matplotlib with: {install_command('plot')}"]
     for name in (CURVES, PROFILES):
         if (folder / name).is_file():
             texts[PAGE] += f"\n![{name.removesuffix('.png')}]({name})\n"

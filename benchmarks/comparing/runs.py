@@ -35,7 +35,7 @@ class RunRecord:
     config: TrainConfig
     """Its configuration."""
     version: str
-    """What wrote it, such as "turngym 0.1.0"."""
+    """What wrote it, such as "turngym 0.2.0"."""
     scores: dict[str, Score]
     """The scores of "random", where it could play, "base_sampled", "base_greedy", "trained_sampled" and
     "trained_greedy"."""

@@ -14,6 +14,7 @@ from turngym.benchmarks.webshop.picture import draw
 from turngym.benchmarks.webshop.protocols import PROTOCOLS
 from turngym.benchmarks.webshop.published import PUBLISHED, published_table
 from turngym.benchmarks.webshop.rows import COLUMNS, Result, ShopRow, by_stand, ceilings, repeated, rows_of
+from turngym.extras import install_command
 from turngym.strict_json import dumps
 
 PAGE, FIGURES, RECORD, PICTURE = "webshop.md", "webshop.csv", "webshop.json", "webshop.png"
@@ -48,7 +49,7 @@ def write_report(folder: Path, results: Sequence[Result], command: str) -> list[
         drawn = True
     except ModuleNotFoundError:
         drawn = False
-        notes.append("no picture was drawn: install matplotlib with: pip install 'turngym[plot]'")
+        notes.append(f"no picture was drawn: install matplotlib with: {install_command('plot')}")
     write_files(folder, {PAGE: page(results, command, picture=drawn),
                          FIGURES: csv_text(COLUMNS, (row.to_dict() for row in rows)),
                          RECORD: dumps(record(results, command), indent=1) + "\n"})  # fmt: skip

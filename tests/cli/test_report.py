@@ -16,6 +16,7 @@ from turngym._errors import InputError
 from turngym.agents.evaluation import Score
 from turngym.agents.intervals import wilson_interval
 from turngym.cli.report import alarm_line, score_table, write_page, write_report
+from turngym.extras import install_command
 from turngym.trainers.reporting.curves import read_curve
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.tables import COLUMNS, cut_cell, result_rows, table_cells, table_notes
@@ -137,7 +138,7 @@ def test_without_matplotlib_the_page_says_so_in_one_line(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(builtins, "__import__", without)
     notes = write_report(tmp_path, result(), "")
-    assert len(notes) == 1 and "turngym[plot]" in notes[0]
+    assert len(notes) == 1 and install_command("plot") in notes[0]
     assert not (tmp_path / "learning_curve.png").exists()
     assert "<img" not in (tmp_path / "report.html").read_text(encoding="utf-8")
 

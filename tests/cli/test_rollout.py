@@ -14,6 +14,7 @@ from turngym.agents.episode import Episode, read_episodes
 from turngym.agents.episode_file import EpisodeFile
 from turngym.cli import main
 from turngym.envs.frozen_lake import FrozenLakeEnv
+from turngym.extras import install_command
 from turngym.trainers.warm_start.demonstrations import read_demonstrations
 
 
@@ -136,4 +137,4 @@ def test_parquet_without_its_package_is_refused(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     assert main(["rollout", "oracle", "FrozenLake", "--out", str(tmp_path / "shown.parquet")]) == 2
-    assert "Parquet files need the package pyarrow: pip install 'turngym[parquet]'" in capsys.readouterr().err
+    assert f"Parquet files need the package pyarrow: {install_command('parquet')}" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from turngym._version import __version__
 from turngym.cli import main
 from turngym.cli.errors import UsageError
 from turngym.cli.train import check_alone
+from turngym.extras import install_command
 from turngym.trainers.config import TrainConfig, parse_toml
 from turngym.trainers.launch.run_folder import run_config
 from turngym.trainers.reporting.progress import Progress
@@ -142,7 +143,7 @@ def test_without_the_extra_the_message_names_it(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("turngym.cli.models.import_module", absent)
     assert main(["train", "FrozenLake"]) == 2
-    assert "install it with: pip install 'turngym[train]'" in capsys.readouterr().err
+    assert f"install it with: {install_command('train')}" in capsys.readouterr().err
     assert not Path("runs").exists()
 
 

@@ -14,6 +14,7 @@ import pytest
 import turngym
 from turngym._errors import InputError
 from turngym.cli import main
+from turngym.extras import install_command
 from turngym.trainers import base_model
 from turngym.trainers.reporting import trackers
 
@@ -65,7 +66,7 @@ WRONG: list[tuple[str, str, Any, str, str]] = [
     ),
     ("model", "history", "none", "astarpo", "window"),
     ("model", "history_turns", 3, "astarpo", "model.history_turns is not read with model.history 'all', got 3"),
-    ("run", "trackers", ["wandb"], "astarpo", "needs its package: pip install 'turngym[wandb]'"),
+    ("run", "trackers", ["wandb"], "astarpo", f"needs its package: {install_command('wandb')}"),
 ]
 """Section, setting, value, algorithm, and a part of what is said."""
 NEEDS_MODEL = ("demonstrations", "context_length")
@@ -247,4 +248,4 @@ def test_an_environment_without_its_package_says_so(
     monkeypatch.delattr(turngym.envs, "webshop", raising=False)
     monkeypatch.setitem(sys.modules, "turngym.webshop_server.shop", None)
     said = refusal(["WebShop"], capsys)
-    assert "WebShop needs" in said and "pip install 'turngym[webshop]'" in said and not any(here.iterdir())
+    assert "WebShop needs" in said and install_command("webshop") in said and not any(here.iterdir())

@@ -15,6 +15,7 @@ import pytest
 import turngym.cli
 import turngym.webshop_server
 from turngym.cli import main
+from turngym.extras import install_command
 from turngym.webshop_server.catalogue import (
     StoredCatalogue,
     generate_catalogue,
@@ -136,7 +137,7 @@ def test_an_index_that_needs_what_is_not_there(
 ) -> None:
     monkeypatch.setitem(sys.modules, "turngym.webshop_server.search", None)
     assert main(["webshop", "index", str(tmp_path / "index")]) == 2
-    assert "pip install 'turngym[webshop]'" in said(capsys)
+    assert install_command("webshop") in said(capsys)
     assert not list(tmp_path.iterdir())
 
 
@@ -184,7 +185,7 @@ def test_bad_input_is_answered_with_a_sentence(
 
 def test_says_what_its_parts_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["webshop"]) == 0
-    assert "{serve,generate,convert,index,inspect,check,replay}" in said(capsys)
+    assert "{serve,generate,convert,index,inspect,check,replay,lucene}" in said(capsys)
 
 
 def test_converts_files_of_the_original_form(
@@ -213,7 +214,7 @@ def test_the_site_says_what_it_needs(monkeypatch: pytest.MonkeyPatch, capsys: py
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "flask", None)
     assert main(["webshop", "serve"]) == 2
-    assert "webshop serve needs flask: pip install 'turngym[webshop]'" in said(capsys)
+    assert f"webshop serve needs flask: {install_command('webshop')}" in said(capsys)
 
 
 def test_an_existing_file_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,7 +57,7 @@ def dead_links(folder: Path) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for package in ("mkdocs", "material", "mkdocstrings", "latex2mathml"):
-        pytest.importorskip(package, reason="the site is built with the extra docs: pip install 'turngym[docs]'")
+        pytest.importorskip(package, reason="the site is built with the extra docs: pip install -e '.[docs]'")
     folder = tmp_path_factory.mktemp("site")
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)], cwd=ROOT,

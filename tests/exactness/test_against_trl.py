@@ -55,7 +55,7 @@ class Theirs:
 
 def play_with_trl(folder: Path, *, pad_is_eos: bool) -> Theirs:
     """Let TRL take both stages up to the loss, with a policy that has moved away from its reference."""
-    why = "TRL, another implementation of A*PO, is not installed: pip install 'turngym[oracle]'"
+    why = "TRL, another implementation of A*PO, is not installed: pip install -e '.[oracle]'"
     trl, datasets = pytest.importorskip("trl.experimental.a2po", reason=why), pytest.importorskip("datasets")
     model = load_or_build(CONFIG)
     tokenizer = model.tokenizer

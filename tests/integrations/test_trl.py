@@ -163,7 +163,7 @@ def test_learning_moves_what_pays(trainer: Make) -> None:
 
 
 def test_adapters_of_trl_play_and_learn(trainer: Make) -> None:
-    peft = pytest.importorskip("peft", reason="adapters need peft: pip install 'turngym[lora]'")
+    peft = pytest.importorskip("peft", reason="adapters need peft: pip install -e '.[lora]'")
     rollout = lake()
     made = trainer(rollout, peft_config=peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"]))
     before = {name: weight.detach().clone() for name, weight in made.model.named_parameters() if weight.requires_grad}

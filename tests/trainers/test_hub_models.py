@@ -65,7 +65,7 @@ def test_a_run_keeps_the_commit_that_the_name_meant(short: TrainConfig) -> None:
 def test_an_adapter_finds_its_base_by_name_and_commit(
     short: TrainConfig, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("peft", reason="adapters need peft: pip install 'turngym[lora]'")
+    pytest.importorskip("peft", reason="adapters need peft: pip install -e '.[lora]'")
     result = turngym.train(replace(short, lora=LoraConfig(rank=2)))
     settings = json.loads((result.folder / "base" / "adapter_config.json").read_text())
     assert (settings["base_model_name_or_path"], settings["revision"]) == (NAME, ONE)

@@ -21,7 +21,7 @@ from turngym.cli import main
 from turngym.trainers.config import LoraConfig, RunConfig, TrainConfig
 from turngym.trainers.launch.exporting import export
 
-pytest.importorskip("peft", reason="adapters need peft: pip install 'turngym[lora]'")
+pytest.importorskip("peft", reason="adapters need peft: pip install -e '.[lora]'")
 
 FILES = ("adapter_config.json", "adapter_model.safetensors")
 

@@ -41,7 +41,7 @@ def parse_toml(text: str, *, source: str) -> TrainConfig:
 
 
 def written_by(text: str, *, source: str) -> str:
-    """Return the version that wrote a configuration, such as "turngym 0.1.0"; "an earlier version" without one.
+    """Return the version that wrote a configuration, such as "turngym 0.2.0"; "an earlier version" without one.
 
     Raises:
         ConfigError: It is not TOML.

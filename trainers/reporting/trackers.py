@@ -20,6 +20,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from turngym._errors import InputError
+from turngym.extras import install_command
 from turngym.trainers.reporting.sent import Sent, flat_numbers, flat_settings, group, line_key, markdown_table
 
 TrackerName = Literal["tensorboard", "wandb"]
@@ -62,7 +63,7 @@ def check_packages(names: Sequence[TrackerName]) -> None:
     """
     for name in names:
         if find_spec(name) is None:
-            raise TrackerError(f"tracking with {name} needs its package: pip install 'turngym[{name}]'")
+            raise TrackerError(f"tracking with {name} needs its package: {install_command(name)}")
 
 
 def make_trackers(names: Sequence[TrackerName], folder: Path, config: Mapping[str, Any]) -> list[Tracker]:

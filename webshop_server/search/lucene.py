@@ -21,8 +21,8 @@ from turngym.webshop_server.search.index_folder import check_index_folder, damag
 
 FORM = "lucene-9-2"
 """Engine and version of the saved form."""
-INSTALLATION = "pip install 'turngym[lucene]' && pip install --no-deps pyserini==1.6.0"
-"""What installs everything; pyserini would bring torch, transformers and more, of which its jar has no need."""
+INSTALLATION = "turngym webshop lucene"
+"""The command that installs everything."""
 JAVA_OPTIONS = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 """A heap of at most 512 MB (Java's default is a quarter of the memory), and no threads for parallel collection."""
 MAX_QUERY_TERMS = 1 << 20
@@ -234,7 +234,7 @@ def _anserini() -> Path:
     folder = Path(package.origin).parent if package is not None and package.origin else Path()
     jars = sorted(folder.glob("resources/jars/anserini-*-fatjar.jar"))
     if not jars:
-        raise LuceneNotInstalledError(f"Lucene needs the package pyserini: {INSTALLATION}")
+        raise LuceneNotInstalledError(f"Lucene needs the package pyserini; install it with: {INSTALLATION}")
     return jars[-1]
 
 
@@ -242,4 +242,6 @@ def _package(name: str) -> Any:
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
-        raise LuceneNotInstalledError(f"Lucene needs the module {error.name}: {INSTALLATION}") from error
+        raise LuceneNotInstalledError(
+            f"Lucene needs the module {error.name}; install it with: {INSTALLATION}"
+        ) from error

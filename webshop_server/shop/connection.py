@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import weakref
 from base64 import b64encode
 from collections import Counter
@@ -74,15 +75,15 @@ class ShopServer:
             status, answer = self._exchange(method, path, body)
         except (OSError, HTTPException) as error:
             _unanswered[self.address] += isinstance(error, TimeoutError)
-            raise RemoteShopError(f"the shop at {self.address} does not answer: {error}; is `turngym webshop serve` "
-                                  "running there?") from error  # fmt: skip
+            raise self._unreachable(error) from error
         _unanswered[self.address] = 0
         if status == 401 and len(self._keys) > 1:
             del self._keys[0]
             return self.ask(method, path, body, absent_is_fine=absent_is_fine)
         if status == 401:
-            raise RemoteShopError(f"the shop at {self.address} needs the operator's key, which it printed when it "
-                                  f"started: put it into {KEY_VARIABLE} or into the address")  # fmt: skip
+            refusal = "does not take this operator's key but the one" if self._keys[0] else "needs the operator's key,"
+            raise RemoteShopError(f"the shop at {self.address} {refusal} which it printed when it started: put it into "
+                                  f"{KEY_VARIABLE} or into the address")  # fmt: skip
         try:
             told = json.loads(answer) if answer else {}
         except (ValueError, RecursionError) as error:
@@ -93,6 +94,17 @@ class ShopServer:
             reason = told.get("error", status) if isinstance(told, dict) else status
             raise RemoteShopError(f"the shop at {self.address} refuses {method} {path}: {reason}")
         return told
+
+    def _unreachable(self, error: OSError | HTTPException) -> RemoteShopError:
+        """Return the error that says why there is no answer."""
+        reason = getattr(error, "strerror", None) or error
+        if isinstance(error, ssl.SSLError):
+            return RemoteShopError(
+                f"what is at {self.address} cannot be asked by HTTPS: {reason}; "
+                "`turngym webshop serve` speaks HTTP, so write http:// where no proxy stands before it"
+            )
+        return RemoteShopError(f"the shop at {self.address} does not answer: {reason}; "
+                               "is `turngym webshop serve` running there?")  # fmt: skip
 
     def no_shop(self) -> RemoteShopError:
         """Return the error that says that something else answers."""

@@ -87,7 +87,23 @@ class Shop(ABC):
             RewardError: The goal is none that the shop draws.
         """
         product = self.catalogue[page.asin]
-        return reward_of(product, self.draws.price(product), page.chosen, page.goal, nouns=self.nouns, mode=self.mode)
+        return reward_of(product, self.price(page), page.chosen, page.goal, nouns=self.nouns, mode=self.mode)
+
+    def price(self, page: Page) -> float:
+        """Return the price of the product of a page, in dollars, that the reward counts: one, where it has a range."""
+        return self.draws.price(self.catalogue[page.asin])
+
+    def cost(self, page: Page) -> float | None:
+        """Return what buying the product of a page as it is chosen costs, in dollars; None where that is open.
+
+        Whatever is chosen, the price is the same: of a range one was drawn for the product, and options change nothing.
+        It is told when nothing is left to choose, or with the purchase.
+        """
+        if not page.asin:
+            return None
+        options = self.catalogue[page.asin].options
+        to_choose = any(values and option not in page.chosen for option, values in options.items())
+        return None if to_choose and page.kind is not PageKind.DONE else self.price(page)
 
     def worth(self, page: Page) -> Reward | None:
         """Return what buying the product of a page as it is chosen would earn; None where there is none."""

@@ -36,5 +36,6 @@ def replay(name: str) -> Response:
     reward = session.shop.reward(page) if page.asin else None
     return html_answer(template("replay.html").render(
         session=session, steps=steps, first=first, number=number, step=steps[number - first], page=page, worth=reward,
-        **page_context(page, session.shop.layout(page)),
+        price=session.shop.price(page) if page.asin else None,
+        **page_context(page, session.shop.layout(page), session=session.name, cost=session.shop.cost(page)),
     ))  # fmt: skip

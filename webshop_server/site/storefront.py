@@ -161,5 +161,6 @@ def _answer(session: SiteSession) -> AnyResponse:
         return _to_page(session)
     page = session.page
     reward = session.shop.reward(page) if session.bought else None
-    html = page_html(page, session.parts, session=session.name, reward=reward, token=session.token)
+    cost = session.shop.cost(page)
+    html = page_html(page, session.parts, session=session.name, reward=reward, cost=cost, token=session.token)
     return html_answer(html)

@@ -17,6 +17,7 @@ from turngym.cli.options import parse
 from turngym.cli.terminal import TerminalProgress, make_console
 from turngym.envs import env_ids
 from turngym.envs.finding import check_env, resolve_env
+from turngym.extras import install_command
 from turngym.names import nearest
 from turngym.strict_json import dumps
 
@@ -79,7 +80,7 @@ def run_webshop(words: Sequence[str], console: Console) -> int:
     try:
         from turngym.cli import bench_webshop
     except ModuleNotFoundError as error:
-        raise UsageError(f"bench webshop needs {error.name}: pip install 'turngym[webshop]'") from error
+        raise UsageError(f"bench webshop needs {error.name}: {install_command('webshop')}") from error
     return bench_webshop.run(words, console)
 
 

@@ -26,6 +26,7 @@ from turngym.cli.terminal import make_console
 from turngym.envs import Oracle, env_ids
 from turngym.envs.finding import short_name
 from turngym.envs.making import discard
+from turngym.extras import install_command, reinstall_command
 from turngym.plugins import announced, requested
 from turngym.trainers.launch.presets import load_preset, preset_names
 
@@ -100,12 +101,15 @@ def core_versions() -> str:
     try:
         return ", ".join(f"{name} {metadata.version(name)}" for name in CORE)
     except metadata.PackageNotFoundError as error:
-        raise Broken(f"{error.name} is missing: pip install --force-reinstall turngym") from error
+        raise Broken(f"{error.name} is missing: {reinstall_command()}") from error
 
 
 def optional_versions() -> str:
-    """Return the versions of the extras; a missing one is no fault."""
-    return ", ".join(f"{name} {_version(name) or f'absent (turngym[{extra}])'}" for name, extra in OPTIONAL.items())
+    """Return the versions of the extras, and how to install a missing one, which is no fault."""
+    found = {name: _version(name) for name in OPTIONAL}
+    told = ", ".join(f"{name} {version or f'absent (extra {OPTIONAL[name]})'}" for name, version in found.items())
+    missing = dict.fromkeys(OPTIONAL[name] for name, version in found.items() if version is None)
+    return f"{told}; {install_command(','.join(missing))}" if missing else told
 
 
 def package_files() -> str:
@@ -171,7 +175,7 @@ def environments() -> str:
         agent = OracleAgent() if isinstance(env.unwrapped, Oracle) else HostileAgent()
         if note := error_note(env_id, collect_episodes(agent, env_id, instance_range("train", 2))):
             raise Broken(f"{note}: mend it, or install its package again")
-    return ", ".join(played) + "".join(absent)
+    return ", ".join(played) + "".join(dict.fromkeys(absent))
 
 
 def tiny_model() -> str:
@@ -181,7 +185,7 @@ def tiny_model() -> str:
         Broken: Its tokens and the record of them do not fit together.
     """
     if not (_version("torch") and _version("transformers")):
-        return "not checked: no torch and transformers (pip install 'turngym[train]')"
+        return f"not checked: no torch and transformers ({install_command('train')})"
     import torch
 
     small_model = import_module("turngym.agents.models.small")

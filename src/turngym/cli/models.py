@@ -6,6 +6,7 @@ from importlib import import_module
 from types import ModuleType
 
 from turngym.cli.errors import UsageError
+from turngym.extras import install_command
 
 
 def import_trained(module: str) -> ModuleType:
@@ -20,4 +21,4 @@ def import_trained(module: str) -> ModuleType:
         if error.name and error.name.startswith("turngym"):
             raise
         raise UsageError(f"language models need the package {error.name}; install it with: "
-                         "pip install 'turngym[train]'") from error  # fmt: skip
+                         f"{install_command('train')}") from error  # fmt: skip

@@ -12,6 +12,7 @@ from rich import box
 from rich.table import Table
 
 from turngym.agents.evaluation import Score
+from turngym.extras import install_command
 from turngym.trainers.reporting.curves import SMOOTHING, Curve, read_curve
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.tables import COLUMNS, ROWS, Rows, result_rows, table_cells, table_notes
@@ -135,7 +136,7 @@ def write_report(folder: Path, result: Mapping[str, Any], config: str) -> list[s
         draw_curve(curve, rows, title, folder / CURVE_FILE)
         picture = (folder / CURVE_FILE).read_bytes()
     except ModuleNotFoundError:
-        notes.append("no learning curve was drawn: install matplotlib with: pip install 'turngym[plot]'")
+        notes.append(f"no learning curve was drawn: install matplotlib with: {install_command('plot')}")
     write_page(folder / REPORT_FILE, title=title, rows=rows, seconds=result.get("seconds", {}), config=config,
                picture=picture, alarms=alarm_line(result))  # fmt: skip
     return notes

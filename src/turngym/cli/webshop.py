@@ -17,6 +17,7 @@ from tyro.conf import Positional, arg
 from turngym.cli.errors import UsageError
 from turngym.cli.options import parse
 from turngym.cli.terminal import TerminalProgress, make_console
+from turngym.extras import install_command
 from turngym.names import nearest
 from turngym.trainers.reporting.progress import Progress
 from turngym.webshop_server.catalogue import (
@@ -35,7 +36,7 @@ from turngym.webshop_server.catalogue import (
     write_catalogue,
     write_sidecar,
 )
-from turngym.webshop_server.product import Product
+from turngym.webshop_server.product import Product, with_cents
 from turngym.webshop_server.settings import Engine
 
 _Counted = TypeVar("_Counted")
@@ -100,14 +101,14 @@ class IndexOptions:
     seed: int = 0
     """Seeds a generated catalogue."""
     engine: Engine = "bm25"
-    """The search engine: the built-in one, or Lucene, which needs packages of its own."""
+    """The search engine: the built-in one, or Lucene, which `turngym webshop lucene` installs."""
 
 
 def run(words: Sequence[str]) -> int:
     """Run a part of the command and return its exit code."""
     parts: Mapping[str, Callable[[Sequence[str], Console], int]] = {
         "serve": serve, "generate": generate, "convert": convert, "index": index, "inspect": inspect,
-        "check": check_files, "replay": replay,
+        "check": check_files, "replay": replay, "lucene": lucene,
     }  # fmt: skip
     if not words or words[0] in ("-h", "--help"):
         print(f"usage: turngym webshop {{{','.join(parts)}}} [ARGUMENTS]; each has a --help of its own")
@@ -122,7 +123,7 @@ def serve(words: Sequence[str], console: Console) -> int:
     try:
         from turngym.cli import webshop_serve as site
     except ModuleNotFoundError as error:
-        raise UsageError(f"webshop serve needs {error.name}: pip install 'turngym[webshop]'") from error
+        raise UsageError(f"webshop serve needs {error.name}: {install_command('webshop')}") from error
     return site.run(words, console)
 
 
@@ -131,6 +132,13 @@ def replay(words: Sequence[str], console: Console) -> int:
     from turngym.cli import webshop_replay  # reads episodes, which no other part does
 
     return webshop_replay.run(words, console)
+
+
+def lucene(words: Sequence[str], console: Console) -> int:
+    """Install the search engine of the original."""
+    from turngym.cli import webshop_lucene  # installs packages, which no other part does
+
+    return webshop_lucene.run(words, console)
 
 
 def generate(words: Sequence[str], console: Console) -> int:
@@ -225,7 +233,7 @@ def portrait(product: Product) -> Table:
         "title": product.title,
         "category": product.product_category,
         "query": product.query,
-        "price": product.price_tag,
+        "price": with_cents(product.price_tag),
         **{name: ", ".join(values) for name, values in product.options.items()},
         "attributes": ", ".join(product.attributes),
         "features": "\n".join(product.bullet_points),
@@ -281,7 +289,7 @@ def index(words: Sequence[str], console: Console) -> int:
     try:
         from turngym.webshop_server.search import documents_of, save_index
     except ModuleNotFoundError as error:
-        raise UsageError(f"webshop index needs {error.name}: pip install 'turngym[webshop]'") from error
+        raise UsageError(f"webshop index needs {error.name}: {install_command('webshop')}") from error
     catalogue = opened(options.catalogue, options.num_products, options.seed)
     began = time.monotonic()
     with TerminalProgress(console) as progress:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -21,8 +22,9 @@ from turngym.agents.models.adapter import new_adapter
 from turngym.agents.models.language_model import CheckpointError, LanguageModel, LanguageModelAgent
 from turngym.agents.models.placement import AdapterSettings, Placement
 from turngym.agents.models.scoring import sampled_logprobs, token_batches
+from turngym.extras import install_command
 
-pytest.importorskip("peft", reason="adapters need peft: pip install 'turngym[lora]'")
+pytest.importorskip("peft", reason="adapters need peft: pip install -e '.[lora]'")
 
 SETTINGS = AdapterSettings(rank=2, alpha=4.0)
 
@@ -259,5 +261,5 @@ def test_a_change_is_noticed_by_the_seal(adapted: LanguageModel, tmp_path: Path)
 def test_without_peft_it_says_what_to_install(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = LanguageModel.from_pretrained(base)
     monkeypatch.setitem(__import__("sys").modules, "peft", None)
-    with pytest.raises(InputError, match=r"pip install 'turngym\[lora\]'"):
+    with pytest.raises(InputError, match=re.escape(install_command("lora"))):
         new_adapter(model.model, SETTINGS, 0)

@@ -15,6 +15,7 @@ from tests.benchmarks.comparing.written_runs import write_run
 from turngym.agents.intervals import student_interval
 from turngym.benchmarks.comparing import compare, sections, sentences, write_files
 from turngym.benchmarks.comparing.picture import mean_curve
+from turngym.extras import install_command
 
 
 def write_runs(root: Path, *, validation: bool = False) -> Path:
@@ -61,7 +62,7 @@ def test_without_matplotlib_the_tables_still_come(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(builtins, "__import__", without)
     (note,) = write_files(compare([write_runs(tmp_path / "runs")]), tmp_path / "out", "turngym compare", "steps")
-    assert "pip install 'turngym[plot]'" in note
+    assert install_command("plot") in note
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "compare.md",
         "compare.csv",

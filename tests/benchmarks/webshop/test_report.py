@@ -17,6 +17,7 @@ from turngym.benchmarks.cells import sentences
 from turngym.benchmarks.webshop import Result, ShopOutcome, ShopRow, rows_of, write_report
 from turngym.benchmarks.webshop.published import PUBLISHED, published_table
 from turngym.benchmarks.webshop.report import HEADS, page, row_cells
+from turngym.extras import install_command
 
 MakeResult = Callable[..., Result]
 
@@ -100,7 +101,7 @@ def test_without_matplotlib_the_rest_is_written(
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     (note,) = write_report(tmp_path, results, "x")
-    assert "pip install 'turngym[plot]'" in note
+    assert install_command("plot") in note
     assert sorted(path.name for path in tmp_path.iterdir()) == ["webshop.csv", "webshop.json", "webshop.md"]
     assert "webshop.png" not in (tmp_path / "webshop.md").read_text()
 

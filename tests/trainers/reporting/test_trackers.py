@@ -6,6 +6,7 @@ import json
 import math
 import os
 import random
+import re
 import signal
 import socket
 import struct
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from turngym.extras import install_command
 from turngym.trainers.reporting import trackers
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.sent import markdown_table
@@ -120,7 +122,7 @@ def test_an_absent_package_is_named_with_the_command(
     name: trackers.TrackerName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trackers, "find_spec", lambda wanted: None)
-    with pytest.raises(TrackerError, match=rf"^tracking with {name} needs .*: pip install 'turngym\[{name}\]'$"):
+    with pytest.raises(TrackerError, match=f"^tracking with {name} needs .*: {re.escape(install_command(name))}$"):
         make_trackers([name], tmp_path / "run", CONFIG)
     assert not (tmp_path / "run").exists()
 
@@ -142,7 +144,7 @@ def test_the_module_loads_none_of_the_packages() -> None:
 @pytest.fixture
 def board() -> Any:
     """Skip without TensorBoard, else return its reader of event files."""
-    reason = "tensorboard is not installed: pip install 'turngym[tensorboard]'"
+    reason = "tensorboard is not installed: pip install -e '.[tensorboard]'"
     pytest.importorskip("tensorboard", reason=reason)
     return pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason=reason)
 
@@ -199,7 +201,7 @@ def test_tensorboard_has_configuration_table_and_picture_once(board: Any, tmp_pa
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Skip without wandb; else take it offline, and fail if it or a process of its own calls anyone all the same."""
-    pytest.importorskip("wandb", reason="wandb is not installed: pip install 'turngym[wandb]'")
+    pytest.importorskip("wandb", reason="wandb is not installed: pip install -e '.[wandb]'")
     with socket.create_server(("127.0.0.1", 0)) as trap:
         trap.setblocking(False)
         address = f"http://127.0.0.1:{trap.getsockname()[1]}"

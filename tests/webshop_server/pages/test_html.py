@@ -114,6 +114,38 @@ def test_every_clickable_part_is_an_element(shirts: Catalogue, find: Find, wish:
         assert len(elements) == len(clickables(shop.layout(page)))
 
 
+@pytest.mark.parametrize("kind", [FaithfulShop, FixedShop])
+def test_prices_to_the_cent_stand_beside_the_texts_and_on_a_site_alone(
+    kind: type[Shop], shirts: Catalogue, find: Find, wish: Goal
+) -> None:
+    shop = kind(shirts, find, SeededDraws())
+    _, results, item = pages(shop, wish, "search[shirt]", "click[shirt00001]")
+    for page, name, first, shown in ((results, "product-price", "$25.0", "$25.00"),
+                                     (item, "price", "Price: $25.0", "Price: $25.00")):  # fmt: skip
+        plain, on_site = (Reader(page_html(page, shop.layout(page), session=name)) for name in (None, "mine"))
+        assert plain.texts == on_site.texts and first in on_site.texts
+        assert on_site.having("class", name)[0]["aria-label"] == shown
+        assert "aria-label" not in plain.having("class", name)[0]
+    assert results.found[1] == "SHIRT00002"
+    labels = Reader(page_html(results, shop.layout(results), session="mine")).having("class", "product-price")
+    assert labels[1]["aria-label"] == "$9.99 to $30.50"
+
+
+@pytest.mark.parametrize(
+    ("cost", "shown"),
+    [(None, "$9.99 to $30.50"), (12.5, "$12.50 (range $9.99 to $30.50)"), (29.9999, "$30.00 (range $9.99 to $30.50)"),
+     (20.0001, "$20.01 (range $9.99 to $30.50)"), (9.99, "$9.99 (range $9.99 to $30.50)")],
+)  # fmt: skip
+def test_before_a_range_stands_what_the_product_costs(
+    cost: float | None, shown: str, shirts: Catalogue, find: Find, wish: Goal
+) -> None:
+    shop = FixedShop(shirts, find, SeededDraws())
+    *_, item = pages(shop, wish, "search[silk shirt]", "click[shirt00002]")
+    reader = Reader(page_html(item, shop.layout(item), session="mine", cost=cost))
+    assert reader.having("class", "price")[0]["aria-label"] == f"Price: {shown}"
+    assert "Price: $9.99 to $30.5" in reader.texts
+
+
 def test_texts_are_escaped(shirts: Catalogue, find: Find, wish: Goal) -> None:
     shop = FixedShop(shirts, find, SeededDraws())
     page = shop.open(replace(wish, instruction='<b id="x">&amp;</b>'), "7")

@@ -178,6 +178,6 @@ def test_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch, name: str) -> N
     monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setattr(lucene, "find_spec", lambda name: None)
     with pytest.raises(
-        LuceneNotInstalledError, match=r"pip install 'turngym\[lucene\]' && pip install --no-deps pyserini"
+        LuceneNotInstalledError, match=f"needs the (module|package) {name}; install it with: turngym webshop lucene"
     ):
         lucene._anserini() if name == "pyserini" else lucene._package(name)

@@ -47,6 +47,20 @@ def test_a_visit(shop: FixedShop, wish: Goal) -> None:
     )
 
 
+def test_the_cost_is_told_when_nothing_is_left_to_choose(shop: FixedShop, wish: Goal) -> None:
+    price = shop.draws.price(shop.catalogue["SHIRT00002"])
+    ways = {
+        (): None,
+        ("search[silk]",): None,
+        ("search[silk]", "click[shirt00002]"): None,
+        ("search[silk]", "click[shirt00002]", "click[gold]"): None,
+        ("search[silk]", "click[shirt00002]", "click[buy now]"): price,
+        ("search[silk]", "click[shirt00002]", "click[gold]", "click[color: red]"): price,
+        ("search[wool]", "click[shirt00003]"): 25.0,
+    }
+    assert {way: shop.cost(play(shop, wish, *way)) for way in ways} == ways
+
+
 @pytest.mark.parametrize(
     ("way", "action", "problem"),
     [

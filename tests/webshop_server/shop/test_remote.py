@@ -95,7 +95,9 @@ def test_play_is_the_same(served: tuple[str, dict[str, Any]], shown: dict[str, A
 def test_the_key_can_stand_in_the_address(served: tuple[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     host = served[0].removeprefix("http://")
     monkeypatch.delenv(KEY_VARIABLE)
-    with pytest.raises(RemoteShopError, match="needs the operator's key") as refusal:
+    with pytest.raises(RemoteShopError, match="needs the operator's key, which it printed"):
+        RemoteBackend(f"http://{host}")
+    with pytest.raises(RemoteShopError, match="does not take this operator's key but the one which") as refusal:
         RemoteBackend(f"http://operator:wrong@{host}")
     assert "wrong" not in str(refusal.value)
     assert RemoteBackend(f"http://operator:a%20key%2Fwith%3A%20signs@{host}/").mode == served[1]["mode"]
@@ -242,6 +244,11 @@ def test_no_key_stands_in_the_refusal_of_what_is_no_address(url: str) -> None:
 def test_a_server_that_is_not_there_is_named() -> None:
     with pytest.raises(RemoteShopError, match=r"127.0.0.1:1 does not answer.*`turngym webshop serve`"):
         RemoteBackend("http://operator:secret@127.0.0.1:1")
+
+
+def test_plain_http_is_named_where_https_is_asked(served: tuple[str, dict[str, Any]]) -> None:
+    with pytest.raises(RemoteShopError, match=r"cannot be asked by HTTPS: .*so write http://"):
+        RemoteBackend(served[0].replace("http://", "https://"))
 
 
 def test_the_shop_is_the_servers() -> None:

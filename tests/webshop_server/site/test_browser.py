@@ -51,6 +51,13 @@ def page(browser: Any) -> Iterator[Any]:
     assert [message for message in said if not message.startswith("Autofocus processing was blocked")] == []
 
 
+def shown(price: Any) -> str:
+    """Return what the style sheet shows in the place of a price, whose own text has no size."""
+    size, content = price.evaluate("e => [getComputedStyle(e).fontSize, getComputedStyle(e, '::after').content]")
+    assert size == "0px"
+    return str(json.loads(content))
+
+
 def look_at_options(page: Any, address: str) -> None:
     """Search, and open the first product that has options."""
     page.goto(address)
@@ -122,6 +129,39 @@ def test_the_instruction_stays_in_view_and_nothing_overflows(page: Any, address:
     page.wait_for_function("document.querySelector('#instruction-text').getBoundingClientRect().y === 0")
     assert page.locator("#instruction-text").bounding_box()["y"] == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_prices_are_shown_to_the_cent(page: Any, address: str) -> None:
+    page.goto(address)
+    page.fill("#search_input", "shirt")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".product-link")
+    read = page.locator(".product-price").all_text_contents()
+    number = next(number for number, text in enumerate(read) if re.fullmatch(r"\$\d+\.\d", text))
+    assert shown(page.locator(".product-price").nth(number)) == f"{read[number]}0"
+    page.locator(".product-link").nth(number).click()
+    page.wait_for_selector(".purchase")
+    price = page.locator(".price")
+    assert price.text_content() == f"Price: {read[number]}" and shown(price) == f"Price: {read[number]}0"
+    assert price.bounding_box()["height"] > 15, "it has a line of its own"
+
+
+def test_the_operators_list_fits_a_telephone(browser: Any, address: str) -> None:
+    context = browser.new_context(
+        http_credentials={"username": "operator", "password": KEY}, viewport={"width": 390, "height": 844}
+    )
+    office = context.new_page()
+    office.set_default_timeout(10_000)
+    office.goto(f"{address}/fixed_0")
+    office.goto(f"{address}/{'long-name_' * 6}")
+    for path in ("/operator/", "/operator/fixed_0"):
+        office.goto(address + path)
+        assert office.evaluate("document.documentElement.scrollWidth") <= 390
+    office.goto(f"{address}/operator/")
+    row, wish = (office.locator(f".sessions tbody {place}").first.bounding_box() for place in ("tr", "td:nth-child(2)"))
+    assert wish["width"] > 300 and wish["y"] > row["y"], "the wish has the width of the row, below the other cells"
+    assert office.locator(".sessions [data-name=Actions]").first.is_visible()
+    context.close()
 
 
 def test_an_operator_replays_a_visit(page: Any, browser: Any, address: str) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Callable
+from html import unescape
 from html.parser import HTMLParser
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import pytest
 from flask import Flask
@@ -197,6 +199,32 @@ def test_every_link_and_button_leads_on(client: FlaskClient, start: str) -> None
         seen.add(path)
         waiting += [to for to in read(client, path).paths.values() if to.startswith("/")]
     assert len(seen) > 50 and any("/item_sub_page/" in path for path in seen)
+
+
+def test_people_are_told_what_a_product_costs_when_all_is_chosen(
+    client: FlaskClient, start: str, backend: LocalBackend
+) -> None:
+    def label(path: str) -> str:
+        text = client.get(path).text
+        assert "Price: $9.99 to $30.5<" in text, "what agents read stays"
+        return unescape(text.partition('class="price" aria-label="')[2].partition('"')[0])
+
+    silk = search(client, start, "shirt").paths["SHIRT00002"]
+    assert label(silk) == "Price: $9.99 to $30.50"
+    red = silk.replace(quote("{}"), quote('{"color":"red"}'))
+    assert label(red) == "Price: $9.99 to $30.50"
+    gold = read(client, red).paths["gold"]
+    price = backend.shop.draws.price(backend.shop.catalogue["SHIRT00002"])
+    paid = f"${math.ceil(100 * price) / 100:.2f}"
+    assert label(gold) == f"Price: {paid} (range $9.99 to $30.50)"
+    receipt = read(client, read(client, gold).paths["Buy Now"]).texts
+    if backend.mode == "fixed":
+        verdict = "within the bound" if price <= backend.goals[0].price_bound else "too high"
+        assert f"{paid}, {verdict}" in receipt
+    else:
+        assert not any("$" in text for text in receipt), "the original's receipt stays as it is"
+    replayed = client.get("/operator/fixed_0?step=4", auth=OPERATOR).text
+    assert f'aria-label="Price: {paid} (range' in replayed and f"<dd>{paid}, " in replayed
 
 
 def test_loading_again_is_no_action(client: FlaskClient, start: str) -> None:
@@ -390,7 +418,7 @@ def test_the_operator_sees_each_step_with_what_it_would_earn(client: FlaskClient
     totals = [step.texts[step.texts.index("Total") + 1] if "Total" in step.texts else None for step in steps]
     assert totals[:2] == [None, None] and totals[2] != "1.000" and totals[3:] == ["1.000", "1.000"]
     for step in steps[2:]:
-        assert {"Factor of the kind", "within the bound", "long sleeve"} <= set(step.texts)
+        assert {"Factor of the kind", "$25.00, within the bound", "long sleeve"} <= set(step.texts)
         assert any(text.startswith("Attributes (weight") for text in step.texts)
     assert "Reward" in steps[4].texts and "Buying this would earn" in steps[3].texts
     assert steps[0].title == "Session, step 0" and read_as_operator(client, "/operator/fixed_0").texts == steps[0].texts
