@@ -36,6 +36,7 @@ from turngym.trainers.prompts.levels import check_levels
 from turngym.trainers.prompts.sampler import PromptSampler
 from turngym.trainers.prompts.successes import SuccessTracker
 from turngym.trainers.references import References, round_betas, round_estimates
+from turngym.trainers.reporting.credit import write_credit
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import Progress
 from turngym.trainers.reporting.tables import COLUMNS, result_rows, table_cells
@@ -269,7 +270,9 @@ class TrainingRun:
             due = over or schedule.step % config.run.checkpoint_every == 0
             ranks.agree_on(interrupt)
             if schedule.step == numbers["step"] and (due or interrupt.requested or error):
-                record_episodes(self._folder / EPISODES / f"train_{schedule.step:06d}.jsonl", list(episodes))
+                record = self._folder / EPISODES / f"train_{schedule.step:06d}.jsonl"
+                record_episodes(record, list(episodes))
+                write_credit(record, loop.credit(episodes))
                 self._checkpoints.save()
             if error:
                 raise error
