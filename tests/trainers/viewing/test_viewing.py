@@ -202,8 +202,8 @@ def test_steps_that_were_undone_are_left_out() -> None:
 
 
 def test_marks_stand_at_their_steps() -> None:
-    step = {"phase": "learning", "rollbacks": 0}
-    lines = [{**step, "step": 1}, {"phase": "reset", "step": 1, "round": 2}, {**step, "step": 2},
+    step: dict[str, Any] = {"phase": "learning", "rollbacks": 0}
+    lines: list[dict[str, Any]] = [{**step, "step": 1}, {"phase": "reset", "step": 1, "round": 2}, {**step, "step": 2},
              {"phase": "alarm", "step": 2, "alarm": "kl", "figure": 2.5}, {"phase": "branch", "changed": ["a"]},
              {**step, "step": 2, "rollbacks": 1}]  # fmt: skip
     marks = list(marks_of(lines))
