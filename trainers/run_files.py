@@ -13,8 +13,8 @@ values-2.sqlite       the episodes of stage 1 of that reference
 checkpoints/          step-000050/: policy, optimizer, the state of every component, copies of the value stores
 metrics.jsonl         one line per check of the warm start, block of stage 1, optimizer step, alarm and reset
 served/               step-000050/: the weights that the server of `rollout.server` plays; absent without one
-episodes/             the episodes of the step before every checkpoint, with its values and advantages
-                      (train_000050.credit.json), and of the test
+episodes/             the episodes of the step before every checkpoint, and of the test
+credit/               train_000050.json: the values and advantages of the episodes of that step
 result.json           scores of random, base and trained model on the test split, and the optimum
 """
 
@@ -25,6 +25,7 @@ from pathlib import Path
 CONFIG_FILE, USED_CONFIG_FILE, LOCK_FILE = "config.toml", "config.used.toml", "run.lock"
 METRICS_FILE, RESULT_FILE = "metrics.jsonl", "result.json"
 WARM_START, BASE, REFERENCES, CHECKPOINTS, EPISODES = "warm_start", "base", "references", "checkpoints", "episodes"
+CREDIT = "credit"
 SERVED = "served"
 POLICY, MANIFEST = "policy", "manifest.json"
 """In a checkpoint: the folder of the policy, and the list of all files."""

@@ -1,6 +1,6 @@
 """What a step of learning made of its episodes: the values it compared them with, and the advantages of their tokens.
 
-It is written beside the episodes of the step, since values that follow what was seen are gone once they have followed.
+It is written with the episodes of the step, since values that follow what was seen are gone once they have followed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from turngym._durable import replacement
 from turngym.strict_json import dumps
+from turngym.trainers.run_files import CREDIT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,24 +31,26 @@ class Credit:
     out."""
 
 
-def credit_file(episodes: Path) -> Path:
-    """Return the file that belongs to a file of episodes."""
-    return episodes.with_suffix(".credit.json")
+def credit_file(folder: Path, stem: str) -> Path:
+    """Return the file of a run that belongs to a file of episodes, of which the name without its ending is given."""
+    return folder / CREDIT / f"{stem}.json"
 
 
-def write_credit(episodes: Path, credit: Credit) -> None:
+def write_credit(folder: Path, stem: str, credit: Credit) -> None:
     """Write the credit of a file of episodes."""
-    with replacement(credit_file(episodes)) as unfinished:
+    path = credit_file(folder, stem)
+    path.parent.mkdir(exist_ok=True)
+    with replacement(path) as unfinished:
         unfinished.write_text(dumps(asdict(credit)) + "\n", encoding="utf-8")
 
 
-def read_credit(episodes: Path) -> Credit | None:
+def read_credit(folder: Path, stem: str) -> Credit | None:
     """Return the credit of a file of episodes; None where none was written.
 
     Raises:
         ValueError: The file is damaged.
     """
-    path = credit_file(episodes)
+    path = credit_file(folder, stem)
     try:
         return Credit(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:

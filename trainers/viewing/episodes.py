@@ -92,7 +92,7 @@ def _credit(path: Path, episodes: Sequence[Episode], notes: dict[str, str]) -> C
     if path.stem.startswith("train"):
         why = "this step was recorded before they were written"
         try:
-            credit = read_credit(path)
+            credit = read_credit(path.parents[1], path.stem)
         except ValueError as error:
             credit, why = None, str(error)
         if credit is not None:

@@ -50,7 +50,7 @@ def run_record(folder: Path) -> dict[str, Any]:
 
 def _version(path: Path) -> str:
     """Return what changes when a file of episodes does."""
-    stats = [file.stat() for file in (path, credit_file(path)) if file.exists()]
+    stats = [file.stat() for file in (path, credit_file(path.parents[1], path.stem)) if file.exists()]
     return " ".join(f"{stat.st_mtime_ns}-{stat.st_size}" for stat in stats)
 
 

@@ -22,6 +22,7 @@ from turngym.envs import make_env
 from turngym.trainers.baselines.states import stage_one_states
 from turngym.trainers.config import RunConfig, TrainConfig, with_algorithm, with_overrides, write_toml
 from turngym.trainers.launch.run_folder import known_config
+from turngym.trainers.reporting.credit import credit_file
 from turngym.trainers.reporting.curves import kept_steps
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.run_files import EPISODES, METRICS_FILE, RESULT_FILE
@@ -148,7 +149,8 @@ def test_a_run_without_stage_one_has_no_values(runs: Path, tmp_path: Path) -> No
     config = with_algorithm(known_config(folder), "grpo")
     (folder / "config.toml").write_text(write_toml(config))
     assert file_record(folder, "train_000003")["notes"]["value"] == "V*: none; grpo does without stage 1 in this run."
-    (folder / EPISODES / "train_000003.credit.json").write_text(
+    credit_file(folder, "train_000003").parent.mkdir()
+    credit_file(folder, "train_000003").write_text(
         '{"objective": "astarpo", "residual": true, "values": [], "advantages": []}'
     )
     assert (
@@ -419,23 +421,3 @@ def test_a_program_in_the_page_would_not_run(tmp_path: Path, browser: Any) -> No
     page.wait_for_timeout(200)
     assert page.title() == "turngym: runs" and page.locator("#title").inner_text() == "0 runs"
     page.close()
-
-
-# The command ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ([], "view needs RUN"),
-        (["nowhere"], "holds no run"),
-        ([".", "--episodes", "0"], "--episodes takes at least 1"),
-        ([".", "--port", "70000"], "--port takes 0 to 65535"),
-    ],
-)
-def test_what_cannot_be_shown_is_a_sentence(
-    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main(["view", *words]) == 2
-    assert said in capsys.readouterr().err
