@@ -7,6 +7,7 @@ that was written for Gymnasium alone goes through `make_env`, which adapts it.
 from turngym.envs.adapter import AdaptedTextEnv
 from turngym.envs.capabilities import (
     Capability,
+    Drawn,
     MissingCapability,
     Optimum,
     Oracle,
@@ -17,6 +18,7 @@ from turngym.envs.capabilities import (
     capabilities_of,
 )
 from turngym.envs.core import TextEnv, UnfitEnv
+from turngym.envs.drawing import Drawing
 from turngym.envs.lenient import LenientReplies
 from turngym.envs.making import env_class, make_env, played_range, reward_range, text_env, turn_limit
 from turngym.envs.parsing import InvalidAction, extract_action, lenient_action
@@ -31,6 +33,8 @@ __all__ = [
     "SPLITS",
     "AdaptedTextEnv",
     "Capability",
+    "Drawing",
+    "Drawn",
     "InvalidAction",
     "LenientReplies",
     "MissingCapability",

@@ -27,13 +27,30 @@ _MARKS = frozenset("+-*/()")
 
 
 @dataclass(frozen=True, slots=True)
+class Node:
+    """A number that is written, or what an operator makes of two nodes."""
+
+    value: Fraction
+    """Its exact value."""
+    operator: str = ""
+    """One of `+ - * /`; empty for a number that is written."""
+    operands: tuple[Node, ...] = ()
+    """What the operator joins, left and right."""
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """What an expression is worth and what it is made of."""
 
-    value: Fraction
-    """The exact value."""
+    tree: Node
+    """The expression, each operation above what it joins."""
     numbers: tuple[int, ...]
     """The numbers as written, from left to right."""
+
+    @property
+    def value(self) -> Fraction:
+        """The exact value."""
+        return self.tree.value
 
     @property
     def num_operators(self) -> int:
@@ -53,10 +70,10 @@ def evaluate(text: str) -> Evaluation:
     if len(text) > MAX_CHARS:
         raise InvalidAction(f"an expression has at most {MAX_CHARS} characters")
     reader = _Reader(tokenize(text))
-    value = reader.expression()
+    tree = reader.expression()
     if reader.token:
         raise InvalidAction(f"an operator is missing before {reader.token}")
-    return Evaluation(value, tuple(reader.numbers))
+    return Evaluation(tree, tuple(reader.numbers))
 
 
 def tokenize(text: str) -> list[str]:
@@ -108,40 +125,40 @@ class _Reader:
         self._at += 1
         return token
 
-    def expression(self) -> Fraction:
+    def expression(self) -> Node:
         """Read a sum."""
-        value = self._term()
+        node = self._term()
         while self.token in ("+", "-"):
-            value = value + self._term() if self._next() == "+" else value - self._term()
-        return value
+            operator, right = self._next(), self._term()
+            value = node.value + right.value if operator == "+" else node.value - right.value
+            node = Node(value, operator, (node, right))
+        return node
 
-    def _term(self) -> Fraction:
-        value = self._factor()
+    def _term(self) -> Node:
+        node = self._factor()
         while self.token in ("*", "/"):
-            if self._next() == "*":
-                value *= self._factor()
-                continue
-            divisor = self._factor()
-            if not divisor:
+            operator, right = self._next(), self._factor()
+            if operator == "/" and not right.value:
                 raise InvalidAction("division by zero has no value")
-            value /= divisor
-        return value
+            value = node.value * right.value if operator == "*" else node.value / right.value
+            node = Node(value, operator, (node, right))
+        return node
 
-    def _factor(self) -> Fraction:
+    def _factor(self) -> Node:
         symbol = self._next()
         if symbol == "(":
             return self._parentheses()
         if not symbol or symbol in _MARKS:
             raise InvalidAction(f"a number or ( must stand {f'where {symbol} is' if symbol else 'at the end'}")
         self.numbers.append(int(symbol))
-        return Fraction(int(symbol))
+        return Node(Fraction(int(symbol)))
 
-    def _parentheses(self) -> Fraction:
+    def _parentheses(self) -> Node:
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise InvalidAction(f"parentheses are nested at most {MAX_DEPTH} deep")
-        value = self.expression()
+        node = self.expression()
         if self._next() != ")":
             raise InvalidAction("a ) is missing")
         self._depth -= 1
-        return value
+        return node

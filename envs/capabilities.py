@@ -20,8 +20,10 @@ import gymnasium as gym
 import numpy as np
 
 from turngym.envs.core import TextEnv
+from turngym.envs.drawing import Drawing
 
-Capability = Literal["oracle", "sampling", "slips", "rule", "shopper", "optimum", "random_floor", "potential", "state"]
+Capability = Literal["oracle", "sampling", "slips", "rule", "shopper", "optimum", "random_floor", "potential", "state",
+                     "drawing"]  # fmt: skip
 
 
 @runtime_checkable
@@ -89,6 +91,14 @@ class RandomFloor(Protocol):
         """Probability that the random agent solves this instance from its start; None where only play can tell."""
 
 
+@runtime_checkable
+class Drawn(Protocol):
+    """Knows how it looks."""
+
+    def drawing(self) -> Drawing:
+        """Return the episode so far as a picture. It is called after a reset and after every step, and reads alone."""
+
+
 METHODS: dict[Capability, str] = {
     "oracle": "oracle_action",
     "sampling": "sample_action",
@@ -99,8 +109,9 @@ METHODS: dict[Capability, str] = {
     "random_floor": "random_success",
     "potential": "_potential",
     "state": "_state",
+    "drawing": "drawing",
 }
-"""Where each capability is defined. `TextEnv` itself has a default of the last two, which do not count."""
+"""Where each capability is defined. `TextEnv` itself has a default of `_potential` and `_state`, which do not count."""
 
 COSTS: dict[Capability, str] = {
     "oracle": "no warm start by cloning scripted play, no agent `oracle` or `demonstration`",
@@ -111,6 +122,7 @@ COSTS: dict[Capability, str] = {
     "random_floor": "the success of the random agent is measured by play alone",
     "potential": "no shaping by a potential, and no choice of instances by that of their start",
     "state": "the state is the history, so that what is learned of a state serves one course of play alone",
+    "drawing": "`turngym view` shows its episodes as text",
 }
 """What goes without, where a capability is absent. Nothing is missed in a game that is no shop."""
 

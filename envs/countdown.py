@@ -11,6 +11,7 @@ import numpy as np
 from turngym.arguments import checked_arguments
 from turngym.envs.arithmetic import Evaluation, evaluate
 from turngym.envs.core import TextEnv
+from turngym.envs.countdown_drawing import Attempt, draw_attempts
 from turngym.envs.countdown_puzzles import NumberRange, NumNumbers, PuzzleFamily, TargetRange
 from turngym.envs.countdown_solver import (
     MAX_ENUMERATED,
@@ -21,6 +22,7 @@ from turngym.envs.countdown_solver import (
     random_play_success,
     solve,
 )
+from turngym.envs.drawing import Drawing
 from turngym.envs.parsing import InvalidAction
 from turngym.envs.splits import Split
 
@@ -115,6 +117,7 @@ class CountdownEnv(TextEnv):
         self._best_distance: Fraction | None = None
         """Distance of the closest attempt that used each number exactly once."""
         self._best_grade = 0.0
+        self._attempts: list[Attempt] = []
 
     def _play(self, action: str) -> tuple[float, bool, str]:
         if self._success:
@@ -127,6 +130,7 @@ class CountdownEnv(TextEnv):
             feedback = f"That makes {attempt.value}, {away}."
         else:
             feedback = f"That does not use each of {self._shown()} exactly once."
+        self._attempts.append(Attempt(trees=(attempt.tree,), over=True, told=feedback))
         return self._reward(attempt), self._success, feedback
 
     def _uses_the_numbers(self, attempt: Evaluation) -> bool:
@@ -197,6 +201,10 @@ class CountdownEnv(TextEnv):
     @property
     def _potential(self) -> float:
         return 0.0 if self._best_distance is None else 1.0 / (1.0 + float(self._best_distance))
+
+    def drawing(self) -> Drawing:
+        """Draw every attempt so far as a tree of operations."""
+        return draw_attempts(self.puzzle.target, self.puzzle.numbers, self._attempts)
 
     # Agents ----------------------------------------------------------------------------------------------------
 

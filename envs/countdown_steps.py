@@ -8,6 +8,7 @@ import numpy as np
 
 from turngym.arguments import Count, checked_arguments
 from turngym.envs.core import TextEnv
+from turngym.envs.countdown_drawing import Attempt, draw_attempts, trees_of
 from turngym.envs.countdown_puzzles import NumberRange, NumNumbers, PuzzleFamily, TargetRange
 from turngym.envs.countdown_solver import (
     MAX_ENUMERATED,
@@ -20,6 +21,7 @@ from turngym.envs.countdown_solver import (
     solvable,
     solve,
 )
+from turngym.envs.drawing import Drawing
 from turngym.envs.parsing import InvalidAction
 from turngym.envs.splits import Split
 
@@ -107,19 +109,27 @@ class CountdownStepsEnv(TextEnv):
         self.puzzle = self.family.puzzle(split, index)
         self.numbers = self.puzzle.numbers
         self.attempts_left = self.attempts
+        self._steps: list[Step] = []
+        """Those of the present attempt."""
+        self._over: list[Attempt] = []
+        """The attempts before it."""
 
     def _play(self, action: str) -> tuple[float, bool, str]:
         step = self._parse(action)
         self.numbers = combined(self.numbers, step)
+        self._steps.append(step)
         if self._success:
             return 1.0, True, f"{step} = {step.value}. Solved."
         if len(self.numbers) > 1:
             return 0.0, False, f"That gives {step.value}."
+        told = f"That makes {step.value}, {abs(step.value - self.puzzle.target)} away."
+        self._over.append(Attempt(trees=trees_of(self.puzzle.numbers, self._steps), over=True, told=told))
+        self._steps = []
         self.numbers = self.puzzle.numbers
         self.attempts_left -= 1
         # Attempts that end together with the turns are a truncation, and the turn limit's to declare.
         over = self.attempts_left == 0 and self.turns_left != 0
-        return 0.0, over, f"That makes {step.value}, {abs(step.value - self.puzzle.target)} away."
+        return 0.0, over, told
 
     def _parse(self, action: str) -> Step:
         """Read a step. Operands are matched as text: a number has one spelling, the one that is shown."""
@@ -178,6 +188,14 @@ class CountdownStepsEnv(TextEnv):
             return 0.0
         total = self.family.num_numbers
         return (total - len(self.numbers)) / (total - 1)
+
+    def drawing(self) -> Drawing:
+        """Draw every attempt so far as a tree of operations, the present one as it stands."""
+        attempts = list(self._over)
+        if self._steps:
+            trees = trees_of(self.puzzle.numbers, self._steps)
+            attempts.append(Attempt(trees=trees, over=self._success, told="Solved." if self._success else ""))
+        return draw_attempts(self.puzzle.target, self.puzzle.numbers, attempts)
 
     # Agents ----------------------------------------------------------------------------------------------------
 

@@ -36,6 +36,18 @@ def short_name(env_id: str) -> str:
     return _VERSION.sub("", re.split("[/:]", env_id)[-1])
 
 
+def describe_env(env_id: str, env_kwargs: Mapping[str, Any]) -> str:
+    """Return an environment with its arguments as text: "FrozenLake-v0 (size=3)".
+
+    Args:
+        env_id: Its id, of which the namespace of this suite is left out.
+        env_kwargs: Arguments beyond the registered ones.
+    """
+    arguments = ", ".join(f"{name}={value}" for name, value in sorted(env_kwargs.items()))
+    name = env_id.removeprefix("turngym/")
+    return f"{name} ({arguments})" if arguments else name
+
+
 def resolve_env(name: str) -> str:
     """Return the registered id that a name means, and import the module that `module:Id` names.
 

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from turngym.arguments import Count, PositiveShare, Range, Share, checked_arguments
 from turngym.envs.core import TextEnv
+from turngym.envs.drawing import Drawing
+from turngym.envs.frozen_lake_drawing import draw_lake
 from turngym.envs.frozen_lake_values import Dynamics, Solution, Table, random_values, solve
 from turngym.envs.parsing import InvalidAction
 from turngym.envs.splits import MAX_DRAWS, Split, draw_instance
@@ -134,6 +136,8 @@ class FrozenLakeEnv(TextEnv):
         self._game.np_random = self.np_random
         self._cell, _ = self._game.reset()
         self._start = self._cell
+        self._way = [self._cell]
+        """The cells that were stood on."""
         self._moves_made = 0
         self._dynamics: Dynamics | None = None
         self._solved: Solution | None = None
@@ -159,6 +163,7 @@ class FrozenLakeEnv(TextEnv):
             before = self._cell
             self._cell, reward, ended, _, _ = self._game.step(move)
             self._moves_made += 1
+            self._way.append(self._cell)
             feedback.append(self._tell(before, move))
             if ended:
                 return float(reward), True, " ".join(feedback)
@@ -279,6 +284,10 @@ class FrozenLakeEnv(TextEnv):
     @property
     def _potential(self) -> float:
         return float(self._potential_S[self._cell])
+
+    def drawing(self) -> Drawing:
+        """Draw the lake and the way walked so far."""
+        return draw_lake(self.rows, self._way)
 
     # Agents ----------------------------------------------------------------------------------------------------
 

@@ -172,6 +172,25 @@ class Learner:
                 batch = replace(batch, optimal_baseline_B=objective.optimal_baselines(batch, step))
         return batch
 
+    def token_advantages(self, batch: TrainingBatch, step: StepParams[Any]) -> Tensor:
+        """Return how much a batch speaks for each of its tokens before the first optimizer step, `[N]`.
+
+        It is the objective's own `advantage_N`, where it has advantages. A loss without them is differentiated: what it
+        multiplies grad log pi of a token with, sign reversed, is the residual of a regression, such as R - V - beta * l
+        of A*PO.
+
+        Args:
+            batch: The episodes that the filter kept, as `compute_advantages` returns them.
+            step: The settings and the KL temperature of the step.
+        """
+        if self.objective.advantages is not None:
+            return batch.advantage_N
+        logp_N = batch.logp_N.detach().clone().requires_grad_(True)
+        live = replace(batch, logp_N=logp_N, tokens_per_episode=len(logp_N) / len(batch.reward_BK))
+        with objective_errors(self.objective.name), torch.enable_grad():
+            (gradient_N,) = torch.autograd.grad(self.objective.loss(live, step).sum(), logp_N)
+        return -gradient_N
+
     def backward_minibatch(
         self,
         batch: TrainingBatch,

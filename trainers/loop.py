@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from turngym.agents.episode import Episode, write_episodes
 from turngym.agents.evaluation import cut_shares
 from turngym.agents.models.language_model import LanguageModelAgent, NonFiniteError
@@ -30,6 +32,7 @@ from turngym.trainers.objectives import StepParams, TrainingBatch
 from turngym.trainers.prompts.sampler import PromptSampler
 from turngym.trainers.prompts.successes import SuccessTracker
 from turngym.trainers.references import References
+from turngym.trainers.reporting.credit import Credit
 from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.schedules import Moment, Schedule
 from turngym.trainers.served_policy import ServedPolicy
@@ -62,6 +65,8 @@ class Loop:
     """Measures the health of learning, and rings alarms."""
     served: ServedPolicy | None = None
     """The server that plays the policy; None to play it in this process."""
+    _last: tuple[TrainStep, Tensor, StepParams[Any]] | None = None
+    """Of the last step: what was learned, the values that its episodes were compared with, `[B, K]`, and settings."""
 
     def run_round(self, on_step: OnStep, failure_file: Path) -> None:
         """Take steps to the end of the run or of the round, whichever comes first.
@@ -83,6 +88,24 @@ class Loop:
         with self._agent(slots) as agent:
             while not (self.schedule.finished or self.schedule.round_over(self.references.number)):
                 on_step(*self._take_step(agent, failure_file))
+
+    def credit(self, episodes: Sequence[Episode]) -> Credit:
+        """Return the values and advantages that the last step learned by.
+
+        Args:
+            episodes: The episodes of that step.
+        """
+        assert self._last is not None
+        learned, value_BK, step = self._last
+        rows: list[list[float]] = [row[: len(one.turns)] for row, one in zip(value_BK.tolist(), episodes, strict=False)]
+        advantages: list[list[float] | None] = [None] * len(episodes)
+        if learned.batch is not None:
+            advantage_N = self.learner.token_advantages(learned.batch, step)
+            for row, place in enumerate(learned.kept):
+                advantages[place] = advantage_N[learned.batch.episode_N == row].tolist()
+        objective = self.learner.objective
+        return Credit(objective=objective.name, residual=objective.advantages is None, values=rows,
+                      advantages=advantages)  # fmt: skip
 
     def _agent(self, slots: int) -> AbstractContextManager[LanguageModelAgent]:
         """Return who plays the policy, in this process or on a server."""
@@ -149,6 +172,7 @@ class Loop:
         if self.shaping is not None:
             shaped = self.shaping.shape(batch, episodes, shift_values=not isinstance(self.baseline, NoBaseline))
         learned = self.learner.train_step(shaped, episodes, self.references.current, step, moment)
+        self._last = learned, batch.value_BK, step
         numbers = learned.numbers | self._measure_update(batch, episodes, learned, step) | drift
         if batch.value_BK.numel():
             numbers["value"] = float(batch.value_BK[:, 0].double().mean())

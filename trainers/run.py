@@ -36,12 +36,22 @@ from turngym.trainers.prompts.levels import check_levels
 from turngym.trainers.prompts.sampler import PromptSampler
 from turngym.trainers.prompts.successes import SuccessTracker
 from turngym.trainers.references import References, round_betas, round_estimates
+from turngym.trainers.reporting.credit import write_credit
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import Progress
 from turngym.trainers.reporting.tables import COLUMNS, result_rows, table_cells
 from turngym.trainers.reporting.trackers import Tracker
 from turngym.trainers.run_checkpoints import RunCheckpoints
-from turngym.trainers.run_files import CHECKPOINTS, EPISODES, METRICS_FILE, REFERENCES, SERVED, WARM_START, store_name
+from turngym.trainers.run_files import (
+    CHECKPOINTS,
+    CREDIT,
+    EPISODES,
+    METRICS_FILE,
+    REFERENCES,
+    SERVED,
+    WARM_START,
+    store_name,
+)
 from turngym.trainers.schedules import Schedule
 from turngym.trainers.served_policy import ServedPolicy
 from turngym.trainers.stage_one.instance_values import composed_beta, composed_values
@@ -103,7 +113,7 @@ def _open_metrics(folder: Path, progress: Progress, *, resume: bool, trackers: S
     """Return the metrics of a run, at its beginning or, with `resume`, after what a kill left has been put away."""
     metrics = Metrics(folder / METRICS_FILE, trackers)
     if resume:
-        for place in (folder, folder / REFERENCES, folder / CHECKPOINTS, folder / WARM_START):
+        for place in (folder, *(folder / name for name in (REFERENCES, CHECKPOINTS, WARM_START, CREDIT))):
             ranks.once(partial(remove_unfinished, place))  # what a kill left
         if damaged := metrics.rewind():
             progress.note(f"{metrics.path}: {damaged} cut off or damaged {'lines are' if damaged > 1 else 'line is'} "
@@ -269,7 +279,9 @@ class TrainingRun:
             due = over or schedule.step % config.run.checkpoint_every == 0
             ranks.agree_on(interrupt)
             if schedule.step == numbers["step"] and (due or interrupt.requested or error):
-                record_episodes(self._folder / EPISODES / f"train_{schedule.step:06d}.jsonl", list(episodes))
+                name = f"train_{schedule.step:06d}"
+                record_episodes(self._folder / EPISODES / f"{name}.jsonl", list(episodes))
+                write_credit(self._folder, name, loop.credit(episodes))
                 self._checkpoints.save()
             if error:
                 raise error

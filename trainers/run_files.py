@@ -14,6 +14,7 @@ checkpoints/          step-000050/: policy, optimizer, the state of every compon
 metrics.jsonl         one line per check of the warm start, block of stage 1, optimizer step, alarm and reset
 served/               step-000050/: the weights that the server of `rollout.server` plays; absent without one
 episodes/             the episodes of the step before every checkpoint, and of the test
+credit/               train_000050.json: the values and advantages of the episodes of that step
 result.json           scores of random, base and trained model on the test split, and the optimum
 """
 
@@ -24,6 +25,7 @@ from pathlib import Path
 CONFIG_FILE, USED_CONFIG_FILE, LOCK_FILE = "config.toml", "config.used.toml", "run.lock"
 METRICS_FILE, RESULT_FILE = "metrics.jsonl", "result.json"
 WARM_START, BASE, REFERENCES, CHECKPOINTS, EPISODES = "warm_start", "base", "references", "checkpoints", "episodes"
+CREDIT = "credit"
 SERVED = "served"
 POLICY, MANIFEST = "policy", "manifest.json"
 """In a checkpoint: the folder of the policy, and the list of all files."""

@@ -14,6 +14,7 @@ from turngym._checksums import listing
 from turngym._errors import InputError
 from turngym.agents.evaluation import Score
 from turngym.envs import reward_range
+from turngym.envs.finding import describe_env
 from turngym.trainers.config import TrainConfig, algorithm_of, written_by
 from turngym.trainers.launch.resuming import steps_done
 from turngym.trainers.launch.run_folder import known_config
@@ -67,7 +68,7 @@ class RunRecord:
     @property
     def env(self) -> str:
         """The environment with its arguments, as a reader would write it."""
-        return describe_env(self.config)
+        return describe_env(self.config.env.id, self.config.env.kwargs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,13 +79,6 @@ class Incomplete:
     """Where it lies."""
     why: str
     """What is missing, and what to do."""
-
-
-def describe_env(config: TrainConfig) -> str:
-    """Return an environment with its arguments as text: "FrozenLake-v0 (size=3)"."""
-    arguments = ", ".join(f"{name}={value}" for name, value in sorted(config.env.kwargs.items()))
-    name = config.env.id.removeprefix("turngym/")
-    return f"{name} ({arguments})" if arguments else name
 
 
 def run_folders(named: Iterable[Path]) -> list[Path]:

@@ -10,6 +10,7 @@ import numpy as np
 from turngym._errors import InputError
 from turngym.arguments import Index, checked_arguments
 from turngym.envs.core import MAX_OBSERVATION_CHARS, TextEnv
+from turngym.envs.drawing import Drawing
 from turngym.envs.parsing import InvalidAction
 from turngym.envs.splits import Split
 from turngym.envs.webshop.compact import CompactView, in_short, spaced
@@ -25,6 +26,7 @@ from turngym.webshop_server.pages import (
     PageKind,
     clickables,
     page_html,
+    page_picture,
     plain_text,
     quoted_text,
     rich_text,
@@ -328,6 +330,11 @@ class WebShopEnv(TextEnv):
                      "r_option": worth.option_share, "r_price": float(worth.within_bound)}  # fmt: skip
             info |= {name: share for name, share in parts.items() if share is not None}
         return info
+
+    def drawing(self) -> Drawing:
+        """Return the page as people see it; nothing on it can be pressed."""
+        page, parts = self._here.page, self._here.parts
+        return Drawing(kind="html", source=page_picture(page, parts), words=plain_text(parts))
 
     # Agents ----------------------------------------------------------------------------------------------------
 

@@ -13,12 +13,12 @@ from turngym.envs.capabilities import COSTS, METHODS, slip
 
 BASE = {"oracle", "sampling", "optimum", "random_floor", "potential", "state"}
 OFFERED = {
-    "Countdown": BASE,
-    "CountdownSteps": BASE | {"slips"},
-    "FrozenLake8x8": BASE | {"slips"},
+    "Countdown": BASE | {"drawing"},
+    "CountdownSteps": BASE | {"slips", "drawing"},
+    "FrozenLake8x8": BASE | {"slips", "drawing"},
     "Multiplication": BASE | {"slips"},
     "MultiplicationSteps": BASE | {"slips"},
-    "WebShop": (BASE | {"rule", "shopper", "slips"}) - {"random_floor"},
+    "WebShop": (BASE | {"rule", "shopper", "slips", "drawing"}) - {"random_floor"},
 }
 
 

@@ -47,6 +47,7 @@ def test_what_is_there_is_not_called_absent(guess_env: Any) -> None:
         "no rule",
         "no optimum",
         "no random_floor",
+        "no drawing",
     ]
 
 

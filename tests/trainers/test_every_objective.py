@@ -159,6 +159,28 @@ def test_the_gradient_equals_finite_differences(step: Callable[..., Step], name:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_the_advantages_of_tokens_are_what_their_gradients_are_weighted_with(
+    step: Callable[..., Step], name: str
+) -> None:
+    """Those that the objective works out itself, or what its loss comes to: then they make up the whole gradient."""
+    one = step(name)
+    on_policy = torch.zeros_like(one.batch.logp_N)
+    one.learner.backward_minibatch(one.batch, one.minibatch, on_policy, one.params, MOMENT)
+    batch = replace(one.batch, logp_N=on_policy)
+    advantage_N = one.learner.token_advantages(batch, one.params)
+    if one.objective.advantages is not None:
+        assert advantage_N is batch.advantage_N
+        return
+    gradient = one.gradient()
+    one.learner.optimizer.zero_grad()
+    for part in one.minibatch:
+        logp_N = sampled_scores(one.learner.policy, part, MOMENT.temperature, critic=None)[0]
+        weighted = advantage_N[batch.token_positions(part.members)] * logp_N
+        (-weighted.sum() / len(one.episodes)).backward()
+    assert float((one.gradient() - gradient).abs().max() / gradient.abs().max()) < 1e-9
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_micro_batches_do_not_change_the_step(step: Callable[..., Step], name: str) -> None:
     results, counts = [], set()
     for tokens in (1, 700, 10**6):

@@ -20,10 +20,11 @@ from turngym.agents.models.language_model import LanguageModel, NonFiniteError
 from turngym.agents.rollout import Instance
 from turngym.envs.frozen_lake import FrozenLakeEnv
 from turngym.trainers.checkpoints.tensor_tree import to_json
-from turngym.trainers.config import AstarpoConfig, TrainConfig
+from turngym.trainers.config import AstarpoConfig, TrainConfig, with_algorithm
 from turngym.trainers.instances import FRESH_INSTANCES
 from turngym.trainers.loop import Loop
 from turngym.trainers.objectives import StepParams
+from turngym.trainers.reporting.credit import Credit
 from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.schedules import scheduled_beta, scheduled_learning_rate
 
@@ -65,6 +66,43 @@ def test_every_step_is_reported_and_moves_the_policy_alone(
         assert step["logprob_drift"] < 1e-4
         assert {turn.policy_version for episode in episodes for turn in episode.turns} == {step["step"] - 1}
     assert not (tmp_path / "failed.jsonl").exists()
+
+
+def test_the_credit_of_a_step_is_of_its_episodes(model: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:
+    loop = make_loop(model, tiny)
+    before = copy.deepcopy(instance_baseline(loop))
+    given: list[Credit] = []
+
+    def look(numbers: dict[str, Any], episodes: Sequence[Episode]) -> None:
+        credit = loop.credit(episodes)
+        given.append(credit)
+        assert credit.objective == "astarpo" and credit.residual
+        assert [len(row) for row in credit.values] == [len(episode.turns) for episode in episodes]
+        lengths = [None if row is None else len(row) for row in credit.advantages]
+        assert lengths == [episode.num_sampled for episode in episodes]
+        if len(given) == 1:  # the values are those from before the step, which the step has moved since
+            assert [row[0] for row in credit.values] == pytest.approx([before.value(one.index) for one in episodes])
+            assert [row[0] for row in credit.values] != [instance_baseline(loop).value(one.index) for one in episodes]
+            # The first policy is the reference: what is left of R - V - beta * l is R - V.
+            for one, value, row in zip(episodes, credit.values, credit.advantages, strict=True):
+                assert row == pytest.approx([one.total_reward - value[0]] * one.num_sampled, abs=1e-4)
+
+    loop.run_round(look, tmp_path / "failed.jsonl")
+    assert len(given) == tiny.learning.steps
+
+
+def test_an_episode_that_is_filtered_out_has_no_advantage(
+    model: LanguageModel, tiny: TrainConfig, tmp_path: Path
+) -> None:
+    loop = make_loop(model, with_algorithm(tiny, "raft"))
+
+    def look(numbers: dict[str, Any], episodes: Sequence[Episode]) -> None:
+        credit = loop.credit(episodes)
+        assert not credit.values
+        assert [row is not None for row in credit.advantages] == [episode.success for episode in episodes]
+        assert all(len({round(one, 6) for one in row}) == 1 and row[0] > 0 for row in credit.advantages if row)
+
+    loop.run_round(look, tmp_path / "failed.jsonl")
 
 
 def test_learning_goes_on_from_its_step_bit_for_bit(model: LanguageModel, tiny: TrainConfig, tmp_path: Path) -> None:

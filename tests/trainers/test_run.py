@@ -111,7 +111,7 @@ def test_a_run_ends_with_its_result(finished: Finished) -> None:
 def test_a_run_leaves_a_folder_that_says_everything(finished: Finished) -> None:
     folder, _, _ = finished
     assert sorted(path.name for path in folder.iterdir()) == [
-        "base", "checkpoints", "episodes", "metrics.jsonl", "result.json", "values.sqlite",
+        "base", "checkpoints", "credit", "episodes", "metrics.jsonl", "result.json", "values.sqlite",
     ]  # fmt: skip
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["step-000004", "step-000006"]
     counts = {path.name: len(list(read_episodes(path))) for path in (folder / "episodes").iterdir()}
@@ -119,6 +119,7 @@ def test_a_run_leaves_a_folder_that_says_everything(finished: Finished) -> None:
         "train_000002.jsonl": 8, "train_000004.jsonl": 8, "train_000006.jsonl": 8,
         "test_trained_sampled.jsonl": 20, "test_trained_greedy.jsonl": 20,
     }  # fmt: skip
+    assert sorted(path.stem for path in (folder / "credit").iterdir()) == [f"train_{step:06d}" for step in (2, 4, 6)]
     assert steps(folder) == [1, 2, 3, 4, 5, 6]
     lines = Metrics(folder / "metrics.jsonl").lines()
     assert [line["phase"] for line in lines] == sorted(

@@ -98,6 +98,11 @@ class StateValues:
         """Return the value of the state before each turn of an episode, `[K]`."""
         return [self.value(state) for state in states_of(episode)]
 
+    def known(self, state: State) -> bool:
+        """Return whether the state itself has a value, and not its bucket or its turn alone."""
+        average = self._averages[-1].get(state.key)
+        return average is not None and average.weight > 0
+
     def add(self, state: State, value: float, visits: float = 1.0) -> None:
         """Add `visits` visits to a state, with the mean return `value`, to its averages; nothing fades."""
         for averages, name in zip(self._averages, state.names(self._potentials), strict=True):

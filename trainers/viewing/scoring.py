@@ -13,7 +13,7 @@ from turngym.agents.models.scoring import sampled_logprobs, token_batches
 from turngym.trainers.launch.run_folder import known_config
 from turngym.trainers.launch.training import load_agent
 from turngym.trainers.run_files import BASE
-from turngym.trainers.viewing.records import episode_files
+from turngym.trainers.viewing.episodes import episode_files
 
 
 @torch.no_grad()

@@ -1,36 +1,41 @@
-"""The page on this machine: it asks for the records again while runs go on."""
+"""The page here: it asks for the records again while runs go on, and for episodes once they are looked at."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
-from turngym.trainers.viewing.page import page_of
+from turngym.trainers.viewing.page import page_of, policy
 
 HOST = "127.0.0.1"
 NAMES = ("127.0.0.1", "localhost")
 """What this machine is called by its own browsers; asked by another name, the server refuses."""
-POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; img-src data:"
-"""The page loads nothing from elsewhere, whatever an episode says."""
 
 Records = Callable[[], Sequence[Mapping[str, Any]]]
+"""Reads the runs."""
+FileOf = Callable[[int, str], Mapping[str, Any]]
+"""Reads a file of episodes, by the place of its run among them and its name."""
 
 
-def serve(records: Records, port: int, on_ready: Callable[[str], None]) -> None:
+def serve(records: Records, file_of: FileOf, port: int, on_ready: Callable[[str], None]) -> None:
     """Serve until interrupted.
 
     Args:
-        records: Reads the runs, for every request anew.
+        records: Called for every request anew.
+        file_of: Called when somebody looks at the episodes of a file; raises `ValueError` where there are none, or
+            `IndexError` where there is no such run.
         port: The port; 0 for any that is free.
         on_ready: Called with the address.
 
     Raises:
         OSError: The port is taken.
     """
-    with ThreadingHTTPServer((HOST, port), partial(_Handler, records)) as server:
+    with ThreadingHTTPServer((HOST, port), partial(_Handler, records, file_of)) as server:
         on_ready(f"http://{HOST}:{server.server_port}/")
         server.serve_forever()
 
@@ -39,30 +44,41 @@ class _Handler(BaseHTTPRequestHandler):
     server_version = "turngym"
     sys_version = ""
 
-    def __init__(self, records: Records, *request: Any) -> None:
-        self._records = records
+    def __init__(self, records: Records, file_of: FileOf, *request: Any) -> None:
+        self._records, self._file_of = records, file_of
         super().__init__(*request)  # answers the request
 
     def do_GET(self) -> None:
-        """Answer with the page, or with the records."""
+        """Answer with the page, with the records, or with the episodes of a file."""
+        asked = urlsplit(self.path)
         if self.headers.get("Host", "").rpartition(":")[0] not in NAMES:
             self._answer(403, "text/plain", b"This page is for this machine alone.")
-        elif self.path == "/":
+        elif asked.path == "/":
             self._answer(200, "text/html; charset=utf-8", page_of().encode())
-        elif self.path == "/records.json":
-            told: dict[str, Any]
-            try:
-                status, told = 200, {"runs": self._records()}
-            except ValueError as error:  # a run that has been moved
-                status, told = 500, {"error": str(error)}
-            self._answer(status, "application/json", json.dumps(told).encode())
+        elif asked.path == "/records.json":
+            self._tell(lambda: {"runs": self._records()})
+        elif asked.path == "/episodes.json":
+            query = parse_qs(asked.query)
+            self._tell(lambda: self._file_of(int(query["run"][0]), query["file"][0]))
         else:
             self._answer(404, "text/plain", b"There is no such page.")
 
-    def _answer(self, status: int, kind: str, body: bytes) -> None:
+    def _tell(self, told: Callable[[], Mapping[str, Any]]) -> None:
+        """Answer with JSON; with the code 304 alone where whoever asks has it already."""
+        try:
+            status, body = 200, json.dumps(told()).encode()
+        except (ValueError, LookupError) as error:  # a run that has been moved, or a question without an answer
+            status, body = 404, json.dumps({"error": str(error)}).encode()
+        tag = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
+        if status == 200 and self.headers.get("If-None-Match") == tag:
+            self._answer(304, "application/json", b"", ETag=tag)
+        else:
+            self._answer(status, "application/json", body, ETag=tag)
+
+    def _answer(self, status: int, kind: str, body: bytes, **more: str) -> None:
         self.send_response(status)
         headers = {"Content-Type": kind, "Content-Length": str(len(body)), "Cache-Control": "no-store",
-                   "Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff"}  # fmt: skip
+                   "Content-Security-Policy": policy(), "X-Content-Type-Options": "nosniff", **more}  # fmt: skip
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()

@@ -7,7 +7,7 @@ from turngym.webshop_server.pages.addresses import (
     path_of,
     read_address,
 )
-from turngym.webshop_server.pages.html import environment, page_context, page_html
+from turngym.webshop_server.pages.html import STATIC, environment, page_context, page_html, page_picture
 from turngym.webshop_server.pages.links import clickables, target_of, usable_actions
 from turngym.webshop_server.pages.page import (
     BACK_TO_SEARCH,
@@ -36,6 +36,7 @@ __all__ = [
     "RESULTS_PER_PAGE",
     "SEARCH",
     "SEPARATOR",
+    "STATIC",
     "Address",
     "AddressError",
     "Button",
@@ -50,6 +51,7 @@ __all__ = [
     "environment",
     "page_context",
     "page_html",
+    "page_picture",
     "path_of",
     "plain_text",
     "quoted_text",

@@ -11,16 +11,21 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.ext import Extension
+from markupsafe import Markup
 
 from turngym.webshop_server.pages.addresses import path_of
 from turngym.webshop_server.pages.links import target_of
 from turngym.webshop_server.pages.page import BUY, SEARCH, Button, Choice, Link, Page, Part
 from turngym.webshop_server.product import with_cents
 from turngym.webshop_server.reward import Reward
+
+STATIC = Path(__file__).parent / "static"
+"""The folder of the style sheet and the script of pages, which a site serves as `/static`."""
 
 
 @dataclass
@@ -59,6 +64,24 @@ def page_html(
     return html
 
 
+def page_picture(page: Page, parts: Sequence[Part]) -> str:
+    """Return a page as an HTML document to look at: whole in itself, without script, and nothing in it can be pressed.
+
+    Args:
+        page: The page.
+        parts: What it shows, from top to bottom, as its shop lays it out.
+    """
+    html: str = (
+        environment().get_template("picture.html").render(page_context(page, parts) | {"still": True}, style=_style())
+    )
+    return html
+
+
+@cache
+def _style() -> Markup:
+    return Markup((STATIC / "shop.css").read_text(encoding="utf-8"))  # noqa: S704 - a file of this package
+
+
 def page_context(
     page: Page,
     parts: Sequence[Part],
@@ -74,7 +97,7 @@ def page_context(
     if any(group.role == "reward" for group in groups):  # the shop has said it
         reward = None
     return {"kind": page.kind.name.lower(), "groups": groups, "start": start, "reward": reward, "cost": cost,
-            "on_site": on_site, "token": None}  # fmt: skip
+            "on_site": on_site, "token": None, "still": False}  # fmt: skip
 
 
 @cache

@@ -17,6 +17,7 @@ from werkzeug.exceptions import HTTPException, ServiceUnavailable, TooManyReques
 from werkzeug.routing import BaseConverter
 from werkzeug.wrappers import Response as AnyResponse
 
+from turngym.webshop_server.pages import STATIC
 from turngym.webshop_server.shop import LocalBackend
 from turngym.webshop_server.site.api import api
 from turngym.webshop_server.site.back_office import back_office
@@ -42,7 +43,7 @@ def create_app(backend: LocalBackend, settings: SiteSettings | None = None) -> F
         settings: How it is run.
     """
     settings = settings or SiteSettings()
-    app = Flask(__name__, static_folder="static", template_folder=None)
+    app = Flask(__name__, static_folder=STATIC, template_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=MAX_BODY_BYTES, MAX_FORM_MEMORY_SIZE=MAX_BODY_BYTES)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.merge_slashes = False

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
+from turngym._errors import InputError
 from turngym.benchmarks.comparing.runs import run_folders
 from turngym.cli.errors import UsageError
 from turngym.cli.models import import_trained
 from turngym.cli.options import parse
 from turngym.cli.terminal import make_console
-from turngym.trainers.viewing import page_of, run_record, serve
-from turngym.trainers.viewing.records import EPISODES_PER_FILE, Ratios
+from turngym.trainers.viewing import file_record, page_of, run_record, serve
+from turngym.trainers.viewing.episodes import EPISODES_PER_FILE, Ratios
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class ViewOptions:
     """Most episodes of each file."""
     reference: bool = False
     """Also compute the log-ratio of every sampled token to the model before learning, once at the start."""
+    drawings: bool = True
+    """Play the episodes that are looked at again, so that their games draw them."""
 
 
 def run(words: Sequence[str]) -> int:
@@ -50,11 +54,16 @@ def run(words: Sequence[str]) -> int:
         ratios = {folder: scoring.log_ratios(folder, options.episodes) for folder in folders}
 
     def read() -> list[dict[str, Any]]:
-        return [run_record(folder, episodes=options.episodes, ratios=ratios.get(folder)) for folder in folders]
+        return [run_record(folder) for folder in folders]
+
+    def file_of(run: int, stem: str) -> dict[str, Any]:
+        folder = folders[run]
+        return file_record(folder, stem, episodes=options.episodes, ratios=ratios.get(folder), draw=options.drawings)
 
     console = make_console()
     if options.out is not None:
-        page = page_of(read())
+        records = read()
+        page = page_of(records, list(_all_files(records, file_of)))
         try:
             options.out.write_text(page, encoding="utf-8")
         except OSError as error:
@@ -63,7 +72,7 @@ def run(words: Sequence[str]) -> int:
         return 0
     read()  # what cannot be read is said here, not in the browser
     try:
-        serve(read, options.port, lambda url: console.print(f"{url} shows {len(folders)} run"
+        serve(read, file_of, options.port, lambda url: console.print(f"{url} shows {len(folders)} run"
               f"{'s' * (len(folders) != 1)}; Ctrl-C ends it.", soft_wrap=True, highlight=False))  # fmt: skip
     except OSError as error:
         raise UsageError(f"port {options.port} cannot be used: {error.strerror or error}; name another one with "
@@ -71,3 +80,15 @@ def run(words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         console.print("The page is closed.")
     return 0
+
+
+def _all_files(
+    records: Sequence[dict[str, Any]], file_of: Callable[[int, str], dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """Yield, run by run, all files of episodes that can be read, by their names."""
+    for place, record in enumerate(records):
+        found = {}
+        for file in record["files"]:
+            with suppress(InputError):  # one that is being written, or damaged
+                found[file["name"]] = file_of(place, file["name"])
+        yield found

@@ -15,6 +15,8 @@ from rich.markup import escape
 from tyro.conf import Positional, arg
 
 from turngym.agents.episode import Episode, read_episodes
+from turngym.agents.replaying import ReplayError
+from turngym.agents.replaying import replay as replay_episode
 from turngym.cli.errors import UsageError
 from turngym.cli.options import parse
 from turngym.credentials import without_credentials
@@ -74,14 +76,14 @@ def replay(episode: Episode, url: str, where: str) -> str:
     arguments = {name: value for name, value in given.items() if name not in ABOUT_THE_SHOP}
     arguments |= {"url": url, "max_episode_steps": turn_limit(episode.env_id, episode.env_kwargs)}
     env = make_env("turngym/WebShop-v0", arguments)
-    observation, _ = env.reset(seed=episode.seed, options={"split": episode.split, "index": episode.index})
-    for turn in episode.turns:
-        if observation != turn.observation:
-            raise UsageError(
-                f"{where} was played in another shop than that at {without_credentials(url)}: serve that one, by the "
-                "same --catalogue, --num-products, --goals, --mode and --seed"
-            )
-        observation = env.step(turn.action)[0]
+    try:
+        for _ in replay_episode(env, episode):
+            pass
+    except ReplayError as error:
+        raise UsageError(
+            f"{where} was played in another shop than that at {without_credentials(url)}: serve that one, by the "
+            "same --catalogue, --num-products, --goals, --mode and --seed"
+        ) from error
     inside = text_env(env)
     assert isinstance(inside, WebShopEnv)
     assert isinstance(inside.session, RemoteSession)

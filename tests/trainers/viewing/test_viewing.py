@@ -12,16 +12,29 @@ from typing import Any
 import pytest
 
 import turngym
+from turngym._errors import InputError
 from turngym.agents.episode import Episode, Turn, read_episodes, write_episodes
+from turngym.agents.evaluation import instance_range
+from turngym.agents.rollout import collect_episodes
+from turngym.agents.scripted import RandomAgent, ShopperAgent
 from turngym.cli import main
-from turngym.trainers.config import RunConfig, TrainConfig, with_overrides
+from turngym.envs import make_env
+from turngym.trainers.baselines.states import stage_one_states
+from turngym.trainers.config import RunConfig, TrainConfig, with_algorithm, with_overrides, write_toml
+from turngym.trainers.launch.run_folder import known_config
+from turngym.trainers.reporting.credit import credit_file
 from turngym.trainers.reporting.curves import kept_steps
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.run_files import EPISODES, METRICS_FILE, RESULT_FILE
-from turngym.trainers.viewing import page_of, run_record, serve
-from turngym.trainers.viewing.page import PLACE
-from turngym.trainers.viewing.records import curves_of, episode_record, spelling
+from turngym.trainers.stage_one.sampling import StageOneSetup
+from turngym.trainers.stage_one.soft_values import read_transitions
+from turngym.trainers.stage_one.store import ValueStore
+from turngym.trainers.viewing import file_record, page_of, run_record, serve
+from turngym.trainers.viewing.episodes import episode_record
+from turngym.trainers.viewing.page import PLACE, POLICY_PLACE, policy
+from turngym.trainers.viewing.records import curves_of, marks_of
 from turngym.trainers.viewing.scoring import log_ratios
+from turngym.trainers.viewing.spelling import Spelling, numbered, spelling_of
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +48,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "learning": {"steps": 3, "batch_size": 8}, "evaluation": {"episodes": 4},
         })  # fmt: skip
         config = with_overrides(
-            config, {"run": vars(RunConfig(root=str(root), name=f"seed{seed}", seed=seed, threads=1))}
+            config,
+            {"run": vars(RunConfig(root=str(root), name=f"seed{seed}", seed=seed, threads=1, checkpoint_every=2))},
         )
         turngym.train(config)
     return root
@@ -44,7 +58,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_record_holds_what_was_logged(runs: Path) -> None:
     record = run_record(runs / "seed0")
     lines = [line for line in Metrics(runs / "seed0" / METRICS_FILE).lines() if line["phase"] == "learning"]
-    assert record["name"] == "seed0" and record["env"] == 'FrozenLake {"size": 2}' and record["algorithm"] == "astarpo"
+    assert record["name"] == "seed0" and record["env"] == "FrozenLake-v0 (size=2)" and record["algorithm"] == "astarpo"
     assert record["curves"]["step"] == [1.0, 2.0, 3.0]
     assert record["curves"]["entropy"] == [line["entropy"] for line in lines]
     assert record["curves"]["total_seconds"] == sorted(record["curves"]["total_seconds"])
@@ -53,36 +67,130 @@ def test_a_record_holds_what_was_logged(runs: Path) -> None:
 
 
 def test_episodes_are_shown_token_by_token(runs: Path) -> None:
-    record = run_record(runs / "seed0", episodes=2)
-    assert list(record["episodes"])[:2] == ["test_trained_sampled", "test_trained_greedy"]
+    files = [file["name"] for file in run_record(runs / "seed0")["files"]]
+    assert files == ["test_trained_sampled", "test_trained_greedy", "train_000003", "train_000002"]
+    record = file_record(runs / "seed0", "test_trained_sampled", episodes=2)
     (path,) = (runs / "seed0" / EPISODES).glob("test_trained_sampled.jsonl")
-    spell = spelling(runs / "seed0")
-    for episode, shown in zip(read_episodes(path), record["episodes"]["test_trained_sampled"], strict=False):
+    spelling = spelling_of(runs / "seed0")
+    assert len(record["episodes"]) == 2
+    for episode, shown in zip(read_episodes(path), record["episodes"], strict=False):
         for turn, told in zip(episode.turns, shown["turns"], strict=True):
             ids = episode.token_ids[slice(*turn.span)]
-            assert [text for text, _, _ in told["tokens"]] == list(map(spell, ids))
-            assert [logprob for _, logprob, _ in told["tokens"]] == turn.logprobs
-            assert told["seen"].endswith("<|assistant|>") and turn.observation.splitlines()[-1] in told["seen"]
-    assert all(len(some) == 2 for some in record["episodes"].values())
+            assert "".join(text for text, *_ in told["tokens"]) == spelling.text(ids)
+            assert [logprob for _, logprob, *_ in told["tokens"]] == turn.logprobs
+            assert told["seen"].endswith("<|assistant|>") and turn.observation in told["seen"]
+    json.dumps(record, allow_nan=False)
+
+
+def test_a_file_that_is_not_there_or_not_whole_is_a_sentence(runs: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"seed0 has no episodes \.\./config"):
+        file_record(runs / "seed0", "../config")
+    folder = going(runs, tmp_path)
+    (folder / EPISODES).mkdir()
+    (folder / EPISODES / "train_000001.jsonl").write_text("{")
+    with pytest.raises(InputError, match=r"train_000001 cannot be read: .*:1: not an episode"):
+        file_record(folder, "train_000001")
 
 
 def test_what_was_written_has_no_log_probability() -> None:
-    turn = Turn(observation="o", action="a", reward=1.0, task_reward=1.0, state_key="s", potential=0.0, valid=True,
+    turn = Turn(observation="o", action="a", reward=1.0, task_reward=1.0, state_key="s", potential=0.25, valid=True,
                 span=(1, 5), forced=(2, 4), logprobs=[-0.5, -0.25])  # fmt: skip
     episode = Episode(env_id="e", split="test", index=0, seed=0, turns=[turn], token_ids=[9, 1, 2, 3, 4])
-    told = episode_record(episode, str, [0.1, -0.2])
-    assert told["turns"][0]["tokens"] == [["1", -0.5, 0.1], ["2", None, None], ["3", None, None], ["4", -0.25, -0.2]]
-    assert told["logprob"] == -0.75
+    told = episode_record(episode, Spelling(numbered), ratios=[0.1, -0.2], advantages=[2.0, 3.0], values=[0.5],
+                          baselines=[0.75], potentials=[0.5, 0.0], pictures=[7, 8])  # fmt: skip
+    (shown,) = told["turns"]
+    assert shown["tokens"] == [["[1]", -0.5, 0.1, 2.0], ["[2]", None, None, None], ["[3]", None, None, None],
+                               ["[4]", -0.25, -0.2, 3.0]]  # fmt: skip
+    assert (shown["value"], shown["baseline"], shown["potential"], shown["own_potential"]) == (0.5, 0.75, 0.25, 0.5)
+    assert (shown["picture"], told["picture"], told["logprob"]) == (7, 8, -0.75)
+    bare = episode_record(episode, Spelling(numbered), potentials=[0.25])["turns"][0]
+    assert bare["value"] is bare["baseline"] is bare["picture"] is bare["own_potential"] is None
 
 
 def test_the_reference_is_the_base(runs: Path) -> None:
     """Before the first step the policy is the reference: its episodes have log-ratios of 0."""
     ratios = log_ratios(runs / "seed0", 4)
-    record = run_record(runs / "seed0", episodes=4, ratios=ratios)
+    record = file_record(runs / "seed0", "test_trained_greedy", episodes=4, ratios=ratios)
     greedy = [ratio for name, place in ratios if name == "test_trained_greedy" for ratio in ratios[name, place]]
-    shown = [ratio for episode in record["episodes"]["test_trained_greedy"] for turn in episode["turns"]
-             for _, _, ratio in turn["tokens"]]  # fmt: skip
+    shown = [ratio for episode in record["episodes"] for turn in episode["turns"] for _, _, ratio, _ in turn["tokens"]]
     assert greedy == shown and len(greedy) > 8 and max(map(abs, greedy)) < 0.5
+    assert (
+        "ratio" not in record["notes"]
+        and "--reference" in file_record(runs / "seed0", "train_000002")["notes"]["ratio"]
+    )
+
+
+def test_values_are_those_of_stage_one(runs: Path) -> None:
+    """A state that stage 1 has met has the value that a baseline of states begins with; others have none."""
+    folder = runs / "seed0"
+    shown = file_record(folder, "train_000003")
+    config = known_config(folder)
+    with ValueStore(folder / "values.sqlite", None) as store:
+        transitions = read_transitions(store.turns())
+    states = stage_one_states(transitions, StageOneSetup.of(config).beta_value, config.values)
+    keys, known = set(transitions.keys), 0
+    for episode, told in zip(read_episodes(folder / EPISODES / "train_000003.jsonl"), shown["episodes"], strict=True):
+        for turn, value, line in zip(episode.turns, states.before_turns(episode), told["turns"], strict=True):
+            assert line["value"] == (value if turn.state_key in keys else None)
+            known += turn.state_key in keys
+    assert known > 0
+    assert shown["notes"].get("value", f"V*: of {known} of").startswith(f"V*: of {known} of")
+    assert file_record(folder, "test_trained_sampled")["notes"]["value"].startswith("V*: of 0 of ")
+
+
+def test_a_run_without_stage_one_has_no_values(runs: Path, tmp_path: Path) -> None:
+    folder = going(runs, tmp_path)
+    (folder / EPISODES).mkdir()
+    source = runs / "seed0" / EPISODES / "train_000003.jsonl"
+    (folder / EPISODES / source.name).write_bytes(source.read_bytes())
+    notes = file_record(folder, "train_000003")["notes"]
+    assert notes["value"] == "V*: none; there is no values.sqlite."
+    assert notes["advantage"] == "Advantages: none; this step was recorded before they were written."
+    config = with_algorithm(known_config(folder), "grpo")
+    (folder / "config.toml").write_text(write_toml(config))
+    assert file_record(folder, "train_000003")["notes"]["value"] == "V*: none; grpo does without stage 1 in this run."
+    credit_file(folder, "train_000003").parent.mkdir()
+    credit_file(folder, "train_000003").write_text(
+        '{"objective": "astarpo", "residual": true, "values": [], "advantages": []}'
+    )
+    assert (
+        file_record(folder, "train_000003")["notes"]["advantage"]
+        == "Advantages: none; they are of other episodes than these."
+    )
+
+
+def test_advantages_are_those_of_the_step(runs: Path) -> None:
+    """The residual of A*PO is R - V - beta * l for every token of an episode, with the value it was compared with."""
+    folder = runs / "seed0"
+    shown = file_record(folder, "train_000003", ratios=log_ratios(folder, 64))
+    steps = [line for line in Metrics(folder / METRICS_FILE).lines() if line["phase"] == "learning"]
+    assert shown["objective"] == "astarpo" and shown["residual"] and "advantage" not in shown["notes"]
+    residuals = []
+    for episode in shown["episodes"]:
+        tokens = [token for turn in episode["turns"] for token in turn["tokens"]]
+        advantages = {round(advantage, 5) for *_, advantage in tokens}
+        expected = (
+            episode["reward"] - episode["turns"][0]["baseline"] - steps[-1]["beta"] * sum(r for _, _, r, _ in tokens)
+        )
+        assert len(advantages) == 1 and advantages.pop() == pytest.approx(expected, abs=1e-4)
+        residuals.append(expected)
+    assert -sum(residuals) / len(residuals) == pytest.approx(steps[-1]["residual_mean"], abs=1e-4)
+    assert file_record(folder, "test_trained_greedy")["notes"]["advantage"] == (
+        "Advantages: none; nothing was learned from these episodes."
+    )
+
+
+def test_a_lake_is_drawn_before_every_turn(runs: Path) -> None:
+    record = file_record(runs / "seed0", "train_000003")
+    for episode in record["episodes"]:
+        places = [turn["picture"] for turn in episode["turns"]] + [episode["picture"]]
+        words = [record["pictures"][place]["words"] for place in places]
+        assert words[0].endswith("no moves yet.") and None not in places
+        assert sum("in the hole" in text or "on the goal" in text for text in words[:-1]) == 0
+        assert ("on the goal" in words[-1]) == episode["success"]
+    assert {picture["kind"] for picture in record["pictures"]} == {"svg"} and "picture" not in record["notes"]
+    bare = file_record(runs / "seed0", "train_000003", draw=False)
+    assert bare["pictures"] == [] and bare["episodes"][0]["turns"][0]["picture"] is None
 
 
 def test_steps_that_were_undone_are_left_out() -> None:
@@ -95,21 +203,41 @@ def test_steps_that_were_undone_are_left_out() -> None:
     assert curves_of([{"step": 1, "loss": float("nan")}, {"step": 2}]) == {"step": [1, 2], "loss": [None, None]}
 
 
-def test_a_run_that_goes_on_is_shown(runs: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "going"
+def test_marks_stand_at_their_steps() -> None:
+    step: dict[str, Any] = {"phase": "learning", "rollbacks": 0}
+    lines: list[dict[str, Any]] = [{**step, "step": 1}, {"phase": "reset", "step": 1, "round": 2}, {**step, "step": 2},
+             {"phase": "alarm", "step": 2, "alarm": "kl", "figure": 2.5}, {"phase": "branch", "changed": ["a"]},
+             {**step, "step": 2, "rollbacks": 1}]  # fmt: skip
+    marks = list(marks_of(lines))
+    assert [(mark["kind"], mark["step"]) for mark in marks] == [
+        ("reset", 1),
+        ("alarm", 2),
+        ("branch", 2),
+        ("rollback", 1),
+    ]
+    assert marks[1]["text"] == "alarm kl: figure 2.5" and "back to step 1" in marks[3]["text"]
+
+
+def going(runs: Path, place: Path) -> Path:
+    """Return the folder of a run that has only begun."""
+    folder = place / "going"
     folder.mkdir()
     (folder / "config.toml").write_text((runs / "seed0" / "config.toml").read_text())
+    return folder
+
+
+def test_a_run_that_goes_on_is_shown(runs: Path, tmp_path: Path) -> None:
+    folder = going(runs, tmp_path)
     record = run_record(folder)
-    assert record["table"] == [] and record["curves"] == {} and record["episodes"] == {}
-    (folder / EPISODES).mkdir()
-    (folder / EPISODES / "train_000001.jsonl").write_text("{")
+    assert record["table"] == [] and record["curves"] == {} and record["files"] == [] and record["marks"] == []
     (folder / RESULT_FILE).write_text("{")
-    assert run_record(folder)["episodes"] == {}
+    assert run_record(folder)["table"] == []
 
 
-def test_no_text_ends_the_script_of_the_page(tmp_path: Path) -> None:
-    page = page_of([{"name": "</script><b>&"}])
-    assert page.count("</script>") == 1 and PLACE not in page and "\\u003c/script>" in page
+def test_no_text_ends_the_element_it_stands_in() -> None:
+    page = page_of([{"name": "</script><b>&"}], [{"f": {"end": "</script><script>"}}])
+    assert page.count("</script>") == 2 and PLACE not in page and POLICY_PLACE not in page
+    assert "\\u003c/script>" in page and policy() in page and "unsafe-inline" not in policy().split("style-src")[0]
     assert "http://" not in page.replace("http://www.w3.org/2000/svg", "") and "https://" not in page
 
 
@@ -123,7 +251,10 @@ def address(runs: Path) -> str:
         ready.append(url)
         begun.set()
 
-    thread = threading.Thread(target=serve, args=(lambda: [run_record(runs / "seed0")], 0, told), daemon=True)
+    def file_of(run: int, stem: str) -> dict[str, Any]:
+        return file_record([runs / "seed0"][run], stem)
+
+    thread = threading.Thread(target=serve, args=(lambda: [run_record(runs / "seed0")], file_of, 0, told), daemon=True)
     thread.start()
     assert begun.wait(20)
     return ready[0]
@@ -143,7 +274,19 @@ def test_the_server_answers_this_machine_alone(address: str) -> None:
     status, told = fetch(f"{address}records.json")
     assert status == 200 and json.loads(told)["runs"][0]["name"] == "seed0"
     assert fetch(f"{address}records.json", Host="elsewhere.example:80")[0] == 403
+    status, told = fetch(f"{address}episodes.json?run=0&file=train_000003")
+    assert status == 200 and len(json.loads(told)["episodes"]) == 8
+    for question in ("run=0&file=../config", "run=7&file=train_000003", "run=x&file=y", "run=0"):
+        status, told = fetch(f"{address}episodes.json?{question}")
+        assert status == 404 and json.loads(told)["error"]
     assert fetch(f"{address}../config.toml")[0] == 404
+
+
+def test_what_the_page_has_is_not_sent_again(address: str) -> None:
+    with urllib.request.urlopen(f"{address}records.json", timeout=10) as answer:  # noqa: S310
+        tag = answer.headers["ETag"]
+    assert fetch(f"{address}records.json", **{"If-None-Match": tag}) == (304, "")
+    assert fetch(f"{address}records.json", **{"If-None-Match": '"other"'})[0] == 200
 
 
 # In a browser ---------------------------------------------------------------------------------------------------------
@@ -156,11 +299,11 @@ def test_a_file_is_looked_at(runs: Path, tmp_path: Path, browser: Any, width: in
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("request", lambda request: faults.extend([request.url] * (not request.url.startswith("file:"))))
+    page.on("request", lambda request: faults.extend([request.url] * (not request.url.startswith(("file:", "data:")))))
     page.goto(out.as_uri())
     assert page.locator("#title").inner_text() == "2 runs"
     assert page.locator("#chart path.line").count() == 1 and page.locator("#chart path.band").count() == 1
-    assert page.locator("#key").inner_text() == 'astarpo, FrozenLake {"size": 2} (2 seeds)'
+    assert page.locator("#key").inner_text() == "astarpo, FrozenLake-v0 (size=2) (2 seeds)"
     page.locator("#bands").select_option("runs")
     page.locator("#axis").select_option("generated_tokens")
     page.locator("#number").select_option("entropy")
@@ -169,12 +312,44 @@ def test_a_file_is_looked_at(runs: Path, tmp_path: Path, browser: Any, width: in
     page.locator("#order").select_option("longest")
     page.locator("#colour").select_option("ratio")
     turns = page.locator("#episode article.turn")
-    assert turns.first.locator("table.lake td").count() == 4 and turns.first.locator("pre.reply span.token").count() > 0
+    lake = turns.first.locator("img.picture")
+    assert (
+        lake.get_attribute("alt").startswith("A lake of 2 rows") and lake.evaluate("image => image.naturalWidth") > 50
+    )
+    assert turns.first.locator("pre.reply span.token").count() > 0
     assert "log-ratio" in turns.first.locator("span.token").first.get_attribute("title")
+    assert "V* unknown" in turns.first.locator("header").inner_text()
+    page.locator("#colour").select_option("advantage")
+    assert "nothing was learned from these episodes" in page.locator("#notes").inner_text()
+    page.locator("#file").select_option("train_000003")
+    turns.first.locator("header", has_text="compared with").wait_for()
+    assert "by the residual of its regression" in page.locator("#notes").inner_text()
+    assert "advantage" in turns.first.locator("span.token").first.get_attribute("title")
+    colours = turns.locator("span.token").evaluate_all("spans => spans.map(span => span.style.background)")
+    assert any("rgba(42, 157, 92" in colour or "rgba(209, 73, 91" in colour for colour in colours)
     page.locator("#filter").select_option("solved")
     assert page.locator("#list button").count() == page.locator("#list button.good").count()
+    page.locator("#filter").select_option("failed")
+    assert page.locator("#list button").count() == page.locator("#list button.bad").count()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert not faults
+    page.close()
+
+
+@pytest.mark.parametrize("axis", ["step", "generated_tokens", "total_seconds"])
+def test_marks_are_drawn_on_every_axis(runs: Path, tmp_path: Path, browser: Any, axis: str) -> None:
+    record = run_record(runs / "seed0")
+    record["marks"] = [{"step": 2, "kind": kind, "text": f"{kind}: <b>told</b>"} for kind in ("alarm", "reset")]
+    (tmp_path / "run.html").write_text(page_of([record], [{}]))
+    page = browser.new_page()
+    page.goto((tmp_path / "run.html").as_uri())
+    page.locator("#axis").select_option(axis)
+    assert page.locator("#chart line.mark.alarm").count() == page.locator("#chart line.mark.reset").count() == 1
+    x0, x1, x = (
+        float(page.locator("#chart path.line").evaluate(f"p => p.getBBox().{part}")) for part in ("x", "width", "x")
+    )
+    assert x0 <= float(page.locator("#chart line.mark.reset").get_attribute("x1")) <= x + x1
+    assert page.locator("#marks li").count() == 2 and "<b>told</b>" in page.locator("#marks").inner_text()
     page.close()
 
 
@@ -190,21 +365,59 @@ def test_a_live_page_shows_what_is_new(runs: Path, address: str, browser: Any) -
     page.close()
 
 
-# The command ----------------------------------------------------------------------------------------------------------
+ATTACK = "</script></pre><img src=x onerror=document.title='run'><script>document.title='run'</script>\"'{{7*7}}"
+"""What a model may write; harmless, but for the title that would change."""
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ([], "view needs RUN"),
-        (["nowhere"], "holds no run"),
-        ([".", "--episodes", "0"], "--episodes takes at least 1"),
-        ([".", "--port", "70000"], "--port takes 0 to 65535"),
-    ],
+    ("env_id", "kwargs"),
+    [("turngym/WebShop-v0", {"num_products": 50}), ("turngym/FrozenLake-v0", {}), ("turngym/Countdown-v0", {})],
 )
-def test_what_cannot_be_shown_is_a_sentence(
-    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_nothing_that_a_model_wrote_is_run(
+    runs: Path, tmp_path: Path, browser: Any, env_id: str, kwargs: dict[str, Any]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main(["view", *words]) == 2
-    assert said in capsys.readouterr().err
+    """In no place of the page, nor in the pages of a shop that shows again what was searched for."""
+    folder = going(runs, tmp_path)
+    agent = RandomAgent() if "Shop" not in env_id else ShopperAgent()
+    (episode,) = collect_episodes(agent, env_id, instance_range("train", 1), env_kwargs=kwargs)
+    env = make_env(env_id, kwargs)
+    env.reset(seed=episode.seed, options={"split": "train", "index": 0})
+    reply = f"search[{ATTACK}]" if "Shop" in env_id else ATTACK
+    episode.turns = episode.turns[:1]
+    episode.turns[0].action, episode.turns[0].span = reply, (0, 0)
+    episode.final_observation = env.step(reply)[0]
+    episode.error = episode.instructions = ATTACK
+    write_episodes(folder / EPISODES / "train_000001.jsonl", [episode])
+    record = run_record(folder)
+    record["name"] = ATTACK
+    shown = file_record(folder, "train_000001")
+    assert shown["episodes"][0]["picture"] is not None
+    (tmp_path / "run.html").write_text(page_of([record], [{"train_000001": shown}]))
+    page = browser.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.extend([request.url] * (not request.url.startswith(("file:", "data:")))))
+    page.goto((tmp_path / "run.html").as_uri())
+    page.locator("#episode article.turn").nth(1).scroll_into_view_if_needed()
+    assert ATTACK in page.locator("pre.reply").inner_text()
+    if "Shop" in env_id:
+        page.frame_locator("iframe.picture >> nth=1").locator("main").wait_for()
+        frame = page.frame_locator("iframe.picture >> nth=0")
+        assert frame.locator("#form-buscar").count() == 1 and frame.locator("script").count() == 0
+    assert page.title() == "turngym: runs" and page.locator("#episode script, #episode img[src=x]").count() == 0
+    assert asked == []
+    page.close()
+
+
+def test_a_program_in_the_page_would_not_run(tmp_path: Path, browser: Any) -> None:
+    """Even where text became markup, which it does not: the browser runs the page's own program alone."""
+    page_file = tmp_path / "page.html"
+    page_file.write_text(
+        page_of([], []).replace(
+            "<h1", "<script>document.title='run'</script><img src=x onerror=\"document.title='run'\"><h1"
+        )
+    )
+    page = browser.new_page()
+    page.goto(page_file.as_uri())
+    page.wait_for_timeout(200)
+    assert page.title() == "turngym: runs" and page.locator("#title").inner_text() == "0 runs"
+    page.close()

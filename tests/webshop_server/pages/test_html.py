@@ -12,12 +12,12 @@ import pytest
 
 from turngym.webshop_server.catalogue import Catalogue, goals_of
 from turngym.webshop_server.goals import Goal, SeededDraws
-from turngym.webshop_server.pages.html import page_html
+from turngym.webshop_server.pages.html import STATIC, page_html, page_picture
 from turngym.webshop_server.pages.links import clickables
 from turngym.webshop_server.pages.page import Page
 from turngym.webshop_server.pages.texts import SEPARATOR, plain_text
-from turngym.webshop_server.settings import GoalKind
-from turngym.webshop_server.shop import FaithfulShop, FixedShop, Shop
+from turngym.webshop_server.settings import GoalKind, ShopSettings
+from turngym.webshop_server.shop import FaithfulShop, FixedShop, Shop, open_shop
 
 Find = Callable[[str, int], list[str]]
 WAY = ("search[shirt]", "click[next >]", "click[< prev]", "click[shirt00001]", "click[red]",
@@ -160,3 +160,14 @@ def test_the_score_is_shown_on_demand(shirts: Catalogue, find: Find, wish: Goal)
     assert 'id="reward"' not in page_html(done, shop.layout(done))
     reader = Reader(page_html(done, shop.layout(done), reward=reward))
     assert reader.texts[reader.texts.index("Your score (min 0.0, max 1.0)") + 1] == str(reward.total)
+
+
+def test_a_picture_is_the_page_without_anything_to_load_or_press() -> None:
+    shop = open_shop(ShopSettings(num_products=50)).shop
+    for page in pages(shop, open_shop(ShopSettings(num_products=50)).goals[0], "search[<script>alert(1)</script>]"):
+        html = page_picture(page, shop.layout(page))
+        reader = Reader(html)
+        assert reader.text == plain_text(shop.layout(page))
+        assert not [tag for tag, _ in reader.elements if tag in {"script", "link"}]
+        assert "autofocus" not in html and ("div", {"class": "past", "inert": None}) in reader.elements
+        assert (STATIC / "shop.css").read_text(encoding="utf-8") in html
