@@ -248,4 +248,4 @@ def test_an_environment_without_its_package_says_so(
     monkeypatch.delattr(turngym.envs, "webshop", raising=False)
     monkeypatch.setitem(sys.modules, "turngym.webshop_server.shop", None)
     said = refusal(["WebShop"], capsys)
-    assert "WebShop needs" in said and install_command("webshop") in said and not any(here.iterdir())
+    assert "WebShop needs" in said and install_command("webshop").replace("-", "_") in said and not any(here.iterdir())
