@@ -15,7 +15,7 @@ import copy
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +25,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from turngym import _durable
 from turngym._errors import InputError
 from turngym.agents.models.errors import reason_of
 from turngym.agents.models.sharding import is_shard
@@ -219,6 +220,29 @@ def once(do: Callable[[], Result]) -> Result:
         Exception: What it raised, in all of them.
     """
     return exchange(do if rank() == 0 else lambda: None)[0]  # type: ignore[return-value]
+
+
+@contextmanager
+def replacement(target: Path, *, aside: Path | None = None) -> Iterator[Path]:
+    """Give a path to write a file or folder to that takes the place of `target`, as `_durable.replacement` does.
+
+    All ranks get the same path, which they must all see. An error that all of them raise leaves `target` as it was.
+
+    Args:
+        target: The file or folder, of the first rank.
+        aside: Where an older folder stands meanwhile.
+
+    Raises:
+        OSError: It cannot be written or renamed, in all ranks.
+    """
+    ours = ExitStack()
+    unfinished = once(lambda: ours.enter_context(_durable.replacement(target, aside=aside)).absolute())
+    try:
+        yield unfinished
+    except BaseException as error:
+        ours.__exit__(type(error), error, error.__traceback__)
+        raise
+    once(ours.close)
 
 
 def _sendable(error: Exception) -> Exception:
