@@ -55,6 +55,8 @@ class _State:
     """It is in the block of `joined`."""
     training = False
     """It trains together with others; before and after that each is alone."""
+    exchanging = False
+    """It does what `exchange` was given."""
 
 
 def several() -> bool:
@@ -201,10 +203,15 @@ def exchange(do: Callable[[], Result]) -> list[Result]:
     """
     if not several():
         return [do()]
+    if _State.exchanging:  # the other ranks would wait for each other for ever
+        raise RuntimeError("what one rank does while the others wait cannot wait for them")
+    _State.exchanging = True
     try:
         outcome: tuple[Result | None, Exception | None] = do(), None
     except Exception as error:  # noqa: BLE001 - it is raised again in all ranks
         outcome = None, _sendable(error)
+    finally:
+        _State.exchanging = False
     outcomes: list[Any] = [None] * size()
     dist.all_gather_object(outcomes, outcome)
     for _, raised in outcomes:

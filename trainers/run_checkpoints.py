@@ -39,7 +39,7 @@ class RunCheckpoints:
         def save_policy(path: Path) -> None:
             save_model(learner.policy, path)
             if (critic := learner.critic) is not None:
-                ranks.once(lambda: save_critic(critic, path))
+                save_critic(critic, path)
 
         save_checkpoint(
             self._folder,

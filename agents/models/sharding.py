@@ -32,9 +32,8 @@ def shard(network: Any) -> None:
     """
     from torch.distributed.fsdp import FSDPModule, fully_shard  # not in every build of torch
 
-    layers = set(network._no_split_modules or ())  # noqa: SLF001 - the library's only name for them
-    for module in [module for module in network.modules() if type(module).__name__ in layers]:
-        fully_shard(module, reshard_after_forward=True)
+    for layer in layers_of(network):
+        fully_shard(layer, reshard_after_forward=True)
     fully_shard(network, reshard_after_forward=True)  # at once, so that no gathered copy outlives a change
     for module in network.modules():
         if isinstance(module, FSDPModule):
@@ -42,6 +41,12 @@ def shard(network: Any) -> None:
             module.set_force_sum_reduction_for_comms(True)  # without it gloo refuses the factor
     with gathered(network):  # the buffers of the first time must not be made in inference mode
         pass
+
+
+def layers_of(network: Any) -> list[torch.nn.Module]:
+    """Return the layers of a decoder, each of which is gathered by itself."""
+    names = set(network._no_split_modules or ())  # noqa: SLF001 - the library's only name for them
+    return [module for module in network.modules() if type(module).__name__ in names]
 
 
 def is_sharded(network: torch.nn.Module) -> bool:
