@@ -417,18 +417,12 @@ def test_several_processes_share_out_what_learns(large: ModelShape) -> None:
     one, two, four = (estimate_memory(config, large, device="cuda", processes=count) for count in (1, 2, 4))
     assert one.peak > two.peak > four.peak
     weights = 4 * large.parameters
-    for part, size in (
-        ("weights", weights),
-        ("reference", weights),
-        ("gradients", weights),
-        ("optimizer", 2 * weights),
-    ):
+    sizes = {"weights": weights, "reference": weights, "gradients": weights, "optimizer": 2 * weights}
+    for part, size in sizes.items():
         assert [estimate.parts[part] for estimate in (one, two, four)] == [size, size // 2, size // 4], part
     assert "gathered weights" not in dict(one.rows())
-    played = _phase(four, "stage 2, play: reading")
-    assert (
-        played["gathered weights"] == weights and played["cache"] == _phase(one, "stage 2, play: reading")["cache"] // 2
-    )
+    alone, shared = (_phase(estimate, "stage 2, play: reading") for estimate in (one, four))
+    assert shared["gathered weights"] == weights and shared["cache"] == alone["cache"] // 2  # of 64, and of 128 / 4
     assert [estimate.parts["activations"] for estimate in (one, four)] == [one.parts["activations"]] * 2
     with pytest.raises(InputError, match=r"^the run needs about .*: with .* it needs"):
         check_memory(four, four.peak - 10**9)
@@ -439,7 +433,9 @@ def test_an_adapter_is_whole_in_every_process(large: ModelShape) -> None:
                 for count in (1, 2))  # fmt: skip
     assert two.parts["weights"] == one.parts["weights"] // 2
     assert all(two.parts[part] == one.parts[part] for part in ("adapter", "reference", "gradients", "optimizer"))
-    assert two.peak > one.peak, "play puts the network together beside the parts"
+    played = "stage 2, play: sampling"  # the network is put together beside the parts
+    assert _phase(two, played)["gathered weights"] == one.parts["weights"]
+    assert sum(_phase(two, played).values()) > sum(_phase(one, played).values())
 
 
 # Helpers ---------------------------------------------------------------------------------------------------------
