@@ -23,7 +23,7 @@ def make_critic(policy: LanguageModel) -> torch.nn.Linear:
 
 
 def save_critic(critic: torch.nn.Linear, folder: Path) -> None:
-    """Write the critic into the folder that holds the policy."""
+    """Write the critic into the folder that holds the policy, together with the other ranks."""
     write_tensors(folder / CRITIC_FILE, critic.state_dict())
 
 

@@ -8,6 +8,7 @@ Shapes: B episodes, K turns.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -21,6 +22,7 @@ from turngym.agents.episode import Episode, write_episodes
 from turngym.agents.evaluation import cut_shares
 from turngym.agents.models.language_model import LanguageModelAgent, NonFiniteError
 from turngym.agents.rollout import PlayError
+from turngym.trainers import ranks
 from turngym.trainers.automatic_shaping import AutomaticShaping
 from turngym.trainers.baselines.baseline import Baseline, NoBaseline
 from turngym.trainers.batches import make_batch
@@ -84,7 +86,7 @@ class Loop:
         """
         if self.references.number == 1:
             self.schedule.check_budget()
-        slots = min(self.rollouts.slots, self.schedule.learning.batch_size)
+        slots = min(self.rollouts.slots, math.ceil(self.schedule.learning.batch_size / ranks.size()))
         with self._agent(slots) as agent:
             while not (self.schedule.finished or self.schedule.round_over(self.references.number)):
                 on_step(*self._take_step(agent, failure_file))

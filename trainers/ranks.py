@@ -15,7 +15,7 @@ import copy
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +25,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from turngym import _durable
 from turngym._errors import InputError
 from turngym.agents.models.errors import reason_of
 from turngym.agents.models.sharding import is_shard
@@ -54,6 +55,8 @@ class _State:
     """It is in the block of `joined`."""
     training = False
     """It trains together with others; before and after that each is alone."""
+    exchanging = False
+    """It does what `exchange` was given."""
 
 
 def several() -> bool:
@@ -200,10 +203,15 @@ def exchange(do: Callable[[], Result]) -> list[Result]:
     """
     if not several():
         return [do()]
+    if _State.exchanging:  # the other ranks would wait for each other for ever
+        raise RuntimeError("what one rank does while the others wait cannot wait for them")
+    _State.exchanging = True
     try:
         outcome: tuple[Result | None, Exception | None] = do(), None
     except Exception as error:  # noqa: BLE001 - it is raised again in all ranks
         outcome = None, _sendable(error)
+    finally:
+        _State.exchanging = False
     outcomes: list[Any] = [None] * size()
     dist.all_gather_object(outcomes, outcome)
     for _, raised in outcomes:
@@ -219,6 +227,29 @@ def once(do: Callable[[], Result]) -> Result:
         Exception: What it raised, in all of them.
     """
     return exchange(do if rank() == 0 else lambda: None)[0]  # type: ignore[return-value]
+
+
+@contextmanager
+def replacement(target: Path, *, aside: Path | None = None) -> Iterator[Path]:
+    """Give a path to write a file or folder to that takes the place of `target`, as `_durable.replacement` does.
+
+    All ranks get the same path, which they must all see. An error that all of them raise leaves `target` as it was.
+
+    Args:
+        target: The file or folder, of the first rank.
+        aside: Where an older folder stands meanwhile.
+
+    Raises:
+        OSError: It cannot be written or renamed, in all ranks.
+    """
+    ours = ExitStack()
+    unfinished = once(lambda: ours.enter_context(_durable.replacement(target, aside=aside)).absolute())
+    try:
+        yield unfinished
+    except BaseException as error:
+        ours.__exit__(type(error), error, error.__traceback__)
+        raise
+    once(ours.close)
 
 
 def _sendable(error: Exception) -> Exception:

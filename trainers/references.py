@@ -12,9 +12,9 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from turngym._durable import replacement
 from turngym.agents.models.language_model import CheckpointError, LanguageModel
 from turngym.trainers import ranks
+from turngym.trainers.checkpoints.models import save_model
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.run_files import CHECKPOINTS, reference_folder, store_name
 from turngym.trainers.stage_one.instance_values import ValueEstimates
@@ -71,14 +71,9 @@ class References:
 
 def save_reference(reference: LanguageModel, target: Path) -> None:
     """Save a reference, whole or not at all, in place of one that the folder holds."""
-    write = reference.writer()
-
-    def save() -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with replacement(target) as unfinished:
-            write(unfinished)
-
-    ranks.once(save)
+    ranks.once(lambda: target.parent.mkdir(parents=True, exist_ok=True))
+    with ranks.replacement(target) as unfinished:
+        save_model(reference, unfinished)
 
 
 def load_reference(

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from turngym.agents.models.language_model import LanguageModel
-from turngym.agents.models.sharding import load_state, whole_tree
+from turngym.agents.models.sharding import load_state, mesh_of
 from turngym.trainers import ranks
 from turngym.trainers.checkpoints.checkpoint import Checkpoint, prune, save_checkpoint
+from turngym.trainers.checkpoints.models import save_model
 from turngym.trainers.critic import load_critic, save_critic
 from turngym.trainers.loop import Loop
 
@@ -34,25 +35,21 @@ class RunCheckpoints:
         that such an alarm would not put in doubt.
         """
         learner = self.loop.learner
-        write, optimizer_state = learner.policy.writer(), whole_tree(learner.optimizer.state_dict())
 
         def save_policy(path: Path) -> None:
-            write(path)
-            if learner.critic is not None:
-                save_critic(learner.critic, path)
+            save_model(learner.policy, path)
+            if (critic := learner.critic) is not None:
+                save_critic(critic, path)
 
-        def save() -> None:
-            save_checkpoint(
-                self._folder,
-                self.loop.schedule.step,
-                save_policy=save_policy,
-                optimizer_state=optimizer_state,
-                extra={name: component.state_dict() for name, component in self._components().items()},
-                files=self.loop.references.stores,
-            )
-            prune(self._folder, CHECKPOINTS_KEPT, self.loop.monitors.good_steps())
-
-        ranks.once(save)
+        save_checkpoint(
+            self._folder,
+            self.loop.schedule.step,
+            save_policy=save_policy,
+            optimizer_state=learner.optimizer.state_dict(),
+            extra={name: component.state_dict() for name, component in self._components().items()},
+            files=self.loop.references.stores,
+        )
+        ranks.once(lambda: prune(self._folder, CHECKPOINTS_KEPT, self.loop.monitors.good_steps()))
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Restore optimizer, critic and every component; the policy's weights are those that the loop was made with."""
@@ -80,7 +77,7 @@ class RunCheckpoints:
 
     def _restore_optimizer(self, checkpoint: Checkpoint) -> None:
         learner = self.loop.learner
-        load_state(learner.optimizer, checkpoint.optimizer_state)
+        load_state(learner.optimizer, checkpoint.optimizer_state(mesh_of(learner.policy.learned)))
         if learner.critic is not None:
             load_critic(learner.critic, checkpoint.policy)
 

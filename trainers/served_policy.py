@@ -32,7 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from turngym._durable import remove, remove_unfinished, replacement
+from turngym._durable import remove, remove_unfinished
 from turngym._errors import WorkError
 from turngym.agents.episode import Episode
 from turngym.agents.models.language_model import LanguageModel
@@ -41,6 +41,7 @@ from turngym.agents.serving import UPDATES, CompletionServer, ServerConnection, 
 from turngym.agents.serving.agent import ServedAgent
 from turngym.trainers import ranks
 from turngym.trainers.batches import batch_logprobs
+from turngym.trainers.checkpoints.models import save_model
 from turngym.trainers.config import RolloutConfig
 from turngym.trainers.objectives import Objective, TrainingBatch
 
@@ -112,19 +113,21 @@ class ServedPolicy:
         """
         if self._update is None:
             return self.version
-        write, update = policy.writer(), self._update
+        update, target = self._update, self.folder / f"step-{step:06d}"
 
-        def send() -> None:
+        def prepare() -> None:
             self.folder.mkdir(parents=True, exist_ok=True)
             remove_unfinished(self.folder, STEPS)
-            target = self.folder / f"step-{step:06d}"
-            with replacement(target) as unfinished:
-                write(unfinished)
+
+        def send() -> None:
             update(target, step)
             for older in self.folder.glob(STEPS):
                 if older != target:
                     remove(older)
 
+        ranks.once(prepare)
+        with ranks.replacement(target) as unfinished:
+            save_model(policy, unfinished)
         ranks.once(send)
         self.version = step
         return step

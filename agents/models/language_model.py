@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
+from transformers.core_model_loading import revert_weight_conversion
 from transformers.utils.logging import disable_progress_bar
 
 from turngym._checksums import seal, verify_sealed
@@ -47,7 +48,7 @@ from turngym.agents.models.hardware import find_device, precision_name, precisio
 from turngym.agents.models.history import Conversation, encode_episode
 from turngym.agents.models.hub import fetch_model, is_hub_name
 from turngym.agents.models.placement import AdapterSettings, Placement
-from turngym.agents.models.sharding import is_sharded, shard, sharded_copy, whole_weights
+from turngym.agents.models.sharding import is_sharded, shard, sharded_copy
 from turngym.envs.core import TextEnv
 from turngym.seeds import Stream, generator
 
@@ -306,27 +307,37 @@ class LanguageModel:
         """Write weights (safetensors), config, tokenizer and chat template, readable by any transformers program.
 
         Of a model with an adapter the adapter alone is written, as peft reads it. `turngym.json` beside them holds the
-        limits and the temperature, and `checksums.json` tells whether they were changed since. Of a model whose weights
-        are shared out, all processes take part in `writer`, and one of them writes.
+        limits and the temperature, and `checksums.json` tells whether they were changed since. Weights that are shared
+        out are written by `trainers.checkpoints.models.save_model`.
         """
-        self.writer()(Path(path))
+        self._save(Path(path), weights=None)
+        seal(Path(path))
 
-    def writer(self) -> Callable[[Path], None]:
-        """Return what does `save_pretrained` with the weights of now; they must not change before."""
-        weights = whole_weights(self.model) if self.adapter is None and self.is_sharded else None
+    def save_settings(self, folder: Path) -> None:
+        """Write what `save_pretrained` does but for the weights of the network and the checksums."""
+        self._save(folder, weights={})
 
-        def write(path: Path) -> None:
-            if self.adapter is None:
-                self.model.save_pretrained(path, state_dict=weights)
-            else:
-                assert self.origin is not None
-                path.mkdir(parents=True, exist_ok=True)
-                self.adapter.save(path, base=self.origin.path, revision=self.origin.revision, digest=self.origin.digest)
-            self.tokenizer.save_pretrained(path)
-            self.decoding.save(path)
-            seal(path)
+    def _save(self, folder: Path, *, weights: dict[str, Tensor] | None) -> None:
+        if self.adapter is None:
+            self.model.save_pretrained(folder, state_dict=weights)
+        else:
+            assert self.origin is not None
+            folder.mkdir(parents=True, exist_ok=True)
+            self.adapter.save(folder, base=self.origin.path, revision=self.origin.revision, digest=self.origin.digest)
+        self.tokenizer.save_pretrained(folder)
+        self.decoding.save(folder)
 
-        return write
+    def stored_weights(self) -> dict[str, Tensor]:
+        """Return the weights of the network by their names in a file, tied ones once; parts where they are shared out.
+
+        All processes that hold a part call this.
+        """
+        tied = {name for name, _ in self.model.named_parameters(remove_duplicate=False)}
+        tied -= {name for name, _ in self.model.named_parameters()}
+        ignored = {*tied, *(self.model._keys_to_ignore_on_save or ())}  # noqa: SLF001 - it has no other name
+        weights = {name: tensor for name, tensor in self.model.state_dict().items() if name not in ignored}
+        stored: dict[str, Tensor] = revert_weight_conversion(self.model, weights)
+        return stored
 
 
 def _origin(folder: Path, *, allow_pickle: bool) -> tuple[Origin, Path]:

@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from turngym.agents.models.errors import CheckpointError
+
 
 def shard(network: Any) -> None:
     """Share out the weights of a decoder among all processes of `torch.distributed`; every process calls this.
@@ -30,9 +32,8 @@ def shard(network: Any) -> None:
     """
     from torch.distributed.fsdp import FSDPModule, fully_shard  # not in every build of torch
 
-    layers = set(network._no_split_modules or ())  # noqa: SLF001 - the library's only name for them
-    for module in [module for module in network.modules() if type(module).__name__ in layers]:
-        fully_shard(module, reshard_after_forward=True)
+    for layer in layers_of(network):
+        fully_shard(layer, reshard_after_forward=True)
     fully_shard(network, reshard_after_forward=True)  # at once, so that no gathered copy outlives a change
     for module in network.modules():
         if isinstance(module, FSDPModule):
@@ -40,6 +41,12 @@ def shard(network: Any) -> None:
             module.set_force_sum_reduction_for_comms(True)  # without it gloo refuses the factor
     with gathered(network):  # the buffers of the first time must not be made in inference mode
         pass
+
+
+def layers_of(network: Any) -> list[torch.nn.Module]:
+    """Return the layers of a decoder, each of which is gathered by itself."""
+    names = set(network._no_split_modules or ())  # noqa: SLF001 - the library's only name for them
+    return [module for module in network.modules() if type(module).__name__ in names]
 
 
 def is_sharded(network: torch.nn.Module) -> bool:
@@ -91,7 +98,12 @@ def whole(tensor: Tensor) -> Tensor:
 
 
 def part_of(tensor: Any, like: Any) -> Any:
-    """Return the part of a whole tensor that this process holds, where `like` is shared out and has its shape."""
+    """Return the part of a whole tensor that this process holds, where `like` is shared out and has its shape.
+
+    Of a tensor that is shared out all of it is returned where `like` is not, for which all processes ask.
+    """
+    if is_shard(tensor) and not is_shard(like):
+        return whole(tensor)
     if not is_shard(like) or is_shard(tensor) or not isinstance(tensor, Tensor) or tensor.shape != like.shape:
         return tensor
     from torch.distributed.tensor import distribute_tensor
@@ -99,38 +111,38 @@ def part_of(tensor: Any, like: Any) -> Any:
     return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 
-def whole_tree(tree: Any) -> Any:
-    """Return a nested state, such as that of an optimizer, with all of its tensors whole and on the processor."""
-    if isinstance(tree, Tensor):
-        return whole(tree).cpu() if is_shard(tree) else tree
-    if isinstance(tree, Mapping):
-        return {key: whole_tree(value) for key, value in tree.items()}
-    return type(tree)(whole_tree(value) for value in tree) if isinstance(tree, list | tuple) else tree
-
-
-def whole_weights(network: Any) -> dict[str, Tensor]:
-    """Return the state dict of a network with whole tensors on the processor; tied ones stay tied."""
-    found: dict[int, Tensor] = {}
-    named = dict(network.named_parameters(remove_duplicate=False))
-    weights = {}
-    for name, tensor in network.state_dict().items():
-        source = named.get(name, tensor)
-        if id(source) not in found:
-            found[id(source)] = whole(source).detach().cpu()
-        weights[name] = found[id(source)]
-    return weights
+def mesh_of(module: torch.nn.Module) -> Any:
+    """Return the processes among which the weights of a module are shared out, a `DeviceMesh`; None if they are not."""
+    found = (parameter for parameter in module.parameters() if is_shard(parameter))
+    return getattr(next(found, None), "device_mesh", None)
 
 
 def load_state(part: torch.nn.Module | torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Load a state of whole tensors, or of parts, into a module or an optimizer, shared out or not."""
+    """Load a state of whole tensors, or of parts, into a module or an optimizer, shared out or not.
+
+    Raises:
+        CheckpointError: A tensor has another shape or precision than the weight that it belongs to; torch would convert
+            precisions without a word.
+    """
     if isinstance(part, torch.optim.Optimizer):
         parameters = [parameter for group in part.param_groups for parameter in group["params"]]
-        entries = {number: {name: part_of(value, parameters[number]) for name, value in entry.items()}
-                   for number, entry in state["state"].items()}  # fmt: skip
+        entries = {number: {name: _fitting(f"{name} of weight {number}", value, parameters[number])
+                            for name, value in entry.items()} for number, entry in state["state"].items()}  # fmt: skip
         part.load_state_dict({**state, "state": entries})
     else:
         own = part.state_dict()
-        part.load_state_dict({name: part_of(value, own.get(name)) for name, value in state.items()})
+        part.load_state_dict({name: _fitting(name, value, own.get(name)) for name, value in state.items()})
+
+
+def _fitting(name: str, value: Any, like: Any) -> Any:
+    """Return what a process holds of a value of a state; numbers, such as a count of steps, pass."""
+    if isinstance(value, Tensor) and isinstance(like, Tensor) and value.ndim:
+        for what, found, expected in (("shape", tuple(value.shape), tuple(like.shape)),
+                                      ("precision", value.dtype, like.dtype)):  # fmt: skip
+            if found != expected:
+                raise CheckpointError(f"the checkpoint holds {name} in the {what} {found}, and {expected} learns: go "
+                                      "on with the model and the settings that it was written with")  # fmt: skip
+    return part_of(value, like)
 
 
 # Gradients ------------------------------------------------------------------------------------------------------------

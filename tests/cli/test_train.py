@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -163,6 +164,22 @@ def test_a_dry_run_touches_nothing_and_prints_a_configuration(
     assert "runs/frozen_lake_slippery-seed2" in text and "# 3. stage 2:" in text
     assert main(["train", "--preset", "again.toml", "--dry-run"]) == 0
     assert capsys.readouterr().out == text
+
+
+def test_a_dry_run_tells_the_memory_of_several_processes(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "FrozenLake", "--model.hidden-size", "512"]
+    assert main([*words, "--dry-run"]) == 0
+    alone = capsys.readouterr().out
+    assert "# Memory, computed from the configuration, GB:" in alone and "gathered weights" not in alone
+    assert main([*words, "--dry-run", "--processes", "4"]) == 0
+    each = capsys.readouterr().out
+    assert "# Memory of each of 4 processes, computed from the configuration, GB:" in each
+    peaks = [float(re.findall(r"#\s+(\S+)\s+.* \(peak\)", text)[0]) for text in (alone, each)]
+    assert peaks[1] < peaks[0]
+    assert main([*words, "--processes", "4"]) == 2
+    assert "torchrun --nproc-per-node 4 -m turngym train" in capsys.readouterr().err
+    assert main([*words, "--dry-run", "--processes", "-1"]) == 2
+    assert "--processes must be at least 1, got -1" in capsys.readouterr().err
 
 
 def test_a_dry_run_names_everything_that_is_played(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import torch
 from safetensors.torch import load_file
 
 import turngym
-from turngym.trainers.checkpoints.checkpoint import latest_checkpoint
+from turngym.trainers.checkpoints.checkpoint import latest_checkpoint, load_checkpoint
 from turngym.trainers.reporting.metrics import Metrics
 
 SCRIPT = Path(__file__).with_name("together.py")
@@ -70,20 +71,32 @@ def torchrun(count: int, words: Sequence[str], folder: Path) -> subprocess.Popen
 def ended(process: subprocess.Popen[str]) -> str:
     """Wait for the end, and return what was printed."""
     try:
-        return process.communicate(timeout=300)[0]
+        return process.communicate(timeout=600)[0]
     finally:
         process.kill()
 
 
-def train_all(count: int, base: Path, root: Path) -> None:
-    """Train the jobs with some processes."""
+def train_all(count: int, base: Path, root: Path, begun: Mapping[str, Path]) -> None:
+    """Train the jobs with some processes, and finish runs that others have begun."""
     jobs = root / "jobs.jsonl"
-    names = THREE if count == 3 else JOBS
-    jobs.write_text("".join(json.dumps(options(name, base, root)) + "\n" for name in names))
+    given = [options(name, base, root) for name in (THREE if count == 3 else JOBS)]
+    for name, source in begun.items():
+        half_done(source, root / name)
+        given.append({**options("full", base, root), "resume": True})
+        given[-1]["run"] = {"root": str(root), "name": name}
+    jobs.write_text("".join(json.dumps(each) + "\n" for each in given))
     process = torchrun(count, [str(SCRIPT), str(jobs)], root)
     told = ended(process)
     assert process.returncode == 0, told
     assert told.count("# Would train in ") == 1, "one process speaks"
+
+
+def half_done(source: Path, target: Path) -> None:
+    """Copy a run as it was when half of its steps were taken."""
+    shutil.copytree(source, target)
+    shutil.rmtree(target / "checkpoints" / f"step-{STEPS:06d}")
+    (target / "result.json").unlink()
+    assert [path.name for path in (target / "checkpoints").iterdir()] == [f"step-{STEPS // 2:06d}"]
 
 
 @pytest.fixture(scope="module")
@@ -106,13 +119,14 @@ def alone(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def together(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
-    """What some number of processes learn together."""
+def together(base: Path, alone: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """What some number of processes learn together, and "begun-by-1", which one process began: with 3, "begun-by-2"."""
 
     @cache
     def trained(count: int) -> Path:
         root = tmp_path_factory.mktemp(f"together-{count}")
-        train_all(count, base, root)
+        begun = {"begun-by-1": alone / "full"} | ({"begun-by-2": trained(2) / "full"} if count == 3 else {})
+        train_all(count, base, root, begun)
         return root
 
     return trained
@@ -153,6 +167,22 @@ def test_a_whole_model_is_saved(together: Callable[[int], Path], alone: Path) ->
         name: weights.shape for name, weights in several.items()
     }
     assert all(torch.allclose(one[name], several[name], atol=1e-5) for name in one)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("begun", "count"), [(1, 2), (1, 3), (2, 3)])
+def test_any_number_goes_on_with_what_another_began(
+    begun: int, count: int, alone: Path, together: Callable[[int], Path]
+) -> None:
+    folder = together(count) / f"begun-by-{begun}"
+    one, several = learned(alone / "full"), learned(folder)
+    assert [line["step"] for line in several] == [line["step"] for line in one]
+    assert [line["loss"] for line in several] == pytest.approx([line["loss"] for line in one], rel=1e-5, abs=1e-5)
+    states = [load_checkpoint(runs / "checkpoints" / f"step-{STEPS:06d}").optimizer_state()
+              for runs in (alone / "full", folder)]  # fmt: skip
+    assert states[0]["state"].keys() == states[1]["state"].keys()
+    for number, entry in states[0]["state"].items():
+        assert all(torch.allclose(states[1]["state"][number][name], value, atol=1e-5) for name, value in entry.items())
 
 
 # Stops and resumes ------------------------------------------------------------------------------------------------

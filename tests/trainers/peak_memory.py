@@ -2,6 +2,8 @@
 
     python -m tests.trainers.peak_memory '{"style": "qwen2", "shape": {...}, "config": {...}}'
 
+Where torchrun has started several processes, they do so together, and the first one prints the largest of their peaks.
+
 Memory is the resident set of the process, less what it was before there was a model. The C library must give freed
 memory back at once, so the caller sets `ENVIRONMENT`.
 """
@@ -10,10 +12,12 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,22 +25,28 @@ import gymnasium as gym
 import numpy as np
 import torch
 import torch._dynamo  # which optimizers import when they take their first step
+import torch.distributed.checkpoint.default_planner  # which is read, as the next one, when it is first used
+import torch.distributed.fsdp
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
 from turngym.agents.episode import Episode
 from turngym.agents.models.adapter import import_peft, new_adapter
 from turngym.agents.models.language_model import LanguageModel, Origin
+from turngym.agents.models.sharding import shard
 from turngym.agents.models.small import train_tokenizer
 from turngym.agents.rollout import Instance
 from turngym.envs.core import TextEnv
 from turngym.envs.splits import Split
+from turngym.trainers import ranks
 from turngym.trainers.batches import make_batch
 from turngym.trainers.checkpoints.checkpoint import save_checkpoint
+from turngym.trainers.checkpoints.models import save_model
 from turngym.trainers.config import TrainConfig, with_overrides
 from turngym.trainers.learner import Learner
 from turngym.trainers.objectives import StepParams, find_objective
 from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.schedules import Moment
+from turngym.trainers.torchrun import is_first
 from turngym.trainers.warm_start.course import Course
 
 ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_TOP_PAD_": "0",
@@ -89,6 +99,8 @@ def build(config: TrainConfig, architecture: PreTrainedConfig) -> LanguageModel:
         network.to(torch.bfloat16)
     computes = {"bfloat16": torch.bfloat16}.get(config.model.compute_dtype)
     tokenizer = train_tokenizer([OPENING, ANSWER], vocabulary_size=320, show_instructions=True)
+    if ranks.several():
+        shard(network)
     model = LanguageModel(network, tokenizer, decoding=config.decoding, compute_dtype=computes)
     if config.lora.rank:
         model.adapter = new_adapter(network, config.lora.settings, 0)
@@ -141,7 +153,7 @@ def measure(config: TrainConfig, architecture: PreTrainedConfig) -> dict[str, fl
     reference, policy = model.freeze(), model.copy()
     policy.learned.requires_grad_(True)
     learner = Learner(policy, find_objective(config.objective.name), config.learning, seed=0)
-    agent = rollouts.agent(policy, slots=min(rollouts.slots, config.learning.batch_size))
+    agent = rollouts.agent(policy, slots=min(rollouts.slots, math.ceil(config.learning.batch_size / ranks.size())))
     meter.phase("copies")
     episodes: list[Episode] = []
     for number in range(2):  # in the first there are no optimizer states yet
@@ -156,12 +168,14 @@ def measure(config: TrainConfig, architecture: PreTrainedConfig) -> dict[str, fl
         )  # fmt: skip
         meter.phase("learning")
     with tempfile.TemporaryDirectory() as folder:
-        save_checkpoint(Path(folder), 2, save_policy=policy.save_pretrained, extra={},
+        save_checkpoint(Path(ranks.once(lambda: folder)), 2, save_policy=partial(save_model, policy), extra={},
                         optimizer_state=learner.optimizer.state_dict())  # fmt: skip
     meter.phase("checkpoint")
     tokens = sum(len(episode.token_ids) for episode in episodes)
+    peaks = {name: max(of_each) for name, of_each in zip(meter.peaks, zip(*ranks.exchange(
+        lambda: list(meter.peaks.values())), strict=True), strict=True)}  # fmt: skip
     return {"share": sum(episode.num_sampled for episode in episodes) / tokens, "tokens": tokens,
-            "baseline": meter.baseline, "peak": max(meter.peaks.values()), **meter.peaks}  # fmt: skip
+            "baseline": meter.baseline, "peak": max(peaks.values()), **peaks}  # fmt: skip
 
 
 def clone(config: TrainConfig, model: LanguageModel, episodes: list[Episode]) -> None:
@@ -179,7 +193,17 @@ def main(text: str) -> None:
         import_peft()
     torch.set_num_threads(1)
     gym.register(TALK, entry_point=cast("Any", TalkEnv), max_episode_steps=1000)
-    print(json.dumps(measure(train_config(spec["config"]), network_config(spec["style"], spec["shape"]))))
+
+    def measured(_: object = None) -> dict[str, float]:
+        return measure(train_config(spec["config"]), network_config(spec["style"], spec["shape"]))
+
+    with ranks.joined():
+        if not is_first():
+            ranks.following(measured)
+            return
+        with ranks.leading("measure"):
+            found = measured()
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -228,7 +228,7 @@ def test_longer_groups_and_rounds_take_more(large: ModelShape) -> None:
 def test_precisions_are_those_of_a_run(
     device: str, learns: bool, stored: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from turngym.trainers.memory import _Bytes
+    from turngym.trainers.memory.number_bytes import NumberBytes
 
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
     names: tuple[Precision, ...] = ("auto", "float32", "bfloat16")
@@ -237,9 +237,9 @@ def test_precisions_are_those_of_a_run(
             held, computes = precisions(placement, torch.device(device), stored, learns=learns)
         except InputError as error:
             with pytest.raises(InputError, match=re.escape(str(error))):
-                _Bytes.of(placement, device, stored, learns=learns)
+                NumberBytes.of(placement, device, stored, learns=learns)
             continue
-        found = _Bytes.of(placement, device, stored, learns=learns)
+        found = NumberBytes.of(placement, device, stored, learns=learns)
         assert (found.held, found.computed) == (held.itemsize, computes.itemsize)
 
 
@@ -389,26 +389,80 @@ def test_a_machine_without_such_a_kernel(tmp_path: Path) -> None:
     ],
     ids=["deep", "wide", "large vocabulary", "adapter"],
 )
+@pytest.mark.timeout(600)
 def test_a_process_takes_as_much_as_is_estimated(
     style: str, shape: dict[str, Any], settings: dict[str, dict[str, Any]]
 ) -> None:
-    if "lora" in settings:
-        pytest.importorskip("peft")
-    measured_settings = _measured(settings)
-    spec = json.dumps({"style": style, "shape": shape, "config": measured_settings})
-    done = subprocess.run([sys.executable, "-m", "tests.trainers.peak_memory", spec], check=True,
-                          capture_output=True, text=True, env={**os.environ, **ENVIRONMENT}, timeout=250)  # fmt: skip
-    measured = json.loads(done.stdout.splitlines()[-1])
-    estimate = estimate_memory(train_config(measured_settings), ModelShape.of(network_config(style, shape)),
-                               sampled_share=measured["share"])  # fmt: skip
-    played = ("stage 2", "warm start: logits", "warm start: layers", "warm start: optimizer")
-    expected = max(phase.total for phase in estimate.phases if phase.name.startswith(played))
-    assert expected == pytest.approx(measured["peak"], rel=ERROR), measured
-    learning = max(phase.total for phase in estimate.phases if phase.name.startswith("stage 2, learning"))
-    assert learning == pytest.approx(measured["learning"], rel=ERROR), measured
+    _compare(style, shape, settings, processes=1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells the peak of a phase")
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("style", "shape", "settings"),
+    [
+        ("qwen2", decoder(1000, 256, 688, 8), {"warm_start": {"enabled": True, "batch_size": 8}}),
+        ("llama", decoder(20_000, 320, 864, 6, heads=5, kv=5, tied=False), {"lora": {"rank": 8}}),
+    ],
+    ids=["deep", "adapter"],
+)
+def test_each_of_two_processes_takes_as_much_as_is_estimated(
+    style: str, shape: dict[str, Any], settings: dict[str, dict[str, Any]]
+) -> None:
+    _compare(style, shape, settings, processes=2)
+
+
+def test_several_processes_share_out_what_learns(large: ModelShape) -> None:
+    config = _learning(rank=0, tokens=2048, slots=64)
+    one, two, four = (estimate_memory(config, large, device="cuda", processes=count) for count in (1, 2, 4))
+    assert one.peak > two.peak > four.peak
+    weights = 4 * large.parameters
+    sizes = {"weights": weights, "reference": weights, "gradients": weights, "optimizer": 2 * weights}
+    for part, size in sizes.items():
+        assert [estimate.parts[part] for estimate in (one, two, four)] == [size, size // 2, size // 4], part
+    assert "gathered weights" not in dict(one.rows())
+    alone, shared = (_phase(estimate, "stage 2, play: reading") for estimate in (one, four))
+    assert shared["gathered weights"] == weights and shared["cache"] == alone["cache"] // 2  # of 64, and of 128 / 4
+    assert [estimate.parts["activations"] for estimate in (one, four)] == [one.parts["activations"]] * 2
+    with pytest.raises(InputError, match=r"^the run needs about .*: with .* it needs"):
+        check_memory(four, four.peak - 10**9)
+
+
+def test_an_adapter_is_whole_in_every_process(large: ModelShape) -> None:
+    one, two = (estimate_memory(_learning(rank=16, tokens=2048, slots=64), large, device="cuda", processes=count)
+                for count in (1, 2))  # fmt: skip
+    assert two.parts["weights"] == one.parts["weights"] // 2
+    assert all(two.parts[part] == one.parts[part] for part in ("adapter", "reference", "gradients", "optimizer"))
+    played = "stage 2, play: sampling"  # the network is put together beside the parts
+    assert _phase(two, played)["gathered weights"] == one.parts["weights"]
+    assert sum(_phase(two, played).values()) > sum(_phase(one, played).values())
 
 
 # Helpers ---------------------------------------------------------------------------------------------------------
+
+
+def _compare(style: str, shape: dict[str, Any], settings: dict[str, dict[str, Any]], *, processes: int) -> None:
+    """Compare the estimate with what processes take that play and learn together, as many episodes in each."""
+    if "lora" in settings:
+        pytest.importorskip("peft")
+    settings = _measured(settings)
+    settings["learning"]["batch_size"] *= processes
+    spec = json.dumps({"style": style, "shape": shape, "config": settings})
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    done = subprocess.run(
+        [sys.executable, *(torchrun if processes > 1 else ()), "-m", "tests.trainers.peak_memory", spec], check=True,
+        capture_output=True, text=True, env={**os.environ, **ENVIRONMENT}, timeout=500,
+    )  # fmt: skip
+    measured = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
+    estimate = estimate_memory(train_config(settings), ModelShape.of(network_config(style, shape)),
+                               sampled_share=measured["share"], processes=processes)  # fmt: skip
+    played = ("stage 2", "warm start: logits", "warm start: layers", "warm start: optimizer")
+    expected = max(phase.total for phase in estimate.phases if phase.name.startswith(played))
+    assert expected == pytest.approx(measured["peak"], rel=ERROR), measured
+    for part in ("learning", "play"):
+        phases = [phase.total for phase in estimate.phases if phase.name.startswith(f"stage 2, {part}")]
+        if part == "learning" or processes > 1:
+            assert max(phases) == pytest.approx(measured[part], rel=ERROR), measured
 
 
 def _with_context(settings: dict[str, dict[str, Any]], tokens: int, rows: int) -> TrainConfig:

@@ -235,6 +235,15 @@ def test_what_cannot_fit_is_refused_before_it_is_loaded(
         with pytest.raises(InputError, match=r"the run needs about \S+ GB, and there are \S+: with .* it needs"):
             turngym.train(short)
         assert not folder.exists()
+    with monkeypatch.context() as patch:  # each of two processes has half of the memory, or a card
+        patch.setattr(training, "available_memory", lambda _: needed)
+        for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}.items():
+            patch.setenv(name, value)
+        with pytest.raises(InputError, match="the run needs about"):
+            training.checked_memory(short)
+        patch.setenv("LOCAL_WORLD_SIZE", "1")
+        estimate = training.checked_memory(short)
+        assert estimate is not None and estimate.processes == 2
     monkeypatch.setattr(training, "available_memory", lambda _: int(needed / 1.1))
     with pytest.warns(InputWarning, match="the run may need .* GB, and .* are left; --dry-run shows for what"):
         assert turngym.train(short).folder == folder

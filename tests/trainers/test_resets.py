@@ -323,22 +323,17 @@ def test_a_lost_second_store_comes_back_from_the_checkpoint(
 def test_a_reference_appears_whole_or_not_at_all(
     tiny: TrainConfig, folder: Path, whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writer: Callable[[LanguageModel], Callable[[Path], None]] = LanguageModel.writer
+    write: Callable[[LanguageModel, Path], None] = LanguageModel.save_pretrained
 
-    def cut_off(self: LanguageModel) -> Callable[[Path], None]:
-        write = writer(self)
-
-        def begin(path: Path) -> None:
-            write(path)
-            if "round-2" in path.name:
-                (path / "model.safetensors").unlink()
-                raise Killed
-
-        return begin
+    def cut_off(self: LanguageModel, path: Path) -> None:
+        write(self, path)
+        if "round-2" in path.name:
+            (path / "model.safetensors").unlink()
+            raise Killed
 
     config = config_of(tiny, max_tokens=10**5)
     with monkeypatch.context() as patch:
-        patch.setattr(LanguageModel, "writer", cut_off)
+        patch.setattr(LanguageModel, "save_pretrained", cut_off)
         with pytest.raises(Killed):
             learn(config, folder)
     assert not (folder / "references" / "round-2").exists()

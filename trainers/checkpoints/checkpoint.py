@@ -8,7 +8,9 @@
         ...                     copied files, such as the value store
         manifest.json           size and SHA-256 of every file above
 
-Nothing is pickled, so reading a checkpoint runs no code. One process writes to a folder at a time; any may read.
+Nothing is pickled, so reading a checkpoint runs no code. One run writes to a folder at a time; any may read. Where
+several ranks train together all of them call `save_checkpoint`: each writes its part of what is shared out, into the
+files that one process would write, and the first one writes the rest.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import math
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -26,7 +29,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from turngym._checksums import DamagedError, verify, write_checksums
-from turngym._durable import remove, remove_unfinished, replacement
+from turngym._durable import remove, remove_unfinished
+from turngym.trainers import ranks
 from turngym.trainers.checkpoints.tensor_tree import from_json, read_tensors, to_json, write_tensors
 from turngym.trainers.run_files import MANIFEST, POLICY
 
@@ -43,18 +47,28 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """A checkpoint in memory, its tensors on the CPU."""
+    """A checkpoint whose files were verified."""
 
     step: int
     """Optimizer steps taken."""
     policy: Path
     """The folder for `from_pretrained`."""
-    optimizer_state: dict[str, Any]
-    """For `optimizer.load_state_dict`."""
     extra: dict[str, Any]
     """What the trainer saved beside them."""
     path: Path
     """The folder, where copied files lie under their names."""
+
+    def optimizer_state(self, mesh: Any = None) -> dict[str, Any]:
+        """Read what was saved as the state of the optimizer, for `sharding.load_state`.
+
+        Args:
+            mesh: As of `read_tensors`: where the weights are shared out, so is this state.
+
+        Raises:
+            CheckpointError: It is damaged.
+        """
+        with _advised(self.path):
+            return dict(from_json(_read_json(self.path / OPTIMIZER), read_tensors(self.path / OPTIMIZER_TENSORS, mesh)))
 
 
 def save_checkpoint(
@@ -73,8 +87,9 @@ def save_checkpoint(
     Args:
         folder: Folder of all checkpoints of a run; created where absent.
         step: Optimizer steps taken, at least 0.
-        save_policy: Writes the model into the folder it is given, such as `model.save_pretrained`.
-        optimizer_state: `optimizer.state_dict()`, or a dict of several.
+        save_policy: Writes the model into the folder it is given, such as `model.save_pretrained`; of several ranks all
+            call it, see `models.save_model`.
+        optimizer_state: `optimizer.state_dict()`, or a dict of several; tensors may be shared out among the ranks.
         extra: Further state of plain Python values, without tensors.
         files: Files to copy in, by the name they get: a path within the checkpoint, such as "values.sqlite".
 
@@ -91,17 +106,29 @@ def save_checkpoint(
         raise ValueError(f"step must be at least 0, got {step}")
     for name in files:
         _check_name(name)
-    folder.mkdir(parents=True, exist_ok=True)
-    remove_unfinished(folder, "step-*")
     target = folder / f"step-{step:06d}"
-    with replacement(target, aside=folder / f"{target.name}.old") as unfinished:
-        unfinished.mkdir()
-        save_policy(unfinished / POLICY)
-        _write_states(unfinished, step, optimizer_state, extra)
+    tensors: dict[str, Tensor] = {}
+    structure = to_json(optimizer_state, tensors, "optimizer")
+    state = {"step": step, "extra": to_json(extra, None, "extra")}
+
+    def prepare() -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(folder, "step-*")
+
+    def complete(unfinished: Path) -> None:
+        _write_json(unfinished / OPTIMIZER, structure)
+        _write_json(unfinished / STATE, state)
         for name, source in files.items():
             (unfinished / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, unfinished / name)
         write_checksums(unfinished / MANIFEST, [file for file in unfinished.rglob("*") if file.is_file()])
+
+    ranks.once(prepare)
+    with ranks.replacement(target, aside=folder / f"{target.name}.old") as unfinished:
+        ranks.once(unfinished.mkdir)
+        save_policy(unfinished / POLICY)
+        write_tensors(unfinished / OPTIMIZER_TENSORS, tensors)
+        ranks.once(lambda: complete(unfinished))
     return target
 
 
@@ -114,16 +141,19 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: It is absent or damaged; the message names the file and the newest good checkpoint before it.
     """
-    try:
+    with _advised(path):
         _verify(path)
         state = _read_json(path / STATE)
         return Checkpoint(
-            step=state["step"],
-            policy=path / POLICY,
-            optimizer_state=from_json(_read_json(path / OPTIMIZER), read_tensors(path / OPTIMIZER_TENSORS)),
-            extra=from_json(state["extra"], {}),
-            path=path,
-        )
+            step=state["step"], policy=path / POLICY, extra=from_json(state["extra"], {}), path=path
+        )  # fmt: skip
+
+
+@contextmanager
+def _advised(path: Path) -> Iterator[None]:
+    """Turn what readers raise into one error, which names the newest good checkpoint before this one."""
+    try:
+        yield
     except (CheckpointError, SafetensorError, KeyError, TypeError) as error:
         raise CheckpointError(f"{error}. {_advice(path)}") from error
 
@@ -192,15 +222,6 @@ def _check_name(name: str) -> None:
     taken = path.parts[:1] == (POLICY,) or name in (".", *_OWN_FILES, MANIFEST)
     if path.is_absolute() or ".." in path.parts or str(path) != name or taken:
         raise ValueError(f"{name!r} cannot name a file in a checkpoint")
-
-
-def _write_states(path: Path, step: int, optimizer_state: dict[str, Any], extra: dict[str, Any]) -> None:
-    tensors: dict[str, Tensor] = {}
-    structure = to_json(optimizer_state, tensors, "optimizer")
-    state = {"step": step, "extra": to_json(extra, None, "extra")}
-    write_tensors(path / OPTIMIZER_TENSORS, tensors)
-    _write_json(path / OPTIMIZER, structure)
-    _write_json(path / STATE, state)
 
 
 def _verify(path: Path, *, contents: bool = True) -> None:

@@ -17,6 +17,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from turngym.agents.models.sharding import is_shard
+from turngym.trainers import ranks
+
 _TENSOR, _TUPLE, _ITEMS, _FLOAT = "$tensor", "$tuple", "$items", "$float"
 _TAGS = {_TENSOR, _TUPLE, _ITEMS, _FLOAT}
 
@@ -75,16 +78,41 @@ def from_json(node: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors to a safetensors file; those that share memory are written as separate ones."""
-    # A copy of each, because safetensors refuses tensors that are strided or share memory.
-    copies = {
-        name: t.detach().to("cpu", copy=True, memory_format=torch.contiguous_format) for name, t in tensors.items()
-    }
-    save_file(copies, path)
+    """Write tensors to a safetensors file, together with the other ranks.
+
+    Of those that are shared out every rank writes its part. Those that share memory are written as separate ones.
+
+    Raises:
+        OSError: One of the ranks could not write, in all of them.
+    """
+    if any(map(is_shard, tensors.values())):
+        from turngym.agents.models.sharded_files import write_sharded  # not in every build of torch
+
+        write_sharded(path, tensors)
+        return
+
+    def write() -> None:
+        # A copy of each, because safetensors refuses tensors that are strided or share memory.
+        copies = {
+            name: t.detach().to("cpu", copy=True, memory_format=torch.contiguous_format) for name, t in tensors.items()
+        }
+        save_file(copies, path)
+
+    ranks.once(write)
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a file of `write_tensors` onto the CPU."""
+def read_tensors(path: Path, mesh: Any = None) -> dict[str, Tensor]:
+    """Read a file of `write_tensors` onto the CPU.
+
+    Args:
+        path: The file.
+        mesh: The processes among which the tensors are to be shared out, a `DeviceMesh`, of which each then reads its
+            part onto its device; None to read all.
+    """
+    if mesh is not None:
+        from turngym.agents.models.sharded_files import read_sharded  # not in every build of torch
+
+        return read_sharded(path, mesh)
     with safe_open(path, framework="pt", device="cpu") as file:
         # Cloned, because matrix products may differ in the last bit on memory that torch did not align itself.
         return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - it is no dict

@@ -57,7 +57,7 @@ from turngym.trainers.run import train as train_in_folder
 from turngym.trainers.run_files import RESULT_FILE
 from turngym.trainers.run_lock import run_lock
 from turngym.trainers.served_policy import connect
-from turngym.trainers.torchrun import is_first, launched
+from turngym.trainers.torchrun import is_first, launched, launched_here
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,8 +201,12 @@ def follow() -> TrainingResult | None:
         return ranks.following(do)
 
 
-def check_run(config: TrainConfig) -> MemoryEstimate | None:
+def check_run(config: TrainConfig, *, asked: int = 0) -> MemoryEstimate | None:
     """Check what `configure` cannot check without torch, before the run folder exists.
+
+    Args:
+        config: The run.
+        asked: Of how many processes the memory is asked for, which are on other devices than those here; 0 for none.
 
     Returns:
         How much memory the run needs, as `checked_memory`.
@@ -221,7 +225,7 @@ def check_run(config: TrainConfig) -> MemoryEstimate | None:
                              "own")  # fmt: skip
         if config.rollout.server:
             connect(config.rollout).check()
-        estimate = checked_memory(config)
+        estimate = None if asked else checked_memory(config)
         check_base(config)
     return estimate
 
@@ -244,22 +248,24 @@ def with_rates(config: TrainConfig, preset: str | None, given: Container[str]) -
 def checked_memory(config: TrainConfig) -> MemoryEstimate | None:
     """Return how much memory learning from a checkpoint needs, computed before that is loaded.
 
-    What is above the memory that is left by less than the estimate may be wrong by is a warning.
+    What is above the memory that is left by less than the estimate may be wrong by is a warning. Each of several
+    processes has a card of its own, or its share of the memory of a machine.
 
     Returns:
-        The estimate; None for the built-in model, for several processes, and where the checkpoint cannot be read, which
+        The estimate, of each process; None for the built-in model, and where the checkpoint cannot be read, which
         `check_base` explains.
 
     Raises:
         InputError: The run does not fit; the message says which settings would.
     """
-    if not config.model.path or launched() > 1:
+    if not config.model.path:
         return None
     try:
-        estimate = estimate_memory(config, ModelShape.configured(config))
+        estimate = estimate_memory(config, ModelShape.configured(config), processes=launched())
     except CheckpointError:
         return None
-    available = available_memory(find_device(config.run.device))
+    device = find_device(config.run.device)
+    available = available_memory(device) // (1 if device.type == "cuda" else launched_here())
     if estimate.peak > (1 + ERROR) * available:
         check_memory(estimate, available)
     if estimate.peak > available:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from turngym.agents.models.sharding import mesh_of
 from turngym.trainers import ranks
 from turngym.trainers.checkpoints.checkpoint import (
     Checkpoint,
@@ -15,6 +16,7 @@ from turngym.trainers.checkpoints.checkpoint import (
     prune,
     save_checkpoint,
 )
+from turngym.trainers.checkpoints.models import save_model
 from turngym.trainers.warm_start.course import Course
 
 PAUSE = 60.0
@@ -46,19 +48,16 @@ class CourseCheckpoints:
     def restore(self, course: Course) -> None:
         """Go on from the checkpoint that was found, if there is one; the model of the course is that of it."""
         if self.found is not None:
-            course.load_state_dict(self.found.extra, self.found.optimizer_state)
+            course.load_state_dict(self.found.extra, self.found.optimizer_state(mesh_of(course.model.learned)))
 
     def save(self, course: Course) -> None:
         """Save a course, and delete its earlier checkpoint."""
         began = time.monotonic()
-        write, tensors = course.model.writer(), course.tensors()
-
-        def save() -> None:
-            save_checkpoint(self._folder, course.steps_taken, save_policy=write, optimizer_state=tensors,
-                            extra=course.state_dict())  # fmt: skip
-            prune(self._folder, keep=1)
-
-        ranks.once(save)
+        save_checkpoint(
+            self._folder, course.steps_taken, save_policy=lambda path: save_model(course.model, path),
+            optimizer_state=course.tensors(), extra=course.state_dict(),
+        )  # fmt: skip
+        ranks.once(lambda: prune(self._folder, keep=1))
         now = time.monotonic()
         self._next = now + max(PAUSE, PAUSE_FACTOR * (now - began))
 

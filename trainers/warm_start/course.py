@@ -16,7 +16,7 @@ from turngym.agents.episode import Episode
 from turngym.agents.models.adapter import Adapter
 from turngym.agents.models.language_model import LanguageModel, NonFiniteError
 from turngym.agents.models.scoring import sampled_logprobs, token_batches
-from turngym.agents.models.sharding import clip_gradients, load_state, whole_tree
+from turngym.agents.models.sharding import clip_gradients, load_state
 from turngym.trainers import ranks
 from turngym.trainers.batches import kept_activations
 from turngym.trainers.config import LearningConfig, WarmStartConfig
@@ -141,7 +141,7 @@ class Course:
 
     def tensors(self) -> dict[str, Any]:
         """Return the state that holds tensors, but for the model's weights."""
-        return {"optimizers": whole_tree(self._weights()[1:]), "turning_point": whole_tree(self._at_turning_point)}
+        return {"optimizers": self._weights()[1:], "turning_point": self._at_turning_point}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state without tensors."""

@@ -74,6 +74,8 @@ class TrainOptions:
     """List the presets and stop."""
     dry_run: bool = False
     """Print the resolved configuration and what would run, touch nothing, and refuse what the run would refuse."""
+    processes: Annotated[int, arg(metavar="N")] = 0
+    """With --dry-run: how many processes of torchrun the memory is computed for."""
     resume: str = ""
     """A run folder to continue where it was stopped."""
     base_only: bool = False
@@ -144,16 +146,18 @@ def lead(words: Sequence[str]) -> int:
     folder = Path(config.run.root) / config.run.name
     training = import_trained("turngym.trainers.launch.training")
     config = training.with_rates(with_commit(config), named.preset or None, named.settings)
-    estimate = training.check_run(config)
+    check_processes(options)
+    estimate = training.check_run(config, asked=options.processes)
     if options.dry_run:
-        dry_run(config, folder, console)
+        dry_run(config, folder, console, options.processes)
         check_free(folder)
         return 0
     check_alone(base_only=options.base_only)
     if estimate is not None:
         cloning = f", cloning {config.warm_start.learning_rate:g}" if config.warm_start.enabled else ""
         console.print(f"learning rate: {config.learning.learning_rate:g} to {config.learning.final_rate:g}{cloning}")
-        console.print(f"memory: up to {estimate.peak / 1e9:.3g} GB, in {estimate.largest.name}", soft_wrap=True)
+        each = " of each process" if estimate.processes > 1 else ""
+        console.print(f"memory{each}: up to {estimate.peak / 1e9:.3g} GB, in {estimate.largest.name}", soft_wrap=True)
     with claimed(folder, config):
         return execute(config, folder, console, base_only=options.base_only)
 
@@ -234,8 +238,8 @@ def list_presets(console: Console) -> int:
     return 0
 
 
-def dry_run(config: TrainConfig, folder: Path, console: Console) -> None:
-    """Print what would run."""
+def dry_run(config: TrainConfig, folder: Path, console: Console, processes: int = 0) -> None:
+    """Print what would run, with the memory of so many processes; 0 for as many as there are."""
     values, learning, easier = config.values, config.learning, len(config.curriculum.levels)
     stages = []
     if config.warm_start.enabled:
@@ -260,8 +264,10 @@ def dry_run(config: TrainConfig, folder: Path, console: Console) -> None:
     for number, line in enumerate(stages, start=1):
         console.print(f"# {number}. {line}", soft_wrap=True)
     memory = import_trained("turngym.trainers.memory")
-    estimate = memory.estimate_memory(config, memory.ModelShape.configured(config))
-    console.print("# Memory, computed from the configuration, GB:")
+    count = processes or launched()
+    estimate = memory.estimate_memory(config, memory.ModelShape.configured(config), processes=count)
+    each = f" of each of {count} processes" if count > 1 else ""
+    console.print(f"# Memory{each}, computed from the configuration, GB:")
     for name, size in estimate.rows():
         console.print(f"#    {size:>6}  {name}", soft_wrap=True)
 
@@ -287,8 +293,9 @@ def resume(named: Named, words: Sequence[str], console: Console) -> int:
 
     config, branched = plan_resume(folder, settings)
     check_packages(config.run.trackers)
+    check_processes(options)
     if options.dry_run:
-        dry_run(config, folder, console)
+        dry_run(config, folder, console, options.processes)
         check_unused(folder)
         return 0
     check_alone(base_only=options.base_only)
@@ -300,6 +307,19 @@ def resume(named: Named, words: Sequence[str], console: Console) -> int:
         if branched:
             console.print(f"A new branch of the run: {', '.join(branched)}.")
         return execute(config, folder, console, resumed=True, base_only=options.base_only)
+
+
+def check_processes(options: TrainOptions) -> None:
+    """Check that a number of processes is only asked about.
+
+    Raises:
+        UsageError: It is below 0, or a run is to begin with it.
+    """
+    if options.processes < 0:
+        raise UsageError(f"--processes must be at least 1, got {options.processes}")
+    if options.processes and not options.dry_run:
+        raise UsageError("--processes says what --dry-run computes the memory for; processes are started by "
+                         f"torchrun --nproc-per-node {options.processes} -m turngym train ...")  # fmt: skip
 
 
 def check_alone(*, base_only: bool) -> None:

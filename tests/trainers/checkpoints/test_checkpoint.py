@@ -76,8 +76,9 @@ class Training:
     def load(self, path: Path) -> None:
         loaded = load_checkpoint(path)
         self.model.load_state_dict(load_file(loaded.policy / "weights.safetensors"))
-        self.muon.load_state_dict(loaded.optimizer_state["muon"])
-        self.adamw.load_state_dict(loaded.optimizer_state["adamw"])
+        state = loaded.optimizer_state()
+        self.muon.load_state_dict(state["muon"])
+        self.adamw.load_state_dict(state["adamw"])
         torch.set_rng_state(torch.tensor(loaded.extra["rng"], dtype=torch.uint8))
 
 
@@ -125,7 +126,7 @@ def test_layout_and_contents(tmp_path: Path) -> None:
     loaded = load_checkpoint(path)
     assert (loaded.step, loaded.extra, loaded.path) == (500, {"value": 1.5}, path)
     assert loaded.policy == path / "policy"
-    assert loaded.optimizer_state["lr"] == 0.1
+    assert loaded.optimizer_state()["lr"] == 0.1
     assert (loaded.path / "more" / "config.json").read_bytes() == b"\x00values"
 
 
