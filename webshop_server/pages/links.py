@@ -27,7 +27,8 @@ def clickables(parts: Sequence[Part]) -> dict[str, Part]:
 
     Of several with the same text the last one counts, in the place of the first.
     """
-    return {part.text.lower(): part for kind in (Button, Link, Choice) for part in parts if isinstance(part, kind)}
+    offered = [part for part in parts if isinstance(part, (Button, Link, Choice))]
+    return {part.text.lower(): part for kind in (Button, Link, Choice) for part in offered if isinstance(part, kind)}
 
 
 def usable_actions(page: Page, parts: Sequence[Part]) -> list[str]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import ClassVar
 
 from turngym.webshop_server.pages import (
@@ -23,7 +24,6 @@ from turngym.webshop_server.pages import (
     Button,
     Choice,
     Detail,
-    Link,
     Page,
     PageKind,
     Part,
@@ -31,11 +31,13 @@ from turngym.webshop_server.pages import (
 )
 from turngym.webshop_server.product import Product
 from turngym.webshop_server.settings import Mode
-from turngym.webshop_server.shop.shop import ENDED, MAX_RESULTS, Move, Shop
+from turngym.webshop_server.shop.shop import CACHED_PRODUCTS, ENDED, MAX_RESULTS, Move, Shop, listing
 
 DETAILS: tuple[Detail, ...] = ("Description", "Features")
 """There are no reviews in any catalogue."""
 MAX_QUERY_CHARS = 4_000
+_Options = tuple[tuple[str, tuple[str, ...]], ...]
+"""The options of a product with their values."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +50,14 @@ class FixedShop(Shop):
         """Return the parts of a page from top to bottom, those without visible text left out."""
         return [part for part in self._parts(page) if part.text.strip()]
 
-    def act(self, page: Page, action: str) -> Move:
+    def act(self, page: Page, action: str, parts: Sequence[Part] | None = None) -> Move:
         """Return what `search[words]` or `click[text]` leads to; letter case and space around them do not matter."""
         if page.kind is PageKind.DONE:
             return Move(page, ENDED)
         name, argument = read_action(action)
         if not name:
             return Move(page, "write search[words] or click[text]")
-        return self.look_for(page, argument) if name == "search" else self._click(page, argument)
+        return self.look_for(page, argument) if name == "search" else self._click(page, argument, parts)
 
     # Where actions lead -----------------------------------------------------------------------------------------
 
@@ -71,8 +73,8 @@ class FixedShop(Shop):
         found = tuple(self.search(query, MAX_RESULTS))
         return Move(replace(page, kind=PageKind.RESULTS, keywords=tuple(query.split()), found=found))
 
-    def _click(self, page: Page, argument: str) -> Move:
-        clicked = clickables(self.layout(page)).get(argument)
+    def _click(self, page: Page, argument: str, parts: Sequence[Part] | None) -> Move:
+        clicked = clickables(self.layout(page) if parts is None else parts).get(argument)
         if clicked is None or clicked.text == SEARCH:
             return Move(page, "nothing on this page is clicked by that text")
         return Move(self.follow(page, clicked))
@@ -111,9 +113,7 @@ class FixedShop(Shop):
         if page.number * RESULTS_PER_PAGE < len(page.found):
             yield Button(NEXT)
         for asin in page.listed:
-            product = self.catalogue[asin]
-            yield Link(asin, asin in page.visited)
-            yield from (Part(product.title, role="product-title"), Part(product.price_tag, role="product-price"))
+            yield from listing(self.catalogue[asin], visited=asin in page.visited)
 
 
 def read_action(action: str) -> tuple[str, str]:
@@ -126,19 +126,32 @@ def read_action(action: str) -> tuple[str, str]:
 
 
 def _item(page: Page, product: Product) -> Iterator[Part]:
-    texts = _texts_of_choices(product)
-    for option, values in product.options.items():
+    for option, choices in _choices(tuple(product.options.items())):
         chosen = page.chosen.get(option)
         yield Part(option if chosen is None else f"{option} (chosen: {chosen})", role="option")
-        for value in dict.fromkeys(values):
-            yield Choice(texts[option, value], option, value, value == chosen)
+        yield from (taken if value == chosen else free for value, free, taken in choices)
     yield from (Part(product.title, role="title"), Part(f"Price: {product.price_tag}", role="price"))
     yield from map(Button, (*DETAILS, BUY))
 
 
-def _texts_of_choices(product: Product) -> dict[tuple[str, str], str]:
+@lru_cache(maxsize=CACHED_PRODUCTS)
+def _choices(options: _Options) -> list[tuple[str, list[tuple[str, Choice, Choice]]]]:
+    """Return every option with its values, each with its part while it is not chosen and its part when it is."""
+    texts = _texts_of_choices(options)
+
+    def part(option: str, value: str, *, chosen: bool) -> Choice:
+        return Choice(texts[option, value], option, value, chosen)
+
+    return [
+        (option, [(value, part(option, value, chosen=False), part(option, value, chosen=True))
+                  for value in dict.fromkeys(values)])
+        for option, values in options
+    ]  # fmt: skip
+
+
+def _texts_of_choices(options: _Options) -> dict[tuple[str, str], str]:
     """Return by which text each value of each option is clicked: the value, if nothing else is."""
-    pairs = {(option, value): " ".join(value.split()) for option, values in product.options.items() for value in values}
+    pairs = {(option, value): " ".join(value.split()) for option, values in options for value in values}
     count = Counter(pairs.values())
     count.update(button.lower() for button in (BACK_TO_SEARCH, PREVIOUS, BUY, *DETAILS))
     return {(option, value): text if count[text] == 1 else f"{option}: {text}"
