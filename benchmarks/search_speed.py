@@ -21,9 +21,11 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from unittest.mock import patch
@@ -31,6 +33,7 @@ from unittest.mock import patch
 import tyro
 from tyro.conf import Positional, arg
 
+from turngym._errors import InputError
 from turngym.benchmarks import shop as scripted_shopping
 from turngym.benchmarks.page import kept, table
 from turngym.benchmarks.shop import peak_memory, shop_by_script
@@ -38,7 +41,7 @@ from turngym.webshop_server.catalogue import generate_records, open_catalogue, w
 from turngym.webshop_server.pages import Part, plain_text
 from turngym.webshop_server.search import documents_of, save_index
 from turngym.webshop_server.settings import ShopSettings
-from turngym.webshop_server.shop import MAX_RESULTS, open_shop
+from turngym.webshop_server.shop import MAX_RESULTS, LocalBackend, open_shop
 
 Engine = Literal["bm25", "lucene", "tantivy"]
 BEFORE = "before"
@@ -53,7 +56,7 @@ class Options:
     """Measure the shop's search and steps."""
 
     folder: Annotated[Positional[Path], arg(metavar="FOLDER")]
-    """Where catalogues and indexes are written; a catalogue that is there is used again."""
+    """Where catalogues and indexes are written; what is there is used again."""
     against: Path | None = None
     """A checkout to compare with, such as a worktree of an earlier commit."""
     num_products: tuple[int, ...] = (1_000, 100_000)
@@ -77,8 +80,7 @@ class Tantivy:
     """An index of tantivy over a catalogue, in memory."""
 
     def __init__(self, documents: Iterator[tuple[str, str]]) -> None:
-        import tantivy
-
+        tantivy = import_module("tantivy")
         schema = tantivy.SchemaBuilder()
         schema.add_text_field("identifier", stored=True, tokenizer_name="raw")
         schema.add_text_field("text", tokenizer_name="en_stem")
@@ -115,9 +117,9 @@ class Desk:
         shops = "bm25" if engine == "tantivy" else engine
         size = 0 if catalogue else num_products
         if engine == "tantivy":
-            self._backend = None
+            self._backend: LocalBackend | None = None
             opened = open_catalogue(catalogue, num_products=size or None)
-            self._search = Tantivy(documents_of(opened)).search
+            self._search: Callable[[str, int], Sequence[str]] = Tantivy(documents_of(opened)).search
         else:
             self._backend = open_shop(ShopSettings(catalogue=catalogue, num_products=size, engine=shops, index=index))
             self._search = self._backend.shop.search
@@ -130,7 +132,7 @@ class Desk:
 
     def hits(self, queries: list[str]) -> str:
         """Return a digest of what is found, with scores to the last bit; empty of engines that are not built in."""
-        index = getattr(self._search, "__self__", None)
+        index: Any = getattr(self._search, "__self__", None)
         if self._backend is None or type(index).__name__ != "BM25Index":
             return ""
         found = [[(name, score.hex()) for name, score in index.hits(query, MAX_RESULTS)] for query in queries]
@@ -284,7 +286,8 @@ def measure(options: Options, num_products: int) -> list[list[str]]:
             )
             for one in racing
         }
-        queries = workers[racing[0].name].ask("queries", options.searches)
+        shops = {name: worker for name, worker in workers.items() if name != "tantivy"}
+        queries = next(iter(shops.values())).ask("queries", options.searches)
         for worker in workers.values():
             worker.ask("search", queries[: options.turn])  # what is read or imported once is not counted
         for turn in _turns(options.searches, options.turn):
@@ -292,7 +295,6 @@ def measure(options: Options, num_products: int) -> list[list[str]]:
             for name, answer in told.items():
                 searches.add(name, answer["seconds"], len(turn))
             _check_alike({name: answer["found"] for name, answer in told.items() if name != "tantivy"}, "find")
-        shops = {name: worker for name, worker in workers.items() if name != "tantivy"}
         built_in = {name: worker.ask("hits", queries) for name, worker in shops.items() if name != "lucene"}
         _check_alike(built_in, "score")
         for turn in _turns(options.episodes, options.turn):
@@ -308,8 +310,8 @@ def measure(options: Options, num_products: int) -> list[list[str]]:
 
 
 def _made(one: Contestant, catalogue: str, index: str) -> list[str]:
-    """Write an index in a process of its own; return seconds, size and peak memory as cells."""
-    if not catalogue or one.engine == "tantivy":
+    """Write an index that is not there in a process of its own; return seconds, size and peak memory as cells."""
+    if not catalogue or one.engine == "tantivy" or Path(index).exists():
         return ["", "", ""]
     with Worker(one, catalogue=catalogue, index=index) as worker:
         told = worker.ask("")
@@ -329,7 +331,17 @@ def _check_alike(told: dict[str, Any], what: str) -> None:
 
 
 def report(options: Options) -> str:
-    """Measure and return a page in Markdown."""
+    """Measure and return a page in Markdown.
+
+    Raises:
+        InputError: There is no checkout to compare with, or tantivy is asked for and not installed.
+    """
+    if options.against is not None and not (options.against / "src" / "turngym").is_dir():
+        raise InputError(f"{options.against} is no checkout of turngym: it has no folder src/turngym")
+    if "tantivy" in options.engines and find_spec("tantivy") is None:
+        raise InputError("tantivy is not installed: pip install tantivy, or leave it out of --engines")
+    if options.against is None and set(options.engines) <= {"tantivy"}:
+        raise InputError("queries are goals of a shop, and tantivy is none: name bm25 or lucene among --engines too")
     options.folder.mkdir(parents=True, exist_ok=True)
     rows = [row for num_products in options.num_products for row in measure(options, num_products)]
     columns = ["products", "engine", "index, s", "MB on the disk", "peak memory, MB", "searches/s", "ratio",

@@ -21,6 +21,8 @@ from turngym.webshop_server.pages.page import (
     Part,
 )
 
+_DETAILS: tuple[Detail, ...] = get_args(Detail)
+
 
 def clickables(parts: Sequence[Part]) -> dict[str, Part]:
     """Return what can be clicked by the text that clicks it, in lower case: buttons, links, then choices.
@@ -61,7 +63,7 @@ def _pressed(page: Page, button: str) -> Page:
         return replace(page, kind=PageKind.DONE)
     if button == NEXT:
         return replace(page, number=page.number + 1)
-    for detail in get_args(Detail):
+    for detail in _DETAILS:
         if button == detail:
             return replace(page, kind=PageKind.DETAIL, detail=detail)
     if button != PREVIOUS:

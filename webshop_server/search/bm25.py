@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
@@ -62,6 +62,9 @@ class BM25Index:
     """What the documents are; an index is only loaded for the same."""
     _totals: list[NDArray[np.float64]] = field(default_factory=list, init=False, repr=False, compare=False)
     """Zeros of one number for each document, one array for every search that ran at the same time as others."""
+
+    _term: Callable[[str], Term | None] = field(init=False, repr=False, compare=False)
+    """What a word of a query is in the index."""
 
     def __post_init__(self) -> None:
         """Remember terms that were looked up."""

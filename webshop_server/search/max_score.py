@@ -25,10 +25,12 @@ from numpy.typing import NDArray
 
 from turngym.webshop_server.search.scoring import Frequencies, contributions, divisors
 
-BATCH_POSTINGS = 12_000
-"""How many postings are added before it is asked whether more are needed."""
+BATCH_POSTINGS, BATCH_SHARE = 12_000, 1 / 24
+"""How many postings are added before it is asked whether more are needed: so many, or this share of the documents."""
 FEW_DOCUMENTS = 300
 """For so many documents all remaining terms are looked up at once."""
+TRIED = 2
+"""For how many documents, in multiples of those asked for, all terms are looked up to learn of the threshold."""
 ROUNDING = 1 - 2.0**-22
 """Scores that differ by a larger factor differ in single precision too."""
 SPARE_BITS = 53 - 24
@@ -74,7 +76,7 @@ class MaxScore:
         self._limit = limit
         self._documents_P, self._frequencies_P = documents_P, frequencies_P
         self._inverse_norms_N, self._total_N = inverse_norms_N, total_N
-        self._batch_postings: float = BATCH_POSTINGS
+        self._batch_postings = max(BATCH_POSTINGS, BATCH_SHARE * len(total_N))
         if not self._take(sorted(asked, key=_rarity)):
             self._take(asked)
             self._batch_postings = math.inf
@@ -108,7 +110,8 @@ class MaxScore:
         """Return documents and their scores, all above 0: the best that are asked for, and what ties with the last."""
         while self._num_added < (needed := self._num_needed()):
             self._add(self._end_of_batch(needed))
-            self._raise_threshold()
+            if self._num_added < len(self._terms) or len(self._touched_P) > BATCH_POSTINGS:
+                self._raise_threshold()
         documents_H, totals_H = self._looked_up(*self._candidates())
         scores_H = totals_H.astype(np.float32)
         found_H = scores_H > 0  # a term that adds less than the last bit is not found
@@ -145,8 +148,8 @@ class MaxScore:
         self._num_added = end
 
     def _raise_threshold(self) -> None:
-        """Take the least of the best scores that documents with the best totals so far will have, or more, as new."""
-        num_best = self._limit * self._num_added  # a document is touched once for every term at most
+        """Take as the threshold, if it is higher, the least of the best scores that some promising documents have."""
+        num_best = TRIED * self._limit * self._num_added  # a document is touched once for every term at most
         best_P = (self._totals_P >= _least_of_best(self._totals_P, num_best)).nonzero()[0][:num_best]
         documents_H = _distinct(self._touched_P.take(best_P))
         if len(documents_H) >= self._limit:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import ClassVar
@@ -36,6 +36,9 @@ from turngym.webshop_server.shop.shop import CACHED_PRODUCTS, ENDED, MAX_RESULTS
 DETAILS: tuple[Detail, ...] = ("Description", "Features")
 """There are no reviews in any catalogue."""
 MAX_QUERY_CHARS = 4_000
+_SEARCH, _BACK_TO_SEARCH, _PREVIOUS, _NEXT = map(Button, (SEARCH, BACK_TO_SEARCH, PREVIOUS, NEXT))
+_ENDS_OF_ITEM = tuple(map(Button, (*DETAILS, BUY)))
+"""The buttons below a product."""
 _Options = tuple[tuple[str, tuple[str, ...]], ...]
 """The options of a product with their values."""
 
@@ -81,39 +84,29 @@ class FixedShop(Shop):
 
     # Layout -----------------------------------------------------------------------------------------------------
 
-    def _parts(self, page: Page) -> Iterator[Part]:
-        if page.kind is PageKind.START:
-            yield Part("WebShop", role="logo")
-        yield from (Part("Instruction:", role="instruction"), Part(page.goal.instruction, role="instruction"))
-        if page.kind is PageKind.START:
-            yield Button(SEARCH)
-            return
-        if page.kind is PageKind.DONE:
-            yield Part("Thank you for shopping with us!", role="thankyou")
-            yield from (Part("Purchased", role="asin"), Part(page.asin, role="asin"))
-            yield from (Part(f"{option}: {value}", role="options") for option, value in page.chosen.items())
-            return
-        yield Button(BACK_TO_SEARCH)
-        if page.kind is PageKind.RESULTS:
-            yield from self._results(page)
-            return
-        yield Button(PREVIOUS)
-        product = self.catalogue[page.asin]
-        if page.kind is PageKind.ITEM:
-            yield from _item(page, product)
-        elif page.detail == "Description":
-            yield Part(product.description, role="product-info")
-        else:
-            yield from (Part(bullet_point, role="product-info") for bullet_point in product.bullet_points)
+    def _parts(self, page: Page) -> list[Part]:
+        parts = [Part("Instruction:", role="instruction"), Part(page.goal.instruction, role="instruction")]
+        match page.kind:
+            case PageKind.START:
+                return [Part("WebShop", role="logo"), *parts, _SEARCH]
+            case PageKind.RESULTS:
+                return [*parts, _BACK_TO_SEARCH, *self._results(page)]
+            case PageKind.ITEM:
+                return [*parts, _BACK_TO_SEARCH, _PREVIOUS, *_item(page, self.catalogue[page.asin])]
+            case PageKind.DETAIL:
+                return [*parts, _BACK_TO_SEARCH, _PREVIOUS, *_detail(page, self.catalogue[page.asin])]
+            case PageKind.DONE:
+                return [*parts, *_receipt(page)]
 
-    def _results(self, page: Page) -> Iterator[Part]:
-        yield Part(f"Page {page.number} (Total results: {len(page.found)})", role="count")
+    def _results(self, page: Page) -> list[Part]:
+        parts = [Part(f"Page {page.number} (Total results: {len(page.found)})", role="count")]
         if page.number > 1:
-            yield Button(PREVIOUS)
+            parts.append(_PREVIOUS)
         if page.number * RESULTS_PER_PAGE < len(page.found):
-            yield Button(NEXT)
+            parts.append(_NEXT)
         for asin in page.listed:
-            yield from listing(self.catalogue[asin], visited=asin in page.visited)
+            parts += listing(self.catalogue[asin], visited=asin in page.visited)
+        return parts
 
 
 def read_action(action: str) -> tuple[str, str]:
@@ -125,13 +118,29 @@ def read_action(action: str) -> tuple[str, str]:
     return (matched[1].lower(), " ".join(matched[2].lower().split())) if matched else ("", "")
 
 
-def _item(page: Page, product: Product) -> Iterator[Part]:
+def _item(page: Page, product: Product) -> list[Part]:
+    parts: list[Part] = []
     for option, choices in _choices(tuple(product.options.items())):
         chosen = page.chosen.get(option)
-        yield Part(option if chosen is None else f"{option} (chosen: {chosen})", role="option")
-        yield from (taken if value == chosen else free for value, free, taken in choices)
-    yield from (Part(product.title, role="title"), Part(f"Price: {product.price_tag}", role="price"))
-    yield from map(Button, (*DETAILS, BUY))
+        parts.append(Part(option if chosen is None else f"{option} (chosen: {chosen})", role="option"))
+        parts += [taken if value == chosen else free for value, free, taken in choices]
+    return [
+        *parts,
+        Part(product.title, role="title"),
+        Part(f"Price: {product.price_tag}", role="price"),
+        *_ENDS_OF_ITEM,
+    ]
+
+
+def _detail(page: Page, product: Product) -> list[Part]:
+    texts = (product.description,) if page.detail == "Description" else product.bullet_points
+    return [Part(text, role="product-info") for text in texts]
+
+
+def _receipt(page: Page) -> list[Part]:
+    bought = [Part("Thank you for shopping with us!", role="thankyou"), Part("Purchased", role="asin"),
+              Part(page.asin, role="asin")]  # fmt: skip
+    return bought + [Part(f"{option}: {value}", role="options") for option, value in page.chosen.items()]
 
 
 @lru_cache(maxsize=CACHED_PRODUCTS)
