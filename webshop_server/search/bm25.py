@@ -80,14 +80,17 @@ class BM25Index:
 
     def search(self, query: str, limit: int) -> list[str]:
         """Return the identifiers of the best documents that have a term of the query, at most so many, best first."""
-        return [identifier for identifier, _ in self.hits(query, limit)]
+        return self._best(query, limit)[0]
 
     def hits(self, query: str, limit: int) -> list[tuple[str, float]]:
         """Return identifiers and scores, best first; ties are in ascending order of the identifier."""
+        return list(zip(*self._best(query, limit), strict=True))
+
+    def _best(self, query: str, limit: int) -> tuple[list[str], list[float]]:
         words = Counter(analyze(query)).items()
         asked = [(term, count) for word, count in words if (term := self._term(word)) is not None]
         if not asked or limit <= 0:
-            return []
+            return [], []
         try:
             total_N = self._totals.pop()
         except IndexError:  # all others are in use
@@ -102,8 +105,7 @@ class BM25Index:
         ).best()
         self._totals.append(total_N)  # not after an exception, when it may not be zeros
         best = np.lexsort((self.ranks_N[documents_H], -scores_H))[:limit]
-        names = self.identifiers_N[documents_H[best]]
-        return [(name.decode(), score) for name, score in zip(names.tolist(), scores_H[best].tolist(), strict=True)]
+        return list(map(bytes.decode, self.identifiers_N[documents_H[best]].tolist())), scores_H[best].tolist()
 
     def _look_up(self, word: str) -> Term | None:
         """Return a term of the index, if a word is one."""
@@ -116,8 +118,8 @@ class BM25Index:
             first,
             self.documents_P[first:end],
             self.frequencies_P[first:end],
-            idf(len(self), end - first),
-            self.greatest_divisors_V[at],
+            float(idf(len(self), end - first)),
+            float(self.greatest_divisors_V[at]),
         )
 
     def _name(self, at: int) -> bytes:

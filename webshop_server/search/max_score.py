@@ -46,8 +46,9 @@ class Term:
     documents_P: NDArray[np.int32]
     """Its documents, ascending."""
     frequencies_P: Frequencies
-    idf: np.float32
-    greatest_divisor: np.float32
+    idf: float
+    """In single precision."""
+    greatest_divisor: float
     """The greatest of its divisors, see `scoring.divisors`."""
 
 

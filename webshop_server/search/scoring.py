@@ -38,7 +38,7 @@ def divisors(frequencies_P: Frequencies, inverse_norms_P: NDArray[np.float32]) -
     return divisors_P
 
 
-def contributions(weights_P: NDArray[np.float32], divisors_P: NDArray[np.float32]) -> NDArray[np.float32]:
+def contributions(weights_P: NDArray[np.float32] | np.float32, divisors_P: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the weight of the term times 1 - 1 / divisor; the arrays are broadcast."""
     added_P = weights_P / divisors_P
     np.subtract(weights_P, added_P, out=added_P)

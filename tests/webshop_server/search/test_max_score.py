@@ -28,7 +28,7 @@ def exhaustive_hits(index: BM25Index, query: str, limit: int) -> list[tuple[str,
         term = index._term(word)
         if term is not None:
             divisors_P = divisors(term.frequencies_P, index.inverse_norms_N[term.documents_P])
-            total_N[term.documents_P] += contributions(np.float32(count) * term.idf, divisors_P)
+            total_N[term.documents_P] += contributions(np.float32(count) * np.float32(term.idf), divisors_P)
     hits_H = np.flatnonzero(total_N)
     scores_H = total_N[hits_H].astype(np.float32)
     best = np.lexsort((index.ranks_N[hits_H], -scores_H))[:limit]
