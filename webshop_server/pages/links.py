@@ -29,8 +29,12 @@ def clickables(parts: Sequence[Part]) -> dict[str, Part]:
 
     Of several with the same text the last one counts, in the place of the first.
     """
-    offered = [part for part in parts if isinstance(part, (Button, Link, Choice))]
-    return {part.text.lower(): part for kind in (Button, Link, Choice) for part in offered if isinstance(part, kind)}
+    found: dict[type[Part], dict[str, Part]] = {Button: {}, Link: {}, Choice: {}}
+    for part in parts:
+        of_kind = found.get(type(part))
+        if of_kind is not None:
+            of_kind[part.text.lower()] = part
+    return {**found[Button], **found[Link], **found[Choice]}
 
 
 def usable_actions(page: Page, parts: Sequence[Part]) -> list[str]:

@@ -36,6 +36,7 @@ from turngym.webshop_server.shop.shop import CACHED_PRODUCTS, ENDED, MAX_RESULTS
 DETAILS: tuple[Detail, ...] = ("Description", "Features")
 """There are no reviews in any catalogue."""
 MAX_QUERY_CHARS = 4_000
+_ACTION = re.compile(r"(search|click)\[([^\n]*)\]", re.IGNORECASE)
 _SEARCH, _BACK_TO_SEARCH, _PREVIOUS, _NEXT = map(Button, (SEARCH, BACK_TO_SEARCH, PREVIOUS, NEXT))
 _ENDS_OF_ITEM = tuple(map(Button, (*DETAILS, BUY)))
 """The buttons below a product."""
@@ -114,7 +115,7 @@ def read_action(action: str) -> tuple[str, str]:
 
     Both are in lower case, the argument with single spaces between its words and none around them.
     """
-    matched = re.fullmatch(r"(search|click)\[([^\n]*)\]", action.strip(), re.IGNORECASE)
+    matched = _ACTION.fullmatch(action.strip())
     return (matched[1].lower(), " ".join(matched[2].lower().split())) if matched else ("", "")
 
 
