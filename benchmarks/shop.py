@@ -43,25 +43,25 @@ class Options:
 
 def shop_by_script(backend: LocalBackend, number: int) -> tuple[int, float]:
     """Play one goal by the script, reading every page; return the steps and the reward."""
-    page = backend.shop.open(backend.goals[number], str(number))
+    session = backend.open_session(number)
     steps = 0
 
     def act(action: str) -> Page:
         nonlocal steps
         steps += 1
-        moved = backend.shop.act(page, action).page
-        plain_text(backend.shop.layout(moved))
-        return moved
+        session.act(action)
+        plain_text(session.parts)
+        return session.page
 
-    page = act(f"search[{page.goal.instruction}]")
+    page = act(f"search[{session.page.goal.instruction}]")
     if not page.listed:
         return steps, 0.0
-    page = act(f"click[{page.listed[0]}]")
-    choices = {part.option: part.text for part in reversed(backend.shop.layout(page)) if isinstance(part, Choice)}
+    act(f"click[{page.listed[0]}]")
+    choices = {part.option: part.text for part in reversed(session.parts) if isinstance(part, Choice)}
     for text in reversed(choices.values()):
-        page = act(f"click[{text}]")
-    page = act("click[buy now]")
-    return steps, page.reward or 0.0
+        act(f"click[{text}]")
+    bought = act("click[buy now]")
+    return steps, bought.reward or 0.0
 
 
 def search_page(backend: LocalBackend, number: int) -> str:

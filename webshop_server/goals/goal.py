@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import random
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -80,7 +81,8 @@ class SeededDraws:
 
     def bound(self, product: Product, price: float) -> float:
         """Draw two of the next four multiples of 10 dollars and take the larger; there is none close to 1,000."""
-        above = [bound for bound in BOUNDS if bound > price][:BOUND_CHOICES]
+        first = bisect_right(BOUNDS, price)
+        above = BOUNDS[first : first + BOUND_CHOICES]
         return float(max(self._rng("bound", product).sample(above, 2))) if len(above) >= 2 else NO_BOUND
 
     def _rng(self, purpose: str, product: Product) -> random.Random:

@@ -21,13 +21,20 @@ from turngym.webshop_server.pages.page import (
     Part,
 )
 
+_DETAILS: tuple[Detail, ...] = get_args(Detail)
+
 
 def clickables(parts: Sequence[Part]) -> dict[str, Part]:
     """Return what can be clicked by the text that clicks it, in lower case: buttons, links, then choices.
 
     Of several with the same text the last one counts, in the place of the first.
     """
-    return {part.text.lower(): part for kind in (Button, Link, Choice) for part in parts if isinstance(part, kind)}
+    found: dict[type[Part], dict[str, Part]] = {Button: {}, Link: {}, Choice: {}}
+    for part in parts:
+        of_kind = found.get(type(part))
+        if of_kind is not None:
+            of_kind[part.text.lower()] = part
+    return {**found[Button], **found[Link], **found[Choice]}
 
 
 def usable_actions(page: Page, parts: Sequence[Part]) -> list[str]:
@@ -60,7 +67,7 @@ def _pressed(page: Page, button: str) -> Page:
         return replace(page, kind=PageKind.DONE)
     if button == NEXT:
         return replace(page, number=page.number + 1)
-    for detail in get_args(Detail):
+    for detail in _DETAILS:
         if button == detail:
             return replace(page, kind=PageKind.DETAIL, detail=detail)
     if button != PREVIOUS:

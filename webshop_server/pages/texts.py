@@ -10,11 +10,13 @@ from collections.abc import Iterator, Sequence
 from turngym.webshop_server.pages.page import Button, Choice, Link, Part
 
 SEPARATOR = " [SEP] "
+_SPACE = " \n\t\f\r"
+"""What counts as space in HTML."""
 
 
 def plain_text(parts: Sequence[Part]) -> str:
     """Return the `text` observation."""
-    return SEPARATOR.join(part.text.strip() for part in visible(parts))
+    return SEPARATOR.join([text for part in parts if (text := part.text.strip()) or _shows(part.text)])
 
 
 def quoted_text(parts: Sequence[Part]) -> str:
@@ -52,7 +54,12 @@ def visible(parts: Sequence[Part]) -> Iterator[Part]:
     Of a text that is mere space one space is left, and nothing if it has a line break.
     """
     for part in parts:
-        if part.text.strip(" \n\t\f\r"):
+        if part.text.strip(_SPACE):
             yield part
-        elif "\n" not in part.text:
+        elif _shows(part.text):
             yield Part(" ")
+
+
+def _shows(text: str) -> bool:
+    """Return whether something is left of a text: it is not mere space with a line break."""
+    return "\n" not in text or bool(text.strip(_SPACE))

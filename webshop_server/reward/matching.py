@@ -50,6 +50,7 @@ def color_within(text: str) -> str:
     return next((color for color in COLORS if color in text), text)
 
 
+@lru_cache(maxsize=1 << 12)
 def color_word(text: str) -> str:
     """Return the first color word that is a whole word of the text; without one, the text."""
     words = set(re.findall(r"[a-z]+", text))

@@ -13,27 +13,27 @@ Suffixes of arrays: N documents, V terms, P postings (the pairs of a term and a 
 
 from __future__ import annotations
 
-import math
-from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from turngym.webshop_server.search.analysis import analyze
+from turngym.webshop_server.search.building import Runs
 from turngym.webshop_server.search.index_folder import check_index_folder, damaged, new_index_folder
+from turngym.webshop_server.search.max_score import MaxScore, Term
+from turngym.webshop_server.search.scoring import Frequencies, idf, inverse_norms
 
-K1, B = np.float32(0.9), np.float32(0.4)
-ONE = np.float32(1)
-FORM = "bm25-2"
+FORM = "bm25-3"
 """Engine and version of the saved form."""
-EXACT_LENGTHS = 24
-"""Lengths below this are kept as they are; of others the four leading bits are."""
+CACHED_TERMS = 1 << 14
+"""How many words of queries are remembered with what they are in the index."""
 
 
 @dataclass(frozen=True)
@@ -44,18 +44,34 @@ class BM25Index:
     """The documents' identifiers, in UTF-8."""
     ranks_N: NDArray[np.int32]
     """Their places in the order of the identifiers."""
+    inverse_norms_N: NDArray[np.float32]
+    """1 / (k1 * (1 - b + b * l / m))."""
     terms_C: NDArray[np.uint8]
     """All terms in UTF-8, in ascending order of their bytes, one after another."""
     term_ends_V: NDArray[np.int64]
     """Where each term ends."""
     posting_ends_V: NDArray[np.int64]
     """Where the postings of each term end."""
+    greatest_divisors_V: NDArray[np.float32]
+    """The greatest 1 + f / (k1 * (1 - b + b * l / m)) of each term."""
     documents_P: NDArray[np.int32]
     """Which document has the term, ascending within a term."""
-    divisors_P: NDArray[np.float32]
-    """1 + f / (k1 * (1 - b + b * l / m))."""
+    frequencies_P: Frequencies
+    """How often the document has the term."""
     fingerprint: str = ""
     """What the documents are; an index is only loaded for the same."""
+    _totals: list[NDArray[np.float64]] = field(default_factory=list, init=False, repr=False, compare=False)
+    """Zeros of one number for each document, one array for every search that ran at the same time as others."""
+
+    _term: Callable[[str], Term | None] = field(init=False, repr=False, compare=False)
+    """What a word of a query is in the index."""
+
+    def __post_init__(self) -> None:
+        """Remember terms that were looked up."""
+        object.__setattr__(self, "_term", lru_cache(maxsize=CACHED_TERMS)(self._look_up))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), tuple(getattr(self, name) for name in (*_ARRAYS, "fingerprint"))
 
     def __len__(self) -> int:
         return len(self.identifiers_N)
@@ -64,39 +80,50 @@ class BM25Index:
 
     def search(self, query: str, limit: int) -> list[str]:
         """Return the identifiers of the best documents that have a term of the query, at most so many, best first."""
-        return [identifier for identifier, _ in self.hits(query, limit)]
+        return self._best(query, limit)[0]
 
     def hits(self, query: str, limit: int) -> list[tuple[str, float]]:
         """Return identifiers and scores, best first; ties are in ascending order of the identifier."""
-        found = [(self._postings(term), count) for term, count in Counter(analyze(query)).items()]
-        found = [(place, count) for place, count in found if place.start < place.stop]
-        if not found or limit <= 0:
-            return []
-        total_N = np.zeros(len(self))
-        for place, count in found:
-            weight = np.float32(count) * self._idf(place.stop - place.start)
-            total_N[self.documents_P[place]] += weight - weight / self.divisors_P[place]
-        hits_H = np.flatnonzero(total_N != 0)  # of booleans it is found faster
-        scores_H = total_N[hits_H].astype(np.float32)
-        if len(hits_H) > limit:
-            least = np.partition(scores_H, -limit)[-limit]
-            hits_H, scores_H = hits_H[scores_H >= least], scores_H[scores_H >= least]
-        best = np.lexsort((self.ranks_N[hits_H], -scores_H))[:limit]
-        names = self.identifiers_N[hits_H[best]]
-        return [(name.decode(), score) for name, score in zip(names.tolist(), scores_H[best].tolist(), strict=True)]
+        return list(zip(*self._best(query, limit), strict=True))
 
-    def _postings(self, term: str) -> slice:
-        wanted = term.encode("utf-8", "replace")
-        at = bisect_left(range(len(self.term_ends_V)), wanted, key=self._term)
-        if at == len(self.term_ends_V) or self._term(at) != wanted:
-            return slice(0, 0)
-        return slice(int(self.posting_ends_V[at - 1]) if at else 0, int(self.posting_ends_V[at]))
+    def _best(self, query: str, limit: int) -> tuple[list[str], list[float]]:
+        words = Counter(analyze(query)).items()
+        asked = [(term, count) for word, count in words if (term := self._term(word)) is not None]
+        if not asked or limit <= 0:
+            return [], []
+        try:
+            total_N = self._totals.pop()
+        except IndexError:  # all others are in use
+            total_N = np.zeros(len(self))
+        documents_H, scores_H = MaxScore(
+            asked,
+            limit,
+            documents_P=self.documents_P,
+            frequencies_P=self.frequencies_P,
+            inverse_norms_N=self.inverse_norms_N,
+            total_N=total_N,
+        ).best()
+        self._totals.append(total_N)  # not after an exception, when it may not be zeros
+        best = np.lexsort((self.ranks_N[documents_H], -scores_H))[:limit]
+        return list(map(bytes.decode, self.identifiers_N[documents_H[best]].tolist())), scores_H[best].tolist()
 
-    def _term(self, at: int) -> bytes:
+    def _look_up(self, word: str) -> Term | None:
+        """Return a term of the index, if a word is one."""
+        wanted = word.encode("utf-8", "replace")
+        at = bisect_left(range(len(self.term_ends_V)), wanted, key=self._name)
+        if at == len(self.term_ends_V) or self._name(at) != wanted:
+            return None
+        first, end = int(self.posting_ends_V[at - 1]) if at else 0, int(self.posting_ends_V[at])
+        return Term(
+            first,
+            self.documents_P[first:end],
+            self.frequencies_P[first:end],
+            float(idf(len(self), end - first)),
+            float(self.greatest_divisors_V[at]),
+        )
+
+    def _name(self, at: int) -> bytes:
         return self.terms_C[self.term_ends_V[at - 1] if at else 0 : self.term_ends_V[at]].tobytes()
-
-    def _idf(self, num_with_term: int) -> np.float32:
-        return np.float32(math.log(1 + (len(self) - num_with_term + 0.5) / (num_with_term + 0.5)))
 
     # Building ---------------------------------------------------------------------------------------------------
 
@@ -111,36 +138,27 @@ class BM25Index:
         Raises:
             ValueError: There is no document, or an identifier comes twice.
         """
-        numbers: dict[bytes, int] = {}
-        identifiers: list[bytes] = []
-        lengths, terms, holders, counts = array("l"), array("i"), array("i"), array("i")
-        for document, (identifier, text) in enumerate(documents):
-            identifiers.append(identifier.encode())
-            frequencies = Counter(analyze(text))
-            lengths.append(frequencies.total())
-            for term, count in frequencies.items():
-                terms.append(numbers.setdefault(term.encode("utf-8", "replace"), len(numbers)))
-                holders.append(document)
-                counts.append(count)
-        if not identifiers:
+        runs = Runs(documents)
+        if not runs.identifiers:
             raise ValueError("an index needs at least one document")
-        if len(set(identifiers)) < len(identifiers):
+        names_N = np.array(runs.identifiers)
+        order_N = np.argsort(names_N)
+        if (names_N[order_N[1:]] == names_N[order_N[:-1]]).any():
             raise ValueError("identifiers of documents must be unique")
-        names = sorted(numbers)
-        order_V = np.argsort(np.array([numbers[name] for name in names], dtype=np.int64))
-        terms_P = order_V[np.frombuffer(terms, dtype=np.int32)] if names else np.zeros(0, np.int64)
-        order_P = np.argsort(terms_P, kind="stable")
-        documents_P = np.frombuffer(holders, dtype=np.int32)[order_P]
-        counts_P = np.frombuffer(counts, dtype=np.int32)[order_P].astype(np.float32)
-        names_N = np.array(identifiers)
+        ranks_N = np.empty(len(names_N), np.int32)
+        ranks_N[order_N] = np.arange(len(names_N))
+        inverse_norms_N = inverse_norms(np.frombuffer(runs.lengths, np.int64))
+        postings = runs.merge(inverse_norms_N)
         return cls(
             identifiers_N=names_N,
-            ranks_N=np.argsort(np.argsort(names_N)).astype(np.int32),
-            terms_C=np.frombuffer(b"".join(names), dtype=np.uint8),
-            term_ends_V=np.cumsum([len(name) for name in names], dtype=np.int64),
-            posting_ends_V=np.cumsum(np.bincount(terms_P, minlength=len(names)), dtype=np.int64),
-            documents_P=documents_P,
-            divisors_P=ONE + counts_P * _inverse_norms(np.frombuffer(lengths, dtype=np.int64))[documents_P],
+            ranks_N=ranks_N,
+            inverse_norms_N=inverse_norms_N,
+            terms_C=np.frombuffer(b"".join(postings.names), dtype=np.uint8),
+            term_ends_V=np.cumsum([len(name) for name in postings.names], dtype=np.int64),
+            posting_ends_V=postings.posting_ends_V,
+            greatest_divisors_V=postings.greatest_divisors_V,
+            documents_P=postings.documents_P,
+            frequencies_P=postings.frequencies_P,
             fingerprint=fingerprint,
         )
 
@@ -177,21 +195,4 @@ class BM25Index:
         return cls(**dict(zip(_ARRAYS, plain, strict=True)), fingerprint=documents)
 
 
-_ARRAYS = tuple(field.name for field in fields(BM25Index) if field.name != "fingerprint")
-
-
-def _inverse_norms(lengths_N: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return 1 / (k1 * (1 - b + b * l / m)) for every document."""
-    mean = np.float32(lengths_N.mean()) or ONE
-    rounded_N = np.array([rounded_length(length) for length in lengths_N.tolist()], dtype=np.float32)
-    inverse_N: NDArray[np.float32] = ONE / (K1 * ((ONE - B) + B * rounded_N / mean))
-    return inverse_N
-
-
-def rounded_length(length: int) -> int:
-    """Return the length of a document as it can be told from the byte in which Lucene keeps it (SmallFloat)."""
-    if length < EXACT_LENGTHS:
-        return length
-    beyond = length - EXACT_LENGTHS
-    shift = max(0, beyond.bit_length() - 4)
-    return EXACT_LENGTHS + (beyond >> shift << shift)
+_ARRAYS = tuple(field.name for field in fields(BM25Index) if field.init and field.name != "fingerprint")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, get_args
 
@@ -30,7 +30,7 @@ from turngym.webshop_server.pages import (
 )
 from turngym.webshop_server.product import Product
 from turngym.webshop_server.settings import Mode
-from turngym.webshop_server.shop.shop import MAX_RESULTS, Move, Shop
+from turngym.webshop_server.shop.shop import MAX_RESULTS, Move, Shop, listing
 
 DETAILS: tuple[Detail, ...] = get_args(Detail)
 INERT = "this action does nothing here"
@@ -46,7 +46,7 @@ class FaithfulShop(Shop):
         """Return the parts of a page from top to bottom, those without text left out."""
         return [part for part in self._parts(page) if part.text]
 
-    def act(self, page: Page, action: str) -> Move:
+    def act(self, page: Page, action: str, parts: Sequence[Part] | None = None) -> Move:
         """Return what `search[words]` or `click[text]` leads to.
 
         What stands before the last pair of brackets must be the name, in lower case; what follows them is ignored.
@@ -56,7 +56,7 @@ class FaithfulShop(Shop):
         if name == "search":
             return self.look_for(page, argument)
         if name == "click" and argument != SEARCH.lower():
-            clicked = clickables(self.layout(page)).get(argument)
+            clicked = clickables(self.layout(page) if parts is None else parts).get(argument)
             if clicked is not None:
                 return Move(self._clicked(page, argument, clicked))
         return Move(page, INERT)
@@ -141,9 +141,7 @@ class FaithfulShop(Shop):
             yield Button(PREVIOUS)
         yield Button(NEXT)
         for asin in page.listed:
-            product = self.catalogue[asin]
-            yield Link(asin, asin in page.visited)
-            yield from (Part(product.title, role="product-title"), Part(product.price_tag, role="product-price"))
+            yield from listing(self.catalogue[asin], visited=asin in page.visited)
 
 
 def name_and_argument(action: str) -> tuple[str, str]:

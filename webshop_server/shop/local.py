@@ -17,7 +17,7 @@ from turngym.webshop_server.settings import Engine, GoalKind, Mode, ShopSettings
 from turngym.webshop_server.shop.backend import Split
 from turngym.webshop_server.shop.faithful import FaithfulShop
 from turngym.webshop_server.shop.fixed import FixedShop
-from turngym.webshop_server.shop.shop import Shop
+from turngym.webshop_server.shop.shop import Move, Shop
 
 TEST_GOALS, VALIDATION_GOALS = 500, 1000
 """The most goals of the test and validation splits; in a small catalogue they get one tenth and one fifth of all."""
@@ -54,9 +54,14 @@ class LocalSession:
 
     def act(self, action: str) -> str:
         """Do `search[words]` or `click[text]`; return why it means nothing here, or nothing."""
-        move = self.shop.act(self.page, action)
+        move = self._move(action)
         self.page = move.page
         return move.problem
+
+    def _move(self, action: str) -> Move:
+        """Return what an action leads to; a page that was laid out is not laid out again."""
+        is_laid_out = self._parts is not None and self._parts[0] is self.page
+        return self.shop.act(self.page, action, self.parts if is_laid_out else None)
 
     def end(self) -> None:
         """Do nothing: a shop in this process keeps no record of its sessions."""

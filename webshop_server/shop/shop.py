@@ -5,10 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, ClassVar, Self
 
 from turngym.webshop_server.goals import Draws, Goal
 from turngym.webshop_server.pages import (
+    Link,
     Page,
     PageKind,
     Part,
@@ -22,6 +24,8 @@ MAX_RESULTS = 50
 """How many products a search finds at most."""
 ENDED = "the purchase has ended the session"
 """The reason given for refusing an action after the purchase."""
+CACHED_PRODUCTS = 1 << 10
+"""Of how many products parts of pages are kept, which are the same for all who shop."""
 
 Search = Callable[[str, int], Sequence[str]]
 """Gives the asins that a query finds, best first, at most so many."""
@@ -67,8 +71,14 @@ class Shop(ABC):
         """Return the parts of a page from top to bottom."""
 
     @abstractmethod
-    def act(self, page: Page, action: str) -> Move:
-        """Return what `search[words]` or `click[text]` leads to."""
+    def act(self, page: Page, action: str, parts: Sequence[Part] | None = None) -> Move:
+        """Return what `search[words]` or `click[text]` leads to.
+
+        Args:
+            page: Where the shopper stands.
+            action: What is done there.
+            parts: The layout of the page, if it is at hand; a click is looked up in it.
+        """
 
     @abstractmethod
     def look_for(self, page: Page, query: str) -> Move:
@@ -108,3 +118,13 @@ class Shop(ABC):
     def worth(self, page: Page) -> Reward | None:
         """Return what buying the product of a page as it is chosen would earn; None where there is none."""
         return self.reward(page) if page.asin else None
+
+
+def listing(product: Product, *, visited: bool) -> tuple[Part, ...]:
+    """Return the link, the title and the price of a result; `visited` says whether it was looked at before."""
+    return _listing(product.asin, visited, product.title, product.price_tag)
+
+
+@lru_cache(maxsize=CACHED_PRODUCTS)
+def _listing(asin: str, visited: bool, title: str, price_tag: str) -> tuple[Part, ...]:
+    return Link(asin, visited), Part(title, role="product-title"), Part(price_tag, role="product-price")

@@ -102,7 +102,7 @@ class SiteSession(LocalSession):
 
     def act(self, action: str) -> str:
         """Do what an agent writes, from the present page; return why it means nothing there, or nothing."""
-        move = Move(self.page, ENDED) if self.bought else self.shop.act(self.page, action)
+        move = Move(self.page, ENDED) if self.bought else self._move(action)
         self._go(action, move.page, move.problem)
         return move.problem
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from turngym.webshop_server.catalogue import StoredCatalogue, generate_catalogue, generate_records, write_catalogue
+from turngym.webshop_server.pages import Page, Part
 from turngym.webshop_server.search import BM25Index, LuceneNotInstalledError, SearchIndexError, documents_of, save_index
-from turngym.webshop_server.settings import GoalKind, ShopSettings
+from turngym.webshop_server.settings import GoalKind, Mode, ShopSettings
 from turngym.webshop_server.shop.local import LocalBackend, open_shop
 
 NUM_PRODUCTS = 100
@@ -115,3 +116,26 @@ def test_a_tagger_finds_the_nouns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "spacy", tagger)
     assert open_shop(ShopSettings(num_products=20, nouns="a_model")).shop.nouns("Lamp") == ("a_model",)
     assert open_shop(ShopSettings(num_products=20)).shop.nouns("Lamp") == ("lamp",)
+
+
+@pytest.mark.parametrize("mode", ["fixed", "faithful"])
+def test_a_page_is_laid_out_once(mode: Mode, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = open_shop(ShopSettings(num_products=NUM_PRODUCTS, mode=mode))
+    laid_out: list[Page] = []
+    layout = type(backend.shop).layout
+
+    def noted(shop: Any, page: Page) -> list[Part]:
+        laid_out.append(page)
+        return layout(shop, page)
+
+    monkeypatch.setattr(type(backend.shop), "layout", noted)
+    session = backend.open_session(0)
+    read = [session.parts]
+    for action in (f"search[{session.page.goal.instruction}]", "click[{}]", "click[description]", "click[< prev]"):
+        assert session.act(action.format(*session.page.listed[:1])) == ""
+        read.append(session.parts)
+    assert [page.kind.name for page in laid_out] == ["START", "RESULTS", "ITEM", "DETAIL", "ITEM"]
+    assert read == [layout(backend.shop, page) for page in laid_out]
+    unread = backend.open_session(0)  # what was not read is laid out to be clicked
+    unread.act(f"search[{unread.page.goal.instruction}]")
+    assert unread.act(f"click[{unread.page.listed[0]}]") == "" and unread.page == laid_out[2]
