@@ -30,8 +30,9 @@ class FrozenLakeEnv(TextEnv):
     """Cross a frozen lake to the goal without falling into a hole.
 
     ## Description
-    Text around Gymnasium's `FrozenLakeEnv`: its transition table is the game. Every instance is another lake with a
-    way from start to goal. On slippery ice a move may go to either side of where it was meant to.
+    The game of Gymnasium's `FrozenLakeEnv` in text: moves lead where its transition table says, and the same draws
+    decide. Every instance is another lake with a way from start to goal. On slippery ice a move may go to either side
+    of where it was meant to.
 
     ## Action Space
     One of the words `left`, `down`, `right`, `up` in any case, or up to `actions_per_turn` of them separated by spaces

@@ -216,6 +216,16 @@ def test_episode_is_gymnasiums(success_rate: float) -> None:
             assert (info["state_key"].split("|")[1], reward, ended) == (f"{cell},None", their_reward, their_end)
 
 
+@pytest.mark.parametrize("env_id", ["turngym/FrozenLake-v0", "turngym/FrozenLakeSlippery-v0"])
+def test_a_copy_goes_on_alike_and_alone(env_id: str) -> None:
+    env = gym.make(env_id)
+    env.reset(seed=5)
+    env.step("up")
+    copied = deepcopy(env)
+    ahead = [copied.step(move) for move in ("left", "down", "down")]
+    assert [env.step(move) for move in ("left", "down", "down")] == ahead
+
+
 # Instances ----------------------------------------------------------------------------------------------------------
 
 
