@@ -32,7 +32,8 @@ from turngym.benchmarks.algorithm_tasks import LAKES, STAGE_ONE, TASKS
 from turngym.benchmarks.algorithms_rows import RESULTS, shown
 from turngym.benchmarks.page import kept, table
 from turngym.envs import make_env, text_env
-from turngym.envs.frozen_lake import MOVES, FrozenLakeEnv, Rows, gymnasium_lake, potentials
+from turngym.envs.frozen_lake import MOVES, FrozenLakeEnv
+from turngym.envs.frozen_lake_maps import Rows, potentials, transition_table
 from turngym.envs.frozen_lake_values import Dynamics, solve
 from turngym.envs.splits import Split
 from turngym.trainers.baselines.states import State, StateValues, stage_one_states
@@ -90,8 +91,8 @@ class Lake:
         self.start = letters.index("S")
         self.goal = letters.index("G")
         self.end_S = np.array([letter in "GH" for letter in letters])
-        self.dynamics = Dynamics.from_table(gymnasium_lake(rows, 1.0 - slip).P)
-        self.potential_S = potentials(rows)
+        self.dynamics = Dynamics.from_table(transition_table(rows, 1.0 - slip))
+        self.potential_S = np.array(potentials(rows))
         best_HS = solve(self.dynamics, HORIZON).policy_HS[:0:-1]
         self.reference_HSA = (1 - MISTAKE_RATE) * np.eye(len(MOVES))[best_HS] + MISTAKE_RATE / len(MOVES)
 

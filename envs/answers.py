@@ -21,6 +21,8 @@ def as_number(value: Any, name: str) -> float:
     Raises:
         TypeError: It is no number, such as a text or None.
     """
+    if type(value) is float:
+        return value
     number = _alone(value)
     if not isinstance(number, Real | Decimal):
         raise TypeError(f"the {name} must be a number, got {repr(value)[:SHOWN]}")
@@ -40,6 +42,8 @@ def as_truth(value: Any, name: str) -> bool:
     Raises:
         TypeError: It is neither, such as a text, None or NaN.
     """
+    if value is True or value is False:
+        return value
     truth = _alone(value)
     if not isinstance(truth, Real) or truth not in (0, 1):
         raise TypeError(f"the {name} must be true or false, got {repr(value)[:SHOWN]}")

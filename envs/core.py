@@ -20,6 +20,8 @@ from turngym.envs.splits import Split
 
 MAX_ACTION_CHARS = 2_000
 MAX_OBSERVATION_CHARS = 20_000
+MAX_WAITING_TEXTS = 64
+"""Texts of an episode that wait to be digested, at most, where no state is read that is the history."""
 HOOKS = {
     "_rules": "the rules of the game",
     "_begin": "set up an instance",
@@ -53,7 +55,7 @@ class TurnInfo(TypedDict):
     """The unshaped reward of this turn."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen, which would take three times as long to make
 class _Attempt:
     """What came of one reading of a reply."""
 
@@ -181,6 +183,7 @@ class TextEnv(gym.Env[str, str], _Complete):
         was observed. That is Markov in every game, also where chance decides. A game that names its states lets
         episodes with different histories meet in one.
         """
+        self.__digest()
         return f"{self.__plays}:{self.__history.hex()}"
 
     @property
@@ -254,15 +257,14 @@ class TextEnv(gym.Env[str, str], _Complete):
             InputError: The seed or an option is out of range, or an option is unknown.
         """
         split, index = self.__chosen(options)
-        super().reset(seed=checked(seed, Index | None, "seed"))
+        super().reset(seed=None if seed is None else checked(seed, Index, "seed"))
         drawn = int(self.np_random.integers(2**31))
         self.turns_taken = 0
         # Two underscores: these must not meet the attributes of a game.
         self.__instance: tuple[Split, int] = split, drawn if index is None else index
         self._begin(*self.__instance)
         self._observation = self._observe("")
-        self.__plays, self.__history = 0, b""
-        self.__remember(self._observation)
+        self.__plays, self.__history, self.__texts = 0, b"", [str(self._observation)]
         return self._observation, self._info(valid=True, well_formed=True, reward=0.0, terminated=False)
 
     def __chosen(self, options: Any) -> tuple[Split, int | None]:
@@ -271,8 +273,9 @@ class TextEnv(gym.Env[str, str], _Complete):
         unknown = given.keys() - {"split", "index"}
         if unknown:
             raise InputError(f"unknown reset options {sorted(unknown)}; known are 'split' and 'index'")
+        index = given.get("index")
         return (checked(given.get("split", self.split), Split, "split"),
-                checked(given.get("index"), Index | None, "index"))  # fmt: skip
+                None if index is None else checked(index, Index, "index"))  # fmt: skip
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Play one reply. An unusable one costs its turn and is answered with the reason; it never raises."""
@@ -285,11 +288,15 @@ class TextEnv(gym.Env[str, str], _Complete):
         self._observation = self._observe(turn.feedback)
         if turn.valid:
             self.__plays += 1
-            self.__remember(turn.action, self._observation)
+            # An observation that is no text is for others to refuse.
+            self.__texts += [turn.action, str(self._observation)]
+            if len(self.__texts) > MAX_WAITING_TEXTS:
+                self.__digest()
         info = self._info(valid=turn.valid, well_formed=turn.well_formed, reward=turn.reward,
                           terminated=turn.terminated)  # fmt: skip
-        told = {LENIENT_KEY: lenient} if self.lenient_replies else {}
-        return self._observation, turn.reward, turn.terminated, False, {**info, **told}
+        if self.lenient_replies:
+            info[LENIENT_KEY] = lenient
+        return self._observation, turn.reward, turn.terminated, False, info
 
     def __attempt(self, reply: str, refused: _Attempt | None = None) -> _Attempt:
         """Play a reply by the strict grammar, or, where that was refused, by the lenient one."""
@@ -318,22 +325,23 @@ class TextEnv(gym.Env[str, str], _Complete):
         """Return the current observation in "ansi" mode, None without a render mode."""
         return self._observation if self.render_mode == "ansi" else None
 
-    def __remember(self, *texts: str) -> None:
-        """Add texts to the history; an observation that is none is for others to refuse."""
-        for text in texts:  # a chain of digests, since a running one can be neither copied nor pickled
-            encoded = self.__history + str(text).encode("utf-8", "surrogatepass")
+    def __digest(self) -> None:
+        """Add the texts that wait to the history, which most games that name their states never read."""
+        for text in self.__texts:  # a chain of digests, since a running one can be neither copied nor pickled
+            encoded = self.__history + text.encode("utf-8", "surrogatepass")
             self.__history = hashlib.blake2b(encoded, digest_size=16).digest()
+        self.__texts = []
 
     def _info(self, *, valid: bool, well_formed: bool, reward: float, terminated: bool) -> dict[str, Any]:
-        left = "inf" if self.turns_left is None else self.turns_left
-        common = TurnInfo(
-            success=as_truth(self._success, "success"),
-            valid=valid,
-            well_formed=well_formed,
-            state_key=f"{self.instance_key}|{self._state}|{left}",
-            potential=0.0 if terminated else as_number(self._potential, "potential"),
-            task_reward=as_number(reward, "reward"),
-        )
+        left = "inf" if self.turn_limit is None else self.turns_left
+        common: TurnInfo = {
+            "success": as_truth(self._success, "success"),
+            "valid": valid,
+            "well_formed": well_formed,
+            "state_key": f"{self.instance_key}|{self._state}|{left}",
+            "potential": 0.0 if terminated else as_number(self._potential, "potential"),
+            "task_reward": as_number(reward, "reward"),
+        }
         return {**self._more_info(), **common}
 
 

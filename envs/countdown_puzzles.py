@@ -11,7 +11,7 @@ import numpy as np
 
 from turngym._errors import InputError
 from turngym.arguments import Range, checked_arguments
-from turngym.envs.countdown_solver import Numbers, multiset, solvable
+from turngym.envs.countdown_solver import MAX_CHEAP, Numbers, multiset, reachable_ratios, solvable
 from turngym.envs.splits import MAX_DRAWS, Split, draw_instance, split_of
 
 NumNumbers = Annotated[int, Range(low=3, high=6)]
@@ -75,9 +75,15 @@ class PuzzleFamily:
         first, last = self.target_range
         for _ in range(MAX_DRAWS):
             numbers = multiset(tuple(rng.integers(low, high + 1, size=self.num_numbers).tolist()))
+            targets = (rng.permutation(last - first + 1) + first).tolist()
+            # Of the two questions that which costs less is asked first.
+            cheap = self.num_numbers <= MAX_CHEAP
+            if cheap:
+                made = reachable_ratios(tuple((int(number), 1) for number in numbers))
+                targets = [target for target in targets if (target, 1) in made]
+            start = Puzzle(numbers, Fraction(0)).key[:-1]
             # The first usable target in random order is a uniform draw from the usable ones.
-            for target in (rng.permutation(last - first + 1) + first).tolist():
-                puzzle = Puzzle(numbers, Fraction(target))
-                if split_of(puzzle.key) == split and solvable(numbers, puzzle.target):
-                    return puzzle
+            for target in targets:
+                if split_of(f"{start}{target}") == split and (cheap or solvable(numbers, target)):
+                    return Puzzle(numbers, Fraction(target))
         raise ValueError(f"no solvable {split} puzzle in {MAX_DRAWS} draws; widen number_range or target_range")

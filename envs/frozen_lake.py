@@ -2,42 +2,39 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Annotated, Literal
 
-import gymnasium as gym
 import numpy as np
-from gymnasium.envs.toy_text import frozen_lake
-from numpy.typing import NDArray
 
 from turngym.arguments import Count, PositiveShare, Range, Share, checked_arguments
 from turngym.envs.core import TextEnv
 from turngym.envs.drawing import Drawing
-from turngym.envs.frozen_lake_drawing import draw_lake
-from turngym.envs.frozen_lake_values import Dynamics, Solution, Table, random_values, solve
+from turngym.envs.frozen_lake_drawing import lake_drawing
+from turngym.envs.frozen_lake_maps import EDGE, Lake, draw_lake, odds_of, transition_table
+from turngym.envs.frozen_lake_values import Dynamics, Solution, random_values, solve
 from turngym.envs.parsing import InvalidAction
-from turngym.envs.splits import MAX_DRAWS, Split, draw_instance
+from turngym.envs.splits import Split
 
 View = Literal["grid", "coordinates"]
-Rows = tuple[str, ...]
-"""A lake as Gymnasium writes it: S start, F ice, H hole, G goal."""
 
 MOVES = ("left", "down", "right", "up")
 """The words for Gymnasium's actions 0 to 3."""
-OFFSETS = ((0, -1), (1, 0), (0, 1), (-1, 0))
-"""Where each move points, in rows and columns."""
-GLYPHS = {"S": "_", "F": "_", "H": "O", "G": "G"}
-WORDS = {"S": "ice", "F": "ice", "H": "hole", "G": "goal"}
+PLAYER = {"S": "P", "F": "P", "H": "X", "G": "*"}
+"""How the picture shows the player, by what is underneath."""
 Size = Annotated[int, Range(low=2, high=16)]
 """Rows and columns of a lake."""
+
+_NUMBERS = {word: move for move, word in enumerate(MOVES)}
+_ENDINGS = {"S": ".", "F": ".", "H": " and fell into a hole.", "G": " and reached the goal."}
 
 
 class FrozenLakeEnv(TextEnv):
     """Cross a frozen lake to the goal without falling into a hole.
 
     ## Description
-    Text around Gymnasium's `FrozenLakeEnv`: its transition table is the game. Every instance is another lake with a
-    way from start to goal. On slippery ice a move may go to either side of where it was meant to.
+    The game of Gymnasium's `FrozenLakeEnv` in text: moves lead where its transition table says, and the same draws
+    decide. Every instance is another lake with a way from start to goal. On slippery ice a move may go to either side
+    of where it was meant to.
 
     ## Action Space
     One of the words `left`, `down`, `right`, `up` in any case, or up to `actions_per_turn` of them separated by spaces
@@ -125,82 +122,68 @@ class FrozenLakeEnv(TextEnv):
         self.action_budget = action_budget
         self.view = view
         self.deterministic = success_rate == 1
+        self._odds = odds_of(success_rate)
 
     # The game ---------------------------------------------------------------------------------------------------
 
     def _begin(self, split: Split, index: int) -> None:
-        self.rows: Rows = draw_instance(split, index, self._draw, "/".join)
-        lake = gymnasium_lake(self.rows, self.success_rate)
-        self._table: Table = lake.P
-        self._game: gym.Env[int, int] = lake
-        self._game.np_random = self.np_random
-        self._cell, _ = self._game.reset()
-        self._start = self._cell
+        self._lake = self._drawn_lake(split, index)
+        self.rows = self._lake.rows
+        self.np_random.random()  # Gymnasium's lake draws its start; this keeps what chance brings afterwards the same
+        self._cell = self._lake.start
         self._way = [self._cell]
         """The cells that were stood on."""
         self._moves_made = 0
         self._dynamics: Dynamics | None = None
         self._solved: Solution | None = None
-        self._potential_S = potentials(self.rows)
 
-    def _draw(self, rng: np.random.Generator) -> Rows:
-        """Draw a lake with a way from start to goal."""
-        cells = self.size**2
-        for _ in range(MAX_DRAWS):
-            ice = rng.random((self.size, self.size)) < self.frozen_probability
-            start, goal = (0, cells - 1) if self.corners else rng.choice(cells, size=2, replace=False).tolist()
-            ice.flat[[start, goal]] = True
-            if start in ice_distances(ice, goal):
-                letters = np.where(ice, "F", "H")
-                letters.flat[start], letters.flat[goal] = "S", "G"
-                return tuple("".join(row) for row in letters)
-        raise ValueError(f"no lake with a way in {MAX_DRAWS} draws; raise frozen_probability or lower size")
+    def _drawn_lake(self, split: Split, index: int) -> Lake:
+        return draw_lake(split, index, self.size, self.frozen_probability, self.corners)
 
     def _play(self, action: str) -> tuple[float, bool, str]:
-        moves = self._parse(action)
+        letters = self._lake.letters
         feedback = []
-        for move in moves:
-            before = self._cell
-            self._cell, reward, ended, _, _ = self._game.step(move)
+        for move in self._parse(action):
+            way = (move + self._turn()) % len(MOVES)
             self._moves_made += 1
+            feedback.append(self._go(move, way))
             self._way.append(self._cell)
-            feedback.append(self._tell(before, move))
-            if ended:
-                return float(reward), True, " ".join(feedback)
+            letter = letters[self._cell]
+            if letter in "GH":
+                return float(letter == "G"), True, " ".join(feedback)
         # A budget that ends together with the turns is a truncation, and the turn limit's to declare.
         return 0.0, self.moves_left == 0 and self.turns_left != 0, " ".join(feedback)
 
     def _parse(self, action: str) -> list[int]:
         """Read the moves of a reply."""
-        if self.moves_left == 0 or self._letter(self._cell) in "GH":
+        left = self.moves_left
+        if left == 0 or self._lake.letters[self._cell] in "GH":
             raise InvalidAction("the game is over")
-        most = self.actions_per_turn if self.moves_left is None else min(self.actions_per_turn, self.moves_left)
+        most = self.actions_per_turn if left is None else min(self.actions_per_turn, left)
         words = action.lower().replace(",", " ").split()
-        if not 1 <= len(words) <= most or any(word not in MOVES for word in words):
+        moves = [_NUMBERS.get(word, -1) for word in words]
+        if not 1 <= len(words) <= most or -1 in moves:
             legal = ", ".join(MOVES)
             raise InvalidAction(f"write one of {legal}" if most == 1 else f"write 1 to {most} of {legal}")
-        return [MOVES.index(word) for word in words]
+        return moves
 
-    def _tell(self, before: int, move: int) -> str:
-        """Say where a move led."""
-        letter = self._letter(self._cell)
-        if self._cell == before:
-            at_edge = self._neighbor(before, move) is None
-            return "Blocked by the edge." if at_edge else "Slipped: blocked by the edge."
-        went = next(other for other in range(len(MOVES)) if self._neighbor(before, other) == self._cell)
-        how = f"Moved {MOVES[went]}" if went == move else f"Slipped: moved {MOVES[went]}"
-        end = {"H": " and fell into a hole.", "G": " and reached the goal."}.get(letter, ".")
-        return how + end
+    def _turn(self) -> int:
+        """Draw where a move goes: -1 and 1 to its sides, 0 where it points."""
+        drawn = self.np_random.random()  # by Gymnasium's lake also where there is one outcome
+        if self.deterministic or self._odds[0] <= drawn < self._odds[0] + self._odds[1]:
+            return 0
+        # Odds that add up to less than 1 by rounding leave the rest to the first side, as Gymnasium does.
+        return 1 if self._odds[0] <= drawn < self._odds[0] + self._odds[1] + self._odds[2] else -1
 
-    def _neighbor(self, cell: int, move: int) -> int | None:
-        """Return the cell that a move points at, None beyond the edge."""
-        row, column = (sum(pair) for pair in zip(divmod(cell, self.size), OFFSETS[move], strict=True))
-        inside = 0 <= row < self.size and 0 <= column < self.size
-        return row * self.size + column if inside else None
-
-    def _letter(self, cell: int) -> str:
-        row, column = divmod(cell, self.size)
-        return self.rows[row][column]
+    def _go(self, move: int, way: int) -> str:
+        """Go one way and say where that led, which was not where the move pointed if it slipped."""
+        lake = self._lake
+        sides = lake.sides[self._cell]
+        if sides[way] == EDGE:
+            return "Blocked by the edge." if sides[move] == EDGE else "Slipped: blocked by the edge."
+        self._cell = sides[way]
+        how = f"Moved {MOVES[way]}" if way == move else f"Slipped: moved {MOVES[way]}"
+        return how + _ENDINGS[lake.letters[self._cell]]
 
     @property
     def moves_left(self) -> int | None:
@@ -239,39 +222,28 @@ class FrozenLakeEnv(TextEnv):
         )
 
     def _observe(self, feedback: str) -> str:
-        around = ", ".join(f"{word} {self._describe(move)}" for move, word in enumerate(MOVES))
-        lines = [self._grid() if self.view == "grid" else self._coordinates(), f"Around: {around}."]
-        if feedback:
-            lines.insert(0, feedback)
-        if self.moves_left is not None:
-            lines.append(f"Moves left: {self.moves_left}.")
-        return "\n".join(lines)
-
-    def _describe(self, move: int) -> str:
-        neighbor = self._neighbor(self._cell, move)
-        return "edge" if neighbor is None else WORDS[self._letter(neighbor)]
-
-    def _grid(self) -> str:
-        glyphs = [[GLYPHS[letter] for letter in row] for row in self.rows]
-        row, column = divmod(self._cell, self.size)
-        glyphs[row][column] = {"H": "X", "G": "*"}.get(self.rows[row][column], "P")
-        return "\n".join(" ".join(line) for line in glyphs)
+        lake, cell = self._lake, self._cell
+        picture = lake.grid if self.view == "grid" else self._coordinates()
+        if self.view == "grid":
+            picture = f"{picture[: 2 * cell]}{PLAYER[lake.letters[cell]]}{picture[2 * cell + 1 :]}"
+        left, down, right, up = lake.sides[cell]
+        words = lake.words  # the last of which, at EDGE, is that of the edge
+        before = f"{feedback}\n" if feedback else ""
+        after = "" if self.action_budget is None else f"\nMoves left: {self.action_budget - self._moves_made}."
+        return (f"{before}{picture}\nAround: left {words[left]}, down {words[down]}, right {words[right]}, "
+                f"up {words[up]}.{after}")  # fmt: skip
 
     def _coordinates(self) -> str:
-        letters = "".join(self.rows)
-        holes = "; ".join(self._place(cell) for cell, letter in enumerate(letters) if letter == "H") or "none"
-        return f"You: {self._place(self._cell)}. Goal: {self._place(letters.index('G'))}. Holes: {holes}."
-
-    def _place(self, cell: int) -> str:
-        row, column = divmod(cell, self.size)
-        return f"row {row + 1} column {column + 1}"
+        lake = self._lake
+        holes = "; ".join(lake.place(cell) for cell, letter in enumerate(lake.letters) if letter == "H") or "none"
+        return f"You: {lake.place(self._cell)}. Goal: {lake.place(lake.goal)}. Holes: {holes}."
 
     # What the suite reads ---------------------------------------------------------------------------------------
 
     @property
     def instance_key(self) -> str:
         """The map with its start and goal, rows joined by slashes."""
-        return "/".join(self.rows)
+        return self._lake.key
 
     @property
     def _state(self) -> str:
@@ -279,15 +251,15 @@ class FrozenLakeEnv(TextEnv):
 
     @property
     def _success(self) -> bool:
-        return self._letter(self._cell) == "G"
+        return self._lake.letters[self._cell] == "G"
 
     @property
     def _potential(self) -> float:
-        return float(self._potential_S[self._cell])
+        return self._lake.potentials[self._cell]
 
     def drawing(self) -> Drawing:
         """Draw the lake and the way walked so far."""
-        return draw_lake(self.rows, self._way)
+        return lake_drawing(self.rows, self._way)
 
     # Agents ----------------------------------------------------------------------------------------------------
 
@@ -309,7 +281,7 @@ class FrozenLakeEnv(TextEnv):
         length = min(1 if look else self.actions_per_turn, left)
         plan: list[int] = []
         cell = self._cell
-        while len(plan) < length and self._letter(cell) not in "GH":
+        while len(plan) < length and self._lake.letters[cell] not in "GH":
             plan.append(int(solution.policy_HS[left - len(plan), cell]))
             cell = int(self._arrays.transitions_SAN[cell, plan[-1]].argmax())
         return " ".join(MOVES[move] for move in plan or [0])
@@ -319,12 +291,12 @@ class FrozenLakeEnv(TextEnv):
         unseen = not self.deterministic and self._hurried(self.turn_limit, self.action_budget)
         if unseen or self._horizon(self.turn_limit, self.action_budget) is None:
             return None
-        return float(self._solution.values_HS[-1, self._start])
+        return float(self._solution.values_HS[-1, self._lake.start])
 
     def random_success(self) -> float | None:
         """Probability that the random agent reaches the goal from the start, None without any limit."""
         horizon = self._horizon(self.turn_limit, self.action_budget)
-        return None if horizon is None else float(random_values(self._arrays, horizon)[self._start])
+        return None if horizon is None else float(random_values(self._arrays, horizon)[self._lake.start])
 
     def _horizon(self, turns: int | None, moves: int | None) -> int | None:
         """Return how many moves can still be made with these turns and moves left."""
@@ -338,7 +310,7 @@ class FrozenLakeEnv(TextEnv):
     @property
     def _arrays(self) -> Dynamics:
         if self._dynamics is None:
-            self._dynamics = Dynamics.from_table(self._table)
+            self._dynamics = Dynamics.from_table(transition_table(self.rows, self.success_rate))
         return self._dynamics
 
     @property
@@ -348,53 +320,3 @@ class FrozenLakeEnv(TextEnv):
         if self._solved is None or self._solved.horizon != horizon:
             self._solved = solve(self._arrays, horizon)
         return self._solved
-
-
-def gymnasium_lake(rows: Rows, success_rate: float) -> frozen_lake.FrozenLakeEnv:
-    """Return Gymnasium's lake with these rows and this probability of moving as intended.
-
-    Gymnasium's slippery table lists one side, the intended cell and the other side, a third each. The odds are set
-    here because only its later releases take them as an argument.
-    """
-    lake = frozen_lake.FrozenLakeEnv(desc=list(rows), is_slippery=success_rate < 1)
-    if success_rate < 1:
-        side = (1 - success_rate) / 2
-        odds = (side, success_rate, side)
-        for by_move in lake.P.values():
-            for move, outcomes in by_move.items():
-                if len(outcomes) == len(odds):  # terminal cells have a single outcome
-                    by_move[move] = [(p, *outcome[1:]) for p, outcome in zip(odds, outcomes, strict=True)]
-    return lake
-
-
-def potentials(rows: Rows) -> NDArray[np.float64]:
-    """Return how far every cell is on the way to the goal, shape (cells,): 1 at the goal, 0 at the farthest cell.
-
-    A hole leads nowhere and has 0 too.
-    """
-    letters = np.array([list(row) for row in rows])
-    distances = ice_distances(letters != "H", int((letters == "G").argmax()))
-    farthest = max(distances.values())
-    return np.array([1.0 - distances.get(cell, farthest) / farthest for cell in range(letters.size)])
-
-
-def ice_distances(ice: NDArray[np.bool_], goal: int) -> dict[int, int]:
-    """Return the length of the shortest way over ice to `goal` of every cell that has one.
-
-    Args:
-        ice: Which cells hold, shape (rows, columns).
-        goal: A cell, counted in row order.
-    """
-    size = ice.shape[1]
-    dry = set(np.flatnonzero(ice).tolist())
-    distances = {goal: 0}
-    waiting = deque([goal])
-    while waiting:
-        cell = waiting.popleft()
-        column = cell % size
-        sides = ((cell - size, True), (cell + size, True), (cell - 1, column > 0), (cell + 1, column < size - 1))
-        for neighbor, inside in sides:
-            if inside and neighbor in dry and neighbor not in distances:
-                distances[neighbor] = distances[cell] + 1
-                waiting.append(neighbor)
-    return distances

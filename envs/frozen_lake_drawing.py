@@ -20,7 +20,7 @@ STYLE = (
 KINDS = {"S": "ice", "F": "ice", "H": "hole", "G": "goal"}
 
 
-def draw_lake(rows: Sequence[str], way: Sequence[int]) -> Drawing:
+def lake_drawing(rows: Sequence[str], way: Sequence[int]) -> Drawing:
     """Draw a lake.
 
     Args:

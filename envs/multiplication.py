@@ -8,8 +8,9 @@ import numpy as np
 
 from turngym.arguments import Range, checked_arguments
 from turngym.envs.core import TextEnv
+from turngym.envs.draws import Draws
 from turngym.envs.parsing import InvalidAction
-from turngym.envs.splits import Split, draw_instance
+from turngym.envs.splits import Split, first_of_split, instance_seeds
 
 Digits = Annotated[int, Range(low=1, high=5)]
 """How many digits a factor has."""
@@ -25,12 +26,13 @@ def draw_factors(split: Split, index: int, digits: tuple[int, int]) -> tuple[int
         index: The instance within it, at least 0.
         digits: Exact digit counts of the first and the second factor; a single digit is 1 to 9.
     """
+    (first, firsts), (second, seconds) = ((10 ** (count - 1), 9 * 10 ** (count - 1)) for count in digits)
+    below = Draws(instance_seeds(split, index)).below
 
-    def draw(rng: np.random.Generator) -> tuple[int, int]:
-        a, b = (int(rng.integers(10 ** (count - 1), 10**count)) for count in digits)
-        return a, b
+    def draw() -> tuple[int, int]:
+        return first + below(firsts), second + below(seconds)
 
-    return draw_instance(split, index, draw, lambda pair: f"{min(pair)}*{max(pair)}")
+    return first_of_split(split, draw, lambda pair: f"{min(pair)}*{max(pair)}")
 
 
 def parse_whole(text: str) -> int:

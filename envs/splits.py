@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, TypeVar, get_args
 
 import numpy as np
@@ -47,9 +48,29 @@ def draw_instance(
     Raises:
         ValueError: The family is so small that no candidate of this split was found.
     """
-    rng = np.random.default_rng(np.random.SeedSequence([SPLITS.index(split), index]))
+    return first_of_split(split, partial(draw, np.random.default_rng(instance_seeds(split, index))), content)
+
+
+def instance_seeds(split: Split, index: int) -> np.random.SeedSequence:
+    """Return the seed of everything that instance `(split, index)` is drawn with."""
+    words = [SPLITS.index(split), index]
+    # As an array the same words are read in half the time; a larger index takes several words.
+    return np.random.SeedSequence(np.array(words, dtype=np.uint32) if index < 2**32 else words)
+
+
+def first_of_split(split: Split, draw: Callable[[], Instance], content: Callable[[Instance], str]) -> Instance:
+    """Draw candidates until one belongs to a split, and return that.
+
+    Args:
+        split: The split to draw for.
+        draw: Draws a candidate.
+        content: As of `draw_instance`.
+
+    Raises:
+        ValueError: The family is so small that no candidate of this split was found.
+    """
     for _ in range(MAX_DRAWS):
-        candidate = draw(rng)
+        candidate = draw()
         if split_of(content(candidate)) == split:
             return candidate
     raise ValueError(

@@ -20,7 +20,7 @@ import numbers
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, wraps
+from functools import cache, lru_cache, wraps
 from types import EllipsisType, NoneType, UnionType
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -128,12 +128,12 @@ def checked(value: Any, hint: Any, place: str) -> Any:
     Raises:
         InputError: It is of another type, or out of range.
     """
-    plain, range_ = _parts(hint)
-    origin, inner = get_origin(plain), get_args(plain)
+    plain, range_, origin, inner = _anatomy(hint)
     if origin in (Union, UnionType):
+        if value is None and NoneType in inner:
+            return value
         options = [option for option in inner if option is not NoneType]
-        none = value is None and NoneType in inner
-        return value if none or len(options) > 1 else checked(value, options[0], place)
+        return value if len(options) > 1 else checked(value, options[0], place)
     if origin is Literal:
         return _checked_word(_without_numpy(value), inner, place)
     if origin is list:
@@ -177,7 +177,9 @@ def _items(value: Any, place: str) -> list[Any]:
 
 
 def _checked_plain(value: Any, plain: Any, range_: Range | None, place: str) -> Any:
-    if plain in _NUMBERS and type(value) is not bool and isinstance(value, _NUMBERS[plain]):
+    if type(value) is plain:
+        pass
+    elif plain in _NUMBERS and type(value) is not bool and isinstance(value, _NUMBERS[plain]):
         value = int(value) if plain is int else _as_float(value)
     elif plain is str and isinstance(value, os.PathLike):
         value = os.fspath(value)
@@ -193,7 +195,7 @@ def _checked_text(text: Any, place: str) -> str:
     """Return a text that a file and a path can hold."""
     if not isinstance(text, str):
         raise InputError(f"{place} must be a text, got {text!r}")
-    if "\0" in text or any("\ud800" <= mark <= "\udfff" for mark in text):
+    if "\0" in text or (not text.isascii() and any("\ud800" <= mark <= "\udfff" for mark in text)):
         raise InputError(f"{place} must be a text without null characters and halves of others, got {text!r}")
     return text
 
@@ -219,6 +221,13 @@ def _as_float(value: Any) -> float:
         return float(value)
     except OverflowError:  # a whole number beyond all floats
         return math.inf if value > 0 else -math.inf
+
+
+@lru_cache(maxsize=1_024)
+def _anatomy(hint: Any) -> tuple[Any, Range | None, Any, tuple[Any, ...]]:
+    """Return what a check reads of a type: itself and its range, as `_parts`, its origin and its arguments."""
+    plain, range_ = _parts(hint)
+    return plain, range_, get_origin(plain), get_args(plain)
 
 
 def _parts(hint: Any) -> tuple[Any, Range | None]:

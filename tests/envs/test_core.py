@@ -16,7 +16,7 @@ import pytest
 from gymnasium.wrappers import OrderEnforcing, RecordEpisodeStatistics, TimeLimit
 
 from turngym._errors import InputError
-from turngym.envs.core import HOOKS, MAX_ACTION_CHARS, AnnounceTurnLimit, TextEnv, is_wrapped
+from turngym.envs.core import HOOKS, MAX_ACTION_CHARS, MAX_WAITING_TEXTS, AnnounceTurnLimit, TextEnv, is_wrapped
 from turngym.envs.registry import register
 
 GUESS = "turngym/GuessForTests-v0"
@@ -303,6 +303,22 @@ def test_the_state_tells_chance_apart(five_hooks: type[TextEnv]) -> None:
         observation, *_, info = env.step("one")
         assert seen.setdefault((start, observation), info["state_key"]) == info["state_key"]
     assert len(seen) == len(set(seen.values())) == 4
+
+
+def test_the_history_is_the_same_whenever_it_is_read_and_waits_in_bounds(guess_env: type[TextEnv]) -> None:
+    """A game that names its states reads no history, whose texts are digested in bunches."""
+    always, seldom = guess_env(), guess_env()
+    for env in (always, seldom):
+        env.reset(seed=0, options={"index": 1})
+    most = 0
+    for turn in range(3 * MAX_WAITING_TEXTS):
+        for env in (always, seldom):
+            env.step(str(turn))
+        read = TextEnv._state.fget(always)  # type: ignore[attr-defined]
+        most = max(most, len(seldom._TextEnv__texts))  # type: ignore[attr-defined]
+    assert read == TextEnv._state.fget(seldom)  # type: ignore[attr-defined]
+    assert read.startswith(f"{3 * MAX_WAITING_TEXTS}:")
+    assert 2 <= most <= MAX_WAITING_TEXTS
 
 
 def test_an_episode_can_be_copied_and_go_on(five_hooks: type[TextEnv]) -> None:

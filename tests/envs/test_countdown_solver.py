@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from turngym.envs.arithmetic import evaluate
 from turngym.envs.countdown_solver import (
+    MAX_CHEAP,
     OPERATORS,
     Numbers,
     Step,
@@ -21,6 +22,7 @@ from turngym.envs.countdown_solver import (
     multiset,
     random_play_success,
     reachable,
+    reachable_ratios,
     solvable,
     solve,
 )
@@ -73,6 +75,20 @@ def test_legal_steps_are_ordered_pairs_without_division_by_zero() -> None:
 @pytest.mark.parametrize("numbers", [(3, 7, 9), (1, 1, 1), (2, 2, 4), (20, 19, 1), (1, 2, 3, 4)])
 def test_reachable_values_are_those_of_all_plays(numbers: tuple[int, ...]) -> None:
     assert reachable(multiset(numbers)) == enumerated(multiset(numbers))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.fractions(-3, 3, max_denominator=3) | st.integers(-2, 9), min_size=1, max_size=4), st.data())
+def test_solvable_is_what_is_reachable(numbers: list[Fraction | int], data: st.DataObject) -> None:
+    start = multiset(tuple(numbers))
+    values = reachable(start)
+    assert all(solvable(start, target) for target in values)
+    if len(start) <= MAX_CHEAP:
+        assert reachable_ratios(tuple((n.numerator, n.denominator) for n in start)) == {
+            (value.numerator, value.denominator) for value in values
+        }
+    for target in data.draw(st.lists(st.fractions(-40, 40, max_denominator=12) | st.integers(-5, 60), max_size=20)):
+        assert solvable(start, target) == (target in values)
 
 
 def test_game_of_24_has_its_known_number_of_solvable_hands() -> None:

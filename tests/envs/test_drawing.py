@@ -17,7 +17,7 @@ from turngym.envs.countdown_solver import Step, multiset
 from turngym.envs.countdown_steps import CountdownStepsEnv
 from turngym.envs.drawing import element, svg_drawing
 from turngym.envs.frozen_lake import FrozenLakeEnv
-from turngym.envs.frozen_lake_drawing import draw_lake
+from turngym.envs.frozen_lake_drawing import lake_drawing
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -67,7 +67,7 @@ def test_text_in_a_picture_is_text() -> None:
 
 
 def test_a_lake_has_its_cells_and_the_way() -> None:
-    drawing = draw_lake(("SFH", "FFG"), [0, 3, 3, 4, 5])
+    drawing = lake_drawing(("SFH", "FFG"), [0, 3, 3, 4, 5])
     root = parsed(drawing.source)
     kinds = [one.get("class") for one in root.iter(f"{SVG}rect")]
     assert kinds == ["ice", "ice", "hole", "ice", "ice", "goal"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from copy import deepcopy
 from typing import Any
@@ -14,8 +13,9 @@ from gymnasium.envs.toy_text import frozen_lake
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from turngym.envs.frozen_lake import MOVES, FrozenLakeEnv, gymnasium_lake, ice_distances
-from turngym.envs.splits import split_of
+from turngym.envs.frozen_lake import MOVES, FrozenLakeEnv
+from turngym.envs.frozen_lake_maps import Lake, ice_distances, lake_of, transition_table
+from turngym.envs.splits import Split
 
 BAY = ("SFFH", "FHFF", "FFFG", "FFFF")
 
@@ -24,12 +24,12 @@ class FixedLake(FrozenLakeEnv):
     """A lake that is always the same."""
 
     def __init__(self, rows: tuple[str, ...] = BAY, *, turns: int | None = None, **kwargs: Any) -> None:
-        super().__init__(size=len(rows), split=split_of("/".join(rows)), **kwargs)
-        self._fixed = rows
+        super().__init__(size=len(rows), **kwargs)
+        self._fixed = lake_of(rows)
         self.turn_limit = turns
         self.reset(seed=0)
 
-    def _draw(self, rng: np.random.Generator) -> tuple[str, ...]:
+    def _drawn_lake(self, split: Split, index: int) -> Lake:
         return self._fixed
 
 
@@ -195,33 +195,15 @@ def test_nothing_can_be_played_after_the_end() -> None:
 # The game is Gymnasium's --------------------------------------------------------------------------------------------
 
 
-def test_slippery_table_is_gymnasiums() -> None:
-    theirs = frozen_lake.FrozenLakeEnv(desc=list(BAY), is_slippery=True).P
-    ours = gymnasium_lake(BAY, 1 / 3).P
-    for cell, by_move in theirs.items():
-        for move, outcomes in by_move.items():
-            assert [outcome[1:] for outcome in ours[cell][move]] == [outcome[1:] for outcome in outcomes]
-            assert [outcome[0] for outcome in ours[cell][move]] == pytest.approx([outcome[0] for outcome in outcomes])
-
-
-@pytest.mark.skipif(
-    "success_rate" not in inspect.signature(frozen_lake.FrozenLakeEnv).parameters,
-    reason="this release of Gymnasium has no success_rate",
-)
-@pytest.mark.parametrize("success_rate", [0.0, 0.5, 0.8])
-def test_windy_table_is_gymnasiums(success_rate: float) -> None:
-    theirs = frozen_lake.FrozenLakeEnv(desc=list(BAY), is_slippery=True, success_rate=success_rate)
-    assert gymnasium_lake(BAY, success_rate).P == theirs.P
-
-
-def test_episode_is_gymnasiums() -> None:
+@pytest.mark.parametrize("success_rate", [0.0, 1 / 3, 0.5, 0.8, 1.0])
+def test_episode_is_gymnasiums(success_rate: float) -> None:
     """The same generator and the same moves lead Gymnasium's own environment through the same cells."""
     rng = np.random.default_rng(0)
     for seed in range(50):
-        env = FixedLake(success_rate=0.5, action_budget=None)
+        env = FixedLake(success_rate=success_rate, action_budget=None)
         env.reset(seed=seed)
         theirs = frozen_lake.FrozenLakeEnv(desc=list(BAY))
-        theirs.P = gymnasium_lake(BAY, 0.5).P
+        theirs.P = transition_table(BAY, success_rate)
         theirs.reset()
         theirs.np_random = deepcopy(env.np_random)
         ended = False
@@ -232,6 +214,16 @@ def test_episode_is_gymnasiums() -> None:
             cell, their_reward, their_end, _, _ = theirs.step(move)
             _, reward, ended, _, info = env.step(MOVES[move])
             assert (info["state_key"].split("|")[1], reward, ended) == (f"{cell},None", their_reward, their_end)
+
+
+@pytest.mark.parametrize("env_id", ["turngym/FrozenLake-v0", "turngym/FrozenLakeSlippery-v0"])
+def test_a_copy_goes_on_alike_and_alone(env_id: str) -> None:
+    env = gym.make(env_id)
+    env.reset(seed=5)
+    env.step("up")
+    copied = deepcopy(env)
+    ahead = [copied.step(move) for move in ("left", "down", "down")]
+    assert [env.step(move) for move in ("left", "down", "down")] == ahead
 
 
 # Instances ----------------------------------------------------------------------------------------------------------
@@ -246,8 +238,7 @@ def test_every_lake_has_a_way(index: int, size: int, frozen_probability: float, 
     env.reset(options={"index": index})
     letters = "".join(env.rows)
     assert letters.count("S") == letters.count("G") == 1 and len(letters) == size**2
-    ice = np.array([list(row) for row in env.rows]) != "H"
-    assert letters.index("S") in ice_distances(ice, letters.index("G"))
+    assert letters.index("S") in ice_distances(env.rows, letters.index("G"))
     if corners:
         assert letters[0] == "S" and letters[-1] == "G"
 
@@ -295,12 +286,6 @@ def test_hopeless_family_is_refused() -> None:
 # Players and potential ----------------------------------------------------------------------------------------------
 
 
-def test_distances_go_around_holes() -> None:
-    ice = np.array([[1, 0, 1], [1, 0, 1], [1, 1, 1]], dtype=bool)
-    assert ice_distances(ice, 2) == {2: 0, 5: 1, 8: 2, 7: 3, 6: 4, 3: 5, 0: 6}
-    assert ice_distances(np.array([[1, 0, 1]], dtype=bool), 2) == {2: 0}
-
-
 def test_potential_is_the_way_covered() -> None:
     env = FixedLake(("SFH", "HFF", "GFF"))
     potentials = [env.reset(seed=0)[1]["potential"]]
@@ -313,8 +298,7 @@ def test_oracle_takes_a_shortest_way_and_does_not_dawdle() -> None:
     for index in range(50):
         env.reset(options={"split": "test", "index": index})
         letters = "".join(env.rows)
-        ice = np.array([list(row) for row in env.rows]) != "H"
-        shortest = ice_distances(ice, letters.index("G"))[letters.index("S")]
+        shortest = ice_distances(env.rows, letters.index("G"))[letters.index("S")]
         rewards = [env.step(env.oracle_action())[1] for _ in range(min(shortest, 20))]
         assert sum(rewards) == (1.0 if shortest <= 20 else 0.0)
 

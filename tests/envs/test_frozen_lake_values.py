@@ -7,27 +7,27 @@ import pytest
 from gymnasium.envs.toy_text import frozen_lake
 from tests.envs.lake_families import family_success
 
-from turngym.envs.frozen_lake import gymnasium_lake
-from turngym.envs.frozen_lake_values import Dynamics, random_values, solve
+from turngym.envs.frozen_lake_maps import transition_table
+from turngym.envs.frozen_lake_values import Dynamics, Table, random_values, solve
 from turngym.envs.splits import SPLITS
 
 BAY = ("SFFH", "FHFF", "FFFG", "FFFF")
 
 
 def dynamics(rows: tuple[str, ...] = BAY, success_rate: float = 1.0) -> Dynamics:
-    return Dynamics.from_table(gymnasium_lake(rows, success_rate).P)
+    return Dynamics.from_table(transition_table(rows, success_rate))
 
 
-def best(lake: frozen_lake.FrozenLakeEnv, cell: int, left: int) -> float:
-    """The optimum by plain recursion over Gymnasium's table."""
+def best(table: Table, cell: int, left: int) -> float:
+    """The optimum by plain recursion over the table."""
     if left == 0:
         return 0.0
     return max(
         sum(
-            float(p) * (reward + (0.0 if end else best(lake, following, left - 1)))
+            float(p) * (reward + (0.0 if end else best(table, following, left - 1)))
             for p, following, reward, end in outcomes
         )
-        for outcomes in lake.P[cell].values()
+        for outcomes in table[cell].values()
     )
 
 
@@ -49,10 +49,10 @@ def test_two_cells_by_hand() -> None:
 @pytest.mark.parametrize("success_rate", [1 / 3, 0.8, 1.0])
 def test_solution_equals_recursion(success_rate: float) -> None:
     rows = ("SFH", "FFF", "HFG")
-    lake = gymnasium_lake(rows, success_rate)
+    table = transition_table(rows, success_rate)
     values_HS = solve(dynamics(rows, success_rate), 4).values_HS
     for left in range(5):
-        assert values_HS[left] == pytest.approx([best(lake, cell, left) for cell in range(9)])
+        assert values_HS[left] == pytest.approx([best(table, cell, left) for cell in range(9)])
 
 
 def test_following_the_policy_earns_the_value() -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tests.trainers.objectives.steps import step_params
 from torch import Tensor
 
-from turngym.envs.frozen_lake import gymnasium_lake
+from turngym.envs.frozen_lake_maps import transition_table
 from turngym.trainers.objectives.registry import TrainingBatch, find_objective
 from turngym.trainers.stage_one.store_rows import REFERENCE, StoredTurn
 
@@ -273,7 +273,7 @@ def frozen_lake(success_rate: float, beta: float, *, turns: int = 20) -> SoftMDP
         turns: The turn limit.
     """
     moves_SAN, reward_SAN = np.zeros((2, 16, 4, 16))
-    for cell, by_move in gymnasium_lake(LAKE, success_rate).P.items():
+    for cell, by_move in transition_table(LAKE, success_rate).items():
         for move, outcomes in by_move.items():
             for odds, following, reward, _ in outcomes:
                 moves_SAN[cell, move, following] += odds

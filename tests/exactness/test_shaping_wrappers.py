@@ -30,13 +30,16 @@ SLIPS = {0.1: (1 - HIT) / 2, 0.5: HIT, 0.9: (1 - HIT) / 2}
 
 
 class GivenDraw:
-    """A generator whose only draw is given."""
+    """A generator whose only share is given."""
 
     def __init__(self, draw: float) -> None:
         self.draw = draw
 
     def random(self) -> float:
         return self.draw
+
+    def integers(self, high: int) -> int:
+        return high - 1
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def play_out(env: gym.Env[str, str]) -> Played:
         over, turn = False, 0
         while not over:
             action, draw = plan[2 * turn : 2 * turn + 2]
-            inside._game.np_random = GivenDraw(draw)  # type: ignore[assignment]
+            inside.np_random = GivenDraw(draw)  # type: ignore[assignment]
             before = info["state_key"]
             infos[before] = info
             _, reward, terminated, truncated, info = env.step(REPLIES[int(action)])

@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from typing import TextIO
 
+from turngym._collection import end_without_collection, paused_collection
 from turngym._errors import InputError, InputWarning, WorkError, file_error
 from turngym._exits import exits_raise
 from turngym._version import __version__
@@ -73,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
     """
     accept_any_text()
+    if argv is None:
+        end_without_collection()
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
         print(_usage())
@@ -161,7 +164,8 @@ def _dispatch(command: str, words: list[str]) -> int:
     if command in IMPORTING:
         modules, words = split_imports(words)
         _load(modules)
-    run = import_module(f"turngym.cli.{command}").run
+    with paused_collection():
+        run = import_module(f"turngym.cli.{command}").run
     return int(run(words))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
+from turngym._collection import paused_collection
 from turngym.cli.errors import UsageError
 from turngym.extras import install_command
 
@@ -16,7 +17,8 @@ def import_trained(module: str) -> ModuleType:
         UsageError: The extra is not installed.
     """
     try:
-        return import_module(module)
+        with paused_collection():
+            return import_module(module)
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("turngym"):
             raise
