@@ -121,7 +121,7 @@ def gymnasium_lake(count: int, new: bool) -> Timed:
 
 def textarena_lake(count: int) -> Timed:
     """Play TextArena's lakes with drawn starts and goals; steps are counted."""
-    import textarena
+    import textarena  # type: ignore[import-not-found]
 
     def play() -> int:
         steps = 0

@@ -203,7 +203,7 @@ def test_episode_is_gymnasiums(success_rate: float) -> None:
         env = FixedLake(success_rate=success_rate, action_budget=None)
         env.reset(seed=seed)
         theirs = frozen_lake.FrozenLakeEnv(desc=list(BAY))
-        theirs.P = transition_table(BAY, success_rate)
+        theirs.P = transition_table(BAY, success_rate)  # type: ignore[assignment]
         theirs.reset()
         theirs.np_random = deepcopy(env.np_random)
         ended = False
