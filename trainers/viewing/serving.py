@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -27,15 +29,21 @@ def serve(records: Records, file_of: FileOf, port: int, on_ready: Callable[[str]
 
     Args:
         records: Called for every request anew.
-        file_of: Called when somebody looks at the episodes of a file; raises `ValueError` where there are none, or
-            `IndexError` where there is no such run.
+        file_of: Called when somebody looks at the episodes of a file, by one request at a time, since games need not
+            play in two threads; raises `ValueError` where there are none, or `IndexError` where there is no such run.
         port: The port; 0 for any that is free.
         on_ready: Called with the address.
 
     Raises:
         OSError: The port is taken.
     """
-    with ThreadingHTTPServer((HOST, port), partial(_Handler, records, file_of)) as server:
+    turn = Lock()
+
+    def one_at_a_time(run: int, stem: str) -> Mapping[str, Any]:
+        with turn:
+            return file_of(run, stem)
+
+    with ThreadingHTTPServer((HOST, port), partial(_Handler, records, one_at_a_time)) as server:
         on_ready(f"http://{HOST}:{server.server_port}/")
         server.serve_forever()
 
@@ -81,8 +89,9 @@ class _Handler(BaseHTTPRequestHandler):
                    "Content-Security-Policy": policy(), "X-Content-Type-Options": "nosniff", **more}  # fmt: skip
         for name, value in headers.items():
             self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
+        with suppress(ConnectionError):  # whoever asked has left
+            self.end_headers()
+            self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of the base class
         """Write nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import urllib.error
 import urllib.request
@@ -287,6 +288,31 @@ def test_what_the_page_has_is_not_sent_again(address: str) -> None:
         tag = answer.headers["ETag"]
     assert fetch(f"{address}records.json", **{"If-None-Match": tag}) == (304, "")
     assert fetch(f"{address}records.json", **{"If-None-Match": '"other"'})[0] == 200
+
+
+def test_whoever_leaves_early_is_no_fault(capfd: pytest.CaptureFixture[str]) -> None:
+    asked, go_on, ready = threading.Event(), threading.Event(), list[str]()
+    begun = threading.Event()
+
+    def slow(run: int, stem: str) -> dict[str, Any]:
+        asked.set()
+        assert go_on.wait(20)
+        return {"episodes": ["x" * 5_000_000]}
+
+    def told(url: str) -> None:
+        ready.append(url)
+        begun.set()
+
+    threading.Thread(target=serve, args=(list, slow, 0, told), daemon=True).start()
+    assert begun.wait(20)
+    with socket.create_connection(("127.0.0.1", int(ready[0].strip("/").rpartition(":")[2]))) as connection:
+        connection.sendall(b"GET /episodes.json?run=0&file=a HTTP/1.1\r\nHost: localhost:1\r\n\r\n")
+        assert asked.wait(20)
+    go_on.set()
+    assert (
+        fetch(f"{ready[0]}episodes.json?run=0&file=a")[0] == 200
+    )  # waits for its turn, and so for the end of the first
+    assert "Traceback" not in capfd.readouterr().err
 
 
 # In a browser ---------------------------------------------------------------------------------------------------------
