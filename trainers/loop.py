@@ -22,6 +22,7 @@ from turngym.agents.rollout import PlayError
 from turngym.trainers.automatic_shaping import AutomaticShaping
 from turngym.trainers.baselines.baseline import Baseline, NoBaseline
 from turngym.trainers.batches import make_batch
+from turngym.trainers.config import TrainConfig
 from turngym.trainers.learner import Learner, TrainStep
 from turngym.trainers.monitoring.measures import measure_update
 from turngym.trainers.monitoring.monitors import Monitors
@@ -63,12 +64,13 @@ class Loop:
     served: ServedPolicy | None = None
     """The server that plays the policy; None to play it in this process."""
 
-    def run_round(self, on_step: OnStep, failure_file: Path) -> None:
+    def run_round(self, on_step: OnStep, failure_file: Path, before_step: Callable[[], None] = lambda: None) -> None:
         """Take steps to the end of the run or of the round, whichever comes first.
 
         Args:
             on_step: Called after every step.
             failure_file: Where the episodes of a step that is not finite are written before the run stops.
+            before_step: Called before every step; may replace components and change what they are set to.
 
         Raises:
             NonFiniteError: Logits, loss or gradients are not finite; the optimizer step was not taken.
@@ -82,7 +84,21 @@ class Loop:
         slots = min(self.rollouts.slots, self.schedule.learning.batch_size)
         with self._agent(slots) as agent:
             while not (self.schedule.finished or self.schedule.round_over(self.references.number)):
+                before_step()
                 on_step(*self._take_step(agent, failure_file))
+
+    def retune(self, config: TrainConfig) -> None:
+        """Take other settings of those that may change while a run learns; values are not made anew.
+
+        Args:
+            config: The run's, with these settings.
+        """
+        self.rollouts = Rollouts.of(config)
+        self.prompts.retune(config)
+        self.schedule.learning, self.schedule.objective = config.learning, config.objective
+        self.monitors.retune(config.shaping)
+        policy = self.learner.policy
+        policy.decoding = policy.decoding.changed(temperature=config.learning.final_temperature)
 
     def _agent(self, slots: int) -> AbstractContextManager[LanguageModelAgent]:
         """Return who plays the policy, in this process or on a server."""
@@ -143,7 +159,7 @@ class Loop:
                 tokens_per_microbatch=self.schedule.learning.tokens_per_microbatch,
             )  # fmt: skip
         if self.baseline is not None:
-            self.baseline.begin_step(step.beta, self.schedule.step_of_round(self.references.number))
+            self.baseline.begin_step(step.beta)
             batch = replace(batch, value_BK=self.baseline.values(batch, episodes))
         shaped = batch
         if self.shaping is not None:
