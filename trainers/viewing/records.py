@@ -16,6 +16,7 @@ from turngym.agents.episode import Episode, Turn, read_episodes
 from turngym.envs.finding import short_name
 from turngym.trainers.config import algorithm_of
 from turngym.trainers.launch.run_folder import known_config
+from turngym.trainers.live.files import read_echo
 from turngym.trainers.reporting.curves import kept_steps
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.tables import result_rows, table_cells
@@ -53,7 +54,8 @@ def run_record(folder: Path, *, episodes: int = EPISODES_PER_FILE, ratios: Ratio
         "table": _table(folder),
         "curves": curves_of(steps),
         "marks": [{"step": line.get("step", 0), "kind": line["phase"], "text": _mark(line)} for line in lines
-                  if line["phase"] in ("alarm", "reset", "branch")],
+                  if line["phase"] in ("alarm", "reset", "branch", "live")],
+        "live": None if (folder / RESULT_FILE).is_file() else read_echo(folder),
         "warm_start": [_numbers(line) for line in lines if line["phase"] == "warm_start"],
         "episodes": _episodes(folder, episodes, ratios or {}),
     }  # fmt: skip
@@ -74,6 +76,8 @@ def _table(folder: Path) -> list[list[str]]:
 
 
 def _mark(line: Mapping[str, Any]) -> str:
+    if line["phase"] == "live":
+        return f"live: {', '.join(map(str, line['changed']))}"
     told = {name: value for name, value in line.items() if name not in ("phase", "step")}
     words = ", ".join(f"{name} {value:.3g}" if _is_number(value) else f"{name} {value}" for name, value in told.items())
     return f"{line['phase']}: {words}"

@@ -14,6 +14,7 @@ from turngym.cli.errors import UsageError
 from turngym.cli.models import import_trained
 from turngym.cli.options import parse
 from turngym.cli.terminal import make_console
+from turngym.trainers.live.files import ask_for
 from turngym.trainers.viewing import page_of, run_record, serve
 from turngym.trainers.viewing.records import EPISODES_PER_FILE, Ratios
 
@@ -52,6 +53,11 @@ def run(words: Sequence[str]) -> int:
     def read() -> list[dict[str, Any]]:
         return [run_record(folder, episodes=options.episodes, ratios=ratios.get(folder)) for folder in folders]
 
+    def ask(run: int, setting: str, value: str) -> None:
+        if not 0 <= run < len(folders):
+            raise UsageError(f"there is no run {run} on the page")
+        ask_for(folders[run], setting, value)
+
     console = make_console()
     if options.out is not None:
         page = page_of(read())
@@ -64,7 +70,7 @@ def run(words: Sequence[str]) -> int:
     read()  # what cannot be read is said here, not in the browser
     try:
         serve(read, options.port, lambda url: console.print(f"{url} shows {len(folders)} run"
-              f"{'s' * (len(folders) != 1)}; Ctrl-C ends it.", soft_wrap=True, highlight=False))  # fmt: skip
+              f"{'s' * (len(folders) != 1)}; Ctrl-C ends it.", soft_wrap=True, highlight=False), ask)  # fmt: skip
     except OSError as error:
         raise UsageError(f"port {options.port} cannot be used: {error.strerror or error}; name another one with "
                          "--port") from error  # fmt: skip
