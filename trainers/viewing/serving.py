@@ -81,7 +81,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             try:
                 length = int(self.headers["Content-Length"])
-                asked = json.loads(self.rfile.read(length)) if 0 <= length <= MOST_BYTES else None
+                asked = json.loads(self.rfile.read(length) if 0 <= length <= MOST_BYTES else b"")
                 self._ask(int(asked["run"]), str(asked["setting"]), str(asked["value"]))
                 status, told = 200, {}
             except (ValueError, TypeError, LookupError, OSError) as error:

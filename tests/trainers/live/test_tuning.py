@@ -236,14 +236,12 @@ def test_where_v_star_cannot_be_computed_the_change_is_refused(
 
 def test_automatic_shaping_comes_and_goes(tiny: TrainConfig, model: LanguageModel, tmp_path: Path) -> None:
     training = begun(tiny, model, tmp_path)
-    assert training.loop.shaping is None
-    baseline = follow(training.loop)
-    put(tmp_path, "[shaping]\nautomatic_weight = 0.5\n")
-    training._tune()
-    assert training.loop.shaping is not None and training.loop.baseline is baseline, "whose values do not depend on it"
-    put(tmp_path, '[shaping]\nautomatic_weight = "auto"\n')
-    training._tune()
-    assert training.loop.shaping is None
+    baseline, shaped = follow(training.loop), []
+    for weight in ("0.5", '"auto"'):
+        put(tmp_path, f"[shaping]\nautomatic_weight = {weight}\n")
+        training._tune()
+        shaped.append(training.loop.shaping is not None)
+    assert shaped == [True, False] and training.loop.baseline is baseline, "whose values do not depend on it"
 
 
 # Rollbacks and damage -----------------------------------------------------------------------------------------------
