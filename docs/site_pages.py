@@ -31,6 +31,7 @@ from turngym.envs.finding import short_name
 from turngym.trainers.config import ALGORITHMS, OBJECTIVE_CONFIGS, ObjectiveConfig, Section
 from turngym.trainers.config.section import choices, setting_docs, setting_types
 from turngym.trainers.config.train import KINDS
+from turngym.trainers.live.settings import LIVE
 from turngym.trainers.objectives import OBJECTIVES, Objective
 
 ROOT = Path(__file__).parents[1]
@@ -201,6 +202,9 @@ def configuration_page() -> str:
          'section={"name": value})`. A preset changes some of the defaults for its environment: `turngym train ENV '
          "--dry-run` prints what holds. Settings of the objective are in two parts: what all objectives have, and what "
          "the chosen one reads."),
+        "",
+        (f"While a run learns, its `live.toml` may change {', '.join(f'`{setting}`' for setting in LIVE)}: see "
+         "[Live tuning](../training.md#live-tuning)."),
     ]  # fmt: skip
     for name, kind in KINDS.items():
         title = f"`[{name}]`" if name != "objective" else "`[objective]`: what all objectives have"

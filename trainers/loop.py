@@ -26,6 +26,7 @@ from turngym.trainers import ranks
 from turngym.trainers.automatic_shaping import AutomaticShaping
 from turngym.trainers.baselines.baseline import Baseline, NoBaseline
 from turngym.trainers.batches import make_batch
+from turngym.trainers.config import TrainConfig
 from turngym.trainers.learner import Learner, TrainStep
 from turngym.trainers.monitoring.measures import measure_update
 from turngym.trainers.monitoring.monitors import Monitors
@@ -70,12 +71,13 @@ class Loop:
     _last: tuple[TrainStep, Tensor, StepParams[Any]] | None = None
     """Of the last step: what was learned, the values that its episodes were compared with, `[B, K]`, and settings."""
 
-    def run_round(self, on_step: OnStep, failure_file: Path) -> None:
+    def run_round(self, on_step: OnStep, failure_file: Path, before_step: Callable[[], None] = lambda: None) -> None:
         """Take steps to the end of the run or of the round, whichever comes first.
 
         Args:
             on_step: Called after every step.
             failure_file: Where the episodes of a step that is not finite are written before the run stops.
+            before_step: Called before every step; may replace components and change what they are set to.
 
         Raises:
             NonFiniteError: Logits, loss or gradients are not finite; the optimizer step was not taken.
@@ -89,6 +91,7 @@ class Loop:
         slots = min(self.rollouts.slots, math.ceil(self.schedule.learning.batch_size / ranks.size()))
         with self._agent(slots) as agent:
             while not (self.schedule.finished or self.schedule.round_over(self.references.number)):
+                before_step()
                 on_step(*self._take_step(agent, failure_file))
 
     def credit(self, episodes: Sequence[Episode]) -> Credit:
@@ -108,6 +111,19 @@ class Loop:
         objective = self.learner.objective
         return Credit(objective=objective.name, residual=objective.advantages is None, values=rows,
                       advantages=advantages)  # fmt: skip
+
+    def retune(self, config: TrainConfig) -> None:
+        """Take other settings of those that may change while a run learns; values are not made anew.
+
+        Args:
+            config: The run's, with these settings.
+        """
+        self.rollouts = Rollouts.of(config)
+        self.prompts.retune(config)
+        self.schedule.learning, self.schedule.objective = config.learning, config.objective
+        self.monitors.retune(config.shaping)
+        policy = self.learner.policy
+        policy.decoding = policy.decoding.changed(temperature=config.learning.final_temperature)
 
     def _agent(self, slots: int) -> AbstractContextManager[LanguageModelAgent]:
         """Return who plays the policy, in this process or on a server."""
@@ -168,7 +184,7 @@ class Loop:
                 tokens_per_microbatch=self.schedule.learning.tokens_per_microbatch,
             )  # fmt: skip
         if self.baseline is not None:
-            self.baseline.begin_step(step.beta, self.schedule.step_of_round(self.references.number))
+            self.baseline.begin_step(step.beta)
             batch = replace(batch, value_BK=self.baseline.values(batch, episodes))
         shaped = batch
         if self.shaping is not None:

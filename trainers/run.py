@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from turngym._durable import remove_unfinished, replacement
+from turngym._errors import InputError
 from turngym.agents.episode import Episode
 from turngym.agents.models.language_model import LanguageModel
 from turngym.trainers import ranks
@@ -28,6 +29,8 @@ from turngym.trainers.config import TrainConfig, Valued
 from turngym.trainers.evaluation import evaluate_run, record_episodes
 from turngym.trainers.interrupt import DeferredInterrupt
 from turngym.trainers.learner import Learner
+from turngym.trainers.live.tuning import Tuning
+from turngym.trainers.live.values import AUTOMATIC_SHAPING, BASELINE, check_values, values_changed
 from turngym.trainers.loop import Loop
 from turngym.trainers.monitoring.alarms import Alarm, AlarmError, kinds_read
 from turngym.trainers.monitoring.monitors import Monitors
@@ -41,7 +44,8 @@ from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import Progress
 from turngym.trainers.reporting.tables import COLUMNS, result_rows, table_cells
 from turngym.trainers.reporting.trackers import Tracker
-from turngym.trainers.run_checkpoints import RunCheckpoints
+from turngym.trainers.rollouts import Rollouts
+from turngym.trainers.run_checkpoints import LIVE, RunCheckpoints
 from turngym.trainers.run_files import (
     CHECKPOINTS,
     CREDIT,
@@ -58,6 +62,7 @@ from turngym.trainers.stage_one.instance_values import composed_beta, composed_v
 from turngym.trainers.stage_one.sampling import StageOneSetup
 from turngym.trainers.stage_one.stage import StageOneResult, read_stage_one, run_stage_one
 from turngym.trainers.stage_one.store import ValueStore
+from turngym.trainers.stage_one.store_file import ValueStoreError
 from turngym.trainers.warm_start.cloning import validate
 
 
@@ -153,10 +158,12 @@ class TrainingRun:
     def __init__(
         self, base: LanguageModel, config: TrainConfig, folder: Path, metrics: Metrics, progress: Progress
     ) -> None:
-        self._config, self._folder, self._metrics, self._progress = config, folder, metrics, progress
-        self._setup = StageOneSetup.of(config)
+        self._begun, self._folder, self._metrics, self._progress = config, folder, metrics, progress
+        self._live = Tuning(config, folder, progress.note)
         last = latest_checkpoint(folder / CHECKPOINTS, tell=progress.note)
         checkpoint = None if last is None else load_checkpoint(last)
+        if checkpoint is not None:
+            self._live.load_state_dict(checkpoint.extra[LIVE])
         schedule = Schedule(config.learning, config.objective, config.monitors.rollback_learning_rate)
         references = References(folder, base)
         if checkpoint is not None:
@@ -172,18 +179,29 @@ class TrainingRun:
         kinds = kinds_read(objective, validates=config.evaluation.validate_every is not None)
         easier = len(config.curriculum.levels)
         self.loop = Loop(
-            rollouts=self._setup.rollouts, prompts=PromptSampler.of(config, result.pool),
+            rollouts=Rollouts.of(config), prompts=PromptSampler.of(config, result.pool),
             successes=SuccessTracker(result, easier=easier), baseline=None, shaping=None, references=references,
             learner=Learner(policy, objective, config.learning, seed=config.run.seed), schedule=schedule,
             monitors=Monitors(config.monitors, config.shaping, kinds=kinds, easier=easier),
             served=ServedPolicy(config.rollout, folder / SERVED) if config.rollout.server else None,
         )  # fmt: skip
-        self._checkpoints = RunCheckpoints(folder / CHECKPOINTS, self.loop)
-        self._use_stage_one(result)
+        self._checkpoints = RunCheckpoints(folder / CHECKPOINTS, self.loop, self._live)
+        self.loop.retune(self._config)
+        self._begin_values(result)
         if checkpoint is None:
             schedule.count_stage_one(result.reference, result.tokens)
         else:
             self._checkpoints.restore(checkpoint)
+
+    @property
+    def _config(self) -> TrainConfig:
+        """The settings of the run as they are now."""
+        return self._live.config
+
+    @property
+    def _setup(self) -> StageOneSetup:
+        """The settings of stage 1: it is played as the run began, and read by the settings as they are now."""
+        return StageOneSetup.of(self._config, self._begun)
 
     # Stages 1 and 2 ---------------------------------------------------------------------------------------------
 
@@ -193,6 +211,8 @@ class TrainingRun:
         self._metrics.rewind(schedule.step, schedule.rollbacks)
         if self._config.monitors.on_alarm == "rollback" and schedule.step == 0:
             self._checkpoints.save()
+        if not schedule.finished:
+            self._live.begin(schedule.step)
         self._learn_round()
         while not schedule.finished:
             self.reset_reference()
@@ -204,7 +224,7 @@ class TrainingRun:
         references.reset(self.loop.learner.policy)
         labels = {"round": references.number, "rollbacks": schedule.rollbacks}
         values: dict[str, float] = {}
-        if self._config.needs_stage_one:
+        if self._begun.needs_stage_one:
             result = self._stage_one(references, labels)
             values = self._composed()
             schedule.count_stage_one(result.reference, result.tokens)
@@ -213,8 +233,8 @@ class TrainingRun:
 
     def _stage_one(self, references: References, labels: dict[str, int] | None = None) -> StageOneResult:
         """Run or finish stage 1 for the present reference; return the pool alone where nothing needs stage 1."""
-        if not self._config.needs_stage_one:
-            return StageOneResult(pool=range(self._config.values.instances))
+        if not self._begun.needs_stage_one:
+            return StageOneResult(pool=range(self._begun.values.instances))
         return run_stage_one(
             references.current, references.store, self._setup, self._metrics, self._progress, labels=labels
         )
@@ -239,17 +259,24 @@ class TrainingRun:
         self.loop.successes = SuccessTracker(result, easier=len(self._config.curriculum.levels))
         self.loop.successes.follow_on(successes)
         self.loop.prompts.pool = result.pool
-        self._use_stage_one(result)
+        self._begin_values(result)
         if self.loop.baseline is not None and baseline is not None:
             self.loop.baseline.follow_on(baseline)
 
-    def _use_stage_one(self, result: StageOneResult) -> None:
+    def _begin_values(self, result: StageOneResult) -> None:
         """Make the components that begin with the values of stage 1: the baseline and the automatic shaping."""
-        config, low_high = self._config, self._setup.rollouts.task_range
+        self._begin_baseline(result)
+        self._begin_shaping(result)
+
+    def _begin_baseline(self, result: StageOneResult) -> None:
+        config, low_high = self._config, self.loop.rollouts.task_range
         if isinstance(config.objective, Valued):
             self.loop.baseline = make_baseline(
                 config.objective, result, config.values, easier=len(config.curriculum.levels), middle=sum(low_high) / 2
             )
+
+    def _begin_shaping(self, result: StageOneResult) -> None:
+        config, self.loop.shaping = self._config, None
         if config.shaping.automatic_weight and result.transitions is not None:
             self.loop.shaping = AutomaticShaping(
                 result.transitions, self._setup.beta_value, config.values, config.shaping.automatic_weight
@@ -289,7 +316,51 @@ class TrainingRun:
                 raise interrupt.requested
 
         with DeferredInterrupt() as interrupt:
-            loop.run_round(after_step, self._folder / EPISODES / "failed_step.jsonl")
+            loop.run_round(after_step, self._folder / EPISODES / "failed_step.jsonl", self._tune)
+
+    # Live tuning ------------------------------------------------------------------------------------------------
+
+    def _tune(self) -> None:
+        """Take what is asked for live, before a step."""
+        schedule = self.loop.schedule
+        taken = self._live.look(schedule.step, schedule.rollbacks, self._revalued)
+        if taken is None:
+            return
+        self.loop.retune(self._config)
+        if taken.prepared is not None:
+            self._begin_again(taken.before, taken.prepared)
+        line = {"step": schedule.step, "rollbacks": schedule.rollbacks, "changed": taken.said}
+        self._metrics.add("live", {**line, "values": dict(taken.change.values)})
+
+    def _revalued(self, config: TrainConfig) -> StageOneResult | None:
+        """Return stage 1 by other settings; None where no value depends on what changes.
+
+        Raises:
+            InputError: Its episodes cannot be valued by them.
+        """
+        check_values(self._begun, config)
+        if not (self._begun.needs_stage_one and {*values_changed(self._config, config)}):
+            return None
+        with ValueStore(self.loop.references.store, None) as store:
+            try:
+                return read_stage_one(store, StageOneSetup.of(config, self._begun))
+            except ValueStoreError:
+                raise
+            except ValueError as error:
+                raise InputError(f"the stored episodes of stage 1 cannot be valued by that: {error}") from error
+
+    def _begin_again(self, before: TrainConfig, result: StageOneResult) -> None:
+        """Begin those values of stage 1 anew that depend on what has changed since; levels begin anew with them.
+
+        Args:
+            before: The settings that the present values were made by.
+            result: Stage 1 by the settings as they are now.
+        """
+        again = values_changed(before, self._config)
+        if BASELINE in again:
+            self._begin_baseline(result)
+        if AUTOMATIC_SHAPING in again:
+            self._begin_shaping(result)
 
     # Alarms -----------------------------------------------------------------------------------------------------
 
@@ -332,9 +403,14 @@ class TrainingRun:
         number = loop.schedule.round_of(checkpoint.step)
         if number != loop.references.number:
             loop.references.go_to(number)
-            if self._config.needs_stage_one:
+            if self._begun.needs_stage_one:
                 with ValueStore(loop.references.store, None) as store:
                     self._enter_round(read_stage_one(store, self._setup))
         self._checkpoints.roll_back(checkpoint, loop.references.current.load_beside(checkpoint.policy))
+        then = self._live.config_then(checkpoint.extra[LIVE])
+        if self._begun.needs_stage_one and values_changed(then, self._config):
+            with ValueStore(loop.references.store, None) as store:
+                self._begin_again(then, read_stage_one(store, self._setup))
+        loop.monitors.forget_returns(then.shaping)
         ranks.once(lambda: remove_after(path.parent, checkpoint.step))
         self._checkpoints.save()

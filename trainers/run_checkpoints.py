@@ -11,9 +11,12 @@ from turngym.trainers import ranks
 from turngym.trainers.checkpoints.checkpoint import Checkpoint, prune, save_checkpoint
 from turngym.trainers.checkpoints.models import save_model
 from turngym.trainers.critic import load_critic, save_critic
+from turngym.trainers.live.tuning import Tuning
 from turngym.trainers.loop import Loop
 
 CHECKPOINTS_KEPT = 2
+LIVE = "live"
+"""What was taken live, in a checkpoint."""
 
 
 class RunCheckpoints:
@@ -22,10 +25,11 @@ class RunCheckpoints:
     Args:
         folder: The folder of all checkpoints of the run.
         loop: The loop; its components may be replaced by others in between.
+        live: What was taken live.
     """
 
-    def __init__(self, folder: Path, loop: Loop) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, loop: Loop, live: Tuning) -> None:
+        self._folder, self._live = folder, live
         self.loop = loop
 
     def save(self) -> None:
@@ -52,15 +56,20 @@ class RunCheckpoints:
         ranks.once(lambda: prune(self._folder, CHECKPOINTS_KEPT, self.loop.monitors.good_steps()))
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Restore optimizer, critic and every component; the policy's weights are those that the loop was made with."""
+        """Restore optimizer, critic and every component; the policy's weights are those that the loop was made with.
+
+        What was taken live must have been restored before, since the loop is made by it.
+        """
         self._restore_optimizer(checkpoint)
         for name, component in self._components().items():
-            component.load_state_dict(checkpoint.extra[name])
+            if name != LIVE:
+                component.load_state_dict(checkpoint.extra[name])
 
     def roll_back(self, checkpoint: Checkpoint, policy: LanguageModel) -> None:
         """Go back to a checkpoint of this run, and count the rollback.
 
-        What was generated since stays counted, and the fresh instances that were played since stay used.
+        What was generated since stays counted, the fresh instances that were played since stay used, and what was taken
+        live since stays taken.
 
         Args:
             checkpoint: The checkpoint.
@@ -72,7 +81,7 @@ class RunCheckpoints:
         for name, component in self._components().items():
             if name == "schedule":
                 self.loop.schedule.roll_back(checkpoint.extra[name])
-            elif name != "prompts":
+            elif name not in ("prompts", LIVE):
                 component.load_state_dict(checkpoint.extra[name])
 
     def _restore_optimizer(self, checkpoint: Checkpoint) -> None:
@@ -85,5 +94,5 @@ class RunCheckpoints:
         """Return the components that have a state, by their names in a checkpoint."""
         loop = self.loop
         components = {"schedule": loop.schedule, "prompts": loop.prompts, "successes": loop.successes,
-                      "baseline": loop.baseline, "monitors": loop.monitors}  # fmt: skip
+                      "baseline": loop.baseline, "monitors": loop.monitors, LIVE: self._live}  # fmt: skip
         return {name: component for name, component in components.items() if component is not None}

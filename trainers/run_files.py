@@ -11,7 +11,10 @@ references/           round-2/: the policy as it was at the first reset, the ref
 are resets
 values-2.sqlite       the episodes of stage 1 of that reference
 checkpoints/          step-000050/: policy, optimizer, the state of every component, copies of the value stores
-metrics.jsonl         one line per check of the warm start, block of stage 1, optimizer step, alarm and reset
+metrics.jsonl         one line per check of the warm start, block of stage 1, optimizer step, alarm, reset and change
+live.toml             settings that are to change while the run learns; written by the user, or by the page
+live.echo.toml        what the run says of it
+live.jsonl            what was taken of it, and at which step
 served/               step-000050/: the weights that the server of `rollout.server` plays; absent without one
 episodes/             the episodes of the step before every checkpoint, and of the test
 credit/               train_000050.json: the values and advantages of the episodes of that step
@@ -27,6 +30,7 @@ METRICS_FILE, RESULT_FILE = "metrics.jsonl", "result.json"
 WARM_START, BASE, REFERENCES, CHECKPOINTS, EPISODES = "warm_start", "base", "references", "checkpoints", "episodes"
 CREDIT = "credit"
 SERVED = "served"
+LIVE_FILE, LIVE_ECHO_FILE, LIVE_CHANGES_FILE = "live.toml", "live.echo.toml", "live.jsonl"
 POLICY, MANIFEST = "policy", "manifest.json"
 """In a checkpoint: the folder of the policy, and the list of all files."""
 

@@ -151,6 +151,8 @@ def scheduled_beta(objective: ObjectiveConfig, done: float) -> float:
     """
     if not isinstance(objective, KLRegularised):
         return 0.0
+    if objective.beta == objective.beta_final:
+        return objective.beta
     return math.exp((1 - done) * math.log(objective.beta) + done * math.log(objective.beta_final))
 
 

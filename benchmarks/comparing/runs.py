@@ -133,7 +133,8 @@ def read_run(folder: Path) -> RunRecord:
             scores=scores, optimum=result.get("optimum"), tokens=sum(int(count) for count in generated.values()),
             seconds={phase: float(result["seconds"].get(phase, 0.0)) for phase in PHASES}, base=base_digest(folder),
             training=read_curve(lines), validation=read_curve(lines, number="validation"),
-            branches=tuple(str(change) for line in lines if line["phase"] == "branch"
+            branches=tuple(str(change) + (f" live, at step {line['step']}" if line["phase"] == "live" else "")
+                           for line in lines if line["phase"] in ("branch", "live")
                            for change in line.get("changed", [])),
         )  # fmt: skip
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:

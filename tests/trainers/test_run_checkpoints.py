@@ -11,6 +11,7 @@ from turngym.agents.models.fingerprint import fingerprint_of
 from turngym.agents.models.language_model import LanguageModel
 from turngym.trainers.checkpoints.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint
 from turngym.trainers.config import TrainConfig
+from turngym.trainers.live.tuning import Tuning
 from turngym.trainers.loop import Loop
 from turngym.trainers.run_checkpoints import RunCheckpoints
 
@@ -26,8 +27,12 @@ def weights(loop: Loop) -> list[str]:
     return [fingerprint_of(module.state_dict()) for module in (loop.learner.policy.model, critic)]
 
 
-def saved(loop: Loop, folder: Path) -> Checkpoint:
-    RunCheckpoints(folder, loop).save()
+def checkpoints(folder: Path, loop: Loop, config: TrainConfig) -> RunCheckpoints:
+    return RunCheckpoints(folder, loop, Tuning(config, folder, lambda note: None))
+
+
+def saved(loop: Loop, config: TrainConfig, folder: Path) -> Checkpoint:
+    checkpoints(folder, loop, config).save()
     last = latest_checkpoint(folder)
     assert last is not None
     return load_checkpoint(last)
@@ -36,10 +41,10 @@ def saved(loop: Loop, folder: Path) -> Checkpoint:
 def test_a_restored_loop_goes_on_as_the_saved_one(model: LanguageModel, config: TrainConfig, tmp_path: Path) -> None:
     loop = make_loop(model, config)
     run(loop, tmp_path, steps=2)
-    checkpoint = saved(loop, tmp_path / "checkpoints")
+    checkpoint = saved(loop, config, tmp_path / "checkpoints")
     other = make_loop(LanguageModel.from_pretrained(checkpoint.policy), config)
     other.references.current = copied(loop.references.current)
-    RunCheckpoints(tmp_path / "checkpoints", other).restore(checkpoint)
+    checkpoints(tmp_path / "checkpoints", other, config).restore(checkpoint)
     assert weights(other) == weights(loop) and other.schedule.state_dict() == loop.schedule.state_dict()
     for each in (loop, other):
         run(each, tmp_path)
@@ -53,11 +58,11 @@ def test_a_rollback_counts_and_keeps_tokens_and_used_instances(
 ) -> None:
     loop = make_loop(model, config)
     run(loop, tmp_path, steps=2)
-    checkpoint, before = saved(loop, tmp_path / "checkpoints"), weights(loop)
+    checkpoint, before = saved(loop, config, tmp_path / "checkpoints"), weights(loop)
     run(loop, tmp_path)
     assert weights(loop) != before
     tokens, used = loop.schedule.generated_tokens, loop.prompts.state_dict()
-    RunCheckpoints(tmp_path / "checkpoints", loop).roll_back(
+    checkpoints(tmp_path / "checkpoints", loop, config).roll_back(
         checkpoint, LanguageModel.from_pretrained(checkpoint.policy)
     )
     assert weights(loop) == before

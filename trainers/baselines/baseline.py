@@ -43,12 +43,11 @@ class Baseline(ABC):
             episodes: The same episodes as they were played.
         """
 
-    def begin_step(self, beta: float, step_of_round: int) -> None:
+    def begin_step(self, beta: float) -> None:
         """Prepare the values of a step.
 
         Args:
             beta: KL temperature of the step, in units of reward.
-            step_of_round: Steps taken since the reference was last reset.
         """
 
     def update(self, episodes: Sequence[Episode], log_ratio_BK: Sequence[Sequence[float]], beta: float) -> None:
@@ -162,8 +161,8 @@ class StateBaseline(InstanceBaseline):
         config: How states are valued.
         easier: How many easier levels there are.
         middle: The middle of the reward range.
-        follows: Whether the values follow the soft returns from the first step of a round on, or are V* at the
-            temperature of every step.
+        follows: Whether the values follow the soft returns from the first step on, or are V* at the temperature of
+            every step.
     """
 
     def __init__(
@@ -172,12 +171,12 @@ class StateBaseline(InstanceBaseline):
         super().__init__(result, easier=easier, middle=middle, follows=follows)
         assert result.transitions is not None
         self._transitions, self._config = result.transitions, config
-        self._states = StateValues()
+        self._states, self._begun = StateValues(), False
 
-    def begin_step(self, beta: float, step_of_round: int) -> None:
-        """Take V* of stage 1 at the temperature of the step, in every step or in the first of a round."""
-        if step_of_round == 0 or not self._follows:
-            self._states = stage_one_states(self._transitions, beta, self._config)
+    def begin_step(self, beta: float) -> None:
+        """Take V* of stage 1 at the temperature of the step, in every step or in the first one."""
+        if not (self._begun and self._follows):
+            self._states, self._begun = stage_one_states(self._transitions, beta, self._config), True
 
     def values(self, batch: TrainingBatch, episodes: Sequence[Episode]) -> Tensor:
         """Return the value of the state before each turn."""
@@ -191,12 +190,13 @@ class StateBaseline(InstanceBaseline):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as plain numbers and lists."""
-        return {**super().state_dict(), "states": self._states.state_dict()}
+        return {**super().state_dict(), "states": self._states.state_dict(), "begun": self._begun}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a state written by `state_dict`."""
         super().load_state_dict(state)
         self._states.load_state_dict(state["states"])
+        self._begun = state["begun"]
 
 
 def values_of_states(batch: TrainingBatch, episodes: Sequence[Episode], states: StateValues) -> Tensor:

@@ -184,12 +184,21 @@ def write_toml(config: TrainConfig) -> str:
         if isinstance(section, ObjectiveConfig):
             lines.append(f"{NAME} = {_text(section.name)}")
         values = {part.name: getattr(section, part.name) for part in fields(section)}
-        lines += [f"{key} = {_value(value, f'{name}.{key}')}" for key, value in values.items() if value is not None]
+        lines += [f"{key} = {toml_value(value, f'{name}.{key}')}" for key, value in values.items() if value is not None]
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
 
-def _value(value: Any, place: str) -> str:
+def toml_value(value: Any, place: str) -> str:
+    """Return a value as TOML.
+
+    Args:
+        value: The value.
+        place: What to call it in messages.
+
+    Raises:
+        ConfigError: It has no TOML form.
+    """
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float):
@@ -197,9 +206,9 @@ def _value(value: Any, place: str) -> str:
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(_value(item, place) for item in value) + "]"
+        return "[" + ", ".join(toml_value(item, place) for item in value) + "]"
     if isinstance(value, dict):
-        pairs = [f"{_text(key)} = {_value(item, place)}" for key, item in value.items()]
+        pairs = [f"{_text(key)} = {toml_value(item, place)}" for key, item in value.items()]
         return "{" + ", ".join(pairs) + "}"
     raise ConfigError(f"{place} holds {value!r}, which a configuration cannot hold; leave it out for its default")
 

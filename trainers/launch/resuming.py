@@ -15,7 +15,9 @@ from turngym._errors import InputError
 from turngym.trainers.config import ObjectiveConfig, TrainConfig, sections
 from turngym.trainers.launch.configure import with_absolute_paths
 from turngym.trainers.launch.run_folder import begin_branch, run_config, save_config, saved_steps, used_config
-from turngym.trainers.run_files import CONFIG_FILE
+from turngym.trainers.live.changes import held_after, read_changes
+from turngym.trainers.live.settings import AUTO
+from turngym.trainers.run_files import CONFIG_FILE, LIVE_CHANGES_FILE, LIVE_FILE
 
 FREE = {
     "run.threads", "run.trackers", "run.checkpoint_every", "run.imports", "run.import_folder",
@@ -76,9 +78,14 @@ def plan_resume(folder: Path, change: Callable[[TrainConfig], TrainConfig]) -> t
     if steps < used.learning.steps and steps < done:
         raise InputError(f"--resume cannot lower learning.steps to {steps}: {folder} has learned for {done} already")
     branched = []
+    held = held_live(folder)
     for setting, (old, new) in changes(used, wanted).items():
         if setting in FREE:
             continue
+        if setting in held:
+            raise InputError(f"--resume cannot change {setting} from {old!r} to {new!r}: it is held live at "
+                             f"{held[setting]!r}; change it in {folder / LIVE_FILE}, to {AUTO!r} to release "
+                             "it")  # fmt: skip
         if setting not in BRANCHING:
             by = f", as {folder / CONFIG_FILE} was edited to" if setting in changes(used, written) else ""
             reason = REASONS.get(setting) or REASONS.get(setting.partition(".")[0], "it is what the run is")
@@ -110,6 +117,15 @@ def changes(old: TrainConfig, new: TrainConfig) -> dict[str, tuple[object, objec
         pairs = {part.name: (getattr(section, part.name), getattr(other, part.name)) for part in fields(section)}
         found |= {f"{name}.{setting}": pair for setting, pair in pairs.items() if pair[0] != pair[1]}
     return found
+
+
+def held_live(folder: Path) -> dict[str, Any]:
+    """Return the values of settings that are held live in a run, by their names.
+
+    Raises:
+        InputError: The record of live changes is damaged.
+    """
+    return held_after(read_changes(folder / LIVE_CHANGES_FILE))
 
 
 def steps_done(folder: Path) -> int:

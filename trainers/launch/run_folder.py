@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from turngym._durable import replacement
+from turngym._durable import remove_unfinished, replacement
 from turngym._errors import InputError, InputWarning
 from turngym._version import __version__
 from turngym.plugins import require_plugins
@@ -185,3 +186,30 @@ def begin_branch(folder: Path, changes: Sequence[str]) -> None:
     if result.exists():
         number = 1 + len(list(folder.glob("result-before-branch-*.json")))
         result.rename(folder / f"result-before-branch-{number}.json")
+
+
+def share_base(source: Path, target: Path) -> None:
+    """Give a run the base of another one, unless it has one; the files are the same ones where links can be made.
+
+    Runs never write to the files of a base, and each may delete its own.
+
+    Args:
+        source: The run that has made the base.
+        target: The folder of the other run; it must exist.
+
+    Raises:
+        OSError: The base is not there, or cannot be linked or copied.
+    """
+    if (target / BASE).is_dir():
+        return
+    remove_unfinished(target, f"{BASE}.*")
+    with replacement(target / BASE) as unfinished:
+        shutil.copytree(source / BASE, unfinished, copy_function=_link)
+
+
+def _link(source: str, target: str) -> None:
+    """Make a file appear at another place too, by a link or, across file systems, as a copy."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

@@ -14,7 +14,7 @@ from turngym.trainers.monitoring.alarms import Alarm, Alarms, Thresholds
 from turngym.trainers.monitoring.measures import measure_rollouts
 from turngym.trainers.prompts.curriculum import outcomes
 from turngym.trainers.prompts.successes import SuccessTracker
-from turngym.trainers.shaping import is_shaped, shaping_means
+from turngym.trainers.shaping import is_shaped, played_shaping, shaping_means
 
 
 class Monitors:
@@ -44,6 +44,16 @@ class Monitors:
         if is_shaped(self._shaping):
             numbers |= shaping_means(episodes, self._shaping)
         return numbers
+
+    def retune(self, shaping: ShapingConfig) -> None:
+        """Take another shaping of the rewards."""
+        before, self._shaping = self._shaping, shaping
+        self.forget_returns(before)
+
+    def forget_returns(self, before: ShapingConfig) -> None:
+        """Forget the returns of earlier steps where they were paid by another shaping than those to come."""
+        if played_shaping(before) != played_shaping(self._shaping):
+            self._last_returns = {}
 
     def measures_retrieval(self, step: int) -> bool:
         """Return whether retrieval accuracy is measured in a step, the first being 1."""

@@ -58,6 +58,11 @@ class PromptSampler:
                    fresh_share=config.learning.fresh_share, curriculum=config.curriculum,
                    seed=config.run.seed)  # fmt: skip
 
+    def retune(self, config: TrainConfig) -> None:
+        """Take other sizes of groups and other shares from the next step on."""
+        self._group_size, self._fresh_share = config.objective.group_size, config.learning.fresh_share
+        self._curriculum = config.curriculum
+
     def draw(self, step: int, rollbacks: int, successes: SuccessTracker) -> list[Instance]:
         """Draw the instances of a step, those of each group one after the other.
 

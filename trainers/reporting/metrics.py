@@ -13,16 +13,19 @@ from turngym._durable import replacement
 from turngym.strict_json import dumps
 from turngym.trainers.reporting.trackers import Tracker
 
-STAGE_TWO = ("learning", "alarm", "reset")
+STAGE_TWO = ("learning", "alarm", "reset", "live")
 """The phases whose lines have a step."""
+AFTER_STEP = ("reset", "live")
+"""Those whose lines come after the checkpoint of their step."""
 
 
 class Metrics:
     """Appends to `metrics.jsonl` and reads it back.
 
     The phase of a line is "warm_start", "values" (stage 1), "branch" (a resumed run with other settings), "learning",
-    "alarm" or "reset"; lines of the last three have a step. After a rollback the steps continue from an earlier one and
-    `rollbacks` is one more; earlier lines stay. A reset of the reference comes after its step.
+    "alarm", "reset" or "live" (settings that changed while it learned); lines of the last four have a step. After a
+    rollback the steps continue from an earlier one and `rollbacks` is one more; earlier lines stay. A reset of the
+    reference and a change of settings come after their step.
 
     Args:
         path: The file; it need not exist.
@@ -87,7 +90,7 @@ class Metrics:
             for line in lines
             if line["phase"] not in STAGE_TWO
             or line.get("rollbacks", 0) < rollbacks
-            or line["step"] + (line["phase"] == "reset") <= step
+            or line["step"] + (line["phase"] in AFTER_STEP) <= step
         ])  # fmt: skip
         return damaged
 

@@ -11,7 +11,7 @@ import hashlib
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -22,12 +22,22 @@ from turngym.agents.models.language_model import LanguageModel, LanguageModelAge
 from turngym.agents.rollout import Instance, PlayError
 from turngym.envs.making import defining_arguments
 from turngym.seeds import Stream, episode_seed
-from turngym.trainers.config import GROUP_FILTERS, STATE_BASELINES, ModelConfig, TrainConfig, ValueConfig, Valued
+from turngym.trainers.config import (
+    GROUP_FILTERS,
+    STATE_BASELINES,
+    ModelConfig,
+    ShapingConfig,
+    TrainConfig,
+    ValueConfig,
+    Valued,
+)
 from turngym.trainers.reporting.progress import Progress, SuccessSoFar
 from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.shaping import played_shaping
 from turngym.trainers.stage_one.instance_values import ValueEstimates, estimate_values, next_instances
+from turngym.trainers.stage_one.repaid import repaid
 from turngym.trainers.stage_one.store import ValueStore
+from turngym.trainers.stage_one.store_rows import REFERENCE, StoredTurn
 
 REFERENCE_WEIGHTS = "reference weights"
 """The key of the reference's weights in the fingerprint of a store."""
@@ -55,10 +65,20 @@ class StageOneSetup:
     """Whether the baseline or the shaping reads the values of states."""
     reads_spread: bool = False
     """Whether episodes are filtered by the spread of the returns of a prompt."""
+    repaid: ShapingConfig | None = None
+    """The shaping by which stored rewards are read; None for that of `rollouts`, by which they are paid."""
 
     @classmethod
-    def of(cls, config: TrainConfig) -> StageOneSetup:
-        """Return that of a run."""
+    def of(cls, config: TrainConfig, begun: TrainConfig | None = None) -> StageOneSetup:
+        """Return that of a run.
+
+        Args:
+            config: Its settings as they are now.
+            begun: Those it began with, if others; all episodes of stage 1 are played and paid by them.
+        """
+        if begun is not None:
+            other = played_shaping(config.shaping) != played_shaping(begun.shaping)
+            return replace(cls.of(config), rollouts=Rollouts.of(begun), repaid=config.shaping if other else None)
         objective = config.objective
         valued = isinstance(objective, Valued) and objective.baseline in STATE_BASELINES
         return cls(values=config.values, rollouts=Rollouts.of(config), model=config.model, seed=config.run.seed,
@@ -193,7 +213,35 @@ def estimate(
         ValueError: The store has no episode of the split, or its returns do not fit the environment.
     """
     beta = setup.beta_value if beta is None else beta
-    return estimate_values(store.returns(split), beta, setup.values.prior_strength, setup.rollouts.return_range)
+    shaping = setup.rollouts.shaping if setup.repaid is None else setup.repaid
+    bounds = replace(setup.rollouts, shaping=shaping).return_range
+    return estimate_values(stored_returns(store, setup, split), beta, setup.values.prior_strength, bounds)
+
+
+def stored_turns(
+    store: ValueStore, setup: StageOneSetup, split: str = "train", behaviour: str | None = REFERENCE
+) -> Iterator[StoredTurn]:
+    """Yield stored turns as `ValueStore.turns` does, with the rewards by which they are to be read.
+
+    Raises:
+        ValueError: They cannot be paid anew; the message says why.
+    """
+    turns = store.turns(split=split, behaviour=behaviour)
+    return turns if setup.repaid is None else repaid(turns, setup.rollouts.shaping, setup.repaid)
+
+
+def stored_returns(store: ValueStore, setup: StageOneSetup, split: str = "train") -> dict[int, list[float]]:
+    """Return the reference's returns of every instance as `ValueStore.returns` does, by these rewards.
+
+    Raises:
+        ValueError: They cannot be paid anew; the message says why.
+    """
+    returns = store.returns(split)
+    if setup.repaid is not None:
+        pairs = zip(store.turns(split=split), stored_turns(store, setup, split), strict=True)
+        for paid, turn in pairs:
+            returns[turn.instance][turn.sample] += turn.reward - paid.reward
+    return returns
 
 
 def plan_extra_samples(store: ValueStore, setup: StageOneSetup, count: int) -> list[tuple[int, int]]:

@@ -21,6 +21,8 @@ from turngym.trainers.stage_one.sampling import (
     estimate,
     sample_reference,
     store_fingerprint,
+    stored_returns,
+    stored_turns,
 )
 from turngym.trainers.stage_one.soft_values import Transitions, read_transitions
 from turngym.trainers.stage_one.store import ValueStore
@@ -108,7 +110,7 @@ def bracket_width(store: ValueStore, setup: StageOneSetup) -> float:
     It is 0 where all returns of each instance are equal, so that all estimators agree. Above 0 it does not tell luck
     from skill; see `variance.bracket`.
     """
-    lower_I, upper_I = bracket(store.returns(), setup.beta_value)
+    lower_I, upper_I = bracket(stored_returns(store, setup), setup.beta_value)
     return float(np.mean(upper_I - lower_I))
 
 
@@ -117,7 +119,7 @@ def filtered_spread(store: ValueStore, setup: StageOneSetup) -> VarianceSplit | 
     if not setup.reads_spread:
         return None
     with suppress(ValueError):  # states whose keys do not hold the turns left
-        split = variance_split(read_transitions(store.turns(), reasoning=setup.rollouts.reasoning))
+        split = variance_split(read_transitions(stored_turns(store, setup), reasoning=setup.rollouts.reasoning))
         return None if math.isnan(split.returns) else split
     return None
 
@@ -127,7 +129,8 @@ def read_stage_one(store: ValueStore, setup: StageOneSetup) -> StageOneResult:
     estimates = estimate(store, setup)
     transitions = None
     if setup.reads_states:
-        transitions = read_transitions(store.turns(behaviour=None), reasoning=setup.rollouts.reasoning)
+        turns = stored_turns(store, setup, behaviour=None)
+        transitions = read_transitions(turns, reasoning=setup.rollouts.reasoning)
     return StageOneResult(
         tokens=store.sampled_tokens(),
         reference=store.fingerprint[REFERENCE_WEIGHTS],

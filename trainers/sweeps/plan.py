@@ -10,10 +10,10 @@ from turngym._errors import InputError
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.launch.configure import with_absolute_paths
 from turngym.trainers.launch.resuming import FREE, begin_resume, changes
-from turngym.trainers.launch.run_folder import claimed, run_config
+from turngym.trainers.launch.run_folder import claimed, run_config, share_base
 from turngym.trainers.run_files import BASE, CONFIG_FILE, RESULT_FILE
 from turngym.trainers.run_lock import run_lock
-from turngym.trainers.sweeps.bases import makes_base, share_base
+from turngym.trainers.sweeps.bases import makes_base
 
 State = Literal["new", "begun", "done"]
 PLACES = {"run.name", "run.root", "run.import_folder"}

@@ -12,6 +12,7 @@ from turngym._errors import InputError
 from turngym.envs.finding import describe_env
 from turngym.trainers.config import algorithm_of
 from turngym.trainers.launch.run_folder import known_config
+from turngym.trainers.live.files import read_echo
 from turngym.trainers.reporting.credit import credit_file
 from turngym.trainers.reporting.curves import kept_steps
 from turngym.trainers.reporting.metrics import Metrics
@@ -19,7 +20,7 @@ from turngym.trainers.reporting.tables import result_rows, table_cells
 from turngym.trainers.run_files import CONFIG_FILE, METRICS_FILE, RESULT_FILE
 from turngym.trainers.viewing.episodes import episode_files, finite
 
-MARKED = ("alarm", "reset", "branch")
+MARKED = ("alarm", "reset", "branch", "live")
 """The phases whose lines are marked on curves."""
 
 
@@ -45,6 +46,7 @@ def run_record(folder: Path) -> dict[str, Any]:
         "curves": curves_of(kept_steps(lines)),
         "marks": list(marks_of(lines)),
         "files": [{"name": path.stem, "version": _version(path)} for path in episode_files(folder)],
+        "live": None if (folder / RESULT_FILE).is_file() else read_echo(folder),
     }
 
 
@@ -86,6 +88,8 @@ def _table(folder: Path) -> list[list[str]]:
 
 
 def _mark(line: Mapping[str, Any]) -> str:
+    if line["phase"] == "live":
+        return f"live: {', '.join(map(str, line['changed']))}"
     told = {name: value for name, value in line.items() if name not in ("phase", "step", "alarm")}
     words = ", ".join(f"{name} {value:.3g}" if _is_number(value) else f"{name} {value}" for name, value in told.items())
     kind = " ".join(str(line[name]) for name in ("phase", "alarm") if name in line)

@@ -33,6 +33,7 @@ from turngym.trainers.config import (
 from turngym.trainers.interrupt import exit_code
 from turngym.trainers.launch.configure import configure, starting_point, with_commit
 from turngym.trainers.launch.presets import load_preset, preset_names
+from turngym.trainers.launch.replaying import begin_replay, plan_replay
 from turngym.trainers.launch.resuming import begin_resume, plan_resume
 from turngym.trainers.launch.run_folder import check_free, claimed
 from turngym.trainers.reporting.tables import result_rows, table_notes
@@ -78,6 +79,8 @@ class TrainOptions:
     """With --dry-run: how many processes of torchrun the memory is computed for."""
     resume: str = ""
     """A run folder to continue where it was stopped."""
+    replay: str = ""
+    """A run folder to repeat in a new one, with what was changed in it live, to the same bits."""
     base_only: bool = False
     """Stop when the model before reinforcement learning is made; `--resume` goes on from there."""
     config: Annotated[TrainConfig, arg(name=""), FlagConversionOff] = field(default_factory=TrainConfig)
@@ -92,6 +95,7 @@ class Named:
     algorithm: str = ""
     preset: str = ""
     resume: str = ""
+    replay: str = ""
     help: str = ""
     settings: frozenset[str] = frozenset()
     """Settings that have an option of their own, such as "learning.learning_rate"."""
@@ -132,6 +136,8 @@ def lead(words: Sequence[str]) -> int:
         return list_presets(console)
     if named.resume:
         return resume(named, words, console)
+    if named.replay:
+        return replay(named, words, console)
     if not named.game and not named.preset:
         raise UsageError("train needs ENV, such as FrozenLake; see turngym train --help")
     options = TrainOptions()
@@ -180,7 +186,7 @@ def names(words: Sequence[str]) -> Named:
             _enter(found, "game", given.values[0])
         else:
             settings.add(given.setting)
-        if given.flag in ("--algorithm", "--preset", "--resume", "--env.id") and given.values:
+        if given.flag in ("--algorithm", "--preset", "--resume", "--replay", "--env.id") and given.values:
             _enter(found, "game" if given.flag == "--env.id" else given.flag.removeprefix("--"), given.values[0])
     return Named(**found, settings=frozenset(settings))
 
@@ -195,7 +201,7 @@ def train_flags() -> list[Flag]:
 
 def _enter(found: dict[str, str], what: str, value: str) -> None:
     if what in found:
-        called = {"game": "the environment", "resume": "the run"}.get(what, f"--{what}")
+        called = {"game": "the environment", "resume": "the run", "replay": "the run"}.get(what, f"--{what}")
         raise UsageError(f"{called} is named twice: {found[what]} and {value}")
     found[what] = value
 
@@ -320,6 +326,36 @@ def check_processes(options: TrainOptions) -> None:
     if options.processes and not options.dry_run:
         raise UsageError("--processes says what --dry-run computes the memory for; processes are started by "
                          f"torchrun --nproc-per-node {options.processes} -m turngym train ...")  # fmt: skip
+
+
+def replay(named: Named, words: Sequence[str], console: Console) -> int:
+    """Repeat a run in a new folder, with what was changed in it live.
+
+    Raises:
+        UsageError: It is no run of this version, or the command line asks for what would make it another run.
+    """
+    source = Path(named.replay)
+    if named.game or named.preset or named.algorithm:
+        raise UsageError("--replay repeats a run as it was: leave out ENV, --preset and --algorithm")
+    options = TrainOptions()
+
+    def settings(saved: TrainConfig) -> TrainConfig:
+        nonlocal options
+        options = read(words, saved)
+        return options.config
+
+    config = plan_replay(source, settings)
+    folder = Path(config.run.root) / config.run.name
+    check_packages(config.run.trackers)
+    if options.dry_run:
+        dry_run(config, folder, console)
+        check_free(folder)
+        return 0
+    check_alone(base_only=options.base_only)
+    with claimed(folder, config):
+        count = begin_replay(source, folder)
+        console.print(f"{folder} repeats {source}, with {count} live change{'s' * (count != 1)}.", soft_wrap=True)
+        return execute(config, folder, console, base_only=options.base_only)
 
 
 def check_alone(*, base_only: bool) -> None:

@@ -46,7 +46,7 @@ def short_help(options: type[Any], config: TrainConfig) -> str:
     ]
     docs = setting_docs(options)
     own = [("--algorithm", ""), ("--preset", ""), ("--list-presets", ""), ("--dry-run", ""), ("--resume", ""),
-           ("--base-only", "")]  # fmt: skip
+           ("--replay", ""), ("--base-only", "")]  # fmt: skip
     lines += [line(flag, docs[flag.removeprefix("--").replace("-", "_")], default) for flag, default in own]
     lines += ["", *wrapped("Algorithms: ", algorithm_names())]
     for name, section in sections(config).items():

@@ -16,6 +16,7 @@ from turngym.cli.errors import UsageError
 from turngym.cli.models import import_trained
 from turngym.cli.options import parse
 from turngym.cli.terminal import make_console
+from turngym.trainers.live.files import ask_for
 from turngym.trainers.viewing import file_record, page_of, run_record, serve
 from turngym.trainers.viewing.episodes import EPISODES_PER_FILE, Ratios
 
@@ -40,13 +41,7 @@ class ViewOptions:
 
 def run(words: Sequence[str]) -> int:
     """Run the command and return its exit code."""
-    options = parse(ViewOptions, words, command="view")
-    if options.episodes < 1:
-        raise UsageError(f"--episodes takes at least 1, not {options.episodes}")
-    if not 0 <= options.port < 2**16:
-        raise UsageError(f"--port takes 0 to 65535, not {options.port}")
-    if not options.runs:
-        raise UsageError("view needs RUN, a run folder such as runs/frozen_lake-seed0")
+    options = read_options(words)
     folders = run_folders(map(Path, options.runs))
     ratios: dict[Path, Ratios] = {}
     if options.reference:
@@ -59,6 +54,11 @@ def run(words: Sequence[str]) -> int:
     def file_of(run: int, stem: str) -> dict[str, Any]:
         folder = folders[run]
         return file_record(folder, stem, episodes=options.episodes, ratios=ratios.get(folder), draw=options.drawings)
+
+    def ask(run: int, setting: str, value: str) -> None:
+        if not 0 <= run < len(folders):
+            raise UsageError(f"there is no run {run} on the page")
+        ask_for(folders[run], setting, value)
 
     console = make_console()
     if options.out is not None:
@@ -73,13 +73,29 @@ def run(words: Sequence[str]) -> int:
     read()  # what cannot be read is said here, not in the browser
     try:
         serve(read, file_of, options.port, lambda url: console.print(f"{url} shows {len(folders)} run"
-              f"{'s' * (len(folders) != 1)}; Ctrl-C ends it.", soft_wrap=True, highlight=False))  # fmt: skip
+              f"{'s' * (len(folders) != 1)}; Ctrl-C ends it.", soft_wrap=True, highlight=False), ask)  # fmt: skip
     except OSError as error:
         raise UsageError(f"port {options.port} cannot be used: {error.strerror or error}; name another one with "
                          "--port") from error  # fmt: skip
     except KeyboardInterrupt:
         console.print("The page is closed.")
     return 0
+
+
+def read_options(words: Sequence[str]) -> ViewOptions:
+    """Return the options of a command line.
+
+    Raises:
+        UsageError: A value is out of range, or no run is named.
+    """
+    options = parse(ViewOptions, words, command="view")
+    if options.episodes < 1:
+        raise UsageError(f"--episodes takes at least 1, not {options.episodes}")
+    if not 0 <= options.port < 2**16:
+        raise UsageError(f"--port takes 0 to 65535, not {options.port}")
+    if not options.runs:
+        raise UsageError("view needs RUN, a run folder such as runs/frozen_lake-seed0")
+    return options
 
 
 def _all_files(

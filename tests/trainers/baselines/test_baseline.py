@@ -75,7 +75,7 @@ def test_every_name_has_its_baseline(name: str, kind: type) -> None:
 
 def test_the_baseline_none_is_zero_and_has_no_state() -> None:
     none, played = make("none"), [episode(3, [0.25, 0.5])]
-    none.begin_step(0.1, 0)
+    none.begin_step(0.1)
     none.update(played, [[0.1, 0.2]], 0.1)
     assert said(none, played) == [[0.0, 0.0]] and none.state_dict() == {} and none.first_value(3) is None
 
@@ -147,23 +147,24 @@ def states_at(beta: float) -> list[float]:
 
 def test_states_are_worth_what_stage_one_says_at_the_temperature_of_the_step() -> None:
     vstar, played = make("state_vstar"), [episode(3, [0.0, 1.0])]
-    for step, beta in enumerate((0.5, 0.1)):
-        vstar.begin_step(beta, step)
+    for beta in (0.5, 0.1):
+        vstar.begin_step(beta)
         assert said(vstar, played) == [pytest.approx(states_at(beta))]
         vstar.update(played, [[0.0, 0.0]], beta)
     assert states_at(0.5) != pytest.approx(states_at(0.1))
 
 
-def test_states_are_followed_from_the_first_step_of_a_round() -> None:
+def test_states_are_followed_from_the_first_step_on() -> None:
     tracker, played = make("state_tracker"), [episode(3, [0.0, 1.0])]
-    tracker.begin_step(0.5, 0)
+    tracker.begin_step(0.5)
     assert said(tracker, played) == [pytest.approx(states_at(0.5))]
     tracker.update(played, [[0.0, 0.0]], 0.5)
-    tracker.begin_step(0.1, 1)
+    tracker.begin_step(0.1)
     moved = said(tracker, played)
     assert min(moved[0]) > max(states_at(0.5)), "it won, and the temperature is asked for once"
-    tracker.begin_step(0.1, 0)  # of the next round
-    assert said(tracker, played) == [pytest.approx(states_at(0.1))]
+    another = make("state_tracker")  # as of the next round
+    another.begin_step(0.1)
+    assert said(another, played) == [pytest.approx(states_at(0.1))]
 
 
 def test_values_of_states_are_padded() -> None:
@@ -178,11 +179,11 @@ def test_values_of_states_are_padded() -> None:
 def test_the_state_survives_json_to_the_last_bit(name: str) -> None:
     first, second = make(name, easier=1), make(name, easier=1)
     played = [episode(3, [1 / 3, 0.1]), episode(LEVEL_INSTANCES, [0.7]), episode(99, [0.2, 0.3])]
-    first.begin_step(0.3, 0)
+    first.begin_step(0.3)
     first.update(played, [[0.1, -0.2], [0.3], [0.0, 0.7]], 0.3)
     second.load_state_dict(json.loads(json.dumps(first.state_dict())))
     assert second.state_dict() == first.state_dict()
     for baseline in (first, second):
-        baseline.begin_step(0.2, 1)
+        baseline.begin_step(0.2)
         baseline.update(played, [[0.0, 0.0], [0.1], [0.2, 0.0]], 0.2)
     assert said(first, played) == said(second, played)

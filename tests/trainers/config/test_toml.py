@@ -32,7 +32,7 @@ from turngym.trainers.config import (
     write_toml,
     written_by,
 )
-from turngym.trainers.config.toml import _value
+from turngym.trainers.config.toml import toml_value
 
 
 @pytest.mark.parametrize("name", algorithm_names())
@@ -143,7 +143,7 @@ NAMES = [(name, part.name) for name, section in sections(TrainConfig()).items() 
 def test_any_value_is_read_or_refused_in_one_sentence(setting: tuple[str, str], value: Any) -> None:
     section, name = setting
     try:
-        config = parse_toml(f"[{section}]\n{name} = {_value(value, name)}\n", source="here")
+        config = parse_toml(f"[{section}]\n{name} = {toml_value(value, name)}\n", source="here")
     except ConfigError as error:
         assert re.fullmatch("here: .*", str(error))  # noqa: PT017 - both outcomes are right
     else:
