@@ -47,9 +47,11 @@ def address(folder: Path) -> str:
     def ask(run: int, setting: str, value: str) -> None:
         ask_for([folder][run], setting, value)
 
-    threading.Thread(
-        target=serve, args=(lambda: [run_record(folder)], 0, told), kwargs={"ask": ask}, daemon=True
-    ).start()
+    def no_file(run: int, stem: str) -> dict[str, Any]:
+        raise LookupError(f"run {run} has no file {stem}")
+
+    arguments = (lambda: [run_record(folder)], no_file, 0, told, ask)
+    threading.Thread(target=serve, args=arguments, daemon=True).start()
     assert begun.wait(60)
     return ready[0]
 
