@@ -14,6 +14,7 @@ import pytest
 from tests.trainers.harness import copied, instance_baseline, metric_lines, run_both_stages, with_learning
 
 from turngym._errors import InputError
+from turngym.agents.models.decoding import Decoding
 from turngym.agents.models.language_model import LanguageModel
 from turngym.trainers import run_checkpoints
 from turngym.trainers.baselines.baseline import Baseline, make_baseline
@@ -110,6 +111,10 @@ def test_a_run_that_is_stopped_or_replayed_ends_in_the_same_bits(
     taken = read_changes(alone / "live.jsonl")
     assert [change.step for change in taken] == [*edits]
     assert [line["step"] for line in metric_lines(alone, "live")] == [*edits]
+    last = latest_checkpoint(alone / "checkpoints")
+    assert last is not None
+    decoding = Decoding.read(last / "policy")
+    assert decoding and decoding.temperature == (0.8 if "temperature" in "".join(edits.values()) else 1.0)
 
     with pytest.raises(KeyboardInterrupt):
         run_both_stages(model, config, halted, Teacher(halted, edits, stop=5))
