@@ -8,7 +8,7 @@ PIP_ARGS ?=
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/turngym/_version.py)
 # A demo that was interrupted goes on where it stopped; one that is done shows its result again. A new version has its own.
 RUN := demo-$(VERSION)
-DEMO ?= train $(if $(wildcard runs/$(RUN)),--resume runs/$(RUN),FrozenLake --run.name $(RUN) --warm_start.course_steps 800 --warm_start.mistake_rate 0.65 --learning.steps 60)
+DEMO ?= train $(if $(wildcard runs/$(RUN)),--resume runs/$(RUN),FrozenLake --run.name $(RUN) --warm_start.course_steps 90 --learning.steps 60 --learning.learning_rate 2e-3 --learning.final_learning_rate 5e-4)
 WORKERS ?= 2
 
 BIN := .venv/bin
