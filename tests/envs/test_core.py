@@ -310,7 +310,7 @@ def test_the_history_is_the_same_whenever_it_is_read_and_waits_in_bounds(guess_e
     always, seldom = guess_env(), guess_env()
     for env in (always, seldom):
         env.reset(seed=0, options={"index": 1})
-    most = 0
+    most, read = 0, ""
     for turn in range(3 * MAX_WAITING_TEXTS):
         for env in (always, seldom):
             env.step(str(turn))

@@ -202,7 +202,7 @@ def test_episode_is_gymnasiums(success_rate: float) -> None:
     for seed in range(50):
         env = FixedLake(success_rate=success_rate, action_budget=None)
         env.reset(seed=seed)
-        theirs = frozen_lake.FrozenLakeEnv(desc=list(BAY))
+        theirs: Any = frozen_lake.FrozenLakeEnv(desc=list(BAY))
         theirs.P = transition_table(BAY, success_rate)
         theirs.reset()
         theirs.np_random = deepcopy(env.np_random)
