@@ -163,7 +163,7 @@ def measure(options: Options) -> dict[str, list[Row]]:
         arena = elsewhere if elsewhere.ask("place", module="textarena") else None
         return {
             "Resets, us of an instance that was not begun before": resets(ours, options),
-            "Turns, us of one on the same instance": turns(ours, options),
+            "Turns, us of one on an instance that is begun again where it ends": turns(ours, options),
             "FrozenLake with random moves, us of a step, resets included": lakes(ours, arena, options),
             "Start-up, s of processor time": starts(roots, options),
         }

@@ -10,6 +10,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import Any
 
 WORDS = ("left", "down", "right", "up")
@@ -121,7 +122,7 @@ def gymnasium_lake(count: int, new: bool) -> Timed:
 
 def textarena_lake(count: int) -> Timed:
     """Play TextArena's lakes with drawn starts and goals; steps are counted."""
-    import textarena  # type: ignore[import-not-found]
+    textarena = import_module("textarena")
 
     def play() -> int:
         steps = 0

@@ -202,8 +202,8 @@ def test_episode_is_gymnasiums(success_rate: float) -> None:
     for seed in range(50):
         env = FixedLake(success_rate=success_rate, action_budget=None)
         env.reset(seed=seed)
-        theirs = frozen_lake.FrozenLakeEnv(desc=list(BAY))
-        theirs.P = transition_table(BAY, success_rate)  # type: ignore[assignment]
+        theirs: Any = frozen_lake.FrozenLakeEnv(desc=list(BAY))
+        theirs.P = transition_table(BAY, success_rate)
         theirs.reset()
         theirs.np_random = deepcopy(env.np_random)
         ended = False
