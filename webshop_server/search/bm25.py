@@ -34,6 +34,8 @@ FORM = "bm25-3"
 """Engine and version of the saved form."""
 CACHED_TERMS = 1 << 14
 """How many words of queries are remembered with what they are in the index."""
+CACHED_TABLES = 128
+"""How many tables of common terms are kept, each of a byte for every document."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,13 @@ class BM25Index:
 
     _term: Callable[[str], Term | None] = field(init=False, repr=False, compare=False)
     """What a word of a query is in the index."""
+    _table: Callable[[int], Frequencies] = field(init=False, repr=False, compare=False)
+    """How often every document has a term, by the number of the term."""
 
     def __post_init__(self) -> None:
-        """Remember terms that were looked up."""
+        """Remember what was looked up."""
         object.__setattr__(self, "_term", lru_cache(maxsize=CACHED_TERMS)(self._look_up))
+        object.__setattr__(self, "_table", lru_cache(maxsize=CACHED_TABLES)(self._spread_out))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), tuple(getattr(self, name) for name in (*_ARRAYS, "fingerprint"))
@@ -98,9 +103,8 @@ class BM25Index:
         documents_H, scores_H = MaxScore(
             asked,
             limit,
-            documents_P=self.documents_P,
-            frequencies_P=self.frequencies_P,
             inverse_norms_N=self.inverse_norms_N,
+            table_of=lambda term: self._table(term.number),
             total_N=total_N,
         ).best()
         self._totals.append(total_N)  # not after an exception, when it may not be zeros
@@ -115,12 +119,19 @@ class BM25Index:
             return None
         first, end = int(self.posting_ends_V[at - 1]) if at else 0, int(self.posting_ends_V[at])
         return Term(
-            first,
+            at,
             self.documents_P[first:end],
             self.frequencies_P[first:end],
             float(idf(len(self), end - first)),
             float(self.greatest_divisors_V[at]),
         )
+
+    def _spread_out(self, number: int) -> Frequencies:
+        """Return how often every document has a term."""
+        postings = slice(int(self.posting_ends_V[number - 1]) if number else 0, int(self.posting_ends_V[number]))
+        table_N = np.zeros(len(self), self.frequencies_P.dtype)
+        table_N[self.documents_P[postings]] = self.frequencies_P[postings]
+        return table_N
 
     def _name(self, at: int) -> bytes:
         return self.terms_C[self.term_ends_V[at - 1] if at else 0 : self.term_ends_V[at]].tobytes()

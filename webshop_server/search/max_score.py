@@ -16,7 +16,7 @@ Suffixes of arrays as in `bm25`, and T for the terms of a query and H for docume
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -31,6 +31,8 @@ FEW_DOCUMENTS = 300
 """For so many documents all remaining terms are looked up at once."""
 TRIED = 2
 """For how many documents, in multiples of those asked for, all terms are looked up to learn of the threshold."""
+COMMON = 1 / 32
+"""A term in a larger share of the documents is looked up in a table of all documents."""
 ROUNDING = 1 - 2.0**-22
 """Scores that differ by a larger factor differ in single precision too."""
 SPARE_BITS = 53 - 24
@@ -41,8 +43,8 @@ SPARE_BITS = 53 - 24
 class Term:
     """A term of an index."""
 
-    first: int
-    """The place of its first posting in the index."""
+    number: int
+    """Its place among the terms."""
     documents_P: NDArray[np.int32]
     """Its documents, ascending."""
     frequencies_P: Frequencies
@@ -58,9 +60,8 @@ class MaxScore:
     Args:
         asked: The terms of the query in their order, each of them once, and how often it stands there; at least one.
         limit: How many documents are asked for, at least 1.
-        documents_P: The documents of all postings of the index.
-        frequencies_P: How often each has its term.
         inverse_norms_N: See `scoring.inverse_norms`.
+        table_of: Gives how often every document has a term; it is asked for common terms alone.
         total_N: Zeros in double precision, to add up scores in; after the search they are zeros again.
     """
 
@@ -69,14 +70,12 @@ class MaxScore:
         asked: Sequence[tuple[Term, int]],
         limit: int,
         *,
-        documents_P: NDArray[np.int32],
-        frequencies_P: Frequencies,
         inverse_norms_N: NDArray[np.float32],
+        table_of: Callable[[Term], Frequencies],
         total_N: NDArray[np.float64],
     ) -> None:
         self._limit = limit
-        self._documents_P, self._frequencies_P = documents_P, frequencies_P
-        self._inverse_norms_N, self._total_N = inverse_norms_N, total_N
+        self._inverse_norms_N, self._table_of, self._total_N = inverse_norms_N, table_of, total_N
         self._batch_postings = max(BATCH_POSTINGS, BATCH_SHARE * len(total_N))
         if not self._take(sorted(asked, key=_rarity)):
             self._take(asked)
@@ -100,7 +99,6 @@ class MaxScore:
         self._weights_T *= np.array([term.idf for term in self._terms], dtype=np.float32)
         """The idf of each term as often as it stands in the query."""
         self._sizes_T = np.array([len(term.documents_P) for term in self._terms])
-        self._firsts_T = np.array([term.first for term in self._terms])
         quotients_T = self._weights_T / np.array([term.greatest_divisor for term in self._terms], dtype=np.float32)
         bounds_T = (self._weights_T - quotients_T).tolist()
         self._rest = list(accumulate(reversed(bounds_T), initial=0.0))[::-1]
@@ -156,7 +154,7 @@ class MaxScore:
         if len(documents_H) >= self._limit:
             totals_H = self._total_N.take(documents_H)
             if self._num_added < len(self._terms):
-                totals_H += self._look_up_all(documents_H)
+                totals_H += self._look_up(len(self._terms), documents_H)
             self._threshold = max(self._threshold, float(_least_of_best(totals_H, self._limit)) * ROUNDING)
 
     # Looking up -------------------------------------------------------------------------------------------------
@@ -174,35 +172,30 @@ class MaxScore:
     ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         """Return those of the candidates that may be among the best when all terms are counted, with their totals."""
         while self._num_added < len(self._terms):
-            if len(documents_H) <= FEW_DOCUMENTS:
-                return documents_H, totals_H + self._look_up_all(documents_H)
-            totals_H += self._look_up(self._num_added, documents_H)
-            self._num_added += 1
+            end = len(self._terms) if len(documents_H) <= FEW_DOCUMENTS else self._num_added + 1
+            totals_H += self._look_up(end, documents_H)
+            self._num_added = end
             remains_H = (totals_H >= self._threshold - self._rest[self._num_added]).nonzero()[0]
             documents_H, totals_H = documents_H.take(remains_H), totals_H.take(remains_H)
         return documents_H, totals_H
 
-    def _look_up(self, which: int, documents_H: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Return what a term adds to each of some documents."""
-        term = self._terms[which]
-        places_H = term.documents_P.searchsorted(documents_H)
-        frequencies_H = term.frequencies_P.take(places_H, mode="clip")  # one beyond the last has another document
-        divisors_H = divisors(frequencies_H, self._inverse_norms_N.take(documents_H))
-        added_H = contributions(self._weights_T[which], divisors_H)
-        added_H *= term.documents_P.take(places_H, mode="clip") == documents_H
-        return added_H
-
-    def _look_up_all(self, documents_H: NDArray[np.int32]) -> NDArray[np.float64]:
-        """Return what all terms that were not added yet add together to each of some documents."""
-        first = self._num_added
-        places_TH = np.array([term.documents_P.searchsorted(documents_H) for term in self._terms[first:]])
-        np.minimum(places_TH, self._sizes_T[first:, None] - 1, out=places_TH)
-        places_TH += self._firsts_T[first:, None]
-        divisors_TH = divisors(self._frequencies_P.take(places_TH), self._inverse_norms_N.take(documents_H))
-        added_TH = contributions(self._weights_T[first:, None], divisors_TH)
-        added_TH *= self._documents_P.take(places_TH) == documents_H
+    def _look_up(self, end: int, documents_H: NDArray[np.int32]) -> NDArray[np.float64]:
+        """Return what the next terms add together to each of some documents, which ascend."""
+        which = slice(self._num_added, end)
+        frequencies_TH = np.array([self._frequencies(term, documents_H) for term in self._terms[which]])
+        divisors_TH = divisors(frequencies_TH, self._inverse_norms_N.take(documents_H))
+        added_TH = contributions(self._weights_T[which, None], divisors_TH)  # 0 where the frequency is 0
         added_H: NDArray[np.float64] = added_TH.sum(axis=0, dtype=np.float64)
         return added_H
+
+    def _frequencies(self, term: Term, documents_H: NDArray[np.int32]) -> Frequencies:
+        """Return how often each of some documents has a term."""
+        if len(term.documents_P) > COMMON * len(self._total_N):
+            return self._table_of(term).take(documents_H)
+        places_H = term.documents_P.searchsorted(documents_H)
+        frequencies_H = term.frequencies_P.take(places_H, mode="clip")  # one beyond the last has another document
+        frequencies_H *= term.documents_P.take(places_H, mode="clip") == documents_H
+        return frequencies_H
 
 
 def _rarity(asked: tuple[Term, int]) -> int:

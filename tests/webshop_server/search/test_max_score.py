@@ -54,12 +54,16 @@ INDEXES = [random_index(1, 0), random_index(3, 1), random_index(300, 2), random_
     limit=st.integers(1, 400),
     batch=st.sampled_from([1, 20, 100, 1_000, 100_000]),
     few=st.sampled_from([0, 5, 300]),
+    common=st.sampled_from([0.0, 0.3, 1.0]),
 )
-def test_finds_what_scoring_everything_finds(which: int, query: str, limit: int, batch: int, few: int) -> None:
+def test_finds_what_scoring_everything_finds(
+    which: int, query: str, limit: int, batch: int, few: int, common: float
+) -> None:
     index = INDEXES[which]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(max_score, "BATCH_POSTINGS", batch)
         patch.setattr(max_score, "FEW_DOCUMENTS", few)
+        patch.setattr(max_score, "COMMON", common)
         for most in (limit, min(limit, 5)):
             assert index.hits(query, most) == exhaustive_hits(index, query, most)
     assert not any(total_N.any() for total_N in index._totals)
@@ -91,9 +95,8 @@ def test_sums_that_could_be_rounded_are_added_in_the_order_of_the_query() -> Non
         search = max_score.MaxScore(
             [(term, count) for word, count in Counter(analyze(query)).items() if (term := index._term(word))],
             20,
-            documents_P=index.documents_P,
-            frequencies_P=index.frequencies_P,
             inverse_norms_N=index.inverse_norms_N,
+            table_of=lambda term: index._table(term.number),
             total_N=np.zeros(len(index)),
         )
         assert search._batch_postings == float("inf")
