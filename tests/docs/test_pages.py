@@ -218,7 +218,7 @@ def test_a_training_that_is_named_would_begin(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(training, "check_run", lambda *_, **__: None)  # which builds the model, as the README's commands do
+    monkeypatch.setattr(training, "check_run", lambda *_, **__: None)  # which builds the model, as the README does
     assert main([*words, "--dry-run"]) == 0, capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
