@@ -94,6 +94,19 @@ def test_seed_determines_the_episode(env_id: str) -> None:
     assert first.reset() == second.reset(), "and what follows without a seed"
 
 
+def test_an_episode_begins_as_in_a_new_environment(env: gym.Env[str, str]) -> None:
+    """Nothing of the episode before is in its texts."""
+    rng = np.random.default_rng(0)
+    env.reset(seed=0)
+    for _ in range(3):
+        if any(env.step(env.unwrapped.sample_action(rng))[2:4]):  # type: ignore[attr-defined]
+            break
+    again, info = env.reset(seed=1, options={"split": "test", "index": 1})
+    assert env.spec is not None
+    fresh, fresh_info = gym.make(env.spec).reset(seed=1, options={"split": "test", "index": 1})
+    assert (again, info) == (fresh, fresh_info)
+
+
 @pytest.mark.parametrize("copied", [deepcopy, lambda env: pickle.loads(pickle.dumps(env))], ids=["deepcopy", "pickle"])  # noqa: S301
 def test_a_copy_goes_on_by_itself(env: gym.Env[str, str], copied: Callable[[Any], Any]) -> None:
     """Made and not yet reset, at the start, and in the midst of an episode: the same from there on, and no more."""
