@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from turngym._errors import InputError
 from turngym.agents.base import Instance
 from turngym.agents.episode import Episode, Status, read_episodes
 from turngym.agents.episode_file import EpisodeFile, agent_text
+from turngym.extras import install_command
 
 GAME: dict[str, Any] = {"env_id": "test/Game-v0", "env_kwargs": {"size": 3, "parts": [1, 2]}}
 ME = agent_text({"agent": "me", "temperature": None})
@@ -90,7 +92,7 @@ def test_secrets_of_addresses_do_not_tell_episodes_apart(tmp_path: Path) -> None
 
 
 def test_parquet_grows_beside_itself(tmp_path: Path) -> None:
-    pytest.importorskip("pyarrow", reason="Parquet needs pip install 'turngym[parquet]'")
+    pytest.importorskip("pyarrow", reason="Parquet needs the extra parquet")
     path, growing = tmp_path / "deep" / "x.parquet", tmp_path / "deep" / "x.parquet.jsonl"
     file = EpisodeFile(path)
     file.write(ME, episode(3))
@@ -104,7 +106,7 @@ def test_parquet_grows_beside_itself(tmp_path: Path) -> None:
 
 
 def test_parquet_loses_nothing_at_a_stop(tmp_path: Path) -> None:
-    pytest.importorskip("pyarrow", reason="Parquet needs pip install 'turngym[parquet]'")
+    pytest.importorskip("pyarrow", reason="Parquet needs the extra parquet")
     path, growing = tmp_path / "x.parquet", tmp_path / "x.parquet.jsonl"
     first = EpisodeFile(path)
     first.write(ME, episode(1))
@@ -131,7 +133,7 @@ def test_parquet_loses_nothing_at_a_stop(tmp_path: Path) -> None:
 
 
 def test_a_damaged_parquet_file_and_seeds_beyond_it_are_told(tmp_path: Path) -> None:
-    arrow = pytest.importorskip("pyarrow", reason="Parquet needs pip install 'turngym[parquet]'")
+    arrow = pytest.importorskip("pyarrow", reason="Parquet needs the extra parquet")
     path = tmp_path / "x.parquet"
     path.write_bytes(b"PAR1 and nothing else")
     with pytest.raises(InputError, match=r"x\.parquet: no Parquet file of episodes: .*; name another file with --out"):
@@ -146,5 +148,7 @@ def test_a_damaged_parquet_file_and_seeds_beyond_it_are_told(tmp_path: Path) -> 
 
 def test_parquet_without_its_package_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(InputError, match=r"Parquet files need the package pyarrow: pip install 'turngym\[parquet\]'"):
+    with pytest.raises(
+        InputError, match=re.escape(f"Parquet files need the package pyarrow: {install_command('parquet')}")
+    ):
         EpisodeFile(tmp_path / "x.parquet")

@@ -13,7 +13,7 @@ from turngym.agents.episode import Episode, Turn, read_episodes
 from turngym.agents.parquet import read_parquet, write_parquet
 from turngym.agents.scripted import HostileAgent
 
-arrow = pytest.importorskip("pyarrow", reason="Parquet needs pip install 'turngym[parquet]'")
+arrow = pytest.importorskip("pyarrow", reason="Parquet needs the extra parquet")
 
 
 def played(agent: object, env_id: str, count: int = 4, **env_kwargs: object) -> list[Episode]:

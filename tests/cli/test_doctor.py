@@ -49,7 +49,7 @@ def test_a_missing_package_comes_with_the_command_that_installs_it(monkeypatch: 
     absent_ones = doctor.optional_versions()
     for name, extra in (("torch", "train"), ("flask", "webshop"), ("tensorboard", "tensorboard"), ("wandb", "wandb")):
         assert f"{name} absent (extra {extra})" in absent_ones
-    assert absent_ones.endswith(install_command("train,webshop,plot,tensorboard,wandb"))
+    assert absent_ones.endswith(install_command("train,webshop,plot,parquet,tensorboard,wandb"))
     assert doctor.tiny_model() == f"not checked: no torch and transformers ({install_command('train')})"
 
 

@@ -48,7 +48,7 @@ def test_a_replay_ends_in_the_weights_of_the_run_that_was_tuned(
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (f"--replay {RUN} --learning.steps 9", "--replay cannot change learning.steps from 200 to 9"),
+        (f"--replay {RUN} --learning.steps 9", "--replay cannot change learning.steps from 100 to 9"),
         (f"--replay {RUN} --run.seed 9", "--replay cannot change run.seed"),
         (f"--replay {RUN} FrozenLake", "--replay repeats a run as it was: leave out ENV"),
         ("--replay nowhere", "there is no run folder nowhere"),
@@ -75,7 +75,7 @@ def test_a_run_that_went_on_with_other_settings_is_not_replayed(
     assert main(["train", "FrozenLake"]) == 0
     assert main(["train", "--resume", RUN, "--learning.steps", "300"]) == 0
     assert main(["train", "--replay", RUN]) == 2
-    assert "went on with other settings after a stop (learning.steps 200 -> 300)" in capsys.readouterr().err
+    assert "went on with other settings after a stop (learning.steps 100 -> 300)" in capsys.readouterr().err
     Path(RUN, "live.jsonl").write_text("half\n")
     assert main(["train", "--resume", RUN, "--learning.steps", "301"]) == 2
     assert "is no change of settings: put the file back" in capsys.readouterr().err

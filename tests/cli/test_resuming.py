@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from tests.cli.tiny_run import TINY
 
 from turngym._version import __version__
 from turngym.cli import main
-from turngym.trainers.config import OBJECTIVE_CONFIGS, AstarpoConfig, TrainConfig, sections
+from turngym.trainers.config import OBJECTIVE_CONFIGS, TrainConfig, sections
 from turngym.trainers.launch.resuming import BRANCHING, FREE, REASONS, steps_done
 from turngym.trainers.launch.run_folder import run_config, saved_steps
 
@@ -63,14 +63,14 @@ def test_a_free_change_of_a_complete_run_shows_its_result(resume: Resume, capsys
 
 
 def test_more_steps_make_a_new_branch_of_a_complete_run(resume: Resume, capsys: pytest.CaptureFixture[str]) -> None:
-    first = Path(RUN, "result.json").read_text()
+    first, before = Path(RUN, "result.json").read_text(), run_config(Path(RUN)).objective
     assert resume("--learning.steps", "300", "--objective.beta", "0.1") == [True]
-    said = "objective.beta 0.05 -> 0.1, learning.steps 200 -> 300"
+    said = "objective.beta 0.05 -> 0.1, learning.steps 100 -> 300"
     assert f"A new branch of the run: {said}." in capsys.readouterr().out
     assert lines_of("branch") == [{"phase": "branch", "changed": said.split(", "), "version": __version__}]
     assert Path(RUN, "result-before-branch-1.json").read_text() == first and Path(RUN, "result.json").is_file()
     config = run_config(Path(RUN))
-    assert config.learning.steps == 300 and config.objective == AstarpoConfig(beta=0.1)
+    assert config.learning.steps == 300 and config.objective == replace(before, beta=0.1)
     assert resume("--learning.steps", "400") == [True] and len(lines_of("branch")) == 2
     assert Path(RUN, "result-before-branch-2.json").is_file()
 
@@ -92,7 +92,7 @@ def test_a_dry_run_of_a_branch_touches_nothing(resume: Resume, capsys: pytest.Ca
         ("--values.instances 9", "cannot change values.instances from 512 to 9: stage 1 has been played"),
         ("--warm-start.course-steps 9", "the base has been cloned"),
         ("--shaping.step-cost 0.1", "stage 1 was paid with these rewards"),
-        ("--objective.baseline vstar", "the values and the optimizer belong to this objective"),
+        ("--objective.optimal-baseline false", "the values and the optimizer belong to this objective"),
         ("--learning.batch-size 64", "cannot change learning.batch_size from 128 to 64"),
         ('--curriculum.levels [{"size":3}]', "the levels have their own instances"),
         ('--env.kwargs {"size":3}', "the policy was taught this environment"),
@@ -114,10 +114,10 @@ def test_the_rest_is_refused_with_its_reason(
 
 
 def test_steps_that_were_learned_are_not_taken_back(resume: Resume, capsys: pytest.CaptureFixture[str]) -> None:
-    Path(RUN, "checkpoints", "step-000150").mkdir(parents=True)
-    assert resume("--learning.steps", "100", code=2) == []
-    assert f"cannot lower learning.steps to 100: {RUN} has learned for 150 already" in capsys.readouterr().err
-    assert resume("--learning.steps", "160") == [True]
+    Path(RUN, "checkpoints", "step-000090").mkdir(parents=True)
+    assert resume("--learning.steps", "80", code=2) == []
+    assert f"cannot lower learning.steps to 80: {RUN} has learned for 90 already" in capsys.readouterr().err
+    assert resume("--learning.steps", "95") == [True]
 
 
 def test_a_copy_of_a_checkpoint_is_no_step(resume: Resume) -> None:

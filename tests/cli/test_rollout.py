@@ -105,7 +105,7 @@ def test_the_file_lies_where_the_command_was_given(tmp_path: Path, monkeypatch: 
 def test_parquet_goes_on_after_a_stop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("pyarrow", reason="Parquet needs pip install 'turngym[parquet]'")
+    pytest.importorskip("pyarrow", reason="Parquet needs the extra parquet")
     monkeypatch.chdir(tmp_path)
     words = ["rollout", "oracle", "FrozenLake", "--out", "shown.parquet", "--slots", "1"]
     write = EpisodeFile.write

@@ -178,9 +178,9 @@ def edit(old: str, new: str) -> None:
 def test_an_edit_of_what_may_change_is_a_branch(trainer: InstallTrainer, capsys: pytest.CaptureFixture[str]) -> None:
     calls = trainer(pretend)
     assert main(["train", "FrozenLake"]) == 0
-    edit("steps = 200", "steps = 210")
+    edit("steps = 100", "steps = 110")
     assert main(["train", "--resume", str(RUN)]) == 0
-    assert "A new branch of the run: learning.steps 200 -> 210." in capsys.readouterr().out
+    assert "A new branch of the run: learning.steps 100 -> 110." in capsys.readouterr().out
     assert calls == [False, True] and used_config(RUN) == run_config(RUN)
     assert main(["train", "--resume", str(RUN)]) == 0
     assert "is complete" in capsys.readouterr().out and len(calls) == 2, "the edit is used up"
@@ -191,7 +191,7 @@ def test_an_edit_of_what_may_change_is_a_branch(trainer: InstallTrainer, capsys:
     [
         ("seed = 0", "seed = 7", "cannot change run.seed from 0 to 7"),
         ("batch_size = 128", "batch_size = 64", "cannot change learning.batch_size from 128 to 64"),
-        ('name = "astarpo"', 'name = "astarpo_turn"', "change objective.name from 'astarpo' to 'astarpo_turn'"),
+        ("optimal_baseline = true", "optimal_baseline = false", "change objective.optimal_baseline from True to False"),
     ],
 )
 def test_an_edit_of_what_cannot_change_is_refused(

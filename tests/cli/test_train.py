@@ -192,7 +192,7 @@ def test_a_dry_run_names_everything_that_is_played(capsys: pytest.CaptureFixture
     text = capsys.readouterr().out
     assert "512 more, explorers: temperature 1.5, temperature 2.5\n" in text
     assert (
-        "# 3. stage 2: 200 steps of 128 episodes, objective astarpo_turn, at most 5000 generated tokens, "
+        "# 3. stage 2: 100 steps of 128 episodes, objective astarpo_turn, at most 5000 generated tokens, "
         "easier levels: 1, a new reference and its stage 1 every 20 steps\n"
     ) in text
     assert parse_toml(text, source="the output").learning.reset_every == 20  # long lines stay comments

@@ -28,7 +28,7 @@ WRONG: list[tuple[str, str, Any, str, str]] = [
     ("learning", "max_tokens", 0, "astarpo", "learning.max_tokens must be at least 1, got 0"),
     ("learning", "learning_rate", float("nan"), "astarpo", "learning.learning_rate must be at least 0, got nan"),
     ("warm_start", "mistake_rate", 9, "astarpo", "warm_start.mistake_rate must be in [0, 1], got 9"),
-    ("warm_start", "success_low", 0.9, "astarpo", "must be at most warm_start.success_high, 0.6, got 0.9"),
+    ("warm_start", "success_high", 0.1, "astarpo", "must be at most warm_start.success_high, 0.1, got 0.3"),
     ("warm_start", "demonstrations", "absent.jsonl", "astarpo", "absent.jsonl cannot be read: No such file"),
     ("learning", "learning_rate", 1e300, "astarpo", "learning.learning_rate must be 0 or between 1e-12 and"),
     ("learning", "temperature", 1e-300, "astarpo", "learning.temperature must be between 1e-12 and 1e+12 in size"),

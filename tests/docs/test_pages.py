@@ -209,7 +209,7 @@ TRAIN = [
     pytest.param(words, id=f"{page.stem}: {' '.join(words)[:60]}")
     for page in PAGES
     for words in commands(page)
-    if words[:1] == ["train"] and is_concrete(words) and "--resume" not in words
+    if words[:1] == ["train"] and is_concrete(words) and not {"--resume", "--replay"} & {*words}
 ]
 
 

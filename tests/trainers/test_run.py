@@ -111,7 +111,7 @@ def test_a_run_ends_with_its_result(finished: Finished) -> None:
 def test_a_run_leaves_a_folder_that_says_everything(finished: Finished) -> None:
     folder, _, _ = finished
     assert sorted(path.name for path in folder.iterdir()) == [
-        "base", "checkpoints", "credit", "episodes", "metrics.jsonl", "result.json", "values.sqlite",
+        "base", "checkpoints", "credit", "episodes", "live.echo.toml", "metrics.jsonl", "result.json", "values.sqlite",
     ]  # fmt: skip
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["step-000004", "step-000006"]
     counts = {path.name: len(list(read_episodes(path))) for path in (folder / "episodes").iterdir()}

@@ -210,7 +210,8 @@ def unknown_setting(section: Section, key: str) -> str:
 def with_algorithm(config: TrainConfig, name: str) -> TrainConfig:
     """Return a configuration that learns by a name of `ALGORITHMS` or, any other name, by that objective.
 
-    A setting that both objectives have keeps its value, unless that is the default. The section `values` is kept where
+    A setting that both objectives have keeps its value, unless that is the default or belongs to the present one's name
+    in `ALGORITHMS`. The section `values` is kept where
     the new objective or the shaping reads stage 1.
 
     Raises:
@@ -220,7 +221,8 @@ def with_algorithm(config: TrainConfig, name: str) -> TrainConfig:
         raise InputError(f"there is no algorithm {name!r}{nearest(name, algorithm_names(), most=40)}")
     objective_name, settings = ALGORITHMS.get(name, (name, {}))
     kind = find_objective_config(objective_name)
-    own = {part.name for part in fields(kind)}
+    _, left = ALGORITHMS.get(algorithm_of(config.objective), ("", {}))
+    own = {part.name for part in fields(kind)} - left.keys()
     kept = {setting: getattr(config.objective, setting)
             for setting in changed(config.objective, type(config.objective)()) if setting in own}  # fmt: skip
     objective = kind(**{**kept, **settings})

@@ -12,6 +12,7 @@ from typing import Any
 from turngym._errors import InputError
 from turngym.agents.episode import Episode, Turn, read_episodes
 from turngym.envs import Drawing
+from turngym.extras import install_command
 from turngym.trainers.launch.run_folder import known_config
 from turngym.trainers.reporting.credit import Credit, read_credit
 from turngym.trainers.run_files import EPISODES
@@ -119,7 +120,7 @@ def _values(folder: Path, stem: str, episodes: list[Episode], notes: dict[str, s
 
         values = values_before_turns(folder, known_config(folder), stem, episodes)
     except ModuleNotFoundError as error:
-        notes["value"] = f"V*: none without {error.name}; pip install 'turngym[train]'."
+        notes["value"] = f"V*: none without {error.name}; {install_command('train')}."
         return []
     except (ValueError, OSError) as error:
         notes["value"] = f"V*: none; {error}."

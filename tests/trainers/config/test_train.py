@@ -157,6 +157,13 @@ def test_defaults_are_replaced_by_those_of_the_other_objective() -> None:
     assert (lambda_.baseline, lambda_.turn_lambda, lambda_.optimal_baseline) == ("state_tracker", 0.5, True)
 
 
+def test_what_a_name_stands_for_goes_with_the_name() -> None:
+    config = with_algorithm(TrainConfig(objective=AstarpoConfig(beta=0.1)), "astarpo_lambda")
+    assert with_algorithm(config, "astarpo") == TrainConfig(objective=AstarpoConfig(beta=0.1))
+    assert with_algorithm(config, "astarpo_turn").objective == AstarpoTurnConfig(beta=0.1)
+    assert with_algorithm(config, "astarpo_lambda") == config
+
+
 def test_stage_one_is_kept_where_it_is_of_use() -> None:
     config = TrainConfig(values=ValueConfig(instances=7, samples=2))
     assert with_algorithm(config, "awr").values == config.values

@@ -240,7 +240,7 @@ def test_a_configuration_that_cannot_run_leaves_no_folder(changes: dict[str, Any
     [
         ({"learnin": {"steps": 3}}, "there is no section 'learnin'; did you mean 'learning'?"),
         ({"learning": {"step": 3}}, "there is no setting 'learning.step'; did you mean 'steps'?"),
-        ({"objective": {"clip_low": 0.1}}, "astarpo does not read objective.clip_low; grpo, "),
+        ({"objective": {"clip_low": 0.1}}, "astarpo_turn does not read objective.clip_low; grpo, "),
         ({"learning": {"steps": True}}, "learning.steps must be a whole number, got True"),
     ],
 )
