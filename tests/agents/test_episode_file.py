@@ -148,7 +148,6 @@ def test_a_damaged_parquet_file_and_seeds_beyond_it_are_told(tmp_path: Path) -> 
 
 def test_parquet_without_its_package_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(
-        InputError, match=re.escape(f"Parquet files need the package pyarrow: {install_command('parquet')}")
-    ):
+    said = f"Parquet files need the package pyarrow: {install_command('parquet')}"
+    with pytest.raises(InputError, match=re.escape(said)):
         EpisodeFile(tmp_path / "x.parquet")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.cli.pretended import InstallTrainer, pretend
@@ -63,7 +64,8 @@ def test_a_free_change_of_a_complete_run_shows_its_result(resume: Resume, capsys
 
 
 def test_more_steps_make_a_new_branch_of_a_complete_run(resume: Resume, capsys: pytest.CaptureFixture[str]) -> None:
-    first, before = Path(RUN, "result.json").read_text(), run_config(Path(RUN)).objective
+    first = Path(RUN, "result.json").read_text()
+    before: Any = run_config(Path(RUN)).objective
     assert resume("--learning.steps", "300", "--objective.beta", "0.1") == [True]
     said = "objective.beta 0.05 -> 0.1, learning.steps 100 -> 300"
     assert f"A new branch of the run: {said}." in capsys.readouterr().out
