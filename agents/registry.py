@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from turngym.agents.scripted import (
     ShopperAgent,
 )
 from turngym.names import accepts, check_name, enter, find, nearest
+from turngym.plugins import PluginError, import_requested
 
 AgentFactory = Callable[..., Agent]
 """Makes an agent that has not played yet: a class, or a function, that can be called without arguments."""
@@ -35,6 +37,10 @@ AGENTS: dict[str, AgentFactory] = {
 
 INTERFACE = ("start", "act", "observe", "finish", "policy_version")
 """What `Agent` asks for."""
+
+
+_PLACE = re.compile(r"([A-Za-z_]\w*(?:\.\w+)*):([A-Za-z_]\w*)")
+"""`module:Class`, a class or a function in a module."""
 
 
 class NotAnAgentError(TypeError):
@@ -74,6 +80,28 @@ def register_agent(name: str) -> Callable[[Factory], Factory]:
     return register
 
 
+def is_registered(name: str) -> bool:
+    """Return whether an agent has this name; `module:Class` names a class in a module, which is registered by that.
+
+    Args:
+        name: A name, or `module:Class`; a function that makes an agent does as well. What is not installed is looked
+            for in the current folder too.
+
+    Raises:
+        PluginError: The module is not found, raises when it is imported, or has nothing of this name that could be
+            called.
+    """
+    place = _PLACE.fullmatch(name)
+    if name in AGENTS or place is None:
+        return name in AGENTS
+    module, part = place.groups()
+    factory = getattr(import_requested(module), part, None)
+    if not callable(factory):
+        raise PluginError(f"the module {module} has no class or function {part!r} that makes an agent")
+    AGENTS[name] = factory
+    return True
+
+
 def make_agent(name: str, /, **arguments: Any) -> Agent:
     """Make a registered agent.
 
@@ -92,6 +120,8 @@ def make_agent(name: str, /, **arguments: Any) -> Agent:
     for argument in arguments:
         if argument not in known and not takes_any:
             raise InputError(f"the agent {name!r} has no argument {argument!r}{nearest(argument, known)}")
+    if not arguments and not accepts(factory):
+        raise InputError(f"the agent {name!r} cannot be made without arguments")
     agent = factory(**arguments)
     missing = [part for part in INTERFACE if not hasattr(agent, part)]
     if missing:

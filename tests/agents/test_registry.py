@@ -12,7 +12,7 @@ import pytest
 from turngym._errors import InputError
 from turngym.agents.base import Agent
 from turngym.agents.evaluation import instance_range
-from turngym.agents.registry import AGENTS, NotAnAgentError, make_agent, register_agent
+from turngym.agents.registry import AGENTS, NotAnAgentError, is_registered, make_agent, register_agent
 from turngym.agents.rollout import collect_episodes
 from turngym.agents.scripted import OracleAgent, RandomAgent, ScriptedAgent, Seat
 
@@ -96,3 +96,65 @@ def test_a_function_may_pass_arguments_on(own_code: Path) -> None:
     assert make_agent("passing-on", seed=3)._seed == 3  # type: ignore[attr-defined]
     with pytest.raises(InputError):
         make_agent("passing-on", seed=-1)
+
+
+# In a module --------------------------------------------------------------------------------------------------------
+
+
+UPWARDS = """
+from turngym.agents import ScriptedAgent
+
+
+class Upwards(ScriptedAgent):
+    def __init__(self, word: str = "up") -> None:
+        super().__init__()
+        self.word = word
+
+    def choose(self, seat):
+        return self.word
+
+
+class Needy(Upwards):
+    def __init__(self, word: str) -> None:
+        super().__init__(word)
+
+
+number = 3
+"""
+
+
+def test_a_class_in_a_module_plays_by_its_place(own_code: Path) -> None:
+    (own_code / "upwards.py").write_text(UPWARDS)
+    assert is_registered("upwards:Upwards") and "upwards:Upwards" in AGENTS and is_registered("random")
+    (episode,) = collect_episodes(
+        make_agent("upwards:Upwards", word="left"), "turngym/FrozenLake-v0", instance_range("train", 1)
+    )
+    assert {turn.action for turn in episode.turns} == {"left"}
+
+
+@pytest.mark.parametrize("name", ["nobody", "some/folder", "C:\\agents", "a:b:c", "upwards:", ":Upwards", "a-b:C"])
+def test_other_names_are_no_places(name: str, own_code: Path) -> None:
+    assert not is_registered(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("nowhere:Upwards", "there is no module 'nowhere': it is neither installed nor in"),
+        ("upwards:Downwards", "the module upwards has no class or function 'Downwards' that makes an agent"),
+        ("upwards:number", "the module upwards has no class or function 'number' that makes an agent"),
+    ],
+)
+def test_a_place_with_no_agent_is_one_sentence(name: str, part: str, own_code: Path) -> None:
+    (own_code / "upwards.py").write_text(UPWARDS)
+    with pytest.raises(InputError, match=re.escape(part)):
+        is_registered(name)
+    assert name not in AGENTS
+
+
+def test_what_an_agent_needs_has_to_be_given(own_code: Path) -> None:
+    (own_code / "upwards.py").write_text(UPWARDS)
+    assert is_registered("upwards:Needy")
+    with pytest.raises(InputError, match="the agent 'upwards:Needy' cannot be made without arguments"):
+        make_agent("upwards:Needy")
+    assert vars(make_agent("upwards:Needy", word="down"))["word"] == "down"

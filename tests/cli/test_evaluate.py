@@ -59,6 +59,20 @@ def test_what_cannot_be_evaluated(words: list[str], sentence: str, capsys: pytes
     assert sentence in captured.err
 
 
+def test_a_class_of_a_module_plays_everywhere(own_code: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "class Up(ScriptedAgent):\n    def choose(self, seat):\n        return 'up'\n"
+    (own_code / "mine.py").write_text(f"from turngym.agents import ScriptedAgent\n\n\n{text}")
+    assert main(["evaluate", "mine:Up", "--env", "FrozenLake", "--episodes", "5"]) == 0
+    assert "mine:Up" in capsys.readouterr().out
+    assert main(["rollout", "mine:Up", "FrozenLake", "--episodes", "2", "--out", "up.jsonl"]) == 0
+    assert {turn.action for one in read_episodes(Path("up.jsonl")) for turn in one.turns} == {"up"}
+    words = ["bench", "games", "--envs", "FrozenLake", "--agent", "mine:Up", "--episodes", "4", "--out", "bench"]
+    assert main(words) == 0 and "| mine:Up |" in Path("bench", "games.md").read_text()
+    assert main(["play", "FrozenLake", "--agent", "mine:Up"]) == 0 and "up" in capsys.readouterr().out
+    assert main(["evaluate", "mine:Down", "--env", "FrozenLake"]) == 2
+    assert "the module mine has no class or function 'Down' that makes an agent" in capsys.readouterr().err
+
+
 def test_folders_that_hold_no_player(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(tmp_path)]) == 2
     assert "neither a run nor a checkpoint" in capsys.readouterr().err

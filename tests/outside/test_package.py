@@ -218,7 +218,8 @@ WRONG = {
     "train Guess --warm-start.demonstrations none.jsonl": "the demonstrations none.jsonl cannot be read: No such file "
     "or directory",
     "evaluate bisec --env Guess": "there is no agent 'bisec': neither random, rule, shopper, oracle, demonstration, "
-    "hostile, bisect nor a folder with a run or a checkpoint, nor openai:MODEL; did you mean 'bisect'?",
+    "hostile, bisect nor a folder with a run or a checkpoint, nor module:Class, nor openai:MODEL; did you mean "
+    "'bisect'?",
 }
 
 

@@ -14,7 +14,7 @@ from turngym.agents.api import PREFIX, ApiSettings
 from turngym.agents.base import Agent
 from turngym.agents.models.decoding import Decoding, History
 from turngym.agents.models.hub import fetch_model, is_hub_name
-from turngym.agents.registry import AGENTS, NotAnAgentError, make_agent
+from turngym.agents.registry import AGENTS, NotAnAgentError, is_registered, make_agent
 from turngym.agents.scripted import ScriptedAgent
 from turngym.cli.api import ApiOptions, api_agent, api_settings, is_api_agent
 from turngym.cli.errors import UsageError
@@ -214,6 +214,8 @@ def able_agents(env_id: str, env_kwargs: Mapping[str, Any]) -> list[str]:
 def find_agent(name: str, env: str = "", arguments: Mapping[str, Any] | None = None) -> NamedAgent:
     """Return the agent that a name means: a registered agent, a run, a checkpoint, a model of the hub, or of a server.
 
+    `module:Class` is registered by being named.
+
     Args:
         name: What the user wrote.
         env: The environment that it shall play; the module of `module:Id` may register the agent, so it comes first.
@@ -224,7 +226,7 @@ def find_agent(name: str, env: str = "", arguments: Mapping[str, Any] | None = N
     """
     if ":" in env:
         resolve_env(env)
-    if name in AGENTS:
+    if not is_api_agent(name) and not Path(name).is_dir() and is_registered(name):
         load_registered(name, **(arguments or {}))  # refused before anything is played
         return NamedAgent(name=name, make=lambda *_: load_registered(name, **(arguments or {})),
                           identity=lambda _: {"agent": name, "arguments": dict(arguments or {})})  # fmt: skip
@@ -243,7 +245,7 @@ def find_agent(name: str, env: str = "", arguments: Mapping[str, Any] | None = N
             folder = fetch_model(name).folder
     if not folder.is_dir():
         raise UsageError(f"there is no agent {name!r}: neither {', '.join(AGENTS)} nor a folder with a run or a "
-                         f"checkpoint, nor {PREFIX}MODEL{nearest(name, AGENTS, most=0)}")  # fmt: skip
+                         f"checkpoint, nor module:Class, nor {PREFIX}MODEL{nearest(name, AGENTS, most=0)}")  # fmt: skip
     weights = policy_folder(folder)
     shown, own = name if is_hub_name(name) else folder.resolve().name, decoding_of(weights)
 

@@ -13,7 +13,7 @@ from turngym._errors import input_errors
 from turngym.agents.api import PREFIX
 from turngym.agents.base import Agent
 from turngym.agents.models.hub import fetch_model, is_hub_name
-from turngym.agents.registry import AGENTS
+from turngym.agents.registry import AGENTS, is_registered
 from turngym.benchmarks.cells import ORACLE, SCRIPTED, Player, Stand
 from turngym.cli.agents import SLOTS_PER_REQUEST, AgentOptions, NamedAgent, able_agents, find_agent
 from turngym.cli.api import ApiOptions, api_agent, api_settings, is_api_agent
@@ -53,7 +53,7 @@ def find_players(
     Raises:
         UsageError: A name means nothing, or runs that were trained differently would share a row.
     """
-    known = [text for text in named if text in SCRIPTED or text in AGENTS]
+    known = [text for text in named if text in SCRIPTED or (not is_api_agent(text) and is_registered(text))]
     players = sorted((scripted_player(name) for name in (*scripted, *known)), key=lambda player: player.name == ORACLE)
     recipes: dict[str, tuple[str, Any]] = {}
     for text in named:
@@ -141,7 +141,7 @@ def models_of(place: str, label: str) -> Iterator[tuple[str, Path]]:
     if not folder.is_dir():
         known = {**SCRIPTED, **AGENTS}
         raise UsageError(f"there is no agent {place!r}: neither {', '.join(known)} nor a folder with a run or a "
-                         f"checkpoint, nor {PREFIX}MODEL{nearest(place, known, most=0)}")  # fmt: skip
+                         f"checkpoint, nor module:Class, nor {PREFIX}MODEL{nearest(place, known, most=0)}")  # fmt: skip
     weights = policy_folder(folder)
     if (folder / CONFIG_FILE).is_file() and (folder / BASE).is_dir():
         name = label or re.sub(r"-seed\d+$", "", folder.resolve().name)
