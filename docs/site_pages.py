@@ -59,7 +59,7 @@ FAMILIES = {
     "imitation": "Imitation",
 }
 """The families of objectives by the module that defines them."""
-EXAMPLE_FILES = ("minimal_astarpo.py", "own_environment.py", "notebook.ipynb")
+EXAMPLE_FILES = ("minimal_astarpo.py", "own_environment.py", "trl_grpo.py", "api_model.py", "notebook.ipynb")
 
 
 @cache

@@ -11,6 +11,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from tests.agents.serving.model_server import serving
+
+from turngym.agents.api import BASE_VARIABLE, KEY_VARIABLE
+from turngym.agents.models.language_model import LanguageModel
+from turngym.agents.models.small import build_decoder, train_tokenizer
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -57,6 +62,30 @@ print("torch" in sys.modules)
     assert done.returncode == 0, done.stderr
     assert "bisect: success 1.000" in done.stdout and "no oracle" not in done.stdout
     assert done.stdout.splitlines()[-1] == "False"
+
+
+# What TRL says of its own: experimental hooks, and attributes that the next transformers will have under another name.
+@pytest.mark.filterwarnings("ignore:.*experimental feature:UserWarning", "ignore:.*is deprecated:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.*pin_memory:UserWarning")
+def test_a_game_is_trained_on_by_trl(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("trl", reason="the example needs TRL: pip install 'trl>=1.16,<2'")
+    last = load("trl_grpo").main(["--steps", "1", "--out", str(tmp_path / "grpo")])
+    assert 0.0 <= last <= 1.0 and f"mean return of each step: {last:.2f}\n" in capsys.readouterr().out
+
+
+def test_a_model_behind_a_server_plays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in (KEY_VARIABLE, BASE_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    tokenizer = train_tokenizer(["Move up."], vocabulary_size=300, show_instructions=True)
+    decoder = build_decoder(tokenizer, hidden_size=16, layers=1, heads=2, feedforward_size=16, context_length=4096)
+    LanguageModel(decoder, tokenizer).save_pretrained(tmp_path)
+    with serving(tmp_path) as server:
+        load("api_model").main(["tiny", "--base-url", server.url, "--episodes", "2"])
+    printed = capsys.readouterr().out
+    assert re.search(r"^random: success [01]\.\d{3} \[", printed, re.MULTILINE), printed
+    assert re.search(r"^tiny: success 0\.000 \[0\.000, ", printed, re.MULTILINE), printed
 
 
 def test_the_notebook_runs(capsys: pytest.CaptureFixture[str]) -> None:
