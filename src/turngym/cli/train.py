@@ -195,7 +195,7 @@ def train_flags() -> list[Flag]:
     """Return the flags of `turngym train`, with those of every objective."""
     flags = [*flags_of(TrainOptions)]
     for kind in OBJECTIVE_CONFIGS.values():
-        flags += flags_of(kind, "--objective.")
+        flags += flags_of(kind, "--objective.", switches=False)
     return flags
 
 
