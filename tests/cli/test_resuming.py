@@ -115,6 +115,14 @@ def test_the_rest_is_refused_with_its_reason(
     assert {path.name: path.read_bytes() for path in Path(RUN).iterdir()} == before
 
 
+def test_a_policy_is_offered_where_there_is_one(resume: Resume, capsys: pytest.CaptureFixture[str]) -> None:
+    assert resume("--run.seed", "5", code=2) == []
+    assert capsys.readouterr().err.endswith("; start another run for that\n")
+    Path(RUN, "checkpoints", "step-000100").mkdir(parents=True)
+    assert resume("--run.seed", "5", code=2) == []
+    assert capsys.readouterr().err.endswith(f", from this one's policy with --model.path {RUN} if you like\n")
+
+
 def test_steps_that_were_learned_are_not_taken_back(resume: Resume, capsys: pytest.CaptureFixture[str]) -> None:
     Path(RUN, "checkpoints", "step-000090").mkdir(parents=True)
     assert resume("--learning.steps", "80", code=2) == []

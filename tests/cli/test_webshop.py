@@ -101,6 +101,9 @@ def test_checksums_are_written_beside_files_and_verified(files: list[Path], caps
 
 
 def test_checks_files(files: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["webshop", "check", str(files[0].parent)]) == 0, "all of a folder"
+    shown = said(capsys)
+    assert all(file.name in shown for file in files)
     assert main(["webshop", "check", *map(str, files)]) == 0
     assert "can be used as they are" in said(capsys)
     items = json.loads(files[0].read_text())

@@ -89,10 +89,9 @@ def plan_resume(folder: Path, change: Callable[[TrainConfig], TrainConfig]) -> t
         if setting not in BRANCHING:
             by = f", as {folder / CONFIG_FILE} was edited to" if setting in changes(used, written) else ""
             reason = REASONS.get(setting) or REASONS.get(setting.partition(".")[0], "it is what the run is")
-            raise InputError(
-                f"--resume cannot change {setting} from {old!r} to {new!r}{by}: {reason}; start another run for that, "
-                f"from this one's policy with --model.path {folder} if you like"
-            )
+            policy = f", from this one's policy with --model.path {folder} if you like" if saved_steps(folder) else ""
+            raise InputError(f"--resume cannot change {setting} from {old!r} to {new!r}{by}: {reason}; start another "
+                             f"run for that{policy}")  # fmt: skip
         branched.append(f"{setting} {old} -> {new}")
     return wanted, branched
 

@@ -89,7 +89,8 @@ def clone(
     if success < config.success_low:
         raise WarmStartError(
             f"after a course of {config.course_steps} cloning steps and {corrections} corrections the sampled "
-            f"success is {success:.3f}, below {config.success_low:g}; raise warm_start.course_steps or widen the model"
+            f"success is {success:.3f}, below {config.success_low:g}; start another run with more "
+            "warm_start.course_steps or a wider model"
         )
     progress.note(f"the warm start overshot its band: success {success:.2f} > {config.success_high:.2f}")
 

@@ -42,8 +42,8 @@ LONGEST_SHOWN = 4_000
 class PlayOptions(PlayingOptions):
     """Play an environment yourself, or watch another agent."""
 
-    env: Annotated[Positional[str], arg(metavar="ENV")]
-    """The environment."""
+    env: Annotated[Positional[str], arg(metavar="ENV")] = ""
+    """The environment; that of the run where a run plays."""
     agent: str = ""
     """Who plays: a run or checkpoint folder, a model behind a server as openai:MODEL, or an agent (random, rule,
     shopper, oracle, demonstration, hostile or a registered one); empty is you."""
@@ -83,6 +83,8 @@ def run(words: Sequence[str]) -> int:
     else:
         if options.agent_kwargs:
             raise UsageError("--agent-kwargs are arguments of an agent: name it with --agent")
+        if not options.env:
+            raise UsageError("play needs ENV, such as FrozenLake; see turngym play --help")
         env_id, env_kwargs = resolve_env(options.env), options.env_kwargs
         check_env(env_id, env_kwargs)
         agent = HumanAgent(show=lambda text: show(console, text, "cyan"))

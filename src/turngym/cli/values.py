@@ -260,7 +260,7 @@ def describe_luck(turns: Iterable[StoredTurn], beta: float, kind: str, *, reason
         f"Variance of the {kind}s of an instance: {measured.returns:.4f}; of it the environment's {share}.",
         f"Luck index (V^E less V* by soft value iteration, mean over starts): {index:.4f}.",
         f"Values of states: use {chosen.estimator}. {chosen.reason}",
-        f"Filters by the spread of returns (objectives.filter mixed, top_std, top_p): {measured.of_spread}",
+        f"Filters by the spread of returns (objective.filter mixed, top_std, top_p): {measured.of_spread}",
     ]
 
 

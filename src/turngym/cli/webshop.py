@@ -83,7 +83,7 @@ class CheckOptions:
     """Look through files of the original WebShop for what is missing, malformed or duplicated."""
 
     files: Annotated[Positional[tuple[Path, ...]], arg(metavar="FILE...")]
-    """Products, attributes and instructions, in any order, plain or gzipped."""
+    """Products, attributes and instructions, in any order, plain or gzipped; of a folder its JSON files."""
     write_checksums: bool = False
     """Write FILE.sha256 beside each file, if all can be used; a shop that reads the file verifies it from then on."""
 
@@ -251,16 +251,29 @@ def check_files(words: Sequence[str], console: Console) -> int:
     options = parse(CheckOptions, words, command="webshop check")
     if not options.files:
         raise UsageError("webshop check needs FILES; see turngym webshop check --help")
-    missing = [path for path in options.files if not path.is_file()]
+    files = [file for path in options.files for file in (json_files(path) if path.is_dir() else [path])]
+    missing = [path for path in files if not path.is_file()]
     if missing:
         raise UsageError(f"there is no file {missing[0]}")
-    report = check(options.files)
+    report = check(files)
     for file in report.files:
         describe_file(file, console)
     console.print("These files can be used as they are." if report.usable else "These files cannot be used; see above.")
     if report.usable and options.write_checksums:
-        write_checksums(options.files, console)
+        write_checksums(files, console)
     return int(not report.usable)
+
+
+def json_files(folder: Path) -> list[Path]:
+    """Return the JSON files of a folder, plain or gzipped, sorted by name.
+
+    Raises:
+        UsageError: There is none.
+    """
+    files = sorted(file for pattern in ("*.json", "*.json.gz") for file in folder.glob(pattern))
+    if not files:
+        raise UsageError(f"there is no JSON file in {folder}")
+    return files
 
 
 def write_checksums(files: Iterable[Path], console: Console) -> None:
