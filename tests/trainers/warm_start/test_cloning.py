@@ -135,7 +135,7 @@ def test_gives_up_with_advice(tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch
     with_success(monkeypatch, 0.0, 0.05)
     rounds = cloned(load_or_build(config), config, SilentProgress())
     assert [next(rounds)["step"], next(rounds)["step"]] == [3, 4]
-    with pytest.raises(WarmStartError, match=r"course of 3 .* 1 corrections .* 0.050, below 0.1; start another run with more warm_start.cou"):
+    with pytest.raises(WarmStartError, match=r"course of 3 .* 1 corrections .* 0.050, below 0.1; start another run"):
         next(rounds)
 
 
