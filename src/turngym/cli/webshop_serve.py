@@ -40,7 +40,7 @@ class ServeOptions(ShopSettings):
     """The address of a proxy in front of the site that names its clients in X-Forwarded-For, such as 127.0.0.1; without
     this they all count as one client."""
     log: bool = True
-    """Write a line of JSON to the standard error for every request."""
+    """Write a line of JSON to the standard error for every request; `--no-log` writes none."""
 
 
 def run(words: Sequence[str], console: Console) -> int:
