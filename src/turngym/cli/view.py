@@ -36,7 +36,7 @@ class ViewOptions:
     reference: bool = False
     """Also compute the log-ratio of every sampled token to the model before learning, once at the start."""
     drawings: bool = True
-    """Play the episodes that are looked at again, so that their games draw them; `--no-drawings` leaves pictures out."""
+    """Play the episodes that are looked at again, so that their games draw them; `--no-drawings` leaves them out."""
 
 
 def run(words: Sequence[str]) -> int:
