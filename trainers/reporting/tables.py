@@ -63,8 +63,9 @@ def table_notes(rows: Rows) -> list[str]:
     """Return sentences on what the numbers of a table do not say by themselves."""
     scores = [row for row in rows.values() if isinstance(row, Score)]
     repeated = {(score.episodes, score.instances) for score in scores if score.instances not in (None, score.episodes)}
-    notes = [f"{episodes} episodes of {instances} instance{'' if instances == 1 else 's'}; the interval is over "
-             "instances." for episodes, instances in sorted(repeated)]  # fmt: skip
+    notes = [f"{episodes} episodes of 1 instance; of others the interval says nothing." if instances == 1 else
+             f"{episodes} episodes of {instances} instances; the interval is over instances."
+             for episodes, instances in sorted(repeated)]  # fmt: skip
     if any(score.cut_episodes for score in scores):
         notes.append("cut %, first number: the context ended these episodes, which then count as failures; raise "
                      "context_length.")  # fmt: skip

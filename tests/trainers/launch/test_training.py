@@ -70,7 +70,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> training.TrainingResult:
 def test_a_result_is_a_table(result: turngym.TrainingResult) -> None:
     lines = str(result).splitlines()
     assert [line.split("  ")[0] for line in lines[: 1 + len(ROWS)]] == ["agent", *ROWS.values()]
-    assert lines[1 + len(ROWS)] == "4 episodes of 1 instance; the interval is over instances."
+    assert lines[1 + len(ROWS)] == "4 episodes of 1 instance; of others the interval says nothing."
     assert set(result.scores) == {*ROWS} - {"optimum"} and result.scores["trained_greedy"].episodes == 4
     assert result.optimum == 1.0 and f"{result.scores['random'].rate:.3f}" in lines[1]
     assert replace(result, record={}).optimum is None
