@@ -22,11 +22,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import tyro
 
 from turngym._errors import InputError
+from turngym.benchmarks.line_process import LineProcess
 from turngym.benchmarks.page import kept, table
 
 HERE = Path(__file__).resolve().parents[1]
@@ -89,8 +90,8 @@ class Row:
         return f"{self.least[who]:.2f}" if self.seconds else f"{self.least[who]:,.1f}"
 
 
-class Worker:
-    """A process that times what it is asked for; a context that ends it.
+class Worker(LineProcess):
+    """A process that times what it is asked for.
 
     Args:
         python: Its interpreter.
@@ -99,18 +100,7 @@ class Worker:
 
     def __init__(self, python: str, root: Path | None = None) -> None:
         program = files("turngym.benchmarks").joinpath("env_speed_worker.py").read_text(encoding="utf-8")
-        self._process = subprocess.Popen(
-            [python, "-c", program], env=environment(root), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def __enter__(self) -> Self:
-        """Return the worker."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End the process."""
-        self._process.kill()
-        self._process.communicate()
+        super().__init__([python, "-c", program], environment(root))
 
     def ask(self, task: str, **arguments: object) -> Any:
         """Return what a function of `env_speed_worker` returns.
@@ -118,11 +108,8 @@ class Worker:
         Raises:
             RuntimeError: The process ended; its own error is on stderr.
         """
-        print(json.dumps([task, arguments]), file=self._process.stdin, flush=True)
-        answer = self._process.stdout.readline() if self._process.stdout else ""
-        if not answer:
-            raise RuntimeError(f"the process that was asked for {task} ended before its answer; its error is above")
-        return json.loads(answer)
+        self.send(json.dumps([task, arguments]))
+        return json.loads(self.answer(f"the process that was asked for {task}"))
 
 
 def environment(root: Path | None) -> dict[str, str]:

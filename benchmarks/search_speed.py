@@ -13,40 +13,30 @@ tantivy is the Python package of that name (`pip install tantivy`); it searches 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
-import re
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
-from unittest.mock import patch
+from typing import Annotated, Any
 
 import tyro
 from tyro.conf import Positional, arg
 
 from turngym._errors import InputError
-from turngym.benchmarks import shop as scripted_shopping
+from turngym.benchmarks import search_speed_worker
+from turngym.benchmarks.line_process import LineProcess
 from turngym.benchmarks.page import kept, table
-from turngym.benchmarks.shop import peak_memory, shop_by_script
-from turngym.webshop_server.catalogue import generate_records, open_catalogue, write_catalogue
-from turngym.webshop_server.pages import Part, plain_text
-from turngym.webshop_server.search import documents_of, save_index
-from turngym.webshop_server.settings import ShopSettings
-from turngym.webshop_server.shop import MAX_RESULTS, LocalBackend, open_shop
+from turngym.benchmarks.search_speed_worker import Engine
+from turngym.webshop_server.catalogue import generate_records, write_catalogue
+from turngym.webshop_server.shop import MAX_RESULTS
 
-Engine = Literal["bm25", "lucene", "tantivy"]
 BEFORE = "before"
 WORKER = "import runpy, sys; runpy.run_path(sys.argv[1])['work'](sys.argv[2:])"
-"""What the process of an engine runs: this file, with the package of whichever checkout is asked for."""
+"""What the process of an engine runs: `search_speed_worker.py` of here, with the package of whichever checkout."""
 IN_MEMORY = 10_000
 """Up to so many products the catalogue and the index are in memory."""
 
@@ -73,120 +63,6 @@ class Options:
     """A file for the page."""
 
 
-# In the process of an engine ----------------------------------------------------------------------------------------
-
-
-class Tantivy:
-    """An index of tantivy over a catalogue, in memory."""
-
-    def __init__(self, documents: Iterator[tuple[str, str]]) -> None:
-        tantivy = import_module("tantivy")
-        schema = tantivy.SchemaBuilder()
-        schema.add_text_field("identifier", stored=True, tokenizer_name="raw")
-        schema.add_text_field("text", tokenizer_name="en_stem")
-        self._index = tantivy.Index(schema.build())
-        writer = self._index.writer(128_000_000, 1)
-        for identifier, text in documents:
-            document = tantivy.Document()
-            document.add_text("identifier", identifier)
-            document.add_text("text", text)
-            writer.add_document(document)
-        writer.commit()
-        writer.wait_merging_threads()
-        self._index.reload()
-        self._searcher = self._index.searcher()
-
-    def search(self, query: str, limit: int) -> list[str]:
-        """Return the identifiers of the best documents that have a word of the query."""
-        words = self._index.parse_query(" ".join(re.findall(r"\w+", query)), ["text"])
-        hits = self._searcher.search(words, limit, count=False).hits
-        return [self._searcher.doc(address)["identifier"][0] for _, address in hits]
-
-
-class Desk:
-    """What an engine's process is asked for.
-
-    Args:
-        engine: The search engine.
-        catalogue: The file of the catalogue; empty for one in memory.
-        num_products: Its size.
-        index: The folder of its index; empty for one in memory.
-    """
-
-    def __init__(self, engine: Engine, catalogue: str, num_products: int, index: str) -> None:
-        shops = "bm25" if engine == "tantivy" else engine
-        size = 0 if catalogue else num_products
-        if engine == "tantivy":
-            self._backend: LocalBackend | None = None
-            opened = open_catalogue(catalogue, num_products=size or None)
-            self._search: Callable[[str, int], Sequence[str]] = Tantivy(documents_of(opened)).search
-        else:
-            self._backend = open_shop(ShopSettings(catalogue=catalogue, num_products=size, engine=shops, index=index))
-            self._search = self._backend.shop.search
-
-    def search(self, queries: list[str]) -> dict[str, Any]:
-        """Search; return processor seconds and what was found."""
-        began = time.process_time()
-        found = [list(self._search(query, MAX_RESULTS)) for query in queries]
-        return {"seconds": time.process_time() - began, "found": found}
-
-    def hits(self, queries: list[str]) -> str:
-        """Return a digest of what is found, with scores to the last bit; empty of engines that are not built in."""
-        index: Any = getattr(self._search, "__self__", None)
-        if self._backend is None or type(index).__name__ != "BM25Index":
-            return ""
-        found = [[(name, score.hex()) for name, score in index.hits(query, MAX_RESULTS)] for query in queries]
-        return hashlib.sha256(repr(found).encode()).hexdigest()
-
-    def queries(self, number: int) -> list[str]:
-        """Return instructions of the first goals."""
-        assert self._backend is not None
-        return [self._backend.goals[at % len(self._backend.goals)].instruction.lower() for at in range(number)]
-
-    def steps(self, first: int, end: int) -> dict[str, Any]:
-        """Play goals by the script; return processor seconds and the number of steps."""
-        assert self._backend is not None
-        began = time.process_time()
-        steps = sum(shop_by_script(self._backend, number)[0] for number in range(first, end))
-        return {"seconds": time.process_time() - began, "steps": steps}
-
-    def texts(self, first: int, end: int) -> str:
-        """Return a digest of all pages that the script reads."""
-        assert self._backend is not None
-        texts = hashlib.sha256()
-
-        def read(parts: Sequence[Part]) -> None:
-            texts.update(plain_text(parts).encode())
-
-        with patch.object(scripted_shopping, "plain_text", read):
-            for number in range(first, end):
-                texts.update(repr(shop_by_script(self._backend, number)).encode())
-        return texts.hexdigest()
-
-
-def work(arguments: Sequence[str]) -> None:
-    """Do what is asked for on the standard input, a line of JSON each; the first argument says of whom."""
-    given = json.loads(arguments[0])
-    desk = Desk(**given) if "num_products" in given else None
-    for line in sys.stdin:
-        name, values = json.loads(line)
-        told = built(**given) if desk is None else getattr(desk, name)(*values)
-        print(json.dumps(told), flush=True)
-
-
-def built(engine: Engine, catalogue: str, index: str) -> dict[str, float]:
-    """Write an index; return processor seconds, its size and the peak memory of this process, in MB."""
-    assert engine != "tantivy"
-    began = time.process_time()
-    opened = open_catalogue(catalogue)
-    save_index(engine, documents_of(opened), Path(index), fingerprint=opened.fingerprint)
-    size = sum(path.stat().st_size for path in Path(index).rglob("*")) / 2**20
-    return {"seconds": time.process_time() - began, "megabytes": size, "peak": peak_memory()}
-
-
-# In the process that compares ---------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Contestant:
     """An engine of a checkout."""
@@ -197,8 +73,8 @@ class Contestant:
     """Whose; this one's if None."""
 
 
-class Worker:
-    """The process of a contestant; a context that ends it.
+class Worker(LineProcess):
+    """The process of a contestant.
 
     Args:
         contestant: Who.
@@ -207,20 +83,8 @@ class Worker:
 
     def __init__(self, contestant: Contestant, **given: object) -> None:
         elsewhere = {"PYTHONPATH": str(contestant.checkout / "src")} if contestant.checkout else {}
-        command = [sys.executable, "-P", "-c", WORKER, str(Path(__file__).resolve())]
-        self._process = subprocess.Popen(
-            [*command, json.dumps({"engine": contestant.engine, **given})],
-            env=os.environ | elsewhere, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-
-    def __enter__(self) -> Self:
-        """Return the worker."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End the process."""
-        self._process.kill()
-        self._process.communicate()
+        command = [sys.executable, "-P", "-c", WORKER, str(Path(search_speed_worker.__file__).resolve())]
+        super().__init__([*command, json.dumps({"engine": contestant.engine, **given})], os.environ | elsewhere)
 
     def ask(self, name: str, *values: object) -> Any:
         """Return what a method of the desk returns.
@@ -228,11 +92,8 @@ class Worker:
         Raises:
             RuntimeError: The process ended; its own error is on stderr.
         """
-        print(json.dumps([name, values]), file=self._process.stdin, flush=True)
-        answer = self._process.stdout.readline() if self._process.stdout else ""
-        if not answer:
-            raise RuntimeError("the process of an engine ended before its answer; its error is above")
-        return json.loads(answer)
+        self.send(json.dumps([name, values]))
+        return json.loads(self.answer("the process of an engine"))
 
 
 @dataclass

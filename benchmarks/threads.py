@@ -23,13 +23,14 @@ from itertools import product
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 import tyro
 
 from turngym.agents.scripted import DemonstrationAgent
+from turngym.benchmarks.line_process import LineProcess
 from turngym.benchmarks.page import kept, table
 from turngym.trainers.base_model import load_or_build
 from turngym.trainers.config import AstarpoConfig, EnvConfig, TrainConfig
@@ -44,6 +45,7 @@ STEPS = ("cloning", "learning")
 """The kinds of step that are timed."""
 WORKER = "from turngym.benchmarks.threads import work; work()"
 """What the process of a variant runs."""
+CALLED = "the process of a variant"
 OPENMP = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 """Variables that a variant does not take over from whoever starts the benchmark."""
 
@@ -167,8 +169,8 @@ def work() -> None:
 # In the process that compares ---------------------------------------------------------------------------------------
 
 
-class Worker:
-    """The process of a variant; a context that ends it.
+class Worker(LineProcess):
+    """The process of a variant.
 
     Args:
         variant: What it runs.
@@ -177,42 +179,17 @@ class Worker:
 
     def __init__(self, variant: Variant, options: Options) -> None:
         environment = {name: value for name, value in os.environ.items() if name not in OPENMP} | variant.environment
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", WORKER], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self._send(json.dumps({**asdict(options), "out": None, "threads_here": variant.threads}))
-
-    def __enter__(self) -> Self:
-        """Return the worker."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End the process."""
-        self._process.kill()
-        self._process.communicate()
+        super().__init__([sys.executable, "-c", WORKER], environment)
+        self.send(json.dumps({**asdict(options), "out": None, "threads_here": variant.threads}))
 
     def wait(self) -> None:
         """Wait until the first step can be taken."""
-        self._answer()
+        self.answer(CALLED)
 
     def seconds(self, kind: str) -> float:
         """Have a step taken; return how long it took."""
-        self._send(kind)
-        return float(self._answer())
-
-    def _send(self, line: str) -> None:
-        print(line, file=self._process.stdin, flush=True)
-
-    def _answer(self) -> str:
-        """Return the next line of the process.
-
-        Raises:
-            RuntimeError: It ended; its own error is on stderr.
-        """
-        answer = self._process.stdout.readline() if self._process.stdout else ""
-        if not answer:
-            raise RuntimeError("the process of a variant ended before its answer; its error is above")
-        return answer
+        self.send(kind)
+        return float(self.answer(CALLED))
 
 
 @contextmanager
