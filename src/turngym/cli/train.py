@@ -6,10 +6,10 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TypeVar
 
 from rich.console import Console
 from tyro.conf import FlagConversionOff, Positional, arg
@@ -41,6 +41,8 @@ from turngym.trainers.reporting.trackers import Tracker, check_packages, trackin
 from turngym.trainers.run_files import BASE, RESULT_FILE
 from turngym.trainers.run_lock import check_unused, run_lock
 from turngym.trainers.torchrun import is_first, launched
+
+Planned = TypeVar("Planned")
 
 UNREADABLE = (
     "turngym.agents.models.language_model:CheckpointError",
@@ -290,14 +292,7 @@ def resume(named: Named, words: Sequence[str], console: Console) -> int:
     folder = Path(named.resume)
     if named.game or named.preset or named.algorithm:
         raise UsageError("--resume continues a run as it was started: leave out ENV, --preset and --algorithm")
-    options = TrainOptions()
-
-    def settings(saved: TrainConfig) -> TrainConfig:
-        nonlocal options
-        options = read(words, saved)
-        return options.config
-
-    config, branched = plan_resume(folder, settings)
+    (config, branched), options = planned(plan_resume, folder, words)
     check_packages(config.run.trackers)
     check_processes(options)
     if options.dry_run:
@@ -313,6 +308,20 @@ def resume(named: Named, words: Sequence[str], console: Console) -> int:
         if branched:
             console.print(f"A new branch of the run: {', '.join(branched)}.")
         return execute(config, folder, console, resumed=True, base_only=options.base_only)
+
+
+def planned(
+    plan: Callable[[Path, Callable[[TrainConfig], TrainConfig]], Planned], folder: Path, words: Sequence[str]
+) -> tuple[Planned, TrainOptions]:
+    """Return what is planned with a run whose settings the words may change, and the options."""
+    options = TrainOptions()
+
+    def settings(saved: TrainConfig) -> TrainConfig:
+        nonlocal options
+        options = read(words, saved)
+        return options.config
+
+    return plan(folder, settings), options
 
 
 def check_processes(options: TrainOptions) -> None:
@@ -337,14 +346,7 @@ def replay(named: Named, words: Sequence[str], console: Console) -> int:
     source = Path(named.replay)
     if named.game or named.preset or named.algorithm:
         raise UsageError("--replay repeats a run as it was: leave out ENV, --preset and --algorithm")
-    options = TrainOptions()
-
-    def settings(saved: TrainConfig) -> TrainConfig:
-        nonlocal options
-        options = read(words, saved)
-        return options.config
-
-    config = plan_replay(source, settings)
+    config, options = planned(plan_replay, source, words)
     folder = Path(config.run.root) / config.run.name
     check_packages(config.run.trackers)
     if options.dry_run:
