@@ -51,6 +51,7 @@ def test_a_replay_ends_in_the_weights_of_the_run_that_was_tuned(
         (f"--replay {RUN} --learning.steps 9", "--replay cannot change learning.steps from 100 to 9"),
         (f"--replay {RUN} --run.seed 9", "--replay cannot change run.seed"),
         (f"--replay {RUN} FrozenLake", "--replay repeats a run as it was: leave out ENV"),
+        (f"--replay {RUN} --processes 4", "--processes says what --dry-run computes the memory for"),
         ("--replay nowhere", "there is no run folder nowhere"),
         (f"--resume {RUN} --objective.beta 0.1", "from 0.05 to 0.1: it is held live at 0.2; change it in"),
         (f"--resume {RUN} --objective.beta-final 0.1", "cannot change objective.beta_final"),

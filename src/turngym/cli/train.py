@@ -349,8 +349,9 @@ def replay(named: Named, words: Sequence[str], console: Console) -> int:
     config, options = planned(plan_replay, source, words)
     folder = Path(config.run.root) / config.run.name
     check_packages(config.run.trackers)
+    check_processes(options)
     if options.dry_run:
-        dry_run(config, folder, console)
+        dry_run(config, folder, console, options.processes)
         check_free(folder)
         return 0
     check_alone(base_only=options.base_only)
