@@ -10,8 +10,7 @@
 # target_modules is the same names in another order. The documentation of target_modules says nothing of an order.
 #
 # Why it matters: who tells checkpoints apart by a digest of their files, or keeps them in a store addressed by content,
-# sees another adapter after every restart, even where training goes on with the same bits. turngym writes the names
-# in order; tests/agents/models/test_adapter.py holds that equal adapters are equal files.
+# sees another adapter after every restart, even where training goes on with the same bits.
 set -euo pipefail
 
 folder=$(mktemp -d)

@@ -10,9 +10,6 @@
 # gradients, raises a RuntimeError about an in-place update of an inference tensor. It needs a layer that is sharded by
 # itself and gives its memory back after the pass, as every layer but the outermost module does by default. After a
 # first pass in no_grad all is well, also where later ones are in inference mode.
-#
-# turngym gathers the weights once when it shards a model; tests/learning/test_several_processes.py measures a base in
-# inference mode and trains it afterwards.
 set -euo pipefail
 
 folder=$(mktemp -d)

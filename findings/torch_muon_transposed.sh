@@ -12,8 +12,7 @@
 # is symmetric.
 #
 # Why it matters: in GPT-2 the layer that widens (768 to 3,072) moves half as far as it would as a Linear, and the one
-# that narrows twice as far. A learning rate found with one family of policies is another one for the next. turngym
-# gives transposed matrices a rate that makes up for it; tests/trainers/warm_start/test_course.py holds that the steps are equal.
+# that narrows twice as far. A learning rate found with one family of policies is another one for the next.
 set -euo pipefail
 
 folder=$(mktemp -d)

@@ -12,7 +12,7 @@
 #
 # Why it matters: rollouts are sampled with a cache, and their log-probabilities are computed anew without one. For
 # the same tokens at the same positions the two passes then belong to different distributions, and ratios between them
-# mean nothing. A mask of ones beside position_ids avoids it. turngym passes no position_ids where it uses no cache.
+# mean nothing. A mask of ones beside position_ids avoids it.
 set -euo pipefail
 
 folder=$(mktemp -d)

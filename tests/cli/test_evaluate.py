@@ -69,6 +69,8 @@ def test_a_class_of_a_module_plays_everywhere(own_code: Path, capsys: pytest.Cap
     words = ["bench", "games", "--envs", "FrozenLake", "--agent", "mine:Up", "--episodes", "4", "--out", "bench"]
     assert main(words) == 0 and "| mine:Up |" in Path("bench", "games.md").read_text()
     assert main(["play", "FrozenLake", "--agent", "mine:Up"]) == 0 and "up" in capsys.readouterr().out
+    Path("oracle").mkdir()
+    assert main(["evaluate", "oracle", "--env", "FrozenLake", "--episodes", "5"]) == 0, "a folder hides no agent"
     assert main(["evaluate", "mine:Down", "--env", "FrozenLake"]) == 2
     assert "the module mine has no class or function 'Down' that makes an agent" in capsys.readouterr().err
 

@@ -211,6 +211,15 @@ def able_agents(env_id: str, env_kwargs: Mapping[str, Any]) -> list[str]:
     return able
 
 
+def names_agent(name: str) -> bool:
+    """Return whether a name is that of a registered agent, or else of no folder and no served model but `module:Class`.
+
+    Raises:
+        InputError: There is no such module, or no such class in it.
+    """
+    return name in AGENTS or (not is_api_agent(name) and not Path(name).is_dir() and is_registered(name))
+
+
 def find_agent(name: str, env: str = "", arguments: Mapping[str, Any] | None = None) -> NamedAgent:
     """Return the agent that a name means: a registered agent, a run, a checkpoint, a model of the hub, or of a server.
 
@@ -226,7 +235,7 @@ def find_agent(name: str, env: str = "", arguments: Mapping[str, Any] | None = N
     """
     if ":" in env:
         resolve_env(env)
-    if not is_api_agent(name) and not Path(name).is_dir() and is_registered(name):
+    if names_agent(name):
         load_registered(name, **(arguments or {}))  # refused before anything is played
         return NamedAgent(name=name, make=lambda *_: load_registered(name, **(arguments or {})),
                           identity=lambda _: {"agent": name, "arguments": dict(arguments or {})})  # fmt: skip

@@ -13,9 +13,9 @@ from turngym._errors import input_errors
 from turngym.agents.api import PREFIX
 from turngym.agents.base import Agent
 from turngym.agents.models.hub import fetch_model, is_hub_name
-from turngym.agents.registry import AGENTS, is_registered
+from turngym.agents.registry import AGENTS
 from turngym.benchmarks.cells import ORACLE, SCRIPTED, Player, Stand
-from turngym.cli.agents import SLOTS_PER_REQUEST, AgentOptions, NamedAgent, able_agents, find_agent
+from turngym.cli.agents import SLOTS_PER_REQUEST, AgentOptions, NamedAgent, able_agents, find_agent, names_agent
 from turngym.cli.api import ApiOptions, api_agent, api_settings, is_api_agent
 from turngym.cli.errors import UsageError
 from turngym.cli.models import import_trained
@@ -53,7 +53,7 @@ def find_players(
     Raises:
         UsageError: A name means nothing, or runs that were trained differently would share a row.
     """
-    known = [text for text in named if text in SCRIPTED or (not is_api_agent(text) and is_registered(text))]
+    known = [text for text in named if text in SCRIPTED or names_agent(text)]
     players = sorted((scripted_player(name) for name in (*scripted, *known)), key=lambda player: player.name == ORACLE)
     recipes: dict[str, tuple[str, Any]] = {}
     for text in named:
