@@ -66,8 +66,16 @@ class SuccessTracker:
         for episode in episodes:
             self.means.update(episode.index, float(episode.success))
 
+    def track(self, index: int) -> None:
+        """Follow an instance of its own from now on, whose first guess is the success of the pool."""
+        self.means.track(index)
+
+    def forget(self, index: int) -> None:
+        """Follow an instance no more."""
+        self.means.forget(index)
+
     def follow_on(self, earlier: SuccessTracker) -> None:
-        """Take over the easier levels of an earlier round, which stage 1 does not play."""
+        """Take over what stage 1 does not play: the easier levels of an earlier round, and what was proposed."""
         self.means.follow_on(earlier.means)
 
     def state_dict(self) -> dict[str, Any]:
