@@ -99,7 +99,7 @@ class ProposalEnv(TextEnv):
     The request to write one; afterwards what became of it.
 
     ## Starting State
-    Always the same.
+    The same for every instance; only the oracle does not write the same.
 
     ## Rewards
     1 for an instance that is well-formed, solvable, of the training split and not trivial, otherwise 0.
@@ -113,8 +113,8 @@ class ProposalEnv(TextEnv):
     ## Arguments
     Those of `TextEnv`, and:
 
-    * `env_id`: the other environment.
-    * `env_kwargs={}`: its arguments.
+    * `game`: the id of the other environment.
+    * `game_kwargs={}`: its arguments.
     * `trivial=0.5`: success of the random agent, in (0, 1], from which on an instance is trivial.
 
     The oracle is the rule-based generator: it writes down the drawn training instance with the index of the episode.
@@ -129,15 +129,15 @@ class ProposalEnv(TextEnv):
     def __init__(
         self,
         *,
-        env_id: str,
-        env_kwargs: dict[str, Any] | None = None,
+        game: str,
+        game_kwargs: dict[str, Any] | None = None,
         trivial: Trivial = TRIVIAL,
         split: Split = "train",
         reasoning: bool = False,
         render_mode: str | None = None,
     ) -> None:
         super().__init__(split=split, reasoning=reasoning, render_mode=render_mode)
-        self.verifier = Verifier(env_id, env_kwargs, trivial=trivial)
+        self.verifier = Verifier(game, game_kwargs, trivial=trivial)
 
     @property
     def _rules(self) -> str:
@@ -161,11 +161,6 @@ class ProposalEnv(TextEnv):
 
     def _more_info(self) -> Mapping[str, Any]:
         return {} if self._verdict is None else {"proposal": self._verdict.kind}
-
-    @property
-    def instance_key(self) -> str:
-        """Empty: every episode begins alike."""
-        return ""
 
     @property
     def _success(self) -> bool:

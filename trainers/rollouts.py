@@ -56,7 +56,7 @@ class Rollouts:
     def of_proposals(cls, config: TrainConfig) -> Rollouts:
         """Return the rollouts of a run in which instances are proposed: `ProposalEnv`, without levels and shaping."""
         env, selfplay = config.env, config.selfplay
-        kwargs = {"env_id": env.id, "env_kwargs": env.kwargs, "trivial": selfplay.trivial,
+        kwargs = {"game": env.id, "game_kwargs": env.kwargs, "trivial": selfplay.trivial,
                   "reasoning": bool(env.kwargs.get("reasoning", False))}  # fmt: skip
         return replace(cls.of(config), env=replace(env, id=PROPOSAL, kwargs=kwargs), shaping=ShapingConfig(), levels=())
 

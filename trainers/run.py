@@ -178,7 +178,8 @@ class TrainingRun:
         policy = base.copy() if checkpoint is None else base.load_beside(checkpoint.policy)
         policy.learned.requires_grad_(True)
         objective = find_objective(config.objective.name)
-        kinds = kinds_read(objective, validates=config.evaluation.validate_every is not None)
+        kinds = kinds_read(objective, validates=config.evaluation.validate_every is not None,
+                           proposes=config.selfplay.by_model)  # fmt: skip
         easier = len(config.curriculum.levels)
         self.loop = Loop(
             rollouts=Rollouts.of(config), prompts=PromptSampler.of(config, result.pool),
