@@ -8,8 +8,10 @@ import json
 import os
 import re
 from dataclasses import fields
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote
 
 import gymnasium as gym
 import pytest
@@ -57,11 +59,56 @@ def test_the_page_of_an_environment(env_id: str, monkeypatch: pytest.MonkeyPatch
     assert headings[0] == "Description" and headings[-2:] == ["The rules as the agent reads them", "An episode"]
     assert {"Action Space", "Observation Space", "Rewards", "Episode End"} <= {*headings}
     assert f"| turn limit | {turn_limit(env_id)} |" in page
+    assert "\n".join(site_pages.picture(env_id, site_pages.oracle_episode(env_id).drawings)) in page
     assert "Return " in page.splitlines()[-2] and "> " in page.partition("## An episode")[2]
 
 
+class Figure(HTMLParser):
+    """The elements of a picture, each with its attributes."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__()
+        self.elements: dict[str, dict[str, str | None]] = {}
+        self.feed("\n".join(lines))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements[tag] = dict(attrs)
+
+
+@pytest.mark.parametrize("env_id", env_ids())
+def test_the_picture_of_an_environment_is_whole_in_itself(env_id: str) -> None:
+    drawings = site_pages.oracle_episode(env_id).drawings
+    lines = site_pages.picture(env_id, drawings)
+    assert lines == site_pages.picture(env_id, site_pages.oracle_episode(env_id).drawings)
+    assert "" not in lines[:-1] and lines[-1] == ""  # Markdown would end the element at an empty line
+    elements = Figure(lines).elements
+    if "img" in elements:
+        address, words = elements["img"]["src"] or "", elements["img"]["alt"]
+        source = unquote(address.removeprefix("data:image/svg+xml;charset=utf-8,"))
+        assert address.startswith("data:") and source.startswith("<svg ")
+        assert [one.words for one in drawings if one.source == source] == [words]
+    else:
+        frame = elements["iframe"]
+        source = frame["srcdoc"] or ""
+        assert frame["sandbox"] == "" and "src" not in frame and "<style" not in "".join(lines)
+        assert source == drawings[-2].source and "Buy Now" in source
+    assert not re.search(r"<script|<link|@import|url\(|\b(src|href)=\"?(https?:|//|/static)", source)
+    assert re.findall(r"https?://[^\s\"]*", source) in ([], ["http://www.w3.org/2000/svg"])
+
+
+def test_a_picture_is_of_what_was_made_or_of_the_way() -> None:
+    def seen(name: str) -> str:
+        lines = site_pages.picture(f"turngym/{name}-v0", site_pages.oracle_episode(f"turngym/{name}-v0").drawings)
+        return f"{Figure(lines).elements['img']['alt']} {lines[-3]}"
+
+    assert re.search(r": you at row \d .* 10 moves\. .*before its last action", seen("FrozenLake8x8"))
+    assert re.search(r"Solved\. .*at its end", seen("CountdownSteps"))
+    assert re.search(r"is right\. .*at its end", seen("Multiplication"))
+    assert site_pages.picture("turngym/FrozenLake-v0", []) == []
+
+
 def test_the_transcript_is_what_the_environment_says() -> None:
-    rules, transcript = site_pages.oracle_episode("turngym/FrozenLake-v0")
+    rules, transcript, _ = site_pages.oracle_episode("turngym/FrozenLake-v0")
     env: Any = gym.make("turngym/FrozenLake-v0")
     observation, _ = env.reset(seed=0)
     assert rules == env.unwrapped.instructions

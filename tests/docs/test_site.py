@@ -8,12 +8,14 @@ import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
 from tests.docs.blocks import ROOT
 
 import site_pages
+from turngym.envs import env_ids
 
 LOADED = {"script": "src", "img": "src", "link": "href"}
 """What a page loads, by the attribute that names it."""
@@ -85,6 +87,25 @@ def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
     for path in site.rglob("*.html"):
         loaded = Page(path.read_text(encoding="utf-8")).loaded
         assert [address for address in loaded if urlsplit(address).netloc] == [], path
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pictures_fit_a_narrow_screen(site: Path, scheme: str, browser: Any) -> None:
+    view = browser.new_page(viewport={"width": 390, "height": 800}, color_scheme=scheme)
+    asked: list[str] = []
+    view.on("request", lambda request: asked.append(request.url))
+    for env_id in env_ids():
+        view.goto((site / site_pages.page_of(env_id)).with_suffix(".html").as_uri())
+        pictures = view.locator("figure > img, figure > iframe")
+        assert pictures.count() == 1 and view.evaluate("document.documentElement.scrollWidth") <= 390
+        box, paper = pictures.bounding_box(), view.locator("body").evaluate("one => getComputedStyle(one).colorScheme")
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 390 and box["height"] > 60 and scheme in paper
+    inside = view.frame_locator("figure > iframe").locator("body")
+    dark = inside.evaluate("one => getComputedStyle(one).backgroundColor") == "rgb(20, 23, 26)"
+    assert dark == (scheme == "dark") and inside.evaluate("() => origin") == "null"
+    assert [address for address in asked if urlsplit(address).scheme not in ("file", "data", "about")] == []
+    view.close()
 
 
 @pytest.mark.timeout(900)
