@@ -73,7 +73,7 @@ FAMILIES = {
     "ppo": "PPO",
     "imitation": "Imitation",
 }
-"""The families of objectives by the module that defines them."""
+"""The families of objectives by the module that defines them, after which their page in `algorithms/` is named too."""
 EXAMPLE_FILES = ("minimal_astarpo.py", "own_environment.py", "trl_grpo.py", "api_model.py", "notebook.ipynb")
 
 
@@ -326,7 +326,7 @@ def objectives_page() -> str:
         "# Objectives and their papers",
         "",
         "`--algorithm NAME` takes each of these names, and " + ", ".join(f"`{name}`" for name in ALGORITHMS)
-        + ". What to use when is in [Algorithms](../algorithms.md); the settings are in "
+        + ". What to use when is in [Algorithms](../algorithms/index.md); the settings are in "
         "[Configuration](configuration.md#objectives).",
     ]  # fmt: skip
     for family, title in FAMILIES.items():
@@ -335,7 +335,8 @@ def objectives_page() -> str:
             (f"[`{each.name}`](configuration.md#objective-{each.name})", paragraph(each.source), needs(each))
             for each in members
         ]
-        lines += ["", f"## {title}", "", *table(("name", "source", "needs"), rows)]
+        lines += ["", f"## {title} {{ #{family} }}", "", *table(("name", "source", "needs"), rows)]
+        lines += ["", f"What they compute, and when to take them: [{title}](../algorithms/{family}.md)."]
     return "\n".join(lines)
 
 

@@ -76,7 +76,8 @@ def test_no_link_is_dead(site: Path) -> None:
 
 @pytest.mark.timeout(900)
 def test_every_page_is_there(site: Path) -> None:
-    pages = [*site_pages.page_names(), *(path.name for path in (ROOT / "docs").glob("*.md"))]
+    by_hand = (path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md"))
+    pages = [*site_pages.page_names(), *by_hand]
     built = {path.relative_to(site).as_posix() for path in site.rglob("*.html")}
     assert {page.removesuffix(".md") + ".html" for page in pages} <= built
     assert not list(site.rglob("*.py"))
@@ -109,8 +110,18 @@ def test_pictures_fit_a_narrow_screen(site: Path, scheme: str, browser: Any) -> 
 
 
 @pytest.mark.timeout(900)
+def test_formulas_fit_a_narrow_screen(site: Path, browser: Any) -> None:
+    view = browser.new_page(viewport={"width": 390, "height": 800})
+    for path in sorted((site / "algorithms").glob("*.html")):
+        view.goto(path.as_uri())
+        assert view.evaluate("document.documentElement.scrollWidth") <= 390, path
+    assert view.locator("math").count() > 0
+    view.close()
+
+
+@pytest.mark.timeout(900)
 def test_formulas_and_docstrings_are_written(site: Path) -> None:
-    formulas = (site / "astarpo.html").read_text(encoding="utf-8")
+    formulas = (site / "algorithms" / "astarpo_theory.html").read_text(encoding="utf-8")
     assert "<math" in formulas and "arithmatex" not in formulas
     reference = (site / "reference" / "turngym.envs.html").read_text(encoding="utf-8")
     assert "It is unknown" not in reference and "A game played in text, one reply per turn." in reference
