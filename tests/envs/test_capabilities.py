@@ -16,8 +16,8 @@ OFFERED = {
     "Countdown": BASE | {"drawing"},
     "CountdownSteps": BASE | {"slips", "drawing"},
     "FrozenLake8x8": BASE | {"slips", "drawing"},
-    "Multiplication": BASE | {"slips"},
-    "MultiplicationSteps": BASE | {"slips"},
+    "Multiplication": BASE | {"slips", "drawing"},
+    "MultiplicationSteps": BASE | {"slips", "drawing"},
     "WebShop": (BASE | {"rule", "shopper", "slips", "drawing"}) - {"random_floor"},
 }
 
