@@ -1,8 +1,8 @@
 """What MkDocs does beside turning pages into HTML: it adds the pages that are made from the code, and writes formulas.
 
-Pages of `docs/` are read in the repository too, so they link to files of it by `../`. Those that the site needs are
-copied into it, and the links are changed to match. Formulas between dollars become MathML, which browsers draw without
-a program.
+Pages of `docs/` are read in the repository too, so they link to files of it by `../` (from a folder, `../../`). Those
+that the site needs are copied into it, and the links are changed to match. Formulas between dollars become MathML,
+which browsers draw without a program.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ BROUGHT = (
     "benchmarks/results/*.md", "benchmarks/results/*.png", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md",
 )  # fmt: skip
 """Files of the repository that pages link to."""
-_UP = re.compile(r"\]\(\.\./")
-_DOWN = re.compile(r"\]\(docs/")
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
 
@@ -39,9 +37,9 @@ def on_files(files: Files, config: Any) -> Files:
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
     """Make links to files of the repository links within the site."""
-    if "/" in page.file.src_uri:
-        return markdown
-    return _DOWN.sub("](", _UP.sub("](", markdown))
+    depth = page.file.src_uri.count("/")
+    within = markdown.replace("](" + "../" * (depth + 1), "](" + "../" * depth)
+    return within if depth else within.replace("](docs/", "](")
 
 
 def on_page_content(content: str, page: Any, config: Any, files: Files) -> str:
@@ -50,5 +48,8 @@ def on_page_content(content: str, page: Any, config: Any, files: Files) -> str:
 
 
 def _mathml(found: re.Match[str]) -> str:
-    display = "inline" if found[2] == "(" else "block"
-    return str(convert(html.unescape(found[3]), display=display))
+    formula = html.unescape(found[3])
+    if found[2] == "(":
+        return str(convert(formula, display="inline"))
+    # On a narrow screen a long formula is moved by itself, not the page.
+    return f'<div style="overflow-x: auto">{convert(formula, display="block")}</div>'

@@ -7,6 +7,7 @@ its place in the site. Needs the extras `train` and `webshop`.
 from __future__ import annotations
 
 import ast
+import html
 import inspect
 import json
 import re
@@ -17,14 +18,26 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, NamedTuple, Union, get_args, get_origin
+from urllib.parse import quote
 
 import gymnasium as gym
 import numpy as np
 
 from turngym.agents import instance_range, optimal_rate
 from turngym.arguments import range_of
-from turngym.envs import RandomFloor, TextEnv, capabilities_of, env_class, env_ids, make_env, reward_range, turn_limit
+from turngym.envs import (
+    Drawing,
+    Drawn,
+    RandomFloor,
+    TextEnv,
+    capabilities_of,
+    env_class,
+    env_ids,
+    make_env,
+    reward_range,
+    turn_limit,
+)
 from turngym.envs.capabilities import METHODS
 from turngym.envs.core import MAX_ACTION_CHARS
 from turngym.envs.finding import short_name
@@ -37,6 +50,8 @@ from turngym.trainers.objectives import OBJECTIVES, Objective
 ROOT = Path(__file__).parents[1]
 INSTANCES = 32
 """Test instances over which the optimum and the random floor of an environment are averaged."""
+MADE_AT_THE_END = ("Countdown", "Multiplication")
+"""How the names of environments begin whose picture holds all that was made once an episode is over."""
 PAPERS = "reference/objectives.md"
 CONFIGURATION = "reference/configuration.md"
 ENVIRONMENTS = "environments/index.md"
@@ -58,7 +73,7 @@ FAMILIES = {
     "ppo": "PPO",
     "imitation": "Imitation",
 }
-"""The families of objectives by the module that defines them."""
+"""The families of objectives by the module that defines them, after which their page in `algorithms/` is named too."""
 EXAMPLE_FILES = ("minimal_astarpo.py", "own_environment.py", "trl_grpo.py", "api_model.py", "notebook.ipynb")
 
 
@@ -111,12 +126,13 @@ def environment_page(env_id: str) -> str:
     assert kind is not None
     doc = inspect.cleandoc(kind.__doc__ or "")
     summary, _, rest = doc.partition("\n")
-    instructions, transcript = oracle_episode(env_id)
+    instructions, transcript, drawings = oracle_episode(env_id)
     return "\n".join([
         f"# {short_name(env_id)}",
         "",
         summary,
         "",
+        *picture(env_id, drawings),
         *table(("", ""), list(environment_facts(env_id, kind))),
         "",
         rest.strip(),
@@ -173,20 +189,57 @@ def random_floor(env: TextEnv) -> str:
     return f"{np.mean(known):.3g}, exact" if len(known) == len(rates) else by_play
 
 
-def oracle_episode(env_id: str) -> tuple[str, str]:
-    """Return the rules of an environment, and the transcript of an episode of its oracle with seed 0."""
+class OracleEpisode(NamedTuple):
+    """An episode of the oracle with seed 0."""
+
+    rules: str
+    """Those of the environment."""
+    transcript: str
+    """Observations and actions in order, and how it ended."""
+    drawings: list[Drawing]  # [K + 1]
+    """The picture before each action and after the last one; none of an environment that draws none."""
+
+
+def oracle_episode(env_id: str) -> OracleEpisode:
+    """Return an episode of the oracle of an environment, with seed 0."""
     env = make_env(env_id)
     observation, info = env.reset(seed=0)
     game: Any = env.unwrapped
     lines, total, over = [observation], 0.0, False
+    drawings = [game.drawing()] if isinstance(game, Drawn) else []
     while not over:
         action = game.oracle_action()
         observation, reward, terminated, truncated, info = env.step(action)
         lines += ["", f"> {action}", "", observation]
+        drawings += [game.drawing()] if isinstance(game, Drawn) else []
         total, over = total + float(reward), terminated or truncated
     lines += ["", f"Return {total:g}, success {str(bool(info['success'])).lower()}."]
     env.close()
-    return game.instructions, "\n".join(lines)
+    return OracleEpisode(game.instructions, "\n".join(lines), drawings)
+
+
+def picture(env_id: str, drawings: Sequence[Drawing]) -> list[str]:
+    """Return a picture of an episode as lines of Markdown, nothing without pictures.
+
+    It is shown as `turngym view` shows it: an SVG as an image, a page in a frame without any right, so that its styles
+    and its links stay its own.
+    """
+    if not drawings:
+        return []
+    at_end = short_name(env_id).startswith(MADE_AT_THE_END)
+    drawing, when = (drawings[-1], "at its end") if at_end else (drawings[-2], "before its last action")
+    if drawing.kind == "svg":
+        image = f"data:image/svg+xml;charset=utf-8,{quote(drawing.source)}"
+        seen = f'<img src="{image}" alt="{html.escape(drawing.words)}">'
+    else:
+        page = html.escape(drawing.source).replace("\n", "&#10;")
+        style = (
+            "width: 100%; height: 29rem; border: .05rem solid var(--md-default-fg-color--lightest); resize: vertical"
+        )
+        seen = (f'<iframe sandbox="" loading="lazy" title="the page, as people see it" style="{style}" '
+                f'srcdoc="{page}"></iframe>')  # fmt: skip
+    full = ' style="width: 100%"' if drawing.kind == "html" else ""
+    return [f"<figure{full}>", seen, f"<figcaption>The episode below, {when}.</figcaption>", "</figure>", ""]
 
 
 # Configuration --------------------------------------------------------------------------------------------------
@@ -273,7 +326,7 @@ def objectives_page() -> str:
         "# Objectives and their papers",
         "",
         "`--algorithm NAME` takes each of these names, and " + ", ".join(f"`{name}`" for name in ALGORITHMS)
-        + ". What to use when is in [Algorithms](../algorithms.md); the settings are in "
+        + ". What to use when is in [Algorithms](../algorithms/index.md); the settings are in "
         "[Configuration](configuration.md#objectives).",
     ]  # fmt: skip
     for family, title in FAMILIES.items():
@@ -282,7 +335,8 @@ def objectives_page() -> str:
             (f"[`{each.name}`](configuration.md#objective-{each.name})", paragraph(each.source), needs(each))
             for each in members
         ]
-        lines += ["", f"## {title}", "", *table(("name", "source", "needs"), rows)]
+        lines += ["", f"## {title} {{ #{family} }}", "", *table(("name", "source", "needs"), rows)]
+        lines += ["", f"What they compute, and when to take them: [{title}](../algorithms/{family}.md)."]
     return "\n".join(lines)
 
 

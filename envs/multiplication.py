@@ -9,7 +9,9 @@ import numpy as np
 
 from turngym.arguments import Range, checked_arguments
 from turngym.envs.core import TextEnv
+from turngym.envs.drawing import Drawing
 from turngym.envs.draws import Draws
+from turngym.envs.multiplication_drawing import Row, draw_multiplication
 from turngym.envs.parsing import InvalidAction
 from turngym.envs.splits import Split, first_of_split, instance_seeds, split_of
 from turngym.envs.written import InvalidInstance, Written, check_placed, code_of, index_of
@@ -180,6 +182,8 @@ class MultiplicationEnv(TextEnv):
         self.factors = draw_factors(split, index, self.digits)
         self.product = self.factors[0] * self.factors[1]
         self._solved = False
+        self._attempts: list[int] = []
+        """Those that could be read, in order."""
         self._above: int | None = None
         """The largest attempt that was too low: the product lies above it."""
         self._below: int | None = None
@@ -189,14 +193,18 @@ class MultiplicationEnv(TextEnv):
         if self._solved:
             raise InvalidAction("the game is over")
         attempt = parse_whole(action)
+        self._attempts.append(attempt)
         if attempt == self.product:
             self._solved = True
-            return 1.0, True, f"{attempt} is right."
-        if attempt < self.product:
+        elif attempt < self.product:
             self._above = attempt if self._above is None else max(self._above, attempt)
-            return 0.0, False, f"{attempt} is too low."
-        self._below = attempt if self._below is None else min(self._below, attempt)
-        return 0.0, False, f"{attempt} is too high."
+        else:
+            self._below = attempt if self._below is None else min(self._below, attempt)
+        return float(self._solved), self._solved, f"{attempt} is {self._judged(attempt)}."
+
+    def _judged(self, attempt: int) -> str:
+        """Return what is said of an attempt."""
+        return "right" if attempt == self.product else "too low" if attempt < self.product else "too high"
 
     # What the agent reads --------------------------------------------------------------------------------------
 
@@ -233,6 +241,18 @@ class MultiplicationEnv(TextEnv):
         low = 0.0 if self._above is None else self._above / self.product
         high = 0.0 if self._below is None else self.product / self._below
         return max(low, high)
+
+    def drawing(self) -> Drawing:
+        """Draw the factors as on paper, with every attempt so far below them."""
+        first, second = map(str, self.factors)
+        rows = [
+            Row(
+                number=str(attempt), told=self._judged(attempt), verdict="right" if attempt == self.product else "wrong"
+            )
+            for attempt in self._attempts
+        ]
+        told = [f"{first} \N{MULTIPLICATION SIGN} {second} = ?", *(f"{row.number} is {row.told}." for row in rows)]
+        return draw_multiplication((first, second), rows or [Row(number="?")], words=" ".join(told))
 
     # As text ----------------------------------------------------------------------------------------------------
 

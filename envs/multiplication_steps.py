@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from turngym.arguments import checked_arguments
 from turngym.envs.core import TextEnv
+from turngym.envs.drawing import Drawing
 from turngym.envs.multiplication import (
     Digits,
     draw_factors,
@@ -18,6 +20,7 @@ from turngym.envs.multiplication import (
     read_factors,
     with_one_wrong_digit,
 )
+from turngym.envs.multiplication_drawing import Row, Verdict, draw_multiplication
 from turngym.envs.parsing import InvalidAction
 from turngym.envs.splits import Split
 from turngym.envs.written import Written
@@ -123,13 +126,18 @@ class MultiplicationStepsEnv(TextEnv):
         self.factors = draw_factors(split, index, self.digits)
         self.steps = long_multiplication(*self.factors)
         self.steps_done = 0
+        self._wrong: int | None = None
+        """The last answer to the present step, where it was wrong."""
 
     def _play(self, action: str) -> tuple[float, bool, str]:
         if self._success:
             raise InvalidAction("the game is over")
-        if parse_whole(self._ordered(action)) != self._step.result:
+        answer = parse_whole(self._ordered(action))
+        if answer != self._step.result:
+            self._wrong = answer
             return 0.0, False, WRONG
         self.steps_done += 1
+        self._wrong = None
         return 1.0 / len(self.steps), self._success, RIGHT
 
     @property
@@ -188,6 +196,25 @@ class MultiplicationStepsEnv(TextEnv):
     @property
     def _potential(self) -> float:
         return self.steps_done / len(self.steps)
+
+    def drawing(self) -> Drawing:
+        """Draw the factors as on paper, and below them the steps that are done and the one to do now."""
+        first, second = map(self._written, self.factors)
+        rows = [self._row(step, self._written(step.result)) for step in self.steps[: self.steps_done]]
+        if self._success:
+            rows[-1] = replace(rows[-1], verdict="right")
+        elif self._wrong is None:
+            rows.append(self._row(self._step, "?"))
+        else:
+            rows.append(self._row(self._step, self._written(self._wrong), "wrong"))
+        told = [f"{row.told} = {row.number}{' is wrong' * (row.verdict == 'wrong')}." for row in rows]
+        words = " ".join([f"{first} \N{MULTIPLICATION SIGN} {second}.", *told])
+        return draw_multiplication((first, second), rows, words=words, units_last=self.digit_order == "most_first")
+
+    def _row(self, step: Calculation, number: str, verdict: Verdict = "") -> Row:
+        sign = "\N{MULTIPLICATION SIGN}" if step.operator == "*" else "+"
+        told = f"{self._written(step.left)} {sign} {self._written(step.right)}"
+        return Row(number=number, told=told, verdict=verdict, ruled=step.operator == "+")
 
     # As text ----------------------------------------------------------------------------------------------------
 

@@ -54,8 +54,9 @@ def test_nothing_outside_the_repository(path: Path) -> None:
 @pytest.mark.parametrize("path", PAGES, ids=name_of)
 def test_links_lead_somewhere(path: Path) -> None:
     links = [link for link in LINK.findall(path.read_text(encoding="utf-8")) if ":" not in link]
-    made = {ROOT / "docs" / name for name in page_names()}  # of the site, when that is built
-    assert [link for link in links if not (path.parent / link).exists() and path.parent / link not in made] == []
+    made = {(ROOT / "docs" / name).resolve() for name in page_names()}  # of the site, when that is built
+    targets = {link: (path.parent / link).resolve() for link in links}
+    assert [link for link, target in targets.items() if not target.exists() and target not in made] == []
 
 
 def test_make_targets_that_are_named_exist() -> None:

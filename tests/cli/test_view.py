@@ -15,6 +15,8 @@ from turngym.agents.evaluation import instance_range
 from turngym.agents.rollout import collect_episodes
 from turngym.agents.scripted import RandomAgent
 from turngym.cli import main
+from turngym.envs import register
+from turngym.envs.frozen_lake import FrozenLakeEnv
 from turngym.trainers.config import parse_toml, with_overrides, write_toml
 from turngym.trainers.evaluation import record_episodes
 
@@ -57,11 +59,12 @@ def test_pictures_are_left_out_where_nobody_wants_them(run: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("env_id", "kwargs", "kinds"),
     [("turngym/CountdownSteps-v0", {}, {"svg"}), ("turngym/WebShop-v0", {"num_products": 50}, {"html"}),
-     ("turngym/MultiplicationSteps-v0", {}, set())],
+     ("turngym/MultiplicationSteps-v0", {}, {"svg"}), ("mine/Bare-v0", {}, set())],
 )  # fmt: skip
 def test_each_game_is_shown_in_its_way(
-    tmp_path: Path, env_id: str, kwargs: dict[str, Any], kinds: set[str], browser: Any
+    tmp_path: Path, env_id: str, kwargs: dict[str, Any], kinds: set[str], browser: Any, own_code: Path
 ) -> None:
+    register("mine/Bare-v0", type("BareEnv", (FrozenLakeEnv,), {"drawing": None}), max_turns=3)
     folder = tmp_path / "run"
     folder.mkdir()
     config = with_overrides(parse_toml(TINY, source="tiny"), {"env": {"id": env_id, "kwargs": kwargs}})
@@ -88,7 +91,7 @@ def test_each_game_is_shown_in_its_way(
     if kinds == {"svg"}:
         assert turns.locator("img.picture").evaluate_all("all => all.every(one => one.naturalWidth > 100)")
     if not kinds:
-        assert "MultiplicationStepsEnv draws none" in page.locator("#notes").inner_text()
+        assert "BareEnv draws none" in page.locator("#notes").inner_text()
         assert episodes[0].turns[0].observation in turns.first.locator("pre").first.inner_text()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert not faults

@@ -8,8 +8,10 @@ import json
 import os
 import re
 from dataclasses import fields
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote
 
 import gymnasium as gym
 import pytest
@@ -20,7 +22,7 @@ import site_pages
 from turngym.arguments import Count, Positive, Range, Share
 from turngym.cli import main
 from turngym.envs import env_ids, turn_limit
-from turngym.trainers.config import OBJECTIVE_CONFIGS
+from turngym.trainers.config import ALGORITHMS, OBJECTIVE_CONFIGS
 from turngym.trainers.config.section import setting_docs
 from turngym.trainers.config.train import KINDS
 from turngym.trainers.launch import training
@@ -29,7 +31,7 @@ from turngym.trainers.objectives import OBJECTIVES
 from turngym.webshop_server.catalogue import open_catalogue
 
 DOCS = ROOT / "docs"
-PAGES = sorted(DOCS.glob("*.md"))
+PAGES = sorted(DOCS.rglob("*.md"))
 NAV = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
 
 
@@ -41,7 +43,7 @@ def cell(text: str) -> str:
 def test_every_page_has_its_place_in_the_navigation() -> None:
     places = re.findall(r"[\w./*]+\.md$", NAV, re.MULTILINE)
     assert len(places) == len(set(places))
-    assert {path.name for path in PAGES} | {*site_pages.page_names()} <= {*places}
+    assert {path.relative_to(DOCS).as_posix() for path in PAGES} | {*site_pages.page_names()} <= {*places}
     results = {f"benchmarks/results/{path.name}" for path in (ROOT / "benchmarks" / "results").glob("*.md")}
     assert results <= {*places}
 
@@ -57,11 +59,56 @@ def test_the_page_of_an_environment(env_id: str, monkeypatch: pytest.MonkeyPatch
     assert headings[0] == "Description" and headings[-2:] == ["The rules as the agent reads them", "An episode"]
     assert {"Action Space", "Observation Space", "Rewards", "Episode End"} <= {*headings}
     assert f"| turn limit | {turn_limit(env_id)} |" in page
+    assert "\n".join(site_pages.picture(env_id, site_pages.oracle_episode(env_id).drawings)) in page
     assert "Return " in page.splitlines()[-2] and "> " in page.partition("## An episode")[2]
 
 
+class Figure(HTMLParser):
+    """The elements of a picture, each with its attributes."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__()
+        self.elements: dict[str, dict[str, str | None]] = {}
+        self.feed("\n".join(lines))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements[tag] = dict(attrs)
+
+
+@pytest.mark.parametrize("env_id", env_ids())
+def test_the_picture_of_an_environment_is_whole_in_itself(env_id: str) -> None:
+    drawings = site_pages.oracle_episode(env_id).drawings
+    lines = site_pages.picture(env_id, drawings)
+    assert lines == site_pages.picture(env_id, site_pages.oracle_episode(env_id).drawings)
+    assert "" not in lines[:-1] and lines[-1] == ""  # Markdown would end the element at an empty line
+    elements = Figure(lines).elements
+    if "img" in elements:
+        address, words = elements["img"]["src"] or "", elements["img"]["alt"]
+        source = unquote(address.removeprefix("data:image/svg+xml;charset=utf-8,"))
+        assert address.startswith("data:") and source.startswith("<svg ")
+        assert [one.words for one in drawings if one.source == source] == [words]
+    else:
+        frame = elements["iframe"]
+        source = frame["srcdoc"] or ""
+        assert frame["sandbox"] == "" and "src" not in frame and "<style" not in "".join(lines)
+        assert source == drawings[-2].source and "Buy Now" in source
+    assert not re.search(r"<script|<link|@import|url\(|\b(src|href)=\"?(https?:|//|/static)", source)
+    assert re.findall(r"https?://[^\s\"]*", source) in ([], ["http://www.w3.org/2000/svg"])
+
+
+def test_a_picture_is_of_what_was_made_or_of_the_way() -> None:
+    def seen(name: str) -> str:
+        lines = site_pages.picture(f"turngym/{name}-v0", site_pages.oracle_episode(f"turngym/{name}-v0").drawings)
+        return f"{Figure(lines).elements['img']['alt']} {lines[-3]}"
+
+    assert re.search(r": you at row \d .* 10 moves\. .*before its last action", seen("FrozenLake8x8"))
+    assert re.search(r"Solved\. .*at its end", seen("CountdownSteps"))
+    assert re.search(r"is right\. .*at its end", seen("Multiplication"))
+    assert site_pages.picture("turngym/FrozenLake-v0", []) == []
+
+
 def test_the_transcript_is_what_the_environment_says() -> None:
-    rules, transcript = site_pages.oracle_episode("turngym/FrozenLake-v0")
+    rules, transcript, _ = site_pages.oracle_episode("turngym/FrozenLake-v0")
     env: Any = gym.make("turngym/FrozenLake-v0")
     observation, _ = env.reset(seed=0)
     assert rules == env.unwrapped.instructions
@@ -131,10 +178,55 @@ def test_stars_are_stars_outside_of_code() -> None:
 # What pages by hand say -------------------------------------------------------------------------------------------
 
 
-def test_every_algorithm_has_its_section() -> None:
-    page = (DOCS / "algorithms.md").read_text("utf-8")
-    own = [each.name for each in OBJECTIVES.values() if each.loss.__module__.startswith("turngym.")]
-    assert [name for name in [*own, "astarpo_lambda"] if f"`{name}`" not in page] == []
+def section(family: str, title: str) -> str:
+    """Return a section of the page of a family of objectives."""
+    page = (DOCS / "algorithms" / f"{family}.md").read_text("utf-8")
+    assert f"\n## {title}\n" in page
+    return page.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def listed(family: str) -> list[str]:
+    """Return the names of a family's table of objectives."""
+    return re.findall(r"^\| `(\w+)` \|", section(family, "Objectives"), re.MULTILINE)
+
+
+def test_every_objective_is_on_the_page_of_its_family_alone() -> None:
+    families = {family: listed(family) for family in site_pages.FAMILIES}
+    own = [each for each in OBJECTIVES.values() if each.loss.__module__.startswith("turngym.")]
+    homes = {each.name: each.loss.__module__.rpartition(".")[2] for each in own}
+    homes |= {name: homes[objective] for name, (objective, _) in ALGORITHMS.items()}
+    assert sorted(name for names in families.values() for name in names) == sorted(homes)
+    assert {name: family for family, names in families.items() for name in names} == homes
+
+
+@pytest.mark.parametrize("family", site_pages.FAMILIES)
+def test_the_page_of_a_family(family: str) -> None:
+    text = section(family, "Objectives")
+    assert f"(../reference/objectives.md#{family})" in text
+    assert f"{{ #{family} }}" in (page := site_pages.objectives_page()) and f"(../algorithms/{family}.md)" in page
+    for name in {*listed(family)} - {*ALGORITHMS}:
+        assert [paper for paper in re.findall(r"arXiv:[\d.]*\d", OBJECTIVES[name].source) if paper not in text] == []
+    path = DOCS / "algorithms" / f"{family}.md"
+    assert [words[0] for words in commands(path)] == ["train"] and "$$" in path.read_text("utf-8")
+
+
+@pytest.mark.parametrize("family", site_pages.FAMILIES)
+def test_settings_of_a_family_have_the_defaults_that_its_page_says(family: str) -> None:
+    said: dict[str, dict[str, str]] = {}
+    for setting, cell in re.findall(r"^\| `(\w+)` \| (.*?) \|", section(family, "Settings that matter"), re.MULTILINE):
+        general, *others = cell.split("; ")
+        said[setting] = {"": general}
+        for value, *names in (re.findall(r"`([^`]*)`", other) for other in others):
+            said[setting] |= dict.fromkeys(names, f"`{value}`")
+    read = dict.fromkeys(said, 0)
+    for name in listed(family):
+        objective, settings = ALGORITHMS.get(name, (name, {}))
+        parts = {part.name: part for part in fields(OBJECTIVE_CONFIGS[objective])}
+        for setting in said.keys() & parts.keys():
+            value = site_pages.toml(settings.get(setting, site_pages.default_of(parts[setting])))
+            assert said[setting].get(name, said[setting][""]) in (f"`{value}`", value), (name, setting)
+            read[setting] += 1
+    assert read and all(read.values())
 
 
 def test_every_alarm_is_explained_with_its_threshold() -> None:

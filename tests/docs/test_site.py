@@ -8,12 +8,14 @@ import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
 from tests.docs.blocks import ROOT
 
 import site_pages
+from turngym.envs import env_ids
 
 LOADED = {"script": "src", "img": "src", "link": "href"}
 """What a page loads, by the attribute that names it."""
@@ -74,7 +76,8 @@ def test_no_link_is_dead(site: Path) -> None:
 
 @pytest.mark.timeout(900)
 def test_every_page_is_there(site: Path) -> None:
-    pages = [*site_pages.page_names(), *(path.name for path in (ROOT / "docs").glob("*.md"))]
+    by_hand = (path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md"))
+    pages = [*site_pages.page_names(), *by_hand]
     built = {path.relative_to(site).as_posix() for path in site.rglob("*.html")}
     assert {page.removesuffix(".md") + ".html" for page in pages} <= built
     assert not list(site.rglob("*.py"))
@@ -88,8 +91,37 @@ def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pictures_fit_a_narrow_screen(site: Path, scheme: str, browser: Any) -> None:
+    view = browser.new_page(viewport={"width": 390, "height": 800}, color_scheme=scheme)
+    asked: list[str] = []
+    view.on("request", lambda request: asked.append(request.url))
+    for env_id in env_ids():
+        view.goto((site / site_pages.page_of(env_id)).with_suffix(".html").as_uri())
+        pictures = view.locator("figure > img, figure > iframe")
+        assert pictures.count() == 1 and view.evaluate("document.documentElement.scrollWidth") <= 390
+        box, paper = pictures.bounding_box(), view.locator("body").evaluate("one => getComputedStyle(one).colorScheme")
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 390 and box["height"] > 60 and scheme in paper
+    inside = view.frame_locator("figure > iframe").locator("body")
+    dark = inside.evaluate("one => getComputedStyle(one).backgroundColor") == "rgb(20, 23, 26)"
+    assert dark == (scheme == "dark") and inside.evaluate("() => origin") == "null"
+    assert [address for address in asked if urlsplit(address).scheme not in ("file", "data", "about")] == []
+    view.close()
+
+
+@pytest.mark.timeout(900)
+def test_formulas_fit_a_narrow_screen(site: Path, browser: Any) -> None:
+    view = browser.new_page(viewport={"width": 390, "height": 800})
+    for path in sorted((site / "algorithms").glob("*.html")):
+        view.goto(path.as_uri())
+        assert view.evaluate("document.documentElement.scrollWidth") <= 390, path
+    assert view.locator("math").count() > 0
+    view.close()
+
+
+@pytest.mark.timeout(900)
 def test_formulas_and_docstrings_are_written(site: Path) -> None:
-    formulas = (site / "astarpo.html").read_text(encoding="utf-8")
+    formulas = (site / "algorithms" / "astarpo_theory.html").read_text(encoding="utf-8")
     assert "<math" in formulas and "arithmatex" not in formulas
     reference = (site / "reference" / "turngym.envs.html").read_text(encoding="utf-8")
     assert "It is unknown" not in reference and "A game played in text, one reply per turn." in reference

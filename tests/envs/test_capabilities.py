@@ -16,8 +16,8 @@ OFFERED = {
     "Countdown": BASE | {"drawing", "writing"},
     "CountdownSteps": BASE | {"slips", "drawing", "writing"},
     "FrozenLake8x8": BASE | {"slips", "drawing", "writing"},
-    "Multiplication": BASE | {"slips", "writing"},
-    "MultiplicationSteps": BASE | {"slips", "writing"},
+    "Multiplication": BASE | {"slips", "drawing", "writing"},
+    "MultiplicationSteps": BASE | {"slips", "drawing", "writing"},
     "WebShop": (BASE | {"rule", "shopper", "slips", "drawing"}) - {"random_floor"},
 }
 

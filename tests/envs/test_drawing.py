@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from turngym.envs import Drawn, InvalidAction, Sampling, capabilities_of, env_ids, make_env, text_env
+from turngym.envs import Drawn, InvalidAction, Sampling, env_ids, make_env, text_env
 from turngym.envs.arithmetic import evaluate
 from turngym.envs.countdown import CountdownEnv
 from turngym.envs.countdown_drawing import Attempt, draw_attempts, is_right, short, spelled, trees_of
@@ -18,6 +18,9 @@ from turngym.envs.countdown_steps import CountdownStepsEnv
 from turngym.envs.drawing import element, svg_drawing
 from turngym.envs.frozen_lake import FrozenLakeEnv
 from turngym.envs.frozen_lake_drawing import lake_drawing
+from turngym.envs.multiplication import MultiplicationEnv
+from turngym.envs.multiplication_drawing import Row, draw_multiplication
+from turngym.envs.multiplication_steps import MultiplicationStepsEnv
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -36,10 +39,7 @@ def texts(source: str) -> list[str]:
 def test_every_picture_of_the_suite_is_whole_at_every_turn(env_id: str) -> None:
     env, rng = make_env(env_id), np.random.default_rng(0)
     inside = text_env(env)
-    if not isinstance(inside, Drawn):
-        assert "Multiplication" in env_id and "drawing" not in capabilities_of(inside)
-        return
-    assert isinstance(inside, Sampling)
+    assert isinstance(inside, Drawn) and isinstance(inside, Sampling)
     env.reset(seed=1)
     for number in range(5):
         _, _, terminated, truncated, _ = env.step(inside.sample_action(rng) if number else "nothing of use <b>&")
@@ -159,3 +159,71 @@ def test_huge_numbers_stay_short() -> None:
         len(draw_attempts(Fraction(1), multiset((1, 1, 1)), [Attempt(trees=(tree,), over=True, told="x")]).source)
         < 20_000
     )
+
+
+# Multiplication -----------------------------------------------------------------------------------------------------
+
+
+def lines_of(source: str) -> list[str]:
+    """Return the digits of a picture by rows, each place in a column of its own."""
+    digits = [one for one in parsed(source).iter(f"{SVG}text") if one.get("class") == "digit"]
+    places = sorted({float(one.get("x", "")) for one in digits})
+    rows: dict[float, list[str]] = {}
+    for one in digits:
+        row = rows.setdefault(float(one.get("y", "")), [" "] * len(places))
+        row[places.index(float(one.get("x", "")))] = one.text or ""
+    return ["".join(rows[height]) for height in sorted(rows)]
+
+
+def marks(source: str) -> list[str]:
+    """Return how each row below the factors is marked."""
+    return [one.get("class") or "" for one in parsed(source).iter(f"{SVG}g")]
+
+
+def test_units_stand_below_units() -> None:
+    rows = [Row(number="161", told="23 x 7"), Row(number="?", ruled=True)]
+    drawing = draw_multiplication(("23", "47"), rows, words="so far")
+    assert lines_of(drawing.source) == ["  23", "\N{MULTIPLICATION SIGN} 47", " 161", "   ?"]
+    assert len(list(parsed(drawing.source).iter(f"{SVG}line"))) == 2 and texts(drawing.source)[-2:] == ["23 x 7", "?"]
+    reversed_ = draw_multiplication(("32", "74"), [Row(number="161")], words="so far", units_last=False)
+    assert lines_of(reversed_.source) == [" 32 ", "\N{MULTIPLICATION SIGN}74 ", " 161"]
+
+
+def test_attempts_at_a_product_are_written_below_each_other() -> None:
+    env = MultiplicationEnv()
+    env.reset(seed=0)
+    env.factors, env.product = (23, 47), 1081
+    assert lines_of(env.drawing().source)[2:] == ["  ?"] and env.drawing().words == "23 \N{MULTIPLICATION SIGN} 47 = ?"
+    for action in ("1001", "1e9", "2000", "1081"):
+        env.step(action)
+    drawing = env.drawing()
+    assert lines_of(drawing.source)[2:] == [" 1001", " 2000", " 1081"] and marks(drawing.source) == [
+        "wrong", "wrong", "right"]  # fmt: skip
+    assert drawing.words.endswith("= ? 1001 is too low. 2000 is too high. 1081 is right.")
+    assert [text for text in texts(drawing.source) if " " in text] == ["too low", "too high"]
+
+
+def test_steps_of_a_product_are_written_as_on_paper() -> None:
+    env = MultiplicationStepsEnv()
+    env.reset(seed=0)
+    first, second = env.factors
+    assert marks(env.drawing().source) == [""] and lines_of(env.drawing().source)[-1].strip() == "?"
+    env.step("1")
+    assert marks(env.drawing().source) == ["wrong"] and "= 1 is wrong." in env.drawing().words
+    while not env._success:
+        env.step(env.oracle_action())
+    drawing = env.drawing()
+    written = [line.strip() for line in lines_of(drawing.source)[2:]]
+    assert written == [str(number) for number in (first * (second % 10), first * (second // 10) * 10, first * second)]
+    assert marks(drawing.source) == ["", "", "right"] and drawing.words.endswith(f"= {first * second}.")
+    assert env.drawing() == drawing
+
+
+def test_reversed_digits_are_drawn_reversed() -> None:
+    env = MultiplicationStepsEnv(digit_order="least_first")
+    env.reset(seed=0)
+    action = env.oracle_action()
+    env.step(action)
+    lines = lines_of(env.drawing().source)
+    assert lines[0].strip() == str(env.factors[0])[::-1] and lines[2][1:].startswith(action)
+    assert lines[3].strip() == "?" and lines[3][1] == "?"

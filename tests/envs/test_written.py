@@ -1,4 +1,4 @@
-"""Instances as text: read as they are written, numbered by content, placed in their own split, and refused with reasons."""
+"""Instances as text: read as they are written, numbered by content, in their own split, or refused with a reason."""
 
 from __future__ import annotations
 
@@ -53,13 +53,15 @@ def test_what_is_written_is_read_as_the_same_instance(env_id: str, kwargs: dict[
 
 
 @pytest.mark.parametrize(("env_id", "kwargs"), WRITTEN)
-def test_an_index_of_content_is_refused_in_another_split_and_beyond_the_last(env_id: str, kwargs: dict[str, Any]) -> None:
+def test_an_index_of_content_is_refused_in_another_split_and_beyond_the_last(
+    env_id: str, kwargs: dict[str, Any]
+) -> None:
     env, game = written_game(env_id, kwargs)
     env.reset(seed=0, options={"split": "train", "index": 0})
     _, number = game.read_instance(game.written_instance())
     with pytest.raises(ValueError, match="belongs to the split 'train', not to 'test'"):
         env.reset(options={"split": "test", "index": number})
-    with pytest.raises(ValueError, match="there is no instance|no way from start"):
+    with pytest.raises(ValueError, match=r"there is no instance|no way from start"):
         env.reset(options={"split": "train", "index": 2**63 - 1})
 
 
@@ -133,7 +135,7 @@ def test_a_written_instance_leaves_no_room_for_split_and_index() -> None:
 @given(code=st.integers(0, 2**70), codes=st.integers(1, 2**64))
 def test_an_index_of_content_is_one_of_the_family_or_refused(code: int, codes: int) -> None:
     if codes > MAX_CODES or code >= codes:
-        with pytest.raises(ValueError, match="cannot be written|there is no instance"):
+        with pytest.raises(ValueError, match=r"cannot be written|there is no instance"):
             code_of(index_of(code), codes)
     else:
         assert code_of(index_of(code), codes) == code

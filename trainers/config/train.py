@@ -129,9 +129,13 @@ class TrainConfig:
             raise selfplay.refuse("proposals", f"must be at most {most}, so that {selfplay.plays} episodes of each "
                                                f"fit into selfplay.share {selfplay.share:g} of {batch} "
                                                "episodes")  # fmt: skip
-        if selfplay.value_samples and not (isinstance(self.objective, Valued) and self.objective.reads_stage_one):
+        objective = self.objective
+        by_instance = (isinstance(objective, Valued) and objective.reads_stage_one
+                       and objective.baseline not in STATE_BASELINES)  # fmt: skip
+        if selfplay.value_samples and not by_instance:
             raise selfplay.refuse("value_samples", f"is for V* of instances, which {self.objective.name} with this "
-                                                   "baseline does not read: leave it at 0")  # fmt: skip
+                                                   "baseline does not read: leave it at 0, or set "
+                                                   "objective.baseline to tracker or vstar")  # fmt: skip
 
     def _check_baseline(self, objective: Valued) -> None:
         if objective.baseline == "state_vstar" and self.selfplay.by_model:

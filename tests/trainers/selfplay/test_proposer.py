@@ -244,12 +244,12 @@ def writer(_writes: LanguageModel) -> LanguageModel:
     return _writes.copy()
 
 
-@pytest.mark.parametrize("algorithm", ["astarpo", "astarpo_lambda", "grpo", "ppo"])
-def test_both_roles_are_learned_from(playful: TrainConfig, writer: LanguageModel, tmp_path: Path, algorithm: str) -> None:
-    config = with_learning(playful, algorithm, steps=2)
-    if config.objective.group_size > 1:
-        config = replace(config, selfplay=replace(config.selfplay, plays=config.objective.group_size, proposals=1),
-                         learning=replace(config.learning, batch_size=4 * config.objective.group_size))  # fmt: skip
+@pytest.mark.parametrize("algorithm", ["astarpo", "grpo", "ppo"])
+def test_both_roles_are_learned_from(
+    playful: TrainConfig, writer: LanguageModel, tmp_path: Path, algorithm: str
+) -> None:
+    with_plays = replace(playful, selfplay=replace(playful.selfplay, plays=4, proposals=1))
+    config = with_learning(with_plays, algorithm, steps=2)
     loop = make_loop(writer, config)
     loop.proposer = Proposer(config)
     numbers, played = run(loop, tmp_path)
@@ -262,12 +262,12 @@ def test_both_roles_are_learned_from(playful: TrainConfig, writer: LanguageModel
         assert step["success"] == sum(episode.success for episode in player) / len(player)
 
 
-@pytest.mark.parametrize("proposes", ["model", "rule"])
+@pytest.mark.parametrize(("proposes", "algorithm"), [("model", "astarpo_lambda"), ("rule", "astarpo")])
 def test_a_run_that_proposes_resumes_with_the_same_bits(
-    playful: TrainConfig, writer: LanguageModel, tmp_path: Path, proposes: str
+    playful: TrainConfig, writer: LanguageModel, tmp_path: Path, proposes: str, algorithm: str
 ) -> None:
     config = playful if proposes == "model" else ruled(playful, value_samples=2)
-    alone, halted = alone_and_halted(writer, with_learning(config, steps=6), tmp_path)
+    alone, halted = alone_and_halted(writer, with_learning(config, algorithm, steps=6), tmp_path)
     assert alone.files == halted.files
     assert alone.lines == halted.lines
     learned = metric_lines(alone.folder, "learning")
@@ -311,7 +311,10 @@ def test_groups_are_played_whole(tiny: TrainConfig) -> None:
 def test_values_that_nobody_reads_and_values_that_never_move_are_refused(tiny: TrainConfig) -> None:
     asked = SelfplayConfig(proposer="model", proposals=1, plays=1, value_samples=2)
     with pytest.raises(ValueError, match=r"selfplay\.value_samples is for V\* of instances"):
-        replace(with_learning(tiny, "reinforce"), selfplay=asked)
+        replace(with_learning(tiny, "reinforce", baseline="batch"), selfplay=asked)
+    with pytest.raises(ValueError, match=r"selfplay\.value_samples is for V\* of instances"):
+        replace(with_learning(tiny, "astarpo_lambda"), selfplay=asked)
     still = with_learning(tiny, "astarpo_turn", baseline="state_vstar")
     with pytest.raises(ValueError, match="which plays no proposer"):
         replace(still, selfplay=replace(asked, value_samples=0))
+    assert replace(still, selfplay=replace(asked, value_samples=0, proposer="rule")).selfplay.enabled

@@ -18,6 +18,7 @@ from turngym.trainers.viewing.pictures import replayed
 @pytest.mark.parametrize(
     ("env_id", "kwargs"),
     [("turngym/FrozenLakeSlippery-v0", {}), ("turngym/CountdownSteps-v0", {}), ("turngym/Countdown-v0", {}),
+     ("turngym/Multiplication-v0", {}), ("turngym/MultiplicationSteps-v0", {"digit_order": "least_first"}),
      ("turngym/WebShop-v0", {"num_products": 50, "observation_mode": "compact"})],
 )  # fmt: skip
 def test_every_turn_is_drawn(env_id: str, kwargs: dict[str, Any]) -> None:
