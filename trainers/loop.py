@@ -155,16 +155,19 @@ class Loop:
         episodes = usable(played, moment.step)
         rollout_seconds = time.perf_counter() - started
         measured = self._measure(episodes, moment)
-        self.successes.update(episodes)
-        self.monitors.remember(episodes)
-        learned_from = episodes + self._paid(proposals, span)
+        learned_from = episodes + self._paid(proposals, episodes, span)
         try:
-            numbers = self._learn(learned_from, step, moment)
+            numbers, log_ratio_BK = self._learn(learned_from, step, moment)
         except NonFiniteError:
+            self._forget(proposals.new)
             failure_file.unlink(missing_ok=True)
             write_episodes(failure_file, learned_from)
             raise
         self._keep(proposals)
+        if self.baseline is not None:
+            self.baseline.update(learned_from, log_ratio_BK, step.beta)
+        self.successes.update(episodes)
+        self.monitors.remember(episodes)
         self.schedule.count_step(sum(episode.num_sampled for episode in played) + generated)
         self.prompts.count_step()
         numbers |= measured | {
@@ -194,26 +197,34 @@ class Loop:
                 self.references.current, proposals.new, self.proposer.config.value_samples, setup, estimates
             )
             generated += tokens
-        for index in proposals.new:
-            self.successes.track(index)
-            if self.baseline is not None:
-                self.baseline.track(index, *values.get(index, ()))
+        if self.baseline is not None:
+            for index, value in values.items():
+                self.baseline.track(index, *value)
         return proposals, generated
 
-    def _paid(self, proposals: Proposals, span: float) -> list[Episode]:
+    def _paid(self, proposals: Proposals, played: Sequence[Episode], span: float) -> list[Episode]:
         """Pay for the proposals of a step, and return those of their episodes that the policy learns from."""
         if self.proposer is None:
             return []
-        self.proposer.pay(proposals, self.successes, span)
+        self.proposer.pay(proposals, played, self.successes, span)
         return [episode for episode in proposals.episodes if episode.num_sampled]
 
     def _keep(self, proposals: Proposals) -> None:
-        """Keep what was accepted in a step, and let go of what was kept longest."""
-        if self.proposer is not None:
-            for index in self.proposer.keep(proposals.new):
-                self.successes.forget(index)
-                if self.baseline is not None:
-                    self.baseline.forget(index)
+        """Follow what was accepted in a step from now on, and let go of what was kept longest."""
+        if self.proposer is None:
+            return
+        for index in proposals.new:
+            self.successes.track(index)
+            if self.baseline is not None:
+                self.baseline.track(index)
+        self._forget(self.proposer.keep(proposals.new))
+
+    def _forget(self, indices: Sequence[int]) -> None:
+        """Follow proposed instances no more."""
+        for index in indices:
+            self.successes.forget(index)
+            if self.baseline is not None:
+                self.baseline.forget(index)
 
     # Learning ---------------------------------------------------------------------------------------------------
 
@@ -228,8 +239,10 @@ class Loop:
             )  # fmt: skip
         return numbers
 
-    def _learn(self, episodes: Sequence[Episode], step: StepParams[Any], moment: Moment) -> dict[str, Any]:
-        """Value the episodes, learn from them, and update the values; return the numbers."""
+    def _learn(
+        self, episodes: Sequence[Episode], step: StepParams[Any], moment: Moment
+    ) -> tuple[dict[str, Any], list[list[float]]]:
+        """Value the episodes and learn from them; return the numbers, and the log-ratios of `TrainStep`."""
         batch, drift = make_batch(episodes, self.learner.policy), dict[str, Any]()
         if self.served is not None:
             batch, drift = self.served.correct(
@@ -251,9 +264,7 @@ class Loop:
             numbers["beta"] = step.beta
         if self.shaping is not None:
             numbers["automatic_shaping"] = float((shaped.reward_BK - batch.reward_BK).sum(1).double().mean())
-        if self.baseline is not None:
-            self.baseline.update(episodes, learned.log_ratio_BK, step.beta)
-        return numbers
+        return numbers, learned.log_ratio_BK
 
     def _measure_update(
         self, batch: TrainingBatch, episodes: Sequence[Episode], learned: TrainStep, step: StepParams[Any]

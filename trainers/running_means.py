@@ -89,6 +89,15 @@ class InstanceMeans:
             return self._pool.value
         return (mean.weight * mean.value + self._pool.value) / (mean.weight + 1.0)
 
+    def value_after(self, index: int, values: Sequence[float]) -> float:
+        """Return the estimate of an instance that has a mean of its own, after some more outcomes; nothing changes."""
+        known = self._instances.get(index, RunningMean())
+        mean = RunningMean(known.value, known.weight)
+        for value in values:
+            mean.fade(MEMORY)
+            mean.add(value)
+        return (mean.weight * mean.value + self._pool.value) / (mean.weight + 1.0)
+
     def track(self, index: int, value: float = 0.0, count: float = 0.0) -> None:
         """Keep a mean of an instance from now on, which begins with `value` for `count` episodes."""
         self._instances.setdefault(index, RunningMean(value, count))

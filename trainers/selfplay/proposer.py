@@ -143,6 +143,8 @@ class Proposer:
         proposals, kinds = Proposals(episodes=list(episodes)), Counter[str]()
         for episode in episodes:
             index, kind = self._judge(episode)
+            if index is not None and (index in self._remembered or index in proposals.accepted):
+                index, kind = None, "repeated"
             kinds[kind] += 1
             proposals.accepted.append(index)
         total, numbers = max(1, len(episodes)), proposals.numbers
@@ -155,18 +157,13 @@ class Proposer:
         return proposals
 
     def _judge(self, episode: Episode) -> tuple[int | None, str]:
-        """Return the index of a proposal that is accepted, and what it is."""
+        """Return the index of a proposal that is fit to be played, None otherwise, and what it is."""
         action = episode.turns[-1].action
         if not episode.turns[-1].well_formed:
             return None, "malformed"
         verdict = self._verifier.judge(self._action(action))
         if verdict.kind != "accepted" or verdict.index is None:
             return None, verdict.kind
-        if verdict.index in self._remembered:
-            return None, "repeated"
-        self._remembered[verdict.index] = None
-        if len(self._remembered) > MAX_REMEMBERED:
-            self._remembered.pop(next(iter(self._remembered)))
         return verdict.index, "accepted"
 
     def _action(self, reply: str) -> str:
@@ -175,15 +172,20 @@ class Proposer:
 
     # What comes of them -----------------------------------------------------------------------------------------
 
-    def pay(self, proposals: Proposals, successes: SuccessTracker, span: float) -> None:
+    def pay(self, proposals: Proposals, played: Sequence[Episode], successes: SuccessTracker, span: float) -> None:
         """Pay for the proposals of a step by what they teach, and add that to their numbers.
 
         Args:
             proposals: Their episodes get their rewards.
-            successes: With the episodes of the player on what was accepted.
+            played: The episodes of the player in the same step.
+            successes: As it was before them.
             span: The width of the reward range of the environment.
         """
-        worth = [0.0 if index is None else self.learnability(successes.success(index)) for index in proposals.accepted]
+        ends: dict[int, list[bool]] = {}
+        for episode in played:
+            ends.setdefault(episode.index, []).append(episode.success)
+        worth = [0.0 if index is None else self.learnability(successes.success_after(index, ends.get(index, [])))
+                 for index in proposals.accepted]  # fmt: skip
         for episode, one in zip(proposals.episodes, worth, strict=True):
             turn = episode.turns[-1]
             turn.reward = turn.task_reward = one * span
@@ -195,11 +197,14 @@ class Proposer:
         return 2.0 * float(predictive_stds(success)) * math.sqrt(1.0 - self.environment_share)
 
     def keep(self, new: Sequence[int]) -> list[int]:
-        """Keep instances for later steps, and return those that are kept no more.
+        """Remember instances, keep them for later steps, and return those that are kept no more.
 
         Args:
             new: What was accepted in a step.
         """
+        self._remembered |= dict.fromkeys(new)
+        for index in list(self._remembered)[: max(0, len(self._remembered) - MAX_REMEMBERED)]:
+            del self._remembered[index]
         self.kept += new
         dropped = self.kept[: max(0, len(self.kept) - self.config.kept)]
         self.kept = self.kept[len(dropped) :]

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.trainers.harness import ESTIMATES, STAGE_ONE, alone_and_halted, make_loop, metric_lines, run, with_learning
@@ -18,7 +18,7 @@ from turngym.agents.models.language_model import LanguageModel
 from turngym.envs.proposing import PROPOSAL
 from turngym.envs.written import WRITTEN_INSTANCES
 from turngym.trainers.base_model import load_or_build
-from turngym.trainers.config import EnvConfig, SelfplayConfig, TrainConfig
+from turngym.trainers.config import EnvConfig, SelfplayConfig, TrainConfig, ValueConfig
 from turngym.trainers.instances import PROPOSER, PROPOSING, TARGET, level_of
 from turngym.trainers.monitoring.alarms import PROPOSALS, Alarms, Thresholds
 from turngym.trainers.prompts.sampler import PromptSampler
@@ -75,8 +75,9 @@ def proposer(config: TrainConfig, **settings: Any) -> Proposer:
 
 def written(proposer: Proposer, *texts: str, step: int = 0) -> Any:
     proposer.config = replace(proposer.config, proposals=len(texts))
-    agent: Any = Writer(texts)
-    return proposer.propose(agent, step, 0)
+    first, second = (proposer.propose(cast("Any", Writer(texts)), step, 0) for _ in range(2))
+    assert first.numbers == second.numbers  # nothing is remembered before it was learned from
+    return second
 
 
 # What is accepted -----------------------------------------------------------------------------------------------
@@ -96,6 +97,7 @@ def test_what_can_be_played_is_accepted_once(playful: TrainConfig) -> None:
         "proposals_valid": 0.8, "proposals_solvable": 0.6, "proposals_fit": 0.6, "proposals_accepted": 0.4,
         "proposals_repeated": 1 / 3,
     })  # fmt: skip
+    one.keep(proposals.new)
     again = written(one, GOOD[0], step=1)
     assert (again.new, again.numbers["proposals_repeated"]) == ([], 1.0)
 
@@ -132,13 +134,15 @@ def outcomes(index: int, *successes: bool) -> list[Episode]:
 def test_a_proposal_is_paid_by_what_it_teaches(playful: TrainConfig) -> None:
     one, successes = proposer(playful), SuccessTracker(STAGE_ONE)
     proposals = written(one, *GOOD, "no lake")
-    for index in proposals.new:
-        successes.track(index)
     easy, hard, even = proposals.new
-    successes.update([*outcomes(easy, True, True), *outcomes(hard, False, False), *outcomes(even, True, False)])
-    one.pay(proposals, successes, span=2.0)
+    before = successes.state_dict()
+    played = [*outcomes(easy, True, True), *outcomes(hard, False, False), *outcomes(even, True, False)]
+    one.pay(proposals, played, successes, span=2.0)
+    assert successes.state_dict() == before
     paid = [episode.turns[0].reward for episode in proposals.episodes]
-    expected = [4.0 * math.sqrt(p * (1 - p)) for p in map(successes.success, proposals.new)]
+    pool = successes.success(easy)
+    known = [(1.9 + pool) / 2.9, pool / 2.9, (0.9 + pool) / 2.9]  # of two episodes the first counts for 0.9
+    expected = [4.0 * math.sqrt(p * (1 - p)) for p in known]
     assert paid == pytest.approx([*expected, 0.0])
     assert paid[2] > max(paid[:2]) > 0
     assert proposals.numbers["learnability"] == pytest.approx(sum(expected) / 2 / 3)
@@ -212,6 +216,7 @@ def test_a_proposer_that_repeats_itself_rings_an_alarm(playful: TrainConfig) -> 
         found = written(one, *[GOOD[0]] * 8, step=step)
         numbers = {"step": step, "grad_norm": 0.0, "kept": 1.0, **found.numbers}
         rung += alarms.judge(numbers, Thresholds())
+        one.keep(found.new)
     assert [(alarm.alarm, alarm.step) for alarm in rung] == [(PROPOSALS, 5)]
     assert "the same instances again and again" in str(rung[0])
 
@@ -311,7 +316,7 @@ def test_groups_are_played_whole(tiny: TrainConfig) -> None:
 def test_values_that_nobody_reads_and_values_that_never_move_are_refused(tiny: TrainConfig) -> None:
     asked = SelfplayConfig(proposer="model", proposals=1, plays=1, value_samples=2)
     with pytest.raises(ValueError, match=r"selfplay\.value_samples is for V\* of instances"):
-        replace(with_learning(tiny, "reinforce", baseline="batch"), selfplay=asked)
+        replace(with_learning(replace(tiny, values=ValueConfig()), "reinforce", baseline="batch"), selfplay=asked)
     with pytest.raises(ValueError, match=r"selfplay\.value_samples is for V\* of instances"):
         replace(with_learning(tiny, "astarpo_lambda"), selfplay=asked)
     still = with_learning(tiny, "astarpo_turn", baseline="state_vstar")
