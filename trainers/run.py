@@ -57,7 +57,8 @@ from turngym.trainers.run_files import (
     store_name,
 )
 from turngym.trainers.schedules import Schedule
-from turngym.trainers.selfplay.proposer import Proposer, check_proposals
+from turngym.trainers.selfplay.checks import check_proposals
+from turngym.trainers.selfplay.proposer import Proposer
 from turngym.trainers.served_policy import ServedPolicy
 from turngym.trainers.stage_one.instance_values import composed_beta, composed_values
 from turngym.trainers.stage_one.sampling import StageOneSetup

@@ -20,7 +20,7 @@ from turngym.trainers.config import Overrides, TrainConfig, with_algorithm, with
 from turngym.trainers.launch.policies import policy_folder
 from turngym.trainers.launch.presets import load_preset, preset_for
 from turngym.trainers.prompts.levels import check_levels
-from turngym.trainers.selfplay.proposer import check_proposals
+from turngym.trainers.selfplay.checks import check_proposals
 
 
 def configure(

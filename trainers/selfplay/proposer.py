@@ -30,12 +30,10 @@ from typing import Any
 
 import numpy as np
 
-from turngym._errors import InputError
 from turngym.agents.episode import Episode
 from turngym.agents.models.language_model import LanguageModel, LanguageModelAgent
 from turngym.agents.rollout import Instance
 from turngym.agents.scripted import OracleAgent
-from turngym.envs import MissingCapability
 from turngym.envs.parsing import extract_action
 from turngym.envs.proposing import Verifier
 from turngym.seeds import Stream, episode_seed, generator
@@ -49,21 +47,6 @@ from turngym.trainers.stage_one.sampling import StageOneSetup, sample_seed
 
 MAX_REMEMBERED = 65_536
 """Accepted proposals that are remembered, the newest: one that comes again later counts as new."""
-
-
-def check_proposals(config: TrainConfig) -> None:
-    """Check that instances of the environment can be proposed, where a run asks for it.
-
-    Raises:
-        InputError: They are not written, or there are too many to be numbered.
-    """
-    if config.selfplay.enabled:
-        try:
-            verifier = Verifier(config.env.id, config.env.kwargs, trivial=config.selfplay.trivial)
-            verifier.judge(verifier.write(0))
-        except (InputError, MissingCapability) as error:
-            raise InputError(f"selfplay.proposer {config.selfplay.proposer!r}: {error}") from error
-        verifier.close()
 
 
 @dataclass(slots=True, kw_only=True)

@@ -25,7 +25,8 @@ from turngym.trainers.prompts.sampler import PromptSampler
 from turngym.trainers.prompts.successes import SuccessTracker
 from turngym.trainers.reporting.progress import SilentProgress
 from turngym.trainers.rollouts import Rollouts
-from turngym.trainers.selfplay.proposer import Proposer, check_proposals, value_proposals
+from turngym.trainers.selfplay.checks import check_proposals
+from turngym.trainers.selfplay.proposer import Proposer, value_proposals
 from turngym.trainers.stage_one.sampling import StageOneSetup
 from turngym.trainers.warm_start.cloning import clone
 
