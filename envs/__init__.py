@@ -15,6 +15,7 @@ from turngym.envs.capabilities import (
     Rule,
     Sampling,
     Slips,
+    Writing,
     capabilities_of,
 )
 from turngym.envs.core import TextEnv, UnfitEnv
@@ -28,6 +29,7 @@ from turngym.envs.shaping import PlainShaping, PotentialShaping
 from turngym.envs.spaces import UnicodeText
 from turngym.envs.splits import SPLITS, Split, draw_instance
 from turngym.envs.testing import check_text_env
+from turngym.envs.written import InvalidInstance, UnsolvableInstance
 
 __all__ = [
     "SPLITS",
@@ -36,6 +38,7 @@ __all__ = [
     "Drawing",
     "Drawn",
     "InvalidAction",
+    "InvalidInstance",
     "LenientReplies",
     "MissingCapability",
     "Optimum",
@@ -51,6 +54,8 @@ __all__ = [
     "TextEnv",
     "UnfitEnv",
     "UnicodeText",
+    "UnsolvableInstance",
+    "Writing",
     "capabilities_of",
     "check_text_env",
     "draw_instance",

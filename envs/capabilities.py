@@ -21,9 +21,10 @@ import numpy as np
 
 from turngym.envs.core import TextEnv
 from turngym.envs.drawing import Drawing
+from turngym.envs.written import Written
 
 Capability = Literal["oracle", "sampling", "slips", "rule", "shopper", "optimum", "random_floor", "potential", "state",
-                     "drawing"]  # fmt: skip
+                     "drawing", "writing"]  # fmt: skip
 
 
 @runtime_checkable
@@ -99,6 +100,25 @@ class Drawn(Protocol):
         """Return the episode so far as a picture. It is called after a reset and after every step, and reads alone."""
 
 
+@runtime_checkable
+class Writing(Protocol):
+    """Reads and writes its instances as text, so that others can set them."""
+
+    @property
+    def instance_form(self) -> str:
+        """What an instance is and how it is written, as instructions to its writer: sentences with an example."""
+
+    def written_instance(self) -> str:
+        """Return the present instance as text."""
+
+    def read_instance(self, text: str) -> Written:
+        """Return split and index of the instance that a text is, from `written.WRITTEN_INSTANCES` on.
+
+        Raises:
+            InvalidInstance: It is none, or, as `UnsolvableInstance`, one that nobody can solve; the message says why.
+        """
+
+
 METHODS: dict[Capability, str] = {
     "oracle": "oracle_action",
     "sampling": "sample_action",
@@ -110,6 +130,7 @@ METHODS: dict[Capability, str] = {
     "potential": "_potential",
     "state": "_state",
     "drawing": "drawing",
+    "writing": "read_instance",
 }
 """Where each capability is defined. `TextEnv` itself has a default of `_potential` and `_state`, which do not count."""
 
@@ -123,6 +144,7 @@ COSTS: dict[Capability, str] = {
     "potential": "no shaping by a potential, and no choice of instances by that of their start",
     "state": "the state is the history, so that what is learned of a state serves one course of play alone",
     "drawing": "`turngym view` shows its episodes as text",
+    "writing": "no instances that are written as text, by people or in self-play",
 }
 """What goes without, where a capability is absent. Nothing is missed in a game that is no shop."""
 

@@ -248,13 +248,14 @@ class TextEnv(gym.Env[str, str], _Complete):
 
         Args:
             seed: Seeds every random draw of this episode and of those that follow without a seed; at least 0.
-            options: `split` (str) and `index` (int >= 0) name an instance; without `index` one is drawn.
+            options: `split` (str) and `index` (int >= 0) name an instance; without `index` one is drawn. Or `instance`
+                (str) is one, written as `instance_form` says, where the environment can read it.
 
         Returns:
             The first observation and the information of `TurnInfo`.
 
         Raises:
-            InputError: The seed or an option is out of range, or an option is unknown.
+            InputError: The seed or an option is out of range, or an option is unknown; or the text is no instance.
         """
         split, index = self.__chosen(options)
         super().reset(seed=None if seed is None else checked(seed, Index, "seed"))
@@ -270,12 +271,24 @@ class TextEnv(gym.Env[str, str], _Complete):
     def __chosen(self, options: Any) -> tuple[Split, int | None]:
         """Return what the options of a reset say."""
         given = checked(options or {}, dict[str, Any], "options")
-        unknown = given.keys() - {"split", "index"}
+        unknown = given.keys() - {"split", "index", "instance"}
         if unknown:
-            raise InputError(f"unknown reset options {sorted(unknown)}; known are 'split' and 'index'")
+            raise InputError(f"unknown reset options {sorted(unknown)}; known are 'split' and 'index', or 'instance'")
+        if "instance" in given:
+            return self.__written(given)
         index = given.get("index")
         return (checked(given.get("split", self.split), Split, "split"),
                 None if index is None else checked(index, Index, "index"))  # fmt: skip
+
+    def __written(self, given: dict[str, Any]) -> tuple[Split, int]:
+        """Return where the instance lies that the options of a reset write out."""
+        read = getattr(self, "read_instance", None)
+        if read is None:
+            raise InputError(f"{type(self).__name__} reads no written instances; name one by 'split' and 'index'")
+        if len(given) > 1:
+            raise InputError("the reset option 'instance' is one whole: leave out 'split' and 'index'")
+        split, index = read(checked(given["instance"], str, "instance"))
+        return split, index
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Play one reply. An unusable one costs its turn and is answered with the reason; it never raises."""

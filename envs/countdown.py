@@ -25,6 +25,7 @@ from turngym.envs.countdown_solver import (
 from turngym.envs.drawing import Drawing
 from turngym.envs.parsing import InvalidAction
 from turngym.envs.splits import Split
+from turngym.envs.written import Written
 
 RewardScheme = Literal["binary", "graded"]
 
@@ -205,6 +206,25 @@ class CountdownEnv(TextEnv):
     def drawing(self) -> Drawing:
         """Draw every attempt so far as a tree of operations."""
         return draw_attempts(self.puzzle.target, self.puzzle.numbers, self._attempts)
+
+    # As text ----------------------------------------------------------------------------------------------------
+
+    @property
+    def instance_form(self) -> str:
+        """What a puzzle is and how it is written."""
+        return self.family.form
+
+    def written_instance(self) -> str:
+        """Return the present puzzle, such as `Target: 24. Numbers: 3 7 9.`."""
+        return str(self.puzzle)
+
+    def read_instance(self, text: str) -> Written:
+        """Return split and index of the puzzle that a text is.
+
+        Raises:
+            InvalidInstance: It is no puzzle of these ranges, or nobody can solve it.
+        """
+        return self.family.read(text)
 
     # Agents ----------------------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from turngym.envs.countdown_solver import (
 from turngym.envs.drawing import Drawing
 from turngym.envs.parsing import InvalidAction
 from turngym.envs.splits import Split
+from turngym.envs.written import Written
 
 MAX_SURVEYED = 3
 """The most numbers of which all that they can make is looked through, in 0.5 ms."""
@@ -196,6 +197,25 @@ class CountdownStepsEnv(TextEnv):
             trees = trees_of(self.puzzle.numbers, self._steps)
             attempts.append(Attempt(trees=trees, over=self._success, told="Solved." if self._success else ""))
         return draw_attempts(self.puzzle.target, self.puzzle.numbers, attempts)
+
+    # As text ----------------------------------------------------------------------------------------------------
+
+    @property
+    def instance_form(self) -> str:
+        """What a puzzle is and how it is written."""
+        return self.family.form
+
+    def written_instance(self) -> str:
+        """Return the present puzzle, such as `Target: 24. Numbers: 3 7 9.`."""
+        return str(self.puzzle)
+
+    def read_instance(self, text: str) -> Written:
+        """Return split and index of the puzzle that a text is.
+
+        Raises:
+            InvalidInstance: It is no puzzle of these ranges, or nobody can solve it.
+        """
+        return self.family.read(text)
 
     # Agents ----------------------------------------------------------------------------------------------------
 

@@ -10,10 +10,11 @@ from turngym.arguments import Count, PositiveShare, Range, Share, checked_argume
 from turngym.envs.core import TextEnv
 from turngym.envs.drawing import Drawing
 from turngym.envs.frozen_lake_drawing import lake_drawing
-from turngym.envs.frozen_lake_maps import EDGE, Lake, draw_lake, odds_of, transition_table
+from turngym.envs.frozen_lake_maps import EDGE, Lake, draw_lake, odds_of, read_lake, transition_table, written
 from turngym.envs.frozen_lake_values import Dynamics, Solution, random_values, solve
 from turngym.envs.parsing import InvalidAction
 from turngym.envs.splits import Split
+from turngym.envs.written import Written
 
 View = Literal["grid", "coordinates"]
 
@@ -260,6 +261,30 @@ class FrozenLakeEnv(TextEnv):
     def drawing(self) -> Drawing:
         """Draw the lake and the way walked so far."""
         return lake_drawing(self.rows, self._way)
+
+    # As text ----------------------------------------------------------------------------------------------------
+
+    @property
+    def instance_form(self) -> str:
+        """What a lake is and how it is written."""
+        where = "P is in the top left corner, G in the bottom right one, and there" if self.corners else "There"
+        ice = [*"_" * self.size]
+        example = "\n".join(map(" ".join, [["P", *ice[2:], "O"], *[ice] * (self.size - 2), [*ice[1:], "G"]]))
+        return (f"A lake is a picture of {self.size} rows of {self.size} cells: P where the player begins, _ for ice, "
+                f"O for a hole, G for the goal, with one P and one G. {where} is a way over ice from P to G. "
+                f"It is written such as:\n{example}")  # fmt: skip
+
+    def written_instance(self) -> str:
+        """Return the present lake as its picture, with the player at the start."""
+        return written(self._lake)
+
+    def read_instance(self, text: str) -> Written:
+        """Return split and index of the lake that a picture shows.
+
+        Raises:
+            InvalidInstance: It shows no lake of this size, or one without a way.
+        """
+        return read_lake(text, self.size, self.corners)
 
     # Agents ----------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,15 @@ from functools import lru_cache
 from turngym.envs.draws import Draws
 from turngym.envs.frozen_lake_values import Table
 from turngym.envs.splits import MAX_DRAWS, Split, first_of_split, instance_seeds, split_of
+from turngym.envs.written import (
+    InvalidInstance,
+    UnsolvableInstance,
+    Written,
+    check_codes,
+    check_placed,
+    code_of,
+    index_of,
+)
 
 Rows = tuple[str, ...]
 """A lake as Gymnasium writes it: S start, F ice, H hole, G goal."""
@@ -25,6 +34,7 @@ REMEMBERED = 1_024
 """How many lakes are kept for those who play them again, at most about 10 MB."""
 
 _GLYPHS = str.maketrans(GLYPHS)
+_LETTERS = str.maketrans({"P": "S", "_": "F", "O": "H"})
 _ICE = bytes.maketrans(b"\0\1", b"HF")
 
 
@@ -89,8 +99,12 @@ def draw_lake(split: Split, index: int, size: int, frozen_probability: float, co
         corners: Whether start and goal are the top left and the bottom right corner, and not any two cells.
 
     Raises:
-        ValueError: There are next to no lakes with a way in this family, or none of this split.
+        ValueError: There are next to no lakes with a way in this family, or none of this split; or the index is
+            numbered by content, and the split has no such lake.
     """
+    code = code_of(index, num_codes(size, corners))
+    if code is not None:
+        return _decoded(split, code, size, corners)
     family = size, frozen_probability, corners
     draws = Draws(instance_seeds(split, index))
     for _ in range(MAX_DRAWS):
@@ -120,6 +134,71 @@ def _drawn_with_way(draws: Draws, size: int, frozen_probability: float, corners:
         if way(rows):
             return rows
     raise ValueError(f"no lake with a way in {MAX_DRAWS} draws; raise frozen_probability or lower size")
+
+
+# As text ------------------------------------------------------------------------------------------------------------
+
+
+def written(lake: Lake) -> str:
+    """Return a lake as its picture with the player, `P`, at the start."""
+    return f"{lake.grid[: 2 * lake.start]}P{lake.grid[2 * lake.start + 1 :]}"
+
+
+def read_lake(text: str, size: int, corners: bool) -> Written:
+    """Return split and index of the lake that a picture shows.
+
+    Args:
+        text: The picture, as `written` has it; any white space may stand between its cells.
+        size: Rows and columns.
+        corners: Whether start and goal are the top left and the bottom right corner.
+
+    Raises:
+        InvalidInstance: It is none of such a lake, or, as `UnsolvableInstance`, of one without a way to the goal.
+    """
+    check_codes(num_codes(size, corners))
+    cells, count = "".join(text.split()), size * size
+    if len(cells) != count or not {*cells} <= {*"P_OG"}:
+        raise InvalidInstance(f"a lake is a picture of {size} rows of {size} cells, each P, _, O or G")
+    if cells.count("P") != 1 or cells.count("G") != 1:
+        raise InvalidInstance("a lake has one P, where the player begins, and one G, the goal")
+    start, goal = cells.index("P"), cells.index("G")
+    if corners and (start, goal) != (0, count - 1):
+        raise InvalidInstance("P is in the top left corner and G in the bottom right one")
+    letters = cells.translate(_LETTERS)
+    rows = tuple(letters[first : first + size] for first in range(0, count, size))
+    if way(rows) is None:
+        raise UnsolvableInstance("there is no way from P to G")
+    code = int("".join("1" if letter == "H" else "0" for letter in (letters[1:-1] if corners else letters)), 2)
+    if not corners:
+        code = (code * count + start) * count + goal
+    return split_of("/".join(rows)), index_of(code)
+
+
+def num_codes(size: int, corners: bool) -> int:
+    """Return how many pictures a family has: holes wherever they may be, with or without a way."""
+    count = size * size
+    return 1 << count - 2 if corners else (1 << count) * count * count
+
+
+def _decoded(split: Split, code: int, size: int, corners: bool) -> Lake:
+    """Return the lake of a code.
+
+    Raises:
+        InputError: The split has no such lake.
+    """
+    count = size * size
+    start, goal = 0, count - 1
+    if not corners:
+        code, goal = divmod(code, count)
+        code, start = divmod(code, count)
+    holes = f"{code << 1 if corners else code:0{count}b}"
+    letters = ["H" if hole == "1" else "F" for hole in holes]
+    letters[start], letters[goal] = "S", "G"
+    rows = tuple("".join(letters[first : first + size]) for first in range(0, count, size))
+    check_placed(split, "/".join(rows))
+    if "S" not in "".join(rows) or way(rows) is None:
+        raise UnsolvableInstance(f"there is no way from start to goal: {'/'.join(rows)}")
+    return lake_of(rows)
 
 
 # Ways ---------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import numpy as np
@@ -12,12 +13,14 @@ from turngym.envs.drawing import Drawing
 from turngym.envs.draws import Draws
 from turngym.envs.multiplication_drawing import Row, draw_multiplication
 from turngym.envs.parsing import InvalidAction
-from turngym.envs.splits import Split, first_of_split, instance_seeds
+from turngym.envs.splits import Split, first_of_split, instance_seeds, split_of
+from turngym.envs.written import InvalidInstance, Written, check_placed, code_of, index_of
 
 Digits = Annotated[int, Range(low=1, high=5)]
 """How many digits a factor has."""
 MAX_ANSWER_DIGITS = 12
 """The longest number that is read; every right answer has fewer digits."""
+_FACTORS = re.compile(r"([0-9]{1,9}) \* ([0-9]{1,9})")
 
 
 def draw_factors(split: Split, index: int, digits: tuple[int, int]) -> tuple[int, int]:
@@ -27,14 +30,58 @@ def draw_factors(split: Split, index: int, digits: tuple[int, int]) -> tuple[int
         split: The split.
         index: The instance within it, at least 0.
         digits: Exact digit counts of the first and the second factor; a single digit is 1 to 9.
+
+    Raises:
+        InputError: The index is numbered by content, and the split has no such factors.
     """
-    (first, firsts), (second, seconds) = ((10 ** (count - 1), 9 * 10 ** (count - 1)) for count in digits)
+    (first, firsts), (second, seconds) = map(_range_of, digits)
+    code = code_of(index, firsts * seconds)
+    if code is not None:
+        factors = first + code // seconds, second + code % seconds
+        check_placed(split, _content(factors))
+        return factors
     below = Draws(instance_seeds(split, index)).below
 
     def draw() -> tuple[int, int]:
         return first + below(firsts), second + below(seconds)
 
-    return first_of_split(split, draw, lambda pair: f"{min(pair)}*{max(pair)}")
+    return first_of_split(split, draw, _content)
+
+
+def read_factors(text: str, digits: tuple[int, int]) -> Written:
+    """Return split and index of the factors that a text such as `23 * 47` names.
+
+    Args:
+        text: The text.
+        digits: As of `draw_factors`.
+
+    Raises:
+        InvalidInstance: It names none with these counts of digits.
+    """
+    match = _FACTORS.fullmatch(text.strip())
+    if match is None:
+        raise InvalidInstance("two factors are written such as: 23 * 47")
+    factors = int(match[1]), int(match[2])
+    (first, _), (second, seconds) = map(_range_of, digits)
+    if (len(match[1]), len(match[2])) != digits or not (first <= factors[0] and second <= factors[1]):
+        raise InvalidInstance(f"the factors have {digits[0]} and {digits[1]} digits, none of them first a 0")
+    return split_of(_content(factors)), index_of((factors[0] - first) * seconds + factors[1] - second)
+
+
+def factors_form(digits: tuple[int, int]) -> str:
+    """Return what a task is and how it is written."""
+    example = " * ".join("2345678"[place : place + count] for place, count in enumerate(digits))
+    return (f"A task is a product of two whole numbers, the first with {digits[0]} and the second with {digits[1]} "
+            f"digits. It is written such as: {example}")  # fmt: skip
+
+
+def _range_of(count: int) -> tuple[int, int]:
+    """Return the smallest number with so many digits, which is not 0, and how many there are."""
+    return 10 ** (count - 1), 9 * 10 ** (count - 1)
+
+
+def _content(factors: tuple[int, int]) -> str:
+    return f"{min(factors)}*{max(factors)}"
 
 
 def parse_whole(text: str) -> int:
@@ -206,6 +253,25 @@ class MultiplicationEnv(TextEnv):
         ]
         told = [f"{first} \N{MULTIPLICATION SIGN} {second} = ?", *(f"{row.number} is {row.told}." for row in rows)]
         return draw_multiplication((first, second), rows or [Row(number="?")], words=" ".join(told))
+
+    # As text ----------------------------------------------------------------------------------------------------
+
+    @property
+    def instance_form(self) -> str:
+        """What a task is and how it is written."""
+        return factors_form(self.digits)
+
+    def written_instance(self) -> str:
+        """Return the present factors, such as `23 * 47`."""
+        return "{} * {}".format(*self.factors)
+
+    def read_instance(self, text: str) -> Written:
+        """Return split and index of the factors that a text names.
+
+        Raises:
+            InvalidInstance: It names none with these counts of digits.
+        """
+        return read_factors(text, self.digits)
 
     # Agents ----------------------------------------------------------------------------------------------------
 

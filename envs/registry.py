@@ -62,3 +62,5 @@ def register_all() -> None:
     register("turngym/WebShopGiGPO-v0", shop, max_turns=15, mode="faithful", observation_mode="quoted",
              reward_scheme="binary_x10", show_actions=True, history=2)  # fmt: skip
     register("turngym/WebShopOriginal-v0", shop, max_turns=100, mode="faithful", goals="human")
+    # The proposer's role in self-play, with another environment as its argument: none of the tables of the suite.
+    register("turngym-selfplay/Proposal-v0", "turngym.envs.proposing:ProposalEnv", max_turns=1)

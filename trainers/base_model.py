@@ -18,7 +18,7 @@ from turngym.agents.models.hub import fetch_model
 from turngym.agents.models.language_model import LARGE, CheckpointError, LanguageModel
 from turngym.agents.models.sharding import shard
 from turngym.agents.models.small import build_decoder, train_tokenizer
-from turngym.agents.scripted import DemonstrationAgent, RandomAgent
+from turngym.agents.scripted import DemonstrationAgent, OracleAgent, RandomAgent
 from turngym.envs import MissingCapability, Sampling
 from turngym.envs.making import played_class
 from turngym.trainers import ranks
@@ -44,6 +44,8 @@ CHECKED_DEMONSTRATIONS = 64
 """Demonstrations that are played to check that they fit, flawless ones and as many with mistakes."""
 MOST_LEFT_OUT = 0.5
 """Most of the demonstrations with mistakes that may be left out since they do not fit."""
+WRITTEN_EPISODES = 64
+"""Proposals of instances whose text the tokenizer is trained on, and that are checked to fit."""
 CHECKED_OPENINGS = 16
 """First observations that are read to check that a reply fits behind one."""
 
@@ -82,8 +84,17 @@ def _clone_base(config: TrainConfig, kept: CourseCheckpoints, metrics: Metrics, 
         model = load_placed(config, kept.found.policy)
     if config.warm_start.enabled:
         rollouts = Rollouts.of(config)
+        selfplay = config.selfplay
+        proposals = (Rollouts.of_proposals(config), selfplay.demonstration_share) if selfplay.by_model else None
         checks = clone(
-            model, rollouts, config.warm_start, progress, learning=config.learning, seed=config.run.seed, kept=kept
+            model,
+            rollouts,
+            config.warm_start,
+            progress,
+            learning=config.learning,
+            seed=config.run.seed,
+            kept=kept,
+            proposals=proposals,
         )
         for check in checks:
             metrics.add("warm_start", check)
@@ -249,7 +260,7 @@ def example_episodes(config: TrainConfig) -> list[Episode]:
                          "environment one, set warm_start.demonstrations, or set model.path")  # fmt: skip
     instances = instance_range("train", TOKENIZER_EPISODES)
     played = Rollouts.of(config).play(agent, instances, slots=SCRIPTED_SLOTS)
-    return given + without_errors(played, "example episode")
+    return given + without_errors(played, "example episode") + list(_written(config))
 
 
 def check_teacher(config: TrainConfig) -> None:
@@ -290,7 +301,7 @@ def check_context(model: LanguageModel, config: TrainConfig) -> list[Episode]:
         given_demonstrations(model, config.warm_start.demonstrations)
     elif config.warm_start.enabled:
         shown = [model.encode_episode(episode) for episode in _scripted(config, 0.0)]
-        check_fit(shown, model)
+        check_fit([*shown, *map(model.encode_episode, _written(config))], model)
         _check_mistakes(model, config)
     check_room(model, config)
     return shown
@@ -337,6 +348,14 @@ def _openings(model: LanguageModel, config: TrainConfig) -> Iterator[list[int]]:
     for opening in openings:
         if isinstance(opening, Opening):  # failures are counted where they are played
             yield model.chat.opening(opening.instructions, opening.observation)
+
+
+def _written(config: TrainConfig) -> Iterator[Episode]:
+    """Yield proposals of the rule-based generator, where the policy is to write such; none otherwise."""
+    if config.selfplay.by_model:
+        instances = instance_range("train", WRITTEN_EPISODES)
+        played = Rollouts.of_proposals(config).play(OracleAgent(), instances, slots=SCRIPTED_SLOTS)
+        yield from without_errors(played, "proposal")
 
 
 def _scripted(config: TrainConfig, mistake_rate: float) -> Iterator[Episode]:

@@ -38,7 +38,10 @@ from turngym.trainers.references import References
 from turngym.trainers.reporting.credit import Credit
 from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.schedules import Moment, Schedule
+from turngym.trainers.selfplay.proposer import Proposals, Proposer, value_proposals
 from turngym.trainers.served_policy import ServedPolicy
+from turngym.trainers.stage_one.instance_values import ValueEstimates
+from turngym.trainers.stage_one.sampling import StageOneSetup
 
 OnStep = Callable[[dict[str, Any], Sequence[Episode]], None]
 """Called after every step with its numbers and its episodes."""
@@ -68,6 +71,10 @@ class Loop:
     """Measures the health of learning, and rings alarms."""
     served: ServedPolicy | None = None
     """The server that plays the policy; None to play it in this process."""
+    proposer: Proposer | None = None
+    """Proposes instances, in self-play."""
+    stage_one: tuple[StageOneSetup, ValueEstimates] | None = None
+    """How V* of proposed instances is estimated, and what is known of the pool; None where it is not."""
     _last: tuple[TrainStep, Tensor, StepParams[Any]] | None = None
     """Of the last step: what was learned, the values that its episodes were compared with, `[B, K]`, and settings."""
 
@@ -139,30 +146,87 @@ class Loop:
         agent.policy_version, agent.temperature = moment.step, moment.temperature
         if self.served is not None:
             agent.policy_version = self.served.send(self.learner.policy, moment.step)
-        instances = self.prompts.draw(moment.step, self.schedule.rollbacks, self.successes)
+        proposals, generated = self._propose(agent, moment)
+        kept = self.proposer.kept if self.proposer is not None else ()
+        instances = self.prompts.draw(
+            moment.step, self.schedule.rollbacks, self.successes, new=proposals.new, kept=kept
+        )
         played = self.rollouts.play(agent, instances, shaped=True)
         episodes = usable(played, moment.step)
         rollout_seconds = time.perf_counter() - started
         measured = self._measure(episodes, moment)
+        learned_from = episodes + self._paid(proposals, episodes, span)
         try:
-            numbers = self._learn(episodes, step, moment)
+            numbers, log_ratio_BK = self._learn(learned_from, step, moment)
         except NonFiniteError:
+            self._forget(proposals.new)
             failure_file.unlink(missing_ok=True)
-            write_episodes(failure_file, episodes)
+            write_episodes(failure_file, learned_from)
             raise
-        self.schedule.count_step(sum(episode.num_sampled for episode in played))
+        self._keep(proposals)
+        if self.baseline is not None:
+            self.baseline.update(learned_from, log_ratio_BK, step.beta)
+        self.successes.update(episodes)
+        self.monitors.remember(episodes)
+        self.schedule.count_step(sum(episode.num_sampled for episode in played) + generated)
         self.prompts.count_step()
         numbers |= measured | {
             "step": self.schedule.step,
             "rollbacks": self.schedule.rollbacks,
-            "sampled_tokens": sum(episode.num_sampled for episode in episodes),
+            "sampled_tokens": sum(episode.num_sampled for episode in learned_from),
             "generated_tokens": self.schedule.generated_tokens,
             "errors": sum(episode.status.is_error() for episode in played),
             **cut_shares([episode for episode in played if not episode.status.is_error()]),
+            **proposals.numbers,
             "rollout_seconds": rollout_seconds,
             "seconds": time.perf_counter() - started,
         }
-        return numbers, episodes
+        return numbers, learned_from
+
+    # Self-play --------------------------------------------------------------------------------------------------
+
+    def _propose(self, agent: LanguageModelAgent, moment: Moment) -> tuple[Proposals, int]:
+        """Return what is proposed in a step, and how many tokens were generated for it; nothing without self-play."""
+        if self.proposer is None:
+            return Proposals(), 0
+        proposals = self.proposer.propose(agent, moment.step, self.schedule.rollbacks)
+        values, generated = dict[int, tuple[float, int]](), proposals.num_sampled
+        if self.proposer.config.value_samples and self.stage_one is not None:
+            setup, estimates = self.stage_one
+            values, tokens = value_proposals(
+                self.references.current, proposals.new, self.proposer.config.value_samples, setup, estimates
+            )
+            generated += tokens
+        if self.baseline is not None:
+            for index, value in values.items():
+                self.baseline.track(index, *value)
+        return proposals, generated
+
+    def _paid(self, proposals: Proposals, played: Sequence[Episode], span: float) -> list[Episode]:
+        """Pay for the proposals of a step, and return those of their episodes that the policy learns from."""
+        if self.proposer is None:
+            return []
+        self.proposer.pay(proposals, played, self.successes, span)
+        return [episode for episode in proposals.episodes if episode.num_sampled]
+
+    def _keep(self, proposals: Proposals) -> None:
+        """Follow what was accepted in a step from now on, and let go of what was kept longest."""
+        if self.proposer is None:
+            return
+        for index in proposals.new:
+            self.successes.track(index)
+            if self.baseline is not None:
+                self.baseline.track(index)
+        self._forget(self.proposer.keep(proposals.new))
+
+    def _forget(self, indices: Sequence[int]) -> None:
+        """Follow proposed instances no more."""
+        for index in indices:
+            self.successes.forget(index)
+            if self.baseline is not None:
+                self.baseline.forget(index)
+
+    # Learning ---------------------------------------------------------------------------------------------------
 
     def _measure(self, episodes: Sequence[Episode], moment: Moment) -> dict[str, Any]:
         """Return the numbers of the episodes as such, before the policy learns from them."""
@@ -175,8 +239,10 @@ class Loop:
             )  # fmt: skip
         return numbers
 
-    def _learn(self, episodes: Sequence[Episode], step: StepParams[Any], moment: Moment) -> dict[str, Any]:
-        """Value the episodes, learn from them, and update values, successes and monitors; return the numbers."""
+    def _learn(
+        self, episodes: Sequence[Episode], step: StepParams[Any], moment: Moment
+    ) -> tuple[dict[str, Any], list[list[float]]]:
+        """Value the episodes and learn from them; return the numbers, and the log-ratios of `TrainStep`."""
         batch, drift = make_batch(episodes, self.learner.policy), dict[str, Any]()
         if self.served is not None:
             batch, drift = self.served.correct(
@@ -198,8 +264,7 @@ class Loop:
             numbers["beta"] = step.beta
         if self.shaping is not None:
             numbers["automatic_shaping"] = float((shaped.reward_BK - batch.reward_BK).sum(1).double().mean())
-        self._update(episodes, learned.log_ratio_BK, step.beta)
-        return numbers
+        return numbers, learned.log_ratio_BK
 
     def _measure_update(
         self, batch: TrainingBatch, episodes: Sequence[Episode], learned: TrainStep, step: StepParams[Any]
@@ -222,13 +287,6 @@ class Loop:
             value_B=batch.value_BK[kept, 0] if batch.value_BK.numel() else batch.value_BK, first_value_B=firsts,
             objective=self.learner.objective, step=step,
         )  # fmt: skip
-
-    def _update(self, episodes: Sequence[Episode], log_ratio_BK: list[list[float]], beta: float) -> None:
-        """Update values, successes and monitors with the episodes of the step."""
-        if self.baseline is not None:
-            self.baseline.update(episodes, log_ratio_BK, beta)
-        self.successes.update(episodes)
-        self.monitors.remember(episodes)
 
 
 def usable(played: Sequence[Episode], step: int) -> list[Episode]:

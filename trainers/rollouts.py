@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -18,6 +18,7 @@ from turngym.agents.models.sharding import gathered
 from turngym.agents.rollout import Instance, PlayError, collect_episodes
 from turngym.envs import played_range, reward_range, turn_limit
 from turngym.envs.potentials import ReplacePotential
+from turngym.envs.proposing import PROPOSAL
 from turngym.trainers import ranks
 from turngym.trainers.config import EnvConfig, ShapingConfig, TrainConfig
 from turngym.trainers.instances import TARGET, level_of
@@ -50,6 +51,14 @@ class Rollouts:
         return cls(env=config.env, shaping=config.shaping, levels=config.curriculum.levels,
                    slots=config.run.rollout_slots, max_reply_tokens=config.model.max_reply_tokens,
                    temperature=config.learning.temperature)  # fmt: skip
+
+    @classmethod
+    def of_proposals(cls, config: TrainConfig) -> Rollouts:
+        """Return the rollouts of a run in which instances are proposed: `ProposalEnv`, without levels and shaping."""
+        env, selfplay = config.env, config.selfplay
+        kwargs = {"game": env.id, "game_kwargs": env.kwargs, "trivial": selfplay.trivial,
+                  "reasoning": bool(env.kwargs.get("reasoning", False))}  # fmt: skip
+        return replace(cls.of(config), env=replace(env, id=PROPOSAL, kwargs=kwargs), shaping=ShapingConfig(), levels=())
 
     def agent(
         self, model: LanguageModel, *, temperature: float | None = None, greedy: bool = False, slots: int | None = None
@@ -142,8 +151,8 @@ class Rollouts:
         return episodes
 
     def env_kwargs(self, level: int = TARGET) -> dict[str, Any]:
-        """Return the arguments of the environment at a level, from 0 for the easiest, or `TARGET`."""
-        return self.env.kwargs if level == TARGET else {**self.env.kwargs, **self.levels[level]}
+        """Return the arguments of the environment at a level, from 0 for the easiest, or below for the target."""
+        return {**self.env.kwargs, **self.levels[level]} if level >= 0 else self.env.kwargs
 
     @property
     def _wrap(self) -> Callable[[gym.Env[str, str]], gym.Env[str, str]] | None:

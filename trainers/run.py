@@ -57,10 +57,12 @@ from turngym.trainers.run_files import (
     store_name,
 )
 from turngym.trainers.schedules import Schedule
+from turngym.trainers.selfplay.checks import check_proposals
+from turngym.trainers.selfplay.proposer import Proposer
 from turngym.trainers.served_policy import ServedPolicy
 from turngym.trainers.stage_one.instance_values import composed_beta, composed_values
 from turngym.trainers.stage_one.sampling import StageOneSetup
-from turngym.trainers.stage_one.stage import StageOneResult, read_stage_one, run_stage_one
+from turngym.trainers.stage_one.stage import StageOneResult, environment_share, read_stage_one, run_stage_one
 from turngym.trainers.stage_one.store import ValueStore
 from turngym.trainers.stage_one.store_file import ValueStoreError
 from turngym.trainers.warm_start.cloning import validate
@@ -91,6 +93,7 @@ def train(
         KeyboardInterrupt: The user interrupted; the run can be resumed, in warm start and stage 2 from the very step.
     """
     check_levels(config.env, config.curriculum.levels)
+    check_proposals(config)
     torch.set_num_threads(config.run.threads)
     with ranks.own_folder(folder) as own:
         return _train(config, own, progress, resume=resume, trackers=trackers)
@@ -176,7 +179,8 @@ class TrainingRun:
         policy = base.copy() if checkpoint is None else base.load_beside(checkpoint.policy)
         policy.learned.requires_grad_(True)
         objective = find_objective(config.objective.name)
-        kinds = kinds_read(objective, validates=config.evaluation.validate_every is not None)
+        kinds = kinds_read(objective, validates=config.evaluation.validate_every is not None,
+                           proposes=config.selfplay.by_model)  # fmt: skip
         easier = len(config.curriculum.levels)
         self.loop = Loop(
             rollouts=Rollouts.of(config), prompts=PromptSampler.of(config, result.pool),
@@ -184,6 +188,7 @@ class TrainingRun:
             learner=Learner(policy, objective, config.learning, seed=config.run.seed), schedule=schedule,
             monitors=Monitors(config.monitors, config.shaping, kinds=kinds, easier=easier),
             served=ServedPolicy(config.rollout, folder / SERVED) if config.rollout.server else None,
+            proposer=Proposer(config) if config.selfplay.enabled else None,
         )  # fmt: skip
         self._checkpoints = RunCheckpoints(folder / CHECKPOINTS, self.loop, self._live)
         self.loop.retune(self._config)
@@ -264,9 +269,13 @@ class TrainingRun:
             self.loop.baseline.follow_on(baseline)
 
     def _begin_values(self, result: StageOneResult) -> None:
-        """Make the components that begin with the values of stage 1: the baseline and the automatic shaping."""
+        """Make what begins with the values of stage 1: baseline, automatic shaping, and what self-play reads."""
         self._begin_baseline(result)
         self._begin_shaping(result)
+        if self.loop.proposer is not None and self._begun.needs_stage_one:
+            self.loop.stage_one = self._setup, result.estimates
+            with ValueStore(self.loop.references.store, None) as store:
+                self.loop.proposer.environment_share = environment_share(store, self._setup)
 
     def _begin_baseline(self, result: StageOneResult) -> None:
         config, low_high = self._config, self.loop.rollouts.task_range

@@ -94,5 +94,6 @@ class RunCheckpoints:
         """Return the components that have a state, by their names in a checkpoint."""
         loop = self.loop
         components = {"schedule": loop.schedule, "prompts": loop.prompts, "successes": loop.successes,
-                      "baseline": loop.baseline, "monitors": loop.monitors, LIVE: self._live}  # fmt: skip
+                      "baseline": loop.baseline, "monitors": loop.monitors, "proposer": loop.proposer,
+                      LIVE: self._live}  # fmt: skip
         return {name: component for name, component in components.items() if component is not None}

@@ -8,7 +8,8 @@ instance that is seldom played does not keep the value that it had for a weaker 
 Example: an instance won in all of n_x = 4 episodes, in a pool whose mean is 0.5, has (4 * 1 + 0.5) / (4 + 1) = 0.9.
 
 An instance that stage 1 has not sampled has the mean of the pool and no mean of its own: fresh instances are played
-once, so memory does not grow with the run. Every easier level of a curriculum has a pool of its own.
+once, so memory does not grow with the run. Those that self-play keeps are tracked from then on. Every easier level of a
+curriculum has a pool of its own, and so has the proposer.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from turngym.trainers.instances import level_of
+from turngym.envs.written import WRITTEN_INSTANCES
+from turngym.trainers.instances import PROPOSER, TARGET, level_of
 
 MEMORY = 0.9
 """Share of an instance's weight that each further episode leaves: about its last `1 / (1 - 0.9)` = 10 count."""
@@ -87,6 +89,27 @@ class InstanceMeans:
             return self._pool.value
         return (mean.weight * mean.value + self._pool.value) / (mean.weight + 1.0)
 
+    def value_after(self, index: int, values: Sequence[float]) -> float:
+        """Return the estimate of an instance that has a mean of its own, after some more outcomes; nothing changes."""
+        known = self._instances.get(index, RunningMean())
+        mean = RunningMean(known.value, known.weight)
+        for value in values:
+            mean.fade(MEMORY)
+            mean.add(value)
+        return (mean.weight * mean.value + self._pool.value) / (mean.weight + 1.0)
+
+    def track(self, index: int, value: float = 0.0, count: float = 0.0) -> None:
+        """Keep a mean of an instance from now on, which begins with `value` for `count` episodes."""
+        self._instances.setdefault(index, RunningMean(value, count))
+
+    def forget(self, index: int) -> None:
+        """Keep no mean of an instance any more."""
+        self._instances.pop(index, None)
+
+    def written(self) -> dict[int, RunningMean]:
+        """Return the means of instances that were written as text."""
+        return {index: mean for index, mean in self._instances.items() if index >= WRITTEN_INSTANCES}
+
     def update(self, index: int, value: float) -> None:
         """Take in the outcome of an episode of an instance."""
         for mean, memory in ((self._instances.get(index), MEMORY), (self._pool, self._pool_memory)):
@@ -108,19 +131,32 @@ class InstanceMeans:
 
 
 class LevelMeans:
-    """The means of all levels of a curriculum; the index of an instance tells its level (`level_of`).
+    """The means of all levels of a curriculum, and of the proposer; an index tells its level (`level_of`).
 
     Args:
         target: The means of the configured environment.
         easier: The means of each easier level, the easiest first; none without a curriculum.
+        proposer: The mean of the proposer, in runs that have one.
     """
 
-    def __init__(self, target: InstanceMeans, easier: Sequence[InstanceMeans] = ()) -> None:
+    def __init__(
+        self, target: InstanceMeans, easier: Sequence[InstanceMeans] = (), proposer: InstanceMeans | None = None
+    ) -> None:
         self._levels = [*easier, target]
+        self._proposer = InstanceMeans({}, {}, 0.0) if proposer is None else proposer
 
     def of(self, index: int) -> InstanceMeans:
         """Return the means of the level that an instance belongs to."""
-        return self._levels[level_of(index)]
+        level = level_of(index)
+        return self._proposer if level == PROPOSER else self._levels[level]
+
+    def track(self, index: int, value: float = 0.0, count: float = 0.0) -> None:
+        """Keep a mean of an instance from now on, which begins with `value` for `count` episodes."""
+        self.of(index).track(index, value, count)
+
+    def forget(self, index: int) -> None:
+        """Keep no mean of an instance any more."""
+        self.of(index).forget(index)
 
     def value(self, index: int) -> float:
         """Return the estimate of an instance."""
@@ -136,17 +172,22 @@ class LevelMeans:
         return [level.pool for level in self._levels]
 
     def follow_on(self, earlier: LevelMeans) -> None:
-        """Take over the easier levels of earlier means: stage 1 plays the target alone, so it knows nothing of them."""
+        """Take over what stage 1 knows nothing of: the easier levels, what was proposed, and the proposer."""
         self._levels[:-1] = earlier._levels[:-1]
+        self._proposer = earlier._proposer
+        for index, mean in earlier._levels[TARGET].written().items():
+            self.track(index, mean.value, mean.weight)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as plain numbers and lists."""
-        return {"levels": [level.state_dict() for level in self._levels]}
+        return {"levels": [level.state_dict() for level in self._levels], "proposer": self._proposer.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a state written by `state_dict`, replacing everything."""
         for level, own in zip(self._levels, state["levels"], strict=True):
             level.load_state_dict(own)
+        if "proposer" in state:  # checkpoints of 0.2.0 have none
+            self._proposer.load_state_dict(state["proposer"])
 
 
 def level_means(

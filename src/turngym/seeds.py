@@ -28,6 +28,8 @@ class Stream(IntEnum):
     """What a language model samples in an episode."""
     CHOICES = 7
     """What a scripted agent chooses in an episode, by the agent's own seed."""
+    PROPOSALS = 8
+    """Episodes of the proposer of a run, by step, rollbacks and number."""
 
 
 def generator(seed: int, stream: Stream, *moment: int) -> np.random.Generator:

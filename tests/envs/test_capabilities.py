@@ -13,11 +13,11 @@ from turngym.envs.capabilities import COSTS, METHODS, slip
 
 BASE = {"oracle", "sampling", "optimum", "random_floor", "potential", "state"}
 OFFERED = {
-    "Countdown": BASE | {"drawing"},
-    "CountdownSteps": BASE | {"slips", "drawing"},
-    "FrozenLake8x8": BASE | {"slips", "drawing"},
-    "Multiplication": BASE | {"slips", "drawing"},
-    "MultiplicationSteps": BASE | {"slips", "drawing"},
+    "Countdown": BASE | {"drawing", "writing"},
+    "CountdownSteps": BASE | {"slips", "drawing", "writing"},
+    "FrozenLake8x8": BASE | {"slips", "drawing", "writing"},
+    "Multiplication": BASE | {"slips", "drawing", "writing"},
+    "MultiplicationSteps": BASE | {"slips", "drawing", "writing"},
     "WebShop": (BASE | {"rule", "shopper", "slips", "drawing"}) - {"random_floor"},
 }
 

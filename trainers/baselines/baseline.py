@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from turngym.agents.episode import Episode
+from turngym.envs.written import WRITTEN_INSTANCES
 from turngym.trainers.baselines.states import StateValues, stage_one_states
 from turngym.trainers.config import STATE_BASELINES, ValueConfig, Valued
 from turngym.trainers.instances import TARGET, level_of
@@ -63,8 +64,23 @@ class Baseline(ABC):
         """Return V* of an instance as stage 1 estimated it; None for a baseline that does without stage 1."""
         return None
 
+    def track(self, index: int, value: float = 0.0, count: int = 0) -> None:
+        """Value an instance that was proposed on its own from now on.
+
+        Args:
+            index: The instance.
+            value: V* as `count` episodes of the reference have it.
+            count: At 0 the value is that of the pool.
+        """
+
+    def forget(self, index: int) -> None:
+        """Value an instance that was proposed as any other."""
+
     def follow_on(self, earlier: Baseline) -> None:
-        """Take over what the baseline of an earlier round knows of the easier levels, which stage 1 does not play."""
+        """Take over what the baseline of an earlier round knows of what stage 1 does not play.
+
+        That is the easier levels, what was proposed, and the proposer.
+        """
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as plain numbers and lists; JSON keeps it to the last bit."""
@@ -121,6 +137,17 @@ class InstanceBaseline(Baseline):
             return self.value(index)
         return self._first.get(index, self._first_of_pool)
 
+    def track(self, index: int, value: float = 0.0, count: int = 0) -> None:
+        """Value an instance that was proposed on its own from now on."""
+        if count:
+            self._first[index] = value
+        self.means.track(index, value, count)
+
+    def forget(self, index: int) -> None:
+        """Value an instance that was proposed as any other."""
+        self._first.pop(index, None)
+        self.means.forget(index)
+
     def values(self, batch: TrainingBatch, episodes: Sequence[Episode]) -> Tensor:
         """Return the value of the instance before the first turn, then that less the rewards so far."""
         value = self.value if self._follows else self.first_value
@@ -140,17 +167,19 @@ class InstanceBaseline(Baseline):
             self.means.update(episode.index, soft_return)
 
     def follow_on(self, earlier: Baseline) -> None:
-        """Take over the easier levels of a curriculum."""
+        """Take over the easier levels of a curriculum, what was proposed, and the proposer."""
         if isinstance(earlier, InstanceBaseline):
             self.means.follow_on(earlier.means)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as plain numbers and lists."""
-        return self.means.state_dict()
+        proposed = [[index, value] for index, value in self._first.items() if index >= WRITTEN_INSTANCES]
+        return {**self.means.state_dict(), "proposed": proposed}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a state written by `state_dict`."""
         self.means.load_state_dict(state)
+        self._first |= {int(index): value for index, value in state.get("proposed", ())}
 
 
 class StateBaseline(InstanceBaseline):

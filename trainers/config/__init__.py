@@ -38,6 +38,7 @@ from turngym.trainers.config.objectives import (
 )
 from turngym.trainers.config.rollout import RolloutConfig
 from turngym.trainers.config.section import Section, Temperature
+from turngym.trainers.config.selfplay import SelfplayConfig
 from turngym.trainers.config.toml import (
     ConfigError,
     imported_by,
@@ -101,6 +102,7 @@ __all__ = [
     "RolloutConfig",
     "RunConfig",
     "Section",
+    "SelfplayConfig",
     "ShapingConfig",
     "Share",
     "StarpoSConfig",

@@ -124,14 +124,6 @@ class ModelConfig(Section):
             raise self.refuse("hidden_size", f"must be a multiple of {2 * self.heads}, twice the heads")
         if self.rope_base <= 1:
             raise self.refuse("rope_base", "must be above 1")
-        if self.copying:
-            try:
-                check_copying(
-                    layers=self.layers, width=self.hidden_size // self.heads, rope_base=self.rope_base,
-                    context_length=self.context_length,
-                )  # fmt: skip
-            except ValueError as error:
-                raise self.refuse("copying", f"does not suit the small model: {error}, or set it to false") from None
         if self.vocabulary_size < 300:
             raise self.refuse("vocabulary_size", "must be at least 300: 256 bytes, the control tokens and some words")
         if self.num_weights > MOST_WEIGHTS:
@@ -140,6 +132,14 @@ class ModelConfig(Section):
                                              "checkpoint")  # fmt: skip
         if self.layers > MOST_LAYERS:
             raise self.refuse("layers", f"must be at most {MOST_LAYERS}")
+        if self.copying:
+            try:
+                check_copying(
+                    layers=self.layers, width=self.hidden_size // self.heads, rope_base=self.rope_base,
+                    context_length=self.context_length,
+                )  # fmt: skip
+            except ValueError as error:
+                raise self.refuse("copying", f"does not suit the small model: {error}, or set it to false") from None
 
 
 @dataclass(frozen=True, kw_only=True)

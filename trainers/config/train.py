@@ -24,13 +24,14 @@ from turngym.trainers.config.objectives import (
 )
 from turngym.trainers.config.rollout import RolloutConfig
 from turngym.trainers.config.section import Section
+from turngym.trainers.config.selfplay import SelfplayConfig
 from turngym.trainers.config.values import ValueConfig
 
 KINDS: dict[str, type[Section]] = {
     kind.section: kind
     for kind in (
         EnvConfig, ShapingConfig, ModelConfig, LoraConfig, WarmStartConfig, ValueConfig, ObjectiveConfig,
-        LearningConfig, RolloutConfig, MonitorsConfig, CurriculumConfig, EvaluationConfig, RunConfig,
+        LearningConfig, RolloutConfig, MonitorsConfig, CurriculumConfig, SelfplayConfig, EvaluationConfig, RunConfig,
     )
 }  # fmt: skip
 """The class of every section; of that of the objective, what all have in common."""
@@ -55,6 +56,7 @@ class TrainConfig:
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     monitors: MonitorsConfig = field(default_factory=MonitorsConfig)
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
+    selfplay: SelfplayConfig = field(default_factory=SelfplayConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
@@ -76,6 +78,7 @@ class TrainConfig:
             raise self.learning.refuse("max_tokens", f"must be above {first}, the episodes of stage 1, each of which "
                                                      "generates at least one token")  # fmt: skip
         self._check_update()
+        self._check_selfplay()
         if isinstance(self.objective, Valued):
             self._check_baseline(self.objective)
         if isinstance(self.objective, AstarpoTurnConfig):
@@ -115,7 +118,30 @@ class TrainConfig:
         reason = "is for whole models, and lora.rank makes an adapter: take 'vllm-lora'"
         raise self.rollout.refuse("update", reason if adapted else "is for adapters: set lora.rank, or take 'vllm'")
 
+    def _check_selfplay(self) -> None:
+        selfplay, group, batch = self.selfplay, self.objective.group_size, self.learning.batch_size
+        if not selfplay.enabled:
+            return
+        if selfplay.plays % group:
+            raise selfplay.refuse("plays", f"must be a multiple of objective.group_size, {group}")
+        most = int(selfplay.share * batch) // selfplay.plays
+        if selfplay.proposals > most:
+            raise selfplay.refuse("proposals", f"must be at most {most}, so that {selfplay.plays} episodes of each "
+                                               f"fit into selfplay.share {selfplay.share:g} of {batch} "
+                                               "episodes")  # fmt: skip
+        objective = self.objective
+        by_instance = (isinstance(objective, Valued) and objective.reads_stage_one
+                       and objective.baseline not in STATE_BASELINES)  # fmt: skip
+        if selfplay.value_samples and not by_instance:
+            raise selfplay.refuse("value_samples", f"is for V* of instances, which {self.objective.name} with this "
+                                                   "baseline does not read: leave it at 0, or set "
+                                                   "objective.baseline to tracker or vstar")  # fmt: skip
+
     def _check_baseline(self, objective: Valued) -> None:
+        if objective.baseline == "state_vstar" and self.selfplay.by_model:
+            raise objective.refuse("baseline", "takes all values from stage 1, which plays no proposer: set it to "
+                                               "state_tracker, which follows its returns, or selfplay.proposer to "
+                                               "'rule'")  # fmt: skip
         if objective.baseline == "state_vstar" and self.curriculum.levels:
             raise objective.refuse("baseline", "takes all values from stage 1, which plays no easier level: set it to "
                                                "state_tracker, which follows them, or leave curriculum.levels "

@@ -20,6 +20,7 @@ from turngym.trainers.config import Overrides, TrainConfig, with_algorithm, with
 from turngym.trainers.launch.policies import policy_folder
 from turngym.trainers.launch.presets import load_preset, preset_for
 from turngym.trainers.prompts.levels import check_levels
+from turngym.trainers.selfplay.checks import check_proposals
 
 
 def configure(
@@ -81,6 +82,7 @@ def check_game(config: TrainConfig) -> None:
     require_plugins(config.run.imports, config.run.import_folder)
     check_env(config.env.id, config.env.kwargs)
     check_levels(config.env, config.curriculum.levels)
+    check_proposals(config)
     if config.shaping.potential:
         find_potential(config.shaping.potential)
 

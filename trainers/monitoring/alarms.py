@@ -15,7 +15,7 @@ from turngym.trainers.objectives.groups import EPSILON
 
 REWARD_STD, GRAD_NORM, KL_TAX = "reward_std", "grad_norm", "kl_tax"
 VALIDATION, EMPTY_STEPS, DRIFT = "validation", "empty_steps", "drift"
-CUT_EPISODES, CUT_REPLIES = "cut_episodes", "cut_replies"
+CUT_EPISODES, CUT_REPLIES, PROPOSALS = "cut_episodes", "cut_replies", "proposals"
 FIGURE = {
     REWARD_STD: "the standard deviation of the returns of a prompt",
     GRAD_NORM: "the gradient norm before clipping",
@@ -25,6 +25,7 @@ FIGURE = {
     DRIFT: "the 99th percentile of |log pi of the trainer - log pi of the sampler|",
     CUT_EPISODES: "the share of episodes that the context ended",
     CUT_REPLIES: "the share of replies that ended at the limit of tokens",
+    PROPOSALS: "the share of proposals fit to be played that were proposed before",
 }
 """The kinds of alarm, and the figure that each watches."""
 ADVICE = {
@@ -41,6 +42,8 @@ ADVICE = {
     CUT_EPISODES: "Their last turns are missing, and they count as failures; raise model.context_length, or take an "
     "environment with shorter observations or fewer turns",
     CUT_REPLIES: "Their actions may be missing; raise model.max_reply_tokens",
+    PROPOSALS: "The proposer writes the same instances again and again; try a higher objective.beta or "
+    "objective.beta_final, a lower learning.learning_rate, or selfplay.proposer rule",
 }
 """The advice of each kind of alarm."""
 
@@ -85,6 +88,10 @@ class Thresholds:
     """"cut_episodes" and "cut_replies": more than this share of the episodes of a step, or of its replies, is cut."""
     cut_steps: int = 2
     """Patience of "cut_episodes" and "cut_replies", in steps."""
+    repeated_share: float = 0.75
+    """"proposals": more than this share of the proposals of a step that are fit to be played was accepted before."""
+    repeated_steps: int = 5
+    """Patience of "proposals", in steps with a proposal that is fit to be played."""
 
     @classmethod
     def at(cls, sensitivity: float) -> Thresholds:
@@ -97,17 +104,21 @@ class Thresholds:
         return replace(plain, std_share=plain.std_share * sensitivity,
                        grad_norm_ratio=plain.grad_norm_ratio / sensitivity, kl_tax=plain.kl_tax / sensitivity,
                        validation_success=plain.validation_success * sensitivity,
-                       drift=plain.drift / sensitivity, cut_share=plain.cut_share / sensitivity)  # fmt: skip
+                       drift=plain.drift / sensitivity, cut_share=plain.cut_share / sensitivity,
+                       repeated_share=plain.repeated_share / sensitivity)  # fmt: skip
 
 
-def kinds_read(objective: Objective, *, validates: bool) -> list[str]:
+def kinds_read(objective: Objective, *, validates: bool, proposes: bool = False) -> list[str]:
     """Return the kinds of alarm whose figure a run can measure.
 
     Args:
         objective: The objective of the run.
         validates: Whether the run validates.
+        proposes: Whether its policy proposes instances.
     """
     never = set() if validates else {VALIDATION}
+    if not proposes:
+        never.add(PROPOSALS)
     if not objective.needs_reference:
         never.add(KL_TAX)
     return [kind for kind in FIGURE if kind not in never]
@@ -212,6 +223,10 @@ class Alarms:
                 share = numbers[kind]
                 yield kind, Reading(figure=share, threshold=limits.cut_share, bad=share > limits.cut_share,
                                     patience=limits.cut_steps)  # fmt: skip
+        if "proposals_repeated" in numbers:
+            repeated, most = numbers["proposals_repeated"], limits.repeated_share
+            yield PROPOSALS, Reading(figure=repeated, threshold=most, bad=repeated > most,
+                                     patience=limits.repeated_steps)  # fmt: skip
         kept = numbers["kept"]
         yield EMPTY_STEPS, Reading(figure=kept, threshold=0.0, bad=not kept, patience=limits.empty_steps)
 

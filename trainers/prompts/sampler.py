@@ -17,7 +17,7 @@ import numpy as np
 
 from turngym.agents.rollout import Instance
 from turngym.seeds import Stream, generator
-from turngym.trainers.config import CurriculumConfig, TrainConfig
+from turngym.trainers.config import CurriculumConfig, SelfplayConfig, TrainConfig
 from turngym.trainers.instances import FRESH_INSTANCES, level_instances
 from turngym.trainers.prompts.curriculum import level_shares
 from turngym.trainers.prompts.successes import SuccessTracker
@@ -32,6 +32,7 @@ class PromptSampler:
         group_size: Episodes of each prompt.
         fresh_share: Share of the prompts that were never played before.
         curriculum: The easier levels.
+        selfplay: Who proposes instances, and how much they are played.
         seed: The seed of the run.
     """
 
@@ -43,11 +44,13 @@ class PromptSampler:
         group_size: int,
         fresh_share: float,
         curriculum: CurriculumConfig,
+        selfplay: SelfplayConfig | None = None,
         seed: int,
     ) -> None:
         self.pool = pool
         self._batch_size, self._group_size, self._fresh_share = batch_size, group_size, fresh_share
         self._curriculum, self._seed = curriculum, seed
+        self._selfplay = SelfplayConfig() if selfplay is None else selfplay
         self._used = 0
         """Fresh indices used so far, in each level of a curriculum."""
 
@@ -55,7 +58,7 @@ class PromptSampler:
     def of(cls, config: TrainConfig, pool: Sequence[int]) -> PromptSampler:
         """Return the sampler of a run."""
         return cls(pool, batch_size=config.learning.batch_size, group_size=config.objective.group_size,
-                   fresh_share=config.learning.fresh_share, curriculum=config.curriculum,
+                   fresh_share=config.learning.fresh_share, curriculum=config.curriculum, selfplay=config.selfplay,
                    seed=config.run.seed)  # fmt: skip
 
     def retune(self, config: TrainConfig) -> None:
@@ -63,7 +66,9 @@ class PromptSampler:
         self._group_size, self._fresh_share = config.objective.group_size, config.learning.fresh_share
         self._curriculum = config.curriculum
 
-    def draw(self, step: int, rollbacks: int, successes: SuccessTracker) -> list[Instance]:
+    def draw(
+        self, step: int, rollbacks: int, successes: SuccessTracker, *, new: Sequence[int] = (), kept: Sequence[int] = ()
+    ) -> list[Instance]:
         """Draw the instances of a step, those of each group one after the other.
 
         Fresh ones have never been played and are never played again, so they cannot be memorised. With a curriculum the
@@ -74,23 +79,30 @@ class PromptSampler:
             step: Steps taken before this one.
             rollbacks: The number of rollbacks so far.
             successes: The running success rates of instances and levels.
+            new: Instances that self-play has accepted in this step, each `selfplay.plays` times.
+            kept: Those that it has kept of earlier steps, of which the rest of its share is drawn by weight.
         """
         rng = generator(self._seed, Stream.STEP, step, rollbacks)
-        *easier, num_prompts = self._levels(successes, rng)
+        proposed = self._proposed(new, kept, successes, rng)
+        *easier, num_prompts = self._levels(successes, rng, self._batch_size // self._group_size - len(proposed))
         num_fresh = round(self._fresh_share * num_prompts)
-        pool = list(self.pool)
-        weights = successes.prompt_weights(pool)
-        num_known = min(num_prompts - num_fresh, len(pool))
-        known = rng.choice(pool, size=num_known, replace=False, p=weights / weights.sum()).tolist() if pool else []
+        known = _by_weight(list(self.pool), num_prompts - num_fresh, successes, rng)
         first = FRESH_INSTANCES + self._used
         fresh = [*range(first, first + num_fresh), *level_instances(easier, self._used)]
-        chosen = [index for index in (*known, *fresh) for _ in range(self._group_size)]
+        chosen = [index for index in (*proposed, *known, *fresh) for _ in range(self._group_size)]
         seeds = rng.integers(2**31, size=len(chosen)).tolist()
         return [Instance(split="train", index=i, seed=seed) for i, seed in zip(chosen, seeds, strict=True)]
 
-    def _levels(self, successes: SuccessTracker, rng: np.random.Generator) -> list[int]:
+    def _proposed(
+        self, new: Sequence[int], kept: Sequence[int], successes: SuccessTracker, rng: np.random.Generator
+    ) -> list[int]:
+        """Return the proposals among the prompts: the new ones, and kept ones that fill their share."""
+        first = [index for index in new for _ in range(self._selfplay.plays // self._group_size)]
+        share = round(self._selfplay.share * (self._batch_size // self._group_size))
+        return first + _by_weight(list(kept), share - len(first), successes, rng)
+
+    def _levels(self, successes: SuccessTracker, rng: np.random.Generator, num_prompts: int) -> list[int]:
         """Draw the level of each prompt and return how many each level has, [L]; all without a curriculum."""
-        num_prompts = self._batch_size // self._group_size
         if not self._curriculum.levels:
             return [num_prompts]
         shares_L = level_shares(successes.level_successes(), self._curriculum.min_share)
@@ -108,3 +120,12 @@ class PromptSampler:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a state written by `state_dict`."""
         self._used = int(state["used"])
+
+
+def _by_weight(indices: list[int], most: int, successes: SuccessTracker, rng: np.random.Generator) -> list[int]:
+    """Draw instances without replacement by their weight, all where there are fewer than `most`."""
+    if not indices or most <= 0:
+        return []
+    weights = successes.prompt_weights(indices)
+    drawn = rng.choice(len(indices), size=min(most, len(indices)), replace=False, p=weights / weights.sum())
+    return [indices[place] for place in drawn.tolist()]

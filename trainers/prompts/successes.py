@@ -49,6 +49,15 @@ class SuccessTracker:
         """Return the estimated probability that the current policy solves an instance."""
         return self.means.value(index)
 
+    def success_after(self, index: int, successes: Sequence[bool]) -> float:
+        """Return what `success` would be of an instance, followed on its own, after some more episodes of it alone.
+
+        Args:
+            index: The instance.
+            successes: How these episodes end.
+        """
+        return self.means.of(index).value_after(index, [float(success) for success in successes])
+
     def predictive_stds(self, indices_I: Iterable[int]) -> NDArray[np.float64]:
         """Return the predicted standard deviation of the success of instances, in [0, 0.5], shape [I]."""
         return predictive_stds([self.success(index) for index in indices_I])
@@ -66,8 +75,16 @@ class SuccessTracker:
         for episode in episodes:
             self.means.update(episode.index, float(episode.success))
 
+    def track(self, index: int) -> None:
+        """Follow an instance of its own from now on, whose first guess is the success of the pool."""
+        self.means.track(index)
+
+    def forget(self, index: int) -> None:
+        """Follow an instance no more."""
+        self.means.forget(index)
+
     def follow_on(self, earlier: SuccessTracker) -> None:
-        """Take over the easier levels of an earlier round, which stage 1 does not play."""
+        """Take over what stage 1 does not play: the easier levels of an earlier round, and what was proposed."""
         self.means.follow_on(earlier.means)
 
     def state_dict(self) -> dict[str, Any]:

@@ -114,6 +114,15 @@ def bracket_width(store: ValueStore, setup: StageOneSetup) -> float:
     return float(np.mean(upper_I - lower_I))
 
 
+def environment_share(store: ValueStore, setup: StageOneSetup) -> float:
+    """Return the share of chance in the variance of returns, in [0, 1]; 0 where it could not be measured."""
+    with suppress(ValueError):  # states whose keys do not hold the turns left
+        split = variance_split(read_transitions(stored_turns(store, setup), reasoning=setup.rollouts.reasoning))
+        if math.isfinite(split.environment_share):
+            return min(1.0, max(0.0, split.environment_share))
+    return 0.0
+
+
 def filtered_spread(store: ValueStore, setup: StageOneSetup) -> VarianceSplit | None:
     """Return the sources of the spread of returns; None if no filter reads the spread or it could not be measured."""
     if not setup.reads_spread:

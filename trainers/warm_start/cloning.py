@@ -18,7 +18,7 @@ from turngym.agents.episode import Episode
 from turngym.agents.evaluation import instance_range, score_episodes
 from turngym.agents.models.language_model import LanguageModel
 from turngym.agents.rollout import Instance
-from turngym.agents.scripted import DemonstrationAgent
+from turngym.agents.scripted import OracleAgent, ScriptedAgent
 from turngym.seeds import Stream, generator
 from turngym.trainers import ranks
 from turngym.trainers.config import LearningConfig, WarmStartConfig
@@ -46,6 +46,7 @@ def clone(
     learning: LearningConfig | None = None,
     seed: int,
     kept: CourseCheckpoints | None = None,
+    proposals: tuple[Rollouts, float] | None = None,
 ) -> Iterator[dict[str, float]]:
     """Clone scripted play for a course, and repeat its part with mistakes until the success lies in the band.
 
@@ -57,6 +58,8 @@ def clone(
         learning: What it says of micro-batches; None for its defaults.
         seed: The seed of the run, which determines the demonstrations.
         kept: Holds the course while it lasts, and where one was stopped: the model is then that of its checkpoint.
+        proposals: How instances are proposed in self-play, and which share of the demonstrations proposes one as the
+            rule-based generator does.
 
     Yields:
         The numbers of the course and of each correction: the steps so far, its seconds, the mean loss of the last tenth
@@ -71,6 +74,8 @@ def clone(
     rng = generator(seed, Stream.WARM_START)
     demonstrate = demonstrator(model, rollouts, config, rng)
     shown = with_permuted(demonstrate, config.permuted_share, model.tokenizer, rng)
+    if proposals is not None:
+        shown = with_proposals(shown, config.batch_size, model, proposals, rng)
     course = Course(model, config, shown, rng, learning or LearningConfig())
     if kept is not None:
         kept.restore(course)
@@ -138,6 +143,29 @@ def demonstrator(
     return lambda _: [encoded[place] for place in rng.integers(len(encoded), size=config.batch_size)]
 
 
+def with_proposals(
+    demonstrate: Callable[[float], list[Episode]],
+    batch_size: int,
+    model: LanguageModel,
+    proposals: tuple[Rollouts, float],
+    rng: np.random.Generator,
+) -> Callable[[float], list[Episode]]:
+    """Return a function that shows proposals of the rule-based generator beside other demonstrations.
+
+    Args:
+        demonstrate: Returns a batch of the others.
+        batch_size: How many others a batch has.
+        model: Encodes them.
+        proposals: How instances are proposed, and the share of proposals in what is shown, below 1.
+        rng: Draws the instances.
+    """
+    rollouts, share = proposals
+    count = round(batch_size * share / (1.0 - share))
+    if not count:
+        return demonstrate
+    return lambda rate: demonstrate(rate) + scripted_play(model, rollouts, rng, count, OracleAgent())
+
+
 def _shown(
     model: LanguageModel, rollouts: Rollouts, config: WarmStartConfig, rng: np.random.Generator, mistake_rate: float
 ) -> list[Episode]:
@@ -167,7 +195,7 @@ def given_demonstrations(model: LanguageModel, path: str) -> list[Episode]:
 
 
 def scripted_play(
-    model: LanguageModel, rollouts: Rollouts, rng: np.random.Generator, count: int, agent: DemonstrationAgent
+    model: LanguageModel, rollouts: Rollouts, rng: np.random.Generator, count: int, agent: ScriptedAgent
 ) -> list[Episode]:
     """Return a batch of demonstrations on fresh training instances, without the episodes that ended in an error.
 
