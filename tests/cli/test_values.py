@@ -43,13 +43,26 @@ def table_row(out: str, name: str) -> list[float]:
     return [float(word) for word in line.removeprefix(name).split()]
 
 
+def test_at_temperature_0_the_value_is_the_largest_return(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = made_run(tmp_path, size=2, max_episode_steps=4)
+    rows = {}
+    for beta in ("0", "0.0001"):
+        assert main(["values", str(folder), "--beta-value", beta]) == 0
+        out = capsys.readouterr().out
+        rows[beta] = table_row(out, "V^E")
+        assert ("Over instances, at temperature 0: V* is the largest return " in out) == (beta == "0")
+    assert rows["0"] == [1.0] * 6 and rows["0.0001"] == pytest.approx(rows["0"], abs=0.001)  # all are solved at times
+
+
 def test_a_game_of_skill(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = made_run(tmp_path, size=2, max_episode_steps=4)
     assert main(["values", str(folder)]) == 0
     captured = capsys.readouterr()
     out = captured.out
     assert captured.err == "" and "\x1b" not in out and "\\u{1b}[31m1.0" in out
-    assert "ab" * 32 in out and "environment" in out
+    assert out.startswith("Over instances, at temperature 0.5")
+    assert out.splitlines()[-2] == "Made with: environment lake, temperature \\u{1b}[31m1.0."
+    assert out.splitlines()[-1] == f"Digests: reference weights {'ab' * 6}."
     assert "48 episodes of 4 instances (train split)" in out and "at temperature 0.5" in out
     value, mean, optimistic = (np.array(table_row(out, name)) for name in ("V*", "mean return", "V^E"))
     assert (mean <= optimistic).all() and mean[0] < value[0] <= 1
