@@ -45,7 +45,8 @@ def test_an_unknown_command_is_one_sentence(capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize(
     ("command", "said"),
     [("version", ": it is turngym --version"), ("-v", ": it is turngym --version"),
-     ("verson", "; did you mean '--version'?"), ("--hlp", "; did you mean '--help'?"), ("qqqq", "; see turngym --help")],
+     ("verson", "; did you mean '--version'?"), ("--hlp", "; did you mean '--help'?"),
+     ("qqqq", "; see turngym --help")],
 )  # fmt: skip
 def test_what_is_no_command_is_told_what_it_may_have_been(
     command: str, said: str, capsys: pytest.CaptureFixture[str]

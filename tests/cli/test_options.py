@@ -160,5 +160,5 @@ def test_a_switch_that_is_on_is_suggested_as_it_is_written(words: list[str]) -> 
     assert parse(Served, ["--no-log"], command="try") == Served(log=False)
     with pytest.raises(UsageError, match=rf"^try has no option {words[0]}; did you mean '--no-log'\?$"):
         parse(Served, words, command="try")
-    with pytest.raises(UsageError, match="--json: with --out it keeps what programs read; see turngym try --help$"):
+    with pytest.raises(UsageError, match=r"--json: with --out it keeps what programs read; see turngym try --help$"):
         parse(Served, ["--json"], command="try")

@@ -17,9 +17,10 @@ from turngym.cli import main
 from turngym.cli.values import STORE_FILE
 from turngym.trainers.config import EnvConfig, ShapingConfig, TrainConfig, with_algorithm, write_toml
 from turngym.trainers.launch.run_folder import run_config
+from turngym.trainers.live.changes import Change, write_changes
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.rollouts import Rollouts
-from turngym.trainers.run_files import CONFIG_FILE, store_name
+from turngym.trainers.run_files import CONFIG_FILE, LIVE_CHANGES_FILE, store_name
 from turngym.trainers.stage_one.store import ValueStore
 from turngym.trainers.stage_one.store_rows import REFERENCE
 
@@ -41,6 +42,20 @@ def table_row(out: str, name: str) -> list[float]:
     """Return the numbers of a table's row."""
     (line,) = [line for line in out.splitlines() if line.startswith(f"{name}  ")]
     return [float(word) for word in line.removeprefix(name).split()]
+
+
+def test_a_temperature_that_was_set_live_is_the_one_in_force(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = made_run(tmp_path, size=2, max_episode_steps=4)
+    write_changes(folder / LIVE_CHANGES_FILE, [Change(step=3, rollbacks=0, values={"values.beta_value": 0.125})])
+    assert main(["values", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("Over instances, at temperature 0.125")
+    assert "The temperature is 0.125 times the reward range, as set live in place of values.beta_value 0.5." in out
+    assert main(["values", str(folder), "--beta-value", "0.125"]) == 0
+    given = capsys.readouterr().out
+    assert table_row(given, "V*") == table_row(out, "V*") and "set live" not in given
 
 
 def test_at_temperature_0_the_value_is_the_largest_return(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,8 +20,9 @@ from turngym.cli.options import parse
 from turngym.cli.terminal import make_console
 from turngym.envs.finding import check_env
 from turngym.trainers.config import TrainConfig
-from turngym.trainers.launch.resuming import steps_done
+from turngym.trainers.launch.resuming import held_live, steps_done
 from turngym.trainers.launch.run_folder import known_config
+from turngym.trainers.live.settings import tuned
 from turngym.trainers.references import round_betas, round_estimates, rounds_begun
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.rollouts import Rollouts
@@ -61,6 +62,8 @@ NO_STORE = (
     "{} is missing, though its round has begun to learn: the rounds from it on are left out. --resume takes it from a "
     "checkpoint."
 )
+BETA_VALUE = "values.beta_value"
+LIVE = "The temperature is {:g} times the reward range, as set live in place of values.beta_value {:g}."
 NO_BETAS = "The run's metrics.jsonl does not tell at which temperatures its rounds were solved: their V* is left out."
 DIGEST = re.compile(r"[0-9a-f]{64}")
 """What a part of the fingerprint is that is no setting."""
@@ -87,7 +90,8 @@ def run(words: Sequence[str]) -> int:
     options = parse(ValuesOptions, words, command="values")
     if options.beta_value is not None and not options.beta_value >= 0:
         raise UsageError(f"--beta-value must be a number of at least 0, got {options.beta_value}")
-    config, path = find_store(Path(options.run))
+    begun, path = find_store(Path(options.run))
+    config = with_live_temperature(begun, path.parent)
     console = make_console()
     try:
         lock = run_lock(path.parent) if options.merge else nullcontext()
@@ -96,6 +100,8 @@ def run(words: Sequence[str]) -> int:
                 console.print(line, soft_wrap=True)
             for part in describe_store(store, config, options):
                 console.print(part, soft_wrap=isinstance(part, str))
+            if config != begun and options.beta_value is None:
+                console.print(LIVE.format(config.values.beta_value, begun.values.beta_value), soft_wrap=True)
             for part in (*describe_rounds(path.parent, config, options), *made_with(store.fingerprint)):
                 console.print(part, soft_wrap=isinstance(part, str))
     except ValueStoreError as error:
@@ -121,6 +127,16 @@ def find_store(folder: Path) -> tuple[TrainConfig, Path]:
         raise UsageError(f"the run {folder} has no {STORE_FILE}: its stage 1 has not begun; continue it with: "
                          f"turngym train --resume {folder}")  # fmt: skip
     return config, folder / STORE_FILE
+
+
+def with_live_temperature(config: TrainConfig, folder: Path) -> TrainConfig:
+    """Return the configuration of a run with the temperature of V* that is held live, if one is.
+
+    Raises:
+        InputError: The record of live changes is damaged.
+    """
+    held = held_live(folder)
+    return tuned(config, {BETA_VALUE: held[BETA_VALUE]}) if BETA_VALUE in held else config
 
 
 def merge_stores(store: ValueStore, folder: Path, others: Sequence[str]) -> Iterator[str]:
