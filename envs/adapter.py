@@ -70,8 +70,10 @@ class AdaptedTextEnv(TextEnv):
         self._name = type(env.unwrapped).__name__
         observed, acted = (getattr(env, name, None) for name in ("observation_space", "action_space"))
         if not (_holds_text(observed) and _holds_text(acted)):
-            raise UnfitEnv(f"{self._name} is no text environment: observations and actions must be str, its spaces are "
-                           f"{observed} and {acted}")  # fmt: skip
+            raise UnfitEnv(f"{self._name} is no text environment: observations and actions must be str, such as of "
+                           f"gymnasium.spaces.Text, and its spaces are {_described(observed)} and {_described(acted)}; "
+                           "wrap it with TransformObservation and TransformAction of gymnasium.wrappers, as "
+                           "docs/your_own.md says")  # fmt: skip
         registered = env.spec.reward_threshold if env.spec else None
         self.inner = env
         self.success_threshold = registered if success_threshold is None else success_threshold
@@ -184,6 +186,13 @@ def _holds_text(space: object) -> bool:
     return isinstance(space, spaces.Text) or (
         isinstance(space, spaces.Space) and isinstance(deepcopy(space).sample(), str)
     )
+
+
+def _described(space: object) -> str:
+    """Return the kind of a space and its shape, without its numbers."""
+    if not isinstance(space, spaces.Space):
+        return repr(space)
+    return type(space).__name__ + (f" of shape {space.shape}" if space.shape else "")
 
 
 def _first_paragraph(env: gym.Env[str, str]) -> str:

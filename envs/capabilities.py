@@ -143,7 +143,7 @@ COSTS: dict[Capability, str] = {
     "random_floor": "the success of the random agent is measured by play alone",
     "potential": "no shaping by a potential, and no choice of instances by that of their start",
     "state": "the state is the history, so that what is learned of a state serves one course of play alone",
-    "drawing": "`turngym view` shows its episodes as text",
+    "drawing": "`turngym view` and `turngym serve --web` show its episodes as text",
     "writing": "no instances that are written as text, by people or in self-play",
 }
 """What goes without, where a capability is absent. Nothing is missed in a game that is no shop."""

@@ -46,7 +46,8 @@ def test_only_some_environments_have_a_rule(capsys: pytest.CaptureFixture[str]) 
     assert "rule" in capsys.readouterr().out
     assert main(["evaluate", "rule", "--env", "FrozenLake"]) == 2
     assert (
-        "FrozenLake has no agent 'rule'; choose from random, oracle, demonstration, hostile" in capsys.readouterr().err
+        "the agent 'rule' cannot play FrozenLake, which defines no rule_action; random, oracle, demonstration, hostile "
+        "can, and so can runs and checkpoints" in capsys.readouterr().err
     )
 
 

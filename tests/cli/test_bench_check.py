@@ -8,6 +8,7 @@ import pytest
 from tests.cli.tiny_run import TINY
 from tests.docs.blocks import ROOT
 
+from turngym.agents.registry import AGENTS
 from turngym.benchmarks.checking import marked_tables
 from turngym.cli import main
 
@@ -20,6 +21,13 @@ trained: trained, greedy -->
 |---|---|---|---|---|---|
 | `FrozenLake-v0` | 10 | .250 | 1.000 | 1.000 | .500 |
 | `Countdown-v0` | 5 | .125 | 1.000 | 1.000 | not run |
+"""
+UPWARDS = """
+from turngym.agents.scripted import ScriptedAgent
+
+class Upwards(ScriptedAgent):
+    def choose(self, seat):
+        return "up"
 """
 RANDOM = {"FrozenLake-v0": ".250", "Countdown-v0": ".125"}
 
@@ -63,6 +71,21 @@ def test_a_run_is_checked_where_it_is_given(page: Path, capsys: pytest.CaptureFi
     assert main(["bench", "check"]) == 1
     page.write_text(with_agent.replace("runs/lake-seed0", "runs/gone"))
     assert main(["bench", "check"]) == 0, "a run that is not here is no fault"
+
+
+def test_an_agent_of_a_module_is_checked(
+    page: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(AGENTS, "upwards:Upwards", raising=False)
+    Path("upwards.py").write_text(UPWARDS)
+    text = page.read_text().replace("--episodes 8", "--episodes 8 --agent upwards:Upwards")
+    page.write_text(text.replace("trained |\n", "upwards:Upwards |\n").replace(".500 |", ".999 |"))
+    assert main(["bench", "check"]) == 1
+    out = capsys.readouterr().out
+    assert "README.md:8: FrozenLake-v0, upwards:Upwards: .999 is written, .125 comes out" in out
+    page.write_text(text.replace("upwards:Upwards", "gone:Upwards"))
+    assert main(["bench", "check"]) == 2
+    assert "README.md:3: there is no module 'gone': it is neither installed" in capsys.readouterr().err
 
 
 def test_a_table_of_the_shop(

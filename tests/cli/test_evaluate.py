@@ -136,14 +136,21 @@ def test_no_random_row_where_no_random_action_is_known(five_hooks_id: str, capsy
     assert lines[-1] == "No random floor: FiveHooks does not define sample_action."
 
 
-@pytest.mark.parametrize("player", ["random", "oracle", "rule", "demonstration"])
+@pytest.mark.parametrize(
+    ("player", "method"),
+    [("random", "sample_action"), ("oracle", "oracle_action"), ("rule", "rule_action"),
+     ("demonstration", "oracle_action")],
+)  # fmt: skip
 def test_players_that_an_environment_has_not(
-    player: str, five_hooks_id: str, capsys: pytest.CaptureFixture[str]
+    player: str, method: str, five_hooks_id: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for words in (["evaluate", player, "--env", "FiveHooks"], ["rollout", player, "FiveHooks"],
                   ["play", "FiveHooks", "--agent", player]):  # fmt: skip
         assert main(words) == 2
-        assert capsys.readouterr().err == f"turngym: FiveHooks has no agent '{player}'; choose from hostile\n"
+        assert capsys.readouterr().err == (
+            f"turngym: the agent '{player}' cannot play FiveHooks, which defines no {method}; hostile can, and so can "
+            "runs and checkpoints\n"
+        )
 
 
 def test_a_rollout_of_an_environment_with_nothing_but_its_hooks(five_hooks_id: str, tmp_path: Path) -> None:

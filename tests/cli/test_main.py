@@ -43,6 +43,19 @@ def test_an_unknown_command_is_one_sentence(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize(
+    ("command", "said"),
+    [("version", ": it is turngym --version"), ("-v", ": it is turngym --version"),
+     ("verson", "; did you mean '--version'?"), ("--hlp", "; did you mean '--help'?"),
+     ("qqqq", "; see turngym --help")],
+)  # fmt: skip
+def test_what_is_no_command_is_told_what_it_may_have_been(
+    command: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command]) == 2
+    assert capsys.readouterr().err == f"turngym: there is no command {command!r}{said}\n"
+
+
+@pytest.mark.parametrize(
     ("raised", "code", "said"),
     [
         (UsageError("no such thing"), 2, "turngym: no such thing\n"),

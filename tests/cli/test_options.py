@@ -74,6 +74,10 @@ def test_values_come_from_the_default() -> None:
     [
         (["x", "--how-man", "1"], "try has no option --how-man; did you mean '--how-many'?"),
         (["x", "--run.sed", "1"], "try has no option --run.sed; did you mean '--run.seed'?"),
+        (["x", "--seed", "1"], "try has no option --seed; did you mean '--run.seed'?"),
+        (["x", "--what", "y"], "try has no option --what: WHAT stands without a flag, as in turngym try WHAT"),
+        (["x", "--json"], "try has no option --json: it prints for people alone; see turngym try --help"),
+        (["x", "--qqqq"], "try has no option --qqqq"),
         (["x", "--how-many", "two"], "--how-many takes a whole number, not 'two'"),
         (["x", "--how-many", "1.5"], "--how-many takes a whole number, not '1.5'"),
         (["x", "--rate", "much"], "--rate takes a number, not 'much'"),
@@ -140,3 +144,21 @@ def test_json_objects_are_objects(text: str) -> None:
 def test_json_without_end_is_refused(read: Callable[[str], object]) -> None:
     with pytest.raises(ValueError, match="nested too deeply"):
         read("[" * 10**5)
+
+
+@pytest.mark.parametrize("words", [["--no-logg"], ["--log"], ["--logs"]])
+def test_a_switch_that_is_on_is_suggested_as_it_is_written(words: list[str]) -> None:
+    @dataclass(frozen=True)
+    class Served:
+        """Serve."""
+
+        log: bool = True
+        """Write a line for every request."""
+        out: str = ""
+        """Where it is kept."""
+
+    assert parse(Served, ["--no-log"], command="try") == Served(log=False)
+    with pytest.raises(UsageError, match=rf"^try has no option {words[0]}; did you mean '--no-log'\?$"):
+        parse(Served, words, command="try")
+    with pytest.raises(UsageError, match=r"--json: with --out it keeps what programs read; see turngym try --help$"):
+        parse(Served, ["--json"], command="try")

@@ -77,6 +77,55 @@ def test_more_steps_make_a_new_branch_of_a_complete_run(resume: Resume, capsys: 
     assert Path(RUN, "result-before-branch-2.json").is_file()
 
 
+def halfway(generated: int = 0) -> None:
+    """Give the run, of 100 steps, a checkpoint after step 49, of which the schedules read their counts."""
+    Path(RUN, "result.json").unlink()
+    folder = Path(RUN, "checkpoints", "step-000049")
+    folder.mkdir(parents=True)
+    schedule = {"step": 49, "rollbacks": 0, "stage_one_tokens": 0, "generated_tokens": generated, "counted": []}
+    (folder / "state.json").write_text(json.dumps({"step": 49, "extra": {"schedule": schedule}}))
+
+
+BETA = "objective.beta is {}, and was to be 0.016: it "
+RATE = "learning.learning_rate is {}, and was to be 0.000604: it "
+FALLS = "goes from objective.beta {} in step 1 to objective.beta_final 0.005 in step {}."
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [  # beta falls geometrically: at 49/99 of the way from 0.05 to 0.005 it is 0.05 * 0.1 ** (49 / 99) = 0.0160
+        ("--objective.beta 0.1", [BETA.format(0.0227) + FALLS.format(0.1, 100)]),
+        ("--objective.beta 0.1 --objective.beta-final 0.1", [BETA.format(0.1) + "stays at 0.1."]),
+        ("--learning.steps 50", [BETA.format(0.005) + FALLS.format(0.05, 50),
+                                 RATE.format(0.0002) + "goes from learning.learning_rate 0.001 in step 1 to "
+                                 "learning.final_learning_rate 0.0002 in step 50."]),
+        ("--learning.final-learning-rate 1e-3", [RATE.format(0.001) + "stays at 0.001."]),
+        ("--learning.fresh-share 0.9", []),
+    ],
+)  # fmt: skip
+def test_a_branch_says_where_its_schedules_are(
+    words: str, told: list[str], resume: Resume, capsys: pytest.CaptureFixture[str]
+) -> None:
+    halfway()
+    for more in (["--dry-run"], []):
+        resume(*words.split(), *more)
+        said = [line.removeprefix("# ") for line in capsys.readouterr().out.splitlines()]
+        assert [line for line in said if line.startswith("In step")] == [f"In step 50, {line}" for line in told]
+
+
+def test_a_schedule_by_tokens_and_one_that_had_ended(resume: Resume, capsys: pytest.CaptureFixture[str]) -> None:
+    halfway(generated=8000)  # 0.8 of the tokens: 0.05 * 0.1 ** 0.8
+    resume("--learning.max-tokens", "10000", "--dry-run")
+    said = BETA.format(0.00792) + FALLS.format(0.05, "100 or token 10000")
+    assert said in capsys.readouterr().out
+    Path(RUN, "checkpoints", "step-000049").rename(Path(RUN, "checkpoints", "step-000100"))
+    state = Path(RUN, "checkpoints", "step-000100", "state.json")
+    state.write_text(state.read_text().replace("49", "100"))
+    resume("--learning.steps", "200", "--objective.beta", "0.005", "--dry-run")
+    said = "In step 101, objective.beta is 0.005, and the run had ended at 0.005: it stays at 0.005."
+    assert said in capsys.readouterr().out
+
+
 def test_a_dry_run_of_a_branch_touches_nothing(resume: Resume, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path.name: path.read_bytes() for path in Path(RUN).iterdir()}
     assert resume("--learning.steps", "300", "--dry-run") == []

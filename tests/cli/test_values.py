@@ -17,9 +17,10 @@ from turngym.cli import main
 from turngym.cli.values import STORE_FILE
 from turngym.trainers.config import EnvConfig, ShapingConfig, TrainConfig, with_algorithm, write_toml
 from turngym.trainers.launch.run_folder import run_config
+from turngym.trainers.live.changes import Change, write_changes
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.rollouts import Rollouts
-from turngym.trainers.run_files import CONFIG_FILE, store_name
+from turngym.trainers.run_files import CONFIG_FILE, LIVE_CHANGES_FILE, store_name
 from turngym.trainers.stage_one.store import ValueStore
 from turngym.trainers.stage_one.store_rows import REFERENCE
 
@@ -43,13 +44,40 @@ def table_row(out: str, name: str) -> list[float]:
     return [float(word) for word in line.removeprefix(name).split()]
 
 
+def test_a_temperature_that_was_set_live_is_the_one_in_force(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = made_run(tmp_path, size=2, max_episode_steps=4)
+    write_changes(folder / LIVE_CHANGES_FILE, [Change(step=3, rollbacks=0, values={"values.beta_value": 0.125})])
+    assert main(["values", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("Over instances, at temperature 0.125")
+    assert "The temperature is 0.125 times the reward range, as set live in place of values.beta_value 0.5." in out
+    assert main(["values", str(folder), "--beta-value", "0.125"]) == 0
+    given = capsys.readouterr().out
+    assert table_row(given, "V*") == table_row(out, "V*") and "set live" not in given
+
+
+def test_at_temperature_0_the_value_is_the_largest_return(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = made_run(tmp_path, size=2, max_episode_steps=4)
+    rows = {}
+    for beta in ("0", "0.0001"):
+        assert main(["values", str(folder), "--beta-value", beta]) == 0
+        out = capsys.readouterr().out
+        rows[beta] = table_row(out, "V^E")
+        assert ("Over instances, at temperature 0: V* is the largest return " in out) == (beta == "0")
+    assert rows["0"] == [1.0] * 6 and rows["0.0001"] == pytest.approx(rows["0"], abs=0.001)  # all are solved at times
+
+
 def test_a_game_of_skill(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = made_run(tmp_path, size=2, max_episode_steps=4)
     assert main(["values", str(folder)]) == 0
     captured = capsys.readouterr()
     out = captured.out
     assert captured.err == "" and "\x1b" not in out and "\\u{1b}[31m1.0" in out
-    assert "ab" * 32 in out and "environment" in out
+    assert out.startswith("Over instances, at temperature 0.5")
+    assert out.splitlines()[-2] == "Made with: environment lake, temperature \\u{1b}[31m1.0."
+    assert out.splitlines()[-1] == f"Digests: reference weights {'ab' * 6}."
     assert "48 episodes of 4 instances (train split)" in out and "at temperature 0.5" in out
     value, mean, optimistic = (np.array(table_row(out, name)) for name in ("V*", "mean return", "V^E"))
     assert (mean <= optimistic).all() and mean[0] < value[0] <= 1
@@ -149,7 +177,7 @@ def test_explorers_are_shown_with_what_their_turns_are_worth(
     explored(folder, env_id, -1.0, **kwargs)
     assert main(["values", str(folder)]) == 0
     out = capsys.readouterr().out
-    assert out.startswith(before) and "\x1b" not in out and "Who played" not in before
+    assert out.startswith(before.partition("Made with: ")[0]) and "\x1b" not in out and "Who played" not in before
     episodes, _, turns, effective = table_row(out, "reference")
     assert (episodes, turns) == (48, effective)
     episodes, _, turns, effective = table_row(out, "temperature 2.0\\u{1b}")
@@ -190,7 +218,11 @@ def test_the_rounds_of_a_run_are_shown_with_their_composed_value(
     assert "Rounds" not in before and "metrics.jsonl" not in before
     play_round(2, 1, 2)
     out = said()
-    assert out.startswith(before) and "Rounds" not in out and "metrics.jsonl does not tell" in out
+    assert (
+        out.startswith(before.partition("Made with: ")[0])
+        and "Rounds" not in out
+        and "metrics.jsonl does not tell" in out
+    )
     metrics = Metrics(folder / "metrics.jsonl")
     metrics.add("learning", {"step": 8, "beta": "damaged"})
     for step, beta in ((9, 5.0), (10, 1 / np.log(3)), (11, 4.0), (20, 1 / np.log(7))):

@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.wrappers import TransformAction, TransformObservation
 
 from turngym._errors import InputError
 from turngym.agents.episode import Status
@@ -236,13 +237,31 @@ def test_a_range_that_is_none_is_refused(given: Any) -> None:
 
 
 def test_what_does_not_play_in_text_is_refused() -> None:
-    with pytest.raises(UnfitEnv, match="CartPoleEnv is no text environment: observations and actions must be str"):
+    with pytest.raises(
+        UnfitEnv, match="CartPoleEnv is no text environment: observations and actions must be str"
+    ) as no:
         make_env("CartPole-v1")
+    said = "its spaces are Box of shape (4,) and Discrete; wrap it with TransformObservation and TransformAction of"
+    assert said in str(no.value) and "\n" not in str(no.value) and "inf" not in str(no.value)
     deaf = type("DeafEnv", (CoinsEnv,), {"step": lambda env, action: (7, 0.0, False, False, {})})
     env = AdaptedTextEnv(deaf())
     env.reset(seed=0)
     with pytest.raises(UnfitEnv, match="DeafEnv observed a int, not text"):
         env.step("heads")
+
+
+def test_an_environment_of_numbers_is_wrapped_as_the_page_says() -> None:
+    def tell(seen: Any) -> str:
+        return " ".join(f"{x:.1f}" for x in seen)
+
+    def read(said: str) -> int:
+        return int(said == "right")
+
+    numbers = TransformObservation(gym.make("CartPole-v1"), tell, spaces.Text(80))
+    env = AdaptedTextEnv(TransformAction(numbers, read, spaces.Text(80)), reward_range=(0, 500))
+    text, _ = env.reset(seed=0)
+    assert [abs(float(word)) < 0.1 for word in text.split()] == [True] * 4
+    assert env.step("right")[1] == 1.0
 
 
 def test_any_space_of_texts_will_do() -> None:

@@ -298,7 +298,7 @@ class Broken(gym.Env[Any, Any]):
         (None, "Broken cannot be made and reset: RuntimeError: no display, test_finding.py line "),
         ("reset", "Broken refuses its arguments {'fault': 'reset'}: KeyError: 'word', test_finding.py line "),
         ("exit", "Broken refuses its arguments {'fault': 'exit'}: SystemExit: 3, test_finding.py line "),
-        ("spaces", "Broken is no text environment: observations and actions must be str, its spaces are None and "),
+        ("spaces", "Broken is no text environment: observations and actions must be str, such as of gymnasium.spaces."),
         ("form", "Broken.reset must return (observation, info), got 'word'"),
         ("number", "Broken observed a int, not text"),
     ],

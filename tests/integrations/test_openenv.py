@@ -11,13 +11,18 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
+from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from tests.integrations.others import environment, interpreter, needs
 
 from turngym.cli import main
 from turngym.envs import make_env
+from turngym.envs.finding import short_name
 
 PYTHON = interpreter("openenv")
 pytestmark = needs("openenv")
@@ -48,26 +53,62 @@ print(json.dumps([told, states]))
 """
 
 
+HOSTILE = "<script>parent.hacked = 1</script><b title='\"'>of the game</b>"
+POSTERS = f'''
+from turngym.envs import Drawing, register
+from turngym.envs.frozen_lake import FrozenLakeEnv
+
+class PosterEnv(FrozenLakeEnv):
+    """A lake whose picture is a page that would like to run a script; it has none of a later turn."""
+    def drawing(self):
+        if self.turns_left < 4:
+            raise RuntimeError("<i>no paint left")
+        return Drawing(kind="html", source={HOSTILE!r}, words="A poster.")
+
+register("tests/Poster-v0", PosterEnv, max_turns=4)
+'''
+VISITOR = """
+import json, sys
+from gradio_client import Client
+
+visitor, shown = Client(sys.argv[1] + "/web/", verbose=False), []
+for words in [[], *([text] for text in sys.argv[2:])]:
+    shown.append(visitor.predict(*words, api_name="/step_fn" if words else "/reset_env")[0]["value"])
+print(json.dumps(shown))
+"""
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """The address of a server of the command line."""
+    with serving("FrozenLake", "--env-kwargs", json.dumps(SIZE)) as url:
+        yield url
+
+
+@contextmanager
+def serving(name: str, *further: str, folder: Path | None = None) -> Iterator[str]:
+    """Serve a game, whose module may lie in a folder, and give the address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = ["serve", "FrozenLake", "--env-kwargs", json.dumps(SIZE), "--port", str(port)]
-    process = subprocess.Popen([PYTHON, "-m", "turngym", *words], env=environment(), stdout=subprocess.PIPE, text=True)
+    words: list[str | Path] = [PYTHON, "-m", "turngym", "serve", name, *further, "--port", str(port)]
     url = f"http://127.0.0.1:{port}"
-    for _ in range(600):
-        assert process.poll() is None, "the server ended"
+    with subprocess.Popen(
+        words, env=environment(*filter(None, [folder])), stdout=subprocess.PIPE, text=True
+    ) as process:
+        for _ in range(600):
+            assert process.poll() is None, "the server ended"
+            try:
+                ask(f"{url}/health")
+                break
+            except OSError:
+                time.sleep(0.1)
         try:
-            ask(f"{url}/health")
-            break
-        except OSError:
-            time.sleep(0.1)
-    yield url
-    process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=30)
-    assert said.startswith(f"FrozenLake at {url} (Ctrl-C ends it)")
+            yield url
+        finally:
+            process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=30)
+    assert said.startswith(f"{short_name(name.partition(':')[2] or name)} at {url} (Ctrl-C ends it)")
 
 
 def ask(url: str, body: dict[str, Any] | None = None) -> Any:
@@ -130,6 +171,56 @@ def test_the_server_passes_the_validation_of_openenv(server: str) -> None:
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
     report = json.loads(done.stdout)
     assert report["passed"] and report["summary"]["passed_count"] == report["summary"]["total_count"] >= 6
+
+
+class Elements(HTMLParser):
+    """The elements of a page with their attributes, those of its frames left out."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep one."""
+        self.found.append((tag, dict(attrs)))
+
+    def the(self, tag: str) -> dict[str, str | None]:
+        """Return the attributes of the only element of a kind."""
+        (found,) = (attributes for name, attributes in self.found if name == tag)
+        return found
+
+
+def visited(url: str, *actions: str) -> list[str]:
+    """Play on the page at /web, and return what it draws, after the reset and after every action."""
+    done = subprocess.run([PYTHON, "-c", VISITOR, url, *actions], env=environment(), capture_output=True, text=True,
+                          check=True)  # fmt: skip
+    shown: list[str] = json.loads(done.stdout)
+    return shown
+
+
+def test_the_web_page_shows_the_lake_as_it_stands() -> None:
+    with serving("FrozenLake", "--env-kwargs", json.dumps(SIZE), "--web") as url:
+        before, *_, after = visited(url, "up", "left", "down", "right")
+    (first, seen), (second, _) = ((Elements(page).the("img"), page) for page in (before, after))
+    assert "Cross the frozen lake of 3 rows" in seen and str(first["alt"]).endswith("no moves yet.")
+    assert str(first["alt"]).startswith("A lake of 3 rows and 3 columns") and second["alt"] != first["alt"]
+    assert second["src"] != first["src"]
+    kind, _, source = str(first["src"]).partition(",")
+    assert kind == "data:image/svg+xml;charset=utf-8" and unquote(source).startswith("<svg ")
+
+
+def test_a_page_that_a_game_draws_is_framed_without_any_right_and_text_alone_where_drawing_fails(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "posters.py").write_text(POSTERS)
+    with serving("posters:tests/Poster-v0", "--web", folder=tmp_path) as url:
+        drawn, failed = visited(url, "nowhere")
+    frame = Elements(drawn).the("iframe")
+    assert (frame["sandbox"], frame["srcdoc"]) == ("", HOSTILE)
+    assert {tag for tag, _ in Elements(drawn).found} == {"iframe", "details", "summary", "style", "pre"}
+    assert failed.startswith("<p>No picture: RuntimeError: &lt;i&gt;no paint left, posters.py line ")
+    assert "Around: " in failed and {tag for tag, _ in Elements(failed).found} == {"p", "style", "pre"}
 
 
 def test_it_is_asked_for_where_it_is_not(capsys: pytest.CaptureFixture[str]) -> None:

@@ -202,7 +202,8 @@ def test_a_broken_preset_is_no_matter_of_other_games(own_code: Path) -> None:
 # Wrong things -------------------------------------------------------------------------------------------------------
 
 WRONG = {
-    "evaluate oracle --env me/Guess-v0": "Guess has no agent 'oracle'; choose from random, hostile, bisect",
+    "evaluate oracle --env me/Guess-v0": "the agent 'oracle' cannot play Guess, which defines no oracle_action; "
+    "random, hostile, bisect can, and so can runs and checkpoints",
     "train me/Guess-v0": "me/Guess-v0 has no oracle_action, so there is no scripted play of 'oracle' to clone: set "
     "warm_start.demonstrations to a file, or warm_start.enabled to false",
     "train me/Echo-v0 --warm-start.enabled false": "me/Echo-v0 has no sample_action, so there is no text to train a "

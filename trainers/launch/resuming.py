@@ -6,18 +6,21 @@ what the run is, and cannot change.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from turngym._errors import InputError
-from turngym.trainers.config import ObjectiveConfig, TrainConfig, sections
+from turngym.trainers.config import KLRegularised, ObjectiveConfig, TrainConfig, sections
 from turngym.trainers.launch.configure import with_absolute_paths
 from turngym.trainers.launch.run_folder import begin_branch, run_config, save_config, saved_steps, used_config
 from turngym.trainers.live.changes import held_after, read_changes
-from turngym.trainers.live.settings import AUTO
+from turngym.trainers.live.settings import AUTO, ENDS, tuned
 from turngym.trainers.run_files import CONFIG_FILE, LIVE_CHANGES_FILE, LIVE_FILE
+from turngym.trainers.schedules import Schedule
 
 FREE = {
     "run.threads", "run.trackers", "run.checkpoint_every", "run.imports", "run.import_folder",
@@ -94,6 +97,60 @@ def plan_resume(folder: Path, change: Callable[[TrainConfig], TrainConfig]) -> t
                              f"run for that{policy}")  # fmt: skip
         branched.append(f"{setting} {old} -> {new}")
     return wanted, branched
+
+
+def moved_schedules(folder: Path, wanted: TrainConfig) -> list[str]:
+    """Return a sentence for every schedule that a change of settings moves: its value in the next step, and before.
+
+    A setting such as `objective.beta` is where a schedule starts, so that a change of it late in a run does little, and
+    more steps move every schedule back. To be called before `begin_resume`.
+
+    Args:
+        folder: The run's.
+        wanted: The configuration that the run goes on with, of `plan_resume`.
+    """
+    used = used_config(folder)
+    if used is None:
+        return []
+    held = held_live(folder)
+    before, after = (_schedule(tuned(config, held), folder) for config in (used, wanted))
+    if after.finished:
+        return []
+    last = f"step {wanted.learning.steps}"
+    if wanted.learning.max_tokens is not None:
+        last += f" or token {wanted.learning.max_tokens}"
+    told = []
+    for start, end in ENDS.items():
+        name = start.partition(".")[2]
+        ends = _ends(after, name)
+        was, now = (f"{getattr(schedule.moment(), name):.3g}" for schedule in (before, after))
+        ends_before = _ends(before, name)
+        if ends is None or ends_before is None or (was == now and ends == ends_before):
+            continue
+        place = f"and the run had ended at {ends_before[1]:.3g}" if before.finished else f"and was to be {was}"
+        way = f"goes from {start} {ends[0]:g} in step 1 to {end} {ends[1]:g} in {last}"
+        told.append(f"In step {after.step + 1}, {start} is {now}, {place}: it "
+                    f"{way if ends[0] != ends[1] else f'stays at {ends[0]:g}'}.")  # fmt: skip
+    return told
+
+
+def _schedule(config: TrainConfig, folder: Path) -> Schedule:
+    """Return the schedules of a run at its last checkpoint."""
+    schedule = Schedule(config.learning, config.objective, config.monitors.rollback_learning_rate)
+    for _, path in saved_steps(folder)[:1]:
+        with suppress(OSError, ValueError, LookupError, TypeError):  # a damaged one is told of when it is loaded
+            schedule.load_state_dict(json.loads((path / "state.json").read_text(encoding="utf-8"))["extra"]["schedule"])
+    return schedule
+
+
+def _ends(schedule: Schedule, name: str) -> tuple[float, float] | None:
+    """Return the first and last value of a schedule, None where the objective has none of this name."""
+    learning, objective = schedule.learning, schedule.objective
+    if name == "beta":
+        return (objective.beta, objective.beta_final) if isinstance(objective, KLRegularised) else None
+    if name == "temperature":
+        return learning.temperature, learning.final_temperature
+    return learning.learning_rate, learning.final_rate
 
 
 def begin_resume(folder: Path, config: TrainConfig, branched: Sequence[str]) -> None:

@@ -52,6 +52,17 @@ def held_after(changes: Iterable[Change]) -> dict[str, Any]:
     return held
 
 
+def held_in_step(changes: Iterable[Change], step: int, rollbacks: int) -> dict[str, Any]:
+    """Return the values that are held in a step, from 1, of which there may be several after rollbacks.
+
+    Args:
+        changes: All of a run.
+        step: The number of the step.
+        rollbacks: Rollbacks before it.
+    """
+    return held_after(change for change in changes if change.moment <= (rollbacks, step - 1))
+
+
 def read_changes(path: Path) -> list[Change]:
     """Read a record.
 

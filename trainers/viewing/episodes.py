@@ -116,9 +116,11 @@ def _fits(credit: Credit, episodes: Sequence[Episode]) -> bool:
 def _values(folder: Path, stem: str, episodes: list[Episode], notes: dict[str, str]) -> list[list[float | None]]:
     """Return V* before each turn of some episodes, or note why there is none."""
     try:
-        from turngym.trainers.viewing.state_values import values_before_turns  # needs torch, the rest does not
+        from turngym.trainers.viewing import state_values  # needs torch, the rest does not
 
-        values = values_before_turns(folder, known_config(folder), stem, episodes)
+        config = known_config(folder)
+        values = state_values.values_before_turns(folder, config, stem, episodes)
+        beta_value = state_values.beta_value_of(folder, config, stem)
     except ModuleNotFoundError as error:
         notes["value"] = f"V*: none without {error.name}; {install_command('train')}."
         return []
@@ -127,8 +129,12 @@ def _values(folder: Path, stem: str, episodes: list[Episode], notes: dict[str, s
         return []
     known = sum(value is not None for row in values for value in row)
     states = sum(map(len, values))
-    if known < states:
-        notes["value"] = f"V*: of {known} of {states} states here; stage 1 has met no others."
+    told = [f"of {known} of {states} states here; stage 1 has met no others"] if known < states else []
+    if beta_value != config.values.beta_value:
+        told.append(f"at temperature {beta_value:g}, as set live in place of values.beta_value "
+                    f"{config.values.beta_value:g}")  # fmt: skip
+    if told:
+        notes["value"] = f"V*: {'; '.join(told)}."
     return values
 
 

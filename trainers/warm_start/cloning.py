@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 
@@ -27,8 +26,8 @@ from turngym.trainers.reporting.progress import Progress
 from turngym.trainers.rollouts import SCRIPTED_SLOTS, Rollouts, without_errors
 from turngym.trainers.warm_start.checkpoints import CourseCheckpoints
 from turngym.trainers.warm_start.course import Course, WarmStartError
-from turngym.trainers.warm_start.demonstrations import read_demonstrations
-from turngym.trainers.warm_start.fitting import check_fit
+from turngym.trainers.warm_start.demonstrations import numbered_demonstrations
+from turngym.trainers.warm_start.fitting import fitting_of_file
 from turngym.trainers.warm_start.on_policy import handed_over
 from turngym.trainers.warm_start.permuting import with_permuted
 from turngym.trainers.warm_start.teacher import demonstration_agent, teacher_of
@@ -135,7 +134,7 @@ def demonstrator(
     Demonstrations of a file are drawn with replacement, whatever the mistake rate.
 
     Raises:
-        ValueError: The file cannot be read, or a demonstration does not fit.
+        ValueError: The file cannot be read, or too many of its demonstrations do not fit.
     """
     if not config.demonstrations:
         return lambda mistake_rate: _shown(model, rollouts, config, rng, mistake_rate)
@@ -184,14 +183,12 @@ def _shown(
 
 
 def given_demonstrations(model: LanguageModel, path: str) -> list[Episode]:
-    """Return the demonstrations of a file as tokens.
+    """Return the demonstrations of a file that fit as tokens, and warn of the others.
 
     Raises:
-        ValueError: The file cannot be read, or a demonstration does not fit.
+        ValueError: The file cannot be read, or too many of its demonstrations do not fit.
     """
-    encoded = [model.encode_episode(episode) for episode in read_demonstrations(Path(path))]
-    check_fit(encoded, model)
-    return encoded
+    return fitting_of_file(numbered_demonstrations(path), model, path)
 
 
 def scripted_play(

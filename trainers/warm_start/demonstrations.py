@@ -36,6 +36,11 @@ def read_demonstrations(path: str | Path, *, successes_only: bool = False) -> li
         ValueError: The file cannot be read or holds no demonstration to learn from, or a line is none; the message
             names file, line and reason.
     """
+    return [episode for _, episode in numbered_demonstrations(path, successes_only=successes_only)]
+
+
+def numbered_demonstrations(path: str | Path, *, successes_only: bool = False) -> list[tuple[int, Episode]]:
+    """Return what `read_demonstrations` does, each with the number of its line, from 1."""
     episodes = []
     lines = 0
     for number, line in _lines(Path(path)):
@@ -47,7 +52,7 @@ def read_demonstrations(path: str | Path, *, successes_only: bool = False) -> li
             _check_replies(episode)
         except ValueError as error:
             raise ValueError(f"{path}:{number}: {error}") from error
-        episodes.append(episode)
+        episodes.append((number, episode))
     if not episodes:
         wanted = "solved its task" if successes_only else "ended without an error"
         raise ValueError(f"{path} holds no demonstration" + (f": none of its {lines} {wanted}" if lines else ""))

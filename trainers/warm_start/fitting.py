@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 
+from turngym._errors import InputWarning
 from turngym.agents.episode import Episode
+from turngym.agents.models.errors import reason_of
 from turngym.agents.models.language_model import LanguageModel
+
+MOST_OF_FILE = 0.1
+"""The share of the demonstrations of a file that may be left out since they do not fit; above it a run is refused."""
 
 
 class Fitting:
@@ -58,6 +64,11 @@ class Fitting:
 
     def __str__(self) -> str:
         """Say how many do not fit, and which limits would do."""
+        return f"{self.left_out} of {self.seen} demonstrations do not fit: {self.advice}"
+
+    @property
+    def advice(self) -> str:
+        """Which limits would do for all so far."""
         reply = max(self._reply, self._longest_reply)
         limits = {"max_reply_tokens": (reply, self._longest_reply),
                   "max_thought_tokens": (self._thought, self._longest_thought or 0),
@@ -65,8 +76,7 @@ class Fitting:
         wanted = [f"model.{name} to at least {needed} (here {here})"
                   for name, (needed, here) in limits.items() if needed > here]  # fmt: skip
         long = self._sees_all and self._start + reply > self._context
-        return (f"{self.left_out} of {self.seen} demonstrations do not fit: raise {' and '.join(wanted)}"
-                + ", or let the model see fewer turns (model.history)" * long)  # fmt: skip
+        return f"raise {' and '.join(wanted)}" + ", or let the model see fewer turns (model.history)" * long
 
     def state_dict(self) -> dict[str, int]:
         """Return the counts."""
@@ -89,3 +99,49 @@ def check_fit(encoded: Sequence[Episode], model: LanguageModel) -> None:
     fitting.keep(encoded)
     if fitting.left_out:
         raise ValueError(str(fitting))
+
+
+def fitting_of_file(given: Sequence[tuple[int, Episode]], model: LanguageModel, path: str) -> list[Episode]:
+    """Return the demonstrations of a file that fit, as tokens, and warn of those that do not.
+
+    Args:
+        given: The demonstrations with the numbers of their lines.
+        model: Whose limits and tokenizer they are to fit.
+        path: The file.
+
+    Raises:
+        ValueError: More than `MOST_OF_FILE` of them do not fit; the message says how many, which is the first, and why.
+    """
+    fitting, kept = Fitting(model), []
+    long, unwritten = [], []
+    for number, episode in given:
+        try:
+            encoded = model.encode_episode(episode)
+        except Exception as error:  # noqa: BLE001 - tokenizers raise whatever they like
+            unwritten.append(f"line {number}, {reason_of(error)}")
+            continue
+        if _unknown(encoded, model):
+            unwritten.append(f"line {number}, of whose replies it lacks a part")
+        elif found := fitting.keep([encoded]):
+            kept += found
+        else:
+            long.append(number)
+    count = len(long) + len(unwritten)
+    if not count:
+        return kept
+    reasons = []
+    if long:
+        reasons.append(f"{len(long)} too long, the first in line {long[0]}: {fitting.advice}")
+    if unwritten:
+        reasons.append(f"{len(unwritten)} that the tokenizer cannot write, the first in {unwritten[0]}")
+    said = f"{count} of {len(given)} demonstrations do not fit: {'; '.join(reasons)} ({path})"
+    if count > MOST_OF_FILE * len(given):
+        raise ValueError(f"{said}; up to {MOST_OF_FILE:.0%} of a file would be left out")
+    warnings.warn(InputWarning(f"{said}; left out"), stacklevel=1)
+    return kept
+
+
+def _unknown(encoded: Episode, model: LanguageModel) -> bool:
+    """Return whether a reply has text that the tokenizer has no token for; a stop token counts for nothing."""
+    unknown = model.tokenizer.unk_token_id
+    return any(unknown in encoded.token_ids[turn.span[0] : turn.span[1] - 1] for turn in encoded.turns)

@@ -160,7 +160,10 @@ def _dispatch(command: str, words: list[str]) -> int:
     if command.partition("=")[0] == "--import":
         raise UsageError("--import stands after the command, as in: turngym play my/Game-v0 --import my_games")
     if command not in COMMANDS:
-        raise UsageError(f"there is no command {command!r}{nearest(command, COMMANDS)}")
+        if command.strip("-").lower() in ("version", "v"):
+            raise UsageError(f"there is no command {command!r}: it is turngym --version")
+        meant = nearest(command, [*COMMANDS, "--version", "--help"]) or "; see turngym --help"
+        raise UsageError(f"there is no command {command!r}{meant}")
     if command in IMPORTING:
         modules, words = split_imports(words)
         _load(modules)

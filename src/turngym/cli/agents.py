@@ -191,10 +191,14 @@ class NamedAgent:
         check_env(env_id, kwargs)
         if self.decoding is not None or self.served:
             return env_id, kwargs
-        load_registered(self.name)
-        able = able_agents(env_id, kwargs)
-        if self.name not in able:
-            raise UsageError(f"{short_name(env_id)} has no agent {self.name!r}; choose from {', '.join(able)}")
+        agent = load_registered(self.name)
+        try:
+            if isinstance(agent, ScriptedAgent):
+                agent.check(played_class(env_id, kwargs))
+        except MissingCapability as error:
+            able = ", ".join(able_agents(env_id, kwargs))
+            raise UsageError(f"the agent {self.name!r} cannot play {short_name(env_id)}, which defines no "
+                             f"{error.method}; {able} can, and so can runs and checkpoints") from error  # fmt: skip
         return env_id, kwargs
 
 

@@ -13,7 +13,6 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from turngym._durable import replacement
 from turngym._errors import InputError
-from turngym.agents.registry import AGENTS
 from turngym.benchmarks import games
 from turngym.benchmarks.cells import SCRIPTED
 from turngym.benchmarks.checking import (
@@ -28,6 +27,7 @@ from turngym.benchmarks.checking import (
     of_webshop,
 )
 from turngym.cli import bench_games
+from turngym.cli.agents import names_agent
 from turngym.cli.bench_players import label_and_place
 from turngym.cli.errors import UsageError
 from turngym.cli.options import flags_of, grouped, parse
@@ -123,11 +123,15 @@ def _measured_webshop(words: Sequence[str], options: CheckOptions, console: Cons
 
 
 def _at_hand(words: Sequence[str], kind: type) -> list[str]:
-    """Return a command without its folder, and without agents that are not here."""
+    """Return a command without its folder, and without runs and models that are not here.
+
+    Raises:
+        InputError: An agent `module:Class` cannot be loaded.
+    """
     kept: list[str] = []
     for given in grouped(words, flags_of(kind)):
         place = label_and_place(given.values[0])[1] if given.flag == "--agent" and given.values else ""
-        absent = place and place not in SCRIPTED and place not in AGENTS and not Path(place).is_dir()
+        absent = place and place not in SCRIPTED and not Path(place).is_dir() and not names_agent(place)
         if given.flag != "--out" and not absent:
             kept += given.words
     return kept

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, fields, is_dataclass
 from types import NoneType, UnionType
@@ -218,7 +218,10 @@ def flags_of(kind: Any, prefix: str = "--", *, default: Any = None, switches: bo
             yield from flags_of(hint if section is None else type(section), prefix if flat else f"{name}.",
                                 default=section, switches=switches and not flat)  # fmt: skip
         else:
-            yield Flag(name, hint, switch=hint is bool and switches)
+            switch = hint is bool and switches
+            if switch and field.default is True:  # it is turned off, and is on without
+                name = f"{prefix}no-{field.name.replace('_', '-')}"
+            yield Flag(name, hint, switch=switch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,9 +285,8 @@ def _diagnose(
         written, equals, value = word.partition("=")
         flag = known.get("--" + written.removeprefix("--").replace("_", "-"))
         if flag is None:
-            return (
-                explain(written) if explain else None
-            ) or f"{command} has no option {written}{nearest(written, known)}"
+            why = explain(written) if explain else None
+            return why or f"{command} has no option {written}{_instead(kind, written, known, command)}"
         if flag.switch:
             continue
         given = value if equals else next(waiting, "--")
@@ -298,6 +300,18 @@ def _diagnose(
     if len(loose) < len(places):
         return f"{command} needs {' and '.join(places[len(loose) :])}; see turngym {command} --help"
     return f"the arguments of {command} cannot be read; see turngym {command} --help"
+
+
+def _instead(kind: Any, written: str, known: Collection[str], command: str) -> str:
+    """Return the end of a sentence about an unknown flag: what may have been meant, or what does the same."""
+    bare = written.lstrip("-").replace("_", "-")
+    if bare.upper().replace("-", "_") in _positionals(kind):
+        return f": {bare.upper()} stands without a flag, as in turngym {command} {' '.join(_positionals(kind))}"
+    if bare == "json":
+        kept = "with --out it keeps what programs read" if "--out" in known else "it prints for people alone"
+        return f": {kept}; see turngym {command} --help"
+    settings = [name for name in known if name.rpartition(".")[2] == bare]
+    return nearest(written, settings or known, cutoff=0.3 if settings else 0.65)
 
 
 def _positionals(kind: Any) -> list[str]:

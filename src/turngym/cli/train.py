@@ -34,7 +34,7 @@ from turngym.trainers.interrupt import exit_code
 from turngym.trainers.launch.configure import configure, starting_point, with_commit
 from turngym.trainers.launch.presets import load_preset, preset_names
 from turngym.trainers.launch.replaying import begin_replay, plan_replay
-from turngym.trainers.launch.resuming import begin_resume, plan_resume
+from turngym.trainers.launch.resuming import begin_resume, moved_schedules, plan_resume
 from turngym.trainers.launch.run_folder import check_free, claimed
 from turngym.trainers.reporting.tables import result_rows, table_notes
 from turngym.trainers.reporting.trackers import Tracker, check_packages, tracking
@@ -295,8 +295,11 @@ def resume(named: Named, words: Sequence[str], console: Console) -> int:
     (config, branched), options = planned(plan_resume, folder, words)
     check_packages(config.run.trackers)
     check_processes(options)
+    moved = moved_schedules(folder, config)
     if options.dry_run:
         dry_run(config, folder, console, options.processes)
+        for line in moved:
+            console.print(f"# {line}", soft_wrap=True)
         check_unused(folder)
         return 0
     check_alone(base_only=options.base_only)
@@ -307,6 +310,8 @@ def resume(named: Named, words: Sequence[str], console: Console) -> int:
         begin_resume(folder, config, branched)
         if branched:
             console.print(f"A new branch of the run: {', '.join(branched)}.")
+        for line in moved:
+            console.print(line, soft_wrap=True)
         return execute(config, folder, console, resumed=True, base_only=options.base_only)
 
 

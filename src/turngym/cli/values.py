@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +20,9 @@ from turngym.cli.options import parse
 from turngym.cli.terminal import make_console
 from turngym.envs.finding import check_env
 from turngym.trainers.config import TrainConfig
-from turngym.trainers.launch.resuming import steps_done
+from turngym.trainers.launch.resuming import held_live, steps_done
 from turngym.trainers.launch.run_folder import known_config
+from turngym.trainers.live.settings import tuned
 from turngym.trainers.references import round_betas, round_estimates, rounds_begun
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.rollouts import Rollouts
@@ -60,9 +62,11 @@ NO_STORE = (
     "{} is missing, though its round has begun to learn: the rounds from it on are left out. --resume takes it from a "
     "checkpoint."
 )
+BETA_VALUE = "values.beta_value"
+LIVE = "The temperature is {:g} times the reward range, as set live in place of values.beta_value {:g}."
 NO_BETAS = "The run's metrics.jsonl does not tell at which temperatures its rounds were solved: their V* is left out."
-LONGEST_VALUE = 64
-"""Characters shown of a part of the fingerprint; those that are hashes have as many."""
+DIGEST = re.compile(r"[0-9a-f]{64}")
+"""What a part of the fingerprint is that is no setting."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,8 @@ class ValuesOptions:
     """Run folders or value stores of the same reference, whose episodes of round 1 are added first, explorers' too: the
     run must not have begun to learn, and they count as its own, also as samples and tokens of its stage 1."""
     beta_value: float | None = None
-    """Temperature of V*, in units of the reward range; the run's own unless given. Rounds have theirs."""
+    """Temperature of V*, in units of the reward range; the run's own unless given. At 0, to which V* rises as the
+    temperature falls, it is the largest return of an instance. Rounds have theirs."""
 
 
 def run(words: Sequence[str]) -> int:
@@ -85,7 +90,8 @@ def run(words: Sequence[str]) -> int:
     options = parse(ValuesOptions, words, command="values")
     if options.beta_value is not None and not options.beta_value >= 0:
         raise UsageError(f"--beta-value must be a number of at least 0, got {options.beta_value}")
-    config, path = find_store(Path(options.run))
+    begun, path = find_store(Path(options.run))
+    config = with_live_temperature(begun, path.parent)
     console = make_console()
     try:
         lock = run_lock(path.parent) if options.merge else nullcontext()
@@ -94,8 +100,10 @@ def run(words: Sequence[str]) -> int:
                 console.print(line, soft_wrap=True)
             for part in describe_store(store, config, options):
                 console.print(part, soft_wrap=isinstance(part, str))
-        for part in describe_rounds(path.parent, config, options):
-            console.print(part, soft_wrap=isinstance(part, str))
+            if config != begun and options.beta_value is None:
+                console.print(LIVE.format(config.values.beta_value, begun.values.beta_value), soft_wrap=True)
+            for part in (*describe_rounds(path.parent, config, options), *made_with(store.fingerprint)):
+                console.print(part, soft_wrap=isinstance(part, str))
     except ValueStoreError as error:
         raise UsageError(str(error)) from error
     return 0
@@ -119,6 +127,16 @@ def find_store(folder: Path) -> tuple[TrainConfig, Path]:
         raise UsageError(f"the run {folder} has no {STORE_FILE}: its stage 1 has not begun; continue it with: "
                          f"turngym train --resume {folder}")  # fmt: skip
     return config, folder / STORE_FILE
+
+
+def with_live_temperature(config: TrainConfig, folder: Path) -> TrainConfig:
+    """Return the configuration of a run with the temperature of V* that is held live, if one is.
+
+    Raises:
+        InputError: The record of live changes is damaged.
+    """
+    held = held_live(folder)
+    return tuned(config, {BETA_VALUE: held[BETA_VALUE]}) if BETA_VALUE in held else config
 
 
 def merge_stores(store: ValueStore, folder: Path, others: Sequence[str]) -> Iterator[str]:
@@ -169,11 +187,11 @@ def describe_store(store: ValueStore, config: TrainConfig, options: ValuesOption
         f"{summary.tokens} tokens; success {summary.success_rate:.3f}, {returns}. "
         f"The prior of an instance counts for {estimates.strength:.3g} samples."
     )
+    at = f"temperature {beta:g}" if beta else "temperature 0: V* is the largest return"
     return [
-        fingerprint_table(store.fingerprint),
-        held,
+        quantile_table(rows, f"Over instances, at {at}"),
         *([SHAPED] if is_shaped(config.shaping) else []),
-        quantile_table(rows, f"Over instances, at temperature {beta:g}"),
+        held,
         BRACKET,
         *describe_luck(store.turns(split=options.split), beta, kind, reasoning=rollouts.reasoning),
         *describe_behaviours(store, options.split, beta, reasoning=rollouts.reasoning),
@@ -298,12 +316,11 @@ def behaviours_table(store: ValueStore, split: str, names: Sequence[str], turns:
     return table
 
 
-def fingerprint_table(fingerprint: dict[str, str]) -> Table:
-    """Return the set-up of a store as a table."""
-    table = Table(title="Made with", title_justify="left", box=None, show_header=False, pad_edge=False)
-    for name, value in sorted(fingerprint.items()):
-        table.add_row(name, value[:LONGEST_VALUE])
-    return table
+def made_with(fingerprint: Mapping[str, str]) -> list[str]:
+    """Return the set-up of a store on two lines: the settings, and the beginnings of the digests."""
+    settings = [f"{name} {value}" for name, value in sorted(fingerprint.items()) if not DIGEST.fullmatch(value)]
+    digests = [f"{name} {value[:12]}" for name, value in sorted(fingerprint.items()) if DIGEST.fullmatch(value)]
+    return [f"Made with: {', '.join(settings)}.", f"Digests: {', '.join(digests)}."]
 
 
 def number_table(title: str, columns: Iterable[str]) -> Table:

@@ -15,16 +15,25 @@ import html
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
-from openenv.core.env_server import Action, Environment, Observation, State, create_app, create_fastapi_app
+from openenv.core.env_server import (
+    Action,
+    Environment,
+    Observation,
+    State,
+    create_fastapi_app,
+    create_web_interface_app,
+)
 from openenv.core.env_server.types import EnvironmentMetadata
 from pydantic import Field
 
 from turngym import __version__
-from turngym.envs import SPLITS, Sampling, make_env
+from turngym.envs import SPLITS, Drawing, Drawn, Sampling, make_env
 from turngym.envs.finding import short_name
 from turngym.integrations.session import checked_env
+from turngym.plugins import describe
 
 NUM_INSTANCES = 2**30
 """Numbers of the instances of a split, for those who list them; turngym itself knows no end."""
@@ -32,6 +41,8 @@ SESSIONS = 64
 """Sessions at a time unless told otherwise."""
 SUGGESTED = 8
 """Most actions that the web page offers to click."""
+ROW = "<style>:is(#_, .oe-visual) { flex: 1 1 100% !important; }</style>"
+"""Gives what is drawn the width of its card; OpenEnv's own rule, which `#_` outweighs, that of its longest line."""
 
 
 class TextAction(Action):
@@ -153,9 +164,16 @@ class TextGame(Environment[TextAction, TextObservation, GameState]):
             raise IndexError(f"there is no split {split!r}: {', '.join(SPLITS)}")
 
     def render_web(self, observation: dict[str, Any]) -> str:
-        """Return the game as text on the page at `/web`."""
+        """Return the game for the page at `/web`: its picture, if it draws one, and what a player reads."""
         said = "\n\n".join(filter(None, (observation.get("instructions"), observation.get("text"))))
-        return f'<pre style="white-space: pre-wrap">{html.escape(said)}</pre>'
+        text = f'{ROW}<pre style="white-space: pre-wrap; margin: 0">{html.escape(said)}</pre>'
+        if not isinstance(self._game, Drawn):
+            return text
+        try:
+            picture = _shown(self._game.drawing())
+        except Exception as error:  # noqa: BLE001 - of anybody's environment; the game goes on without its picture
+            return f"<p>No picture: {html.escape(describe(error))}</p>{text}"
+        return f"{picture}<details><summary>as the player reads it</summary>{text}</details>"
 
     def web_actions(self, observation: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         """Return some usable actions to click."""
@@ -164,6 +182,17 @@ class TextGame(Environment[TextAction, TextObservation, GameState]):
         rng = np.random.default_rng(0)
         drawn = sorted({self._game.sample_action(rng) for _ in range(4 * SUGGESTED)})
         return [(text, {"text": text}) for text in drawn[:SUGGESTED]]
+
+
+def _shown(drawing: Drawing) -> str:
+    """Return HTML that shows a picture and gives it no right: it runs no script and cannot reach the page around it."""
+    words, source = html.escape(drawing.words), drawing.source
+    if drawing.kind == "svg":
+        return f'<img alt="{words}" src="data:image/svg+xml;charset=utf-8,{quote(source)}" style="max-width: 100%">'
+    return (
+        f'<iframe sandbox="" title="the page, as people see it" srcdoc="{html.escape(source)}" '
+        'style="width: 100%; height: 30rem; border: 1px solid #8886; border-radius: 6px; resize: vertical"></iframe>'
+    )
 
 
 def application(
@@ -182,6 +211,7 @@ def application(
     """
     kwargs = dict(env_kwargs or {})
     env_id = checked_env(env, kwargs)
-    make = create_app if web else create_fastapi_app
+    # `create_app` would serve the page only where a variable of the environment asks for it.
+    make = create_web_interface_app if web else create_fastapi_app
     return make(partial(TextGame, env_id, kwargs), TextAction, TextObservation, env_name=short_name(env_id),
                 max_concurrent_envs=sessions, state_cls=GameState)  # fmt: skip

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from turngym._errors import InputError
-from turngym.trainers.live.changes import Change, held_after, read_changes, write_changes
+from turngym.trainers.live.changes import Change, held_after, held_in_step, read_changes, write_changes
 
 CHANGES = [
     Change(step=3, rollbacks=0, values={"objective.beta": 0.1 + 0.2, "objective.filter_share": None}),
@@ -33,6 +33,13 @@ def test_what_is_held_is_what_was_given_last() -> None:
     assert held_after(CHANGES) == {
         "objective.filter_share": None, "learning.temperature": 0.5, "learning.temperature_final": 0.5,
     }  # fmt: skip
+
+
+def test_what_is_held_in_a_step_is_what_was_taken_before_it() -> None:
+    held = [[sorted(held_in_step(CHANGES, step, rollbacks)) for step in (2, 3, 4)] for rollbacks in (0, 1)]
+    beta = ["objective.beta", "objective.beta_final", "objective.filter_share"]
+    released = ["learning.temperature", "learning.temperature_final", "objective.filter_share"]
+    assert held == [[[], [], beta], [beta, released, released]], "a rollback takes nothing back"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import threading
 import urllib.error
@@ -23,10 +24,11 @@ from turngym.envs import make_env
 from turngym.trainers.baselines.states import stage_one_states
 from turngym.trainers.config import RunConfig, TrainConfig, with_algorithm, with_overrides, write_toml
 from turngym.trainers.launch.run_folder import known_config
+from turngym.trainers.live.changes import Change, write_changes
 from turngym.trainers.reporting.credit import credit_file
 from turngym.trainers.reporting.curves import kept_steps
 from turngym.trainers.reporting.metrics import Metrics
-from turngym.trainers.run_files import EPISODES, METRICS_FILE, RESULT_FILE
+from turngym.trainers.run_files import EPISODES, LIVE_CHANGES_FILE, METRICS_FILE, RESULT_FILE
 from turngym.trainers.stage_one.sampling import StageOneSetup
 from turngym.trainers.stage_one.soft_values import read_transitions
 from turngym.trainers.stage_one.store import ValueStore
@@ -137,6 +139,23 @@ def test_values_are_those_of_stage_one(runs: Path) -> None:
     assert known > 0
     assert shown["notes"].get("value", f"V*: of {known} of").startswith(f"V*: of {known} of")
     assert file_record(folder, "test_trained_sampled")["notes"]["value"].startswith("V*: of 0 of ")
+
+
+def test_values_are_at_the_temperature_that_was_in_force(runs: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(runs / "seed0", tmp_path / "tuned"))
+    write_changes(folder / LIVE_CHANGES_FILE, [Change(step=2, rollbacks=0, values={"values.beta_value": 0.03125})])
+    begun = known_config(folder)
+    tuned = with_overrides(begun, {"values": {"beta_value": 0.03125}})
+    for stem, config in (("train_000002", begun), ("train_000003", tuned), ("test_trained_sampled", tuned)):
+        with ValueStore(folder / "values.sqlite", None) as store:
+            transitions = read_transitions(store.turns())
+        states = stage_one_states(transitions, StageOneSetup.of(config).beta_value, config.values)
+        shown, file = file_record(folder, stem), folder / EPISODES / f"{stem}.jsonl"
+        for episode, told in zip(read_episodes(file), shown["episodes"], strict=True):
+            for turn, value, line in zip(episode.turns, states.before_turns(episode), told["turns"], strict=True):
+                assert line["value"] in (None, value), turn.state_key
+        said = "at temperature 0.03125, as set live in place of values.beta_value 0.5"
+        assert (said in shown["notes"].get("value", "")) == (config is tuned)
 
 
 def test_a_run_without_stage_one_has_no_values(runs: Path, tmp_path: Path) -> None:
