@@ -75,6 +75,8 @@ class ValueStore:
         episodes: Iterable[Episode],
         behaviour: str = REFERENCE,
         ref_logprobs: Sequence[Sequence[float]] | None = None,
+        *,
+        scripted: bool = False,
     ) -> int:
         """Store episodes of one behaviour, all of them or, on an error, none.
 
@@ -84,6 +86,8 @@ class ValueStore:
             episodes: Those of an explorer are recorded with the sampler's log-probabilities.
             behaviour: Who played: the reference, or any name that stands for one policy.
             ref_logprobs: For each episode of an explorer the reference's log-probability of each of its replies, nats.
+            scripted: Whether it has no probabilities, so that there are no `ref_logprobs` either. Its turns tell what
+                replies lead to, and count nothing in how likely the reference gives them.
 
         Returns:
             How many were new.
@@ -93,17 +97,20 @@ class ValueStore:
                 reward that is not finite or a seed beyond 63 bits; an explorer's log-probability is missing or not
                 finite; the reference comes with log-probabilities, or an explorer without.
         """
-        if behaviour == REFERENCE and ref_logprobs is not None:
+        if behaviour == REFERENCE and (scripted or ref_logprobs is not None):
             raise ValueError(f"{REFERENCE!r} is no explorer; add its episodes without ref_logprobs")
-        if behaviour != REFERENCE and ref_logprobs is None:
+        if scripted and ref_logprobs is not None:
+            raise ValueError(f"{behaviour!r} is scripted; add its episodes without ref_logprobs")
+        if behaviour != REFERENCE and not scripted and ref_logprobs is None:
             raise ValueError(
-                f"{behaviour!r} is not the reference; say with ref_logprobs how likely its replies were to it"
+                f"{behaviour!r} is not the reference; say with ref_logprobs how likely its replies were to it, or that "
+                "it is scripted"
             )
         batch = list(episodes)
         for episode in batch:
             check_episode(episode)
         if ref_logprobs is None:
-            ratios = [[0.0] * len(episode.turns) for episode in batch]
+            ratios = [[-math.inf if scripted else 0.0] * len(episode.turns) for episode in batch]
         else:
             ratios = [reply_log_ratios(*pair) for pair in zip(batch, ref_logprobs, strict=True)]
         with transaction(self._database):

@@ -100,7 +100,8 @@ class StoredTurn:
     behaviour: str = REFERENCE
     """Who played."""
     log_ratio: float = 0.0
-    """Log-probability of the reply under the reference at its own temperature, less that under who gave it, nats."""
+    """Log-probability of the reply under the reference at its own temperature, less that under who gave it, nats; minus
+    infinity where a script gave it, so that it has no weight in the odds of the reference's replies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
