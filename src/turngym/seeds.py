@@ -28,6 +28,8 @@ class Stream(IntEnum):
     """What a language model samples in an episode."""
     CHOICES = 7
     """What a scripted agent chooses in an episode, by the agent's own seed."""
+    REPLAY = 8
+    """Episodes of stage 1 that are learned from in a step of a run, by step and rollbacks."""
 
 
 def generator(seed: int, stream: Stream, *moment: int) -> np.random.Generator:

@@ -42,6 +42,8 @@ CREATE TABLE turns (
 ) WITHOUT ROWID;
 """
 
+WHOLE = "CREATE TABLE IF NOT EXISTS whole_episodes (episode INTEGER PRIMARY KEY, line BLOB NOT NULL)"
+"""The table of episodes as JSON, compressed, which brings a checksum; only in stores of runs that replay them."""
 REFERENCE = "reference"
 """The behaviour of the reference at its own temperature."""
 STORED_TURN = "instance, sample, turn, state_key, action, reward, task_reward, valid, potential, behaviour, log_ratio"

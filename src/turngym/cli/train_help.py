@@ -20,7 +20,7 @@ RARE: dict[str, tuple[str, ...]] = {
     "values": ("max_samples", "explorer_temperatures", "explorer_models", "explorer_agents", "explorer_samples",
                "explorer_processes", "prior_strength", "state_estimator", "state_potentials"),
     "objective": ("filter_share",),
-    "learning": ("minibatches", "updates_per_batch", "reset_every", "warmup_steps", "max_grad_norm",
+    "learning": ("minibatches", "updates_per_batch", "replay_share", "reset_every", "warmup_steps", "max_grad_norm",
                  "temperature_final", "tokens_per_microbatch", "gradient_checkpointing"),
     "rollout": ("model", "weights", "parallel", "timeout", "retries", "max_drift", "importance_cap"),
     "monitors": ("rollback_learning_rate", "max_rollbacks", "retrieval_every"),

@@ -281,10 +281,10 @@ def episodes(count, seed):
     return [Episode(env_id="e", split="train", index=i, seed=seed) for i in range(count)]
 store.add(episodes(3, 0))
 insert = value_store.ValueStore._insert
-def die_at_two(self, behaviour, episode, log_ratios):
+def die_at_two(self, behaviour, episode, log_ratios, **others):
     if episode.index == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-    return insert(self, behaviour, episode, log_ratios)
+    return insert(self, behaviour, episode, log_ratios, **others)
 value_store.ValueStore._insert = die_at_two
 store.add(episodes(3, 1))
 """

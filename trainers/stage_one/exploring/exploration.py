@@ -46,6 +46,7 @@ class Exploration:
     def __init__(self, reference: LanguageModel, store: ValueStore, setup: StageOneSetup) -> None:
         values = setup.values
         self._store, self._cast = store, Cast(lambda: reference, setup)
+        self._whole = setup.keeps_episodes
         self._plan: list[Block] = []
         explorers, held = self._cast.explorers(), 0
         for explorer in explorers:
@@ -100,8 +101,8 @@ class Exploration:
                     count(episode)
             if played is None:
                 played = self._cast.play(block, count)
-            usable, name = played.episodes, block.explorer.name
-            self._store.add(usable, name, played.ref_logprobs, scripted=bool(block.explorer.agent))
+            usable, name, scripted = played.episodes, block.explorer.name, bool(block.explorer.agent)
+            self._store.add(usable, name, played.ref_logprobs, scripted=scripted, whole=self._whole and not scripted)
             yield {"explorer": name, "seconds": played.seconds, "errors": played.errors,
                    "explorer_episodes": len(usable),
                    "explorer_success": sum(episode.success for episode in usable) / max(1, len(usable)),
