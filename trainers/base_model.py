@@ -28,7 +28,7 @@ from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import Progress
 from turngym.trainers.rollouts import SCRIPTED_SLOTS, Rollouts, without_errors
 from turngym.trainers.run_files import WARM_START, reference_folder
-from turngym.trainers.stage_one.explorers import load_explorer
+from turngym.trainers.stage_one.exploring.explorers import load_explorer, scripted_explorer
 from turngym.trainers.warm_start.checkpoints import CourseCheckpoints
 from turngym.trainers.warm_start.cloning import clone, given_demonstrations
 from turngym.trainers.warm_start.copyable import copyable_share
@@ -105,15 +105,30 @@ def check_base(config: TrainConfig) -> None:
     """Check that a base can be made, and that the explorers suit it, before a run folder exists.
 
     Raises:
-        ValueError: There is nobody to clone, or the demonstrations do not fit into the limits.
+        ValueError: There is nobody to clone, or the demonstrations do not fit into the limits; or a scripted explorer
+            cannot play.
         CheckpointError: A checkpoint cannot be loaded, or an explorer has another tokenizer than the base.
     """
     check_teacher(config)
+    check_scripts(config)
     _trained_by(config)
     base = load_or_build(config)
     check_context(base, config)
     for path in config.values.explorer_models if config.needs_stage_one else ():
         load_explorer(path, base, config.model)
+
+
+def check_scripts(config: TrainConfig) -> None:
+    """Check that the scripted explorers can play the environment.
+
+    Raises:
+        ValueError: There is no such agent, or it needs what the environment does not offer; the message says what.
+    """
+    for name in config.values.explorer_agents if config.needs_stage_one else ():
+        try:
+            scripted_explorer(name).check(played_class(config.env.id, config.env.kwargs))
+        except MissingCapability as error:
+            raise ValueError(f"values.explorer_agents: {error}") from error
 
 
 def load_or_build(config: TrainConfig) -> LanguageModel:

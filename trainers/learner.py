@@ -47,6 +47,16 @@ class TrainStep:
     unmoved_N: Tensor = field(default_factory=torch.Tensor)
     """The positions of the tokens whose log-probability was computed before the first optimizer step."""
 
+    def first(self, count: int) -> TrainStep:
+        """Return what was learned of the first `count` episodes, where the filter has kept all."""
+        assert self.batch is not None
+        tokens = int((self.batch.episode_N < count).sum())
+        return replace(
+            self, log_ratio_BK=self.log_ratio_BK[:count], kept=self.kept[:count], batch=self.batch.select(range(count)),
+            logp_N=self.logp_N[:tokens], log_ratio_B=self.log_ratio_B[:count],
+            unmoved_N=self.unmoved_N[self.unmoved_N < tokens],
+        )  # fmt: skip
+
 
 class Learner:
     """A policy that learns by one objective.

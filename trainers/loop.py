@@ -35,6 +35,7 @@ from turngym.trainers.objectives import StepParams, TrainingBatch
 from turngym.trainers.prompts.sampler import PromptSampler
 from turngym.trainers.prompts.successes import SuccessTracker
 from turngym.trainers.references import References
+from turngym.trainers.replay import Replay
 from turngym.trainers.reporting.credit import Credit
 from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.schedules import Moment, Schedule
@@ -75,6 +76,8 @@ class Loop:
     """Proposes instances, in self-play."""
     stage_one: tuple[StageOneSetup, ValueEstimates] | None = None
     """How V* of proposed instances is estimated, and what is known of the pool; None where it is not."""
+    replay: Replay | None = None
+    """Draws episodes of stage 1 that are learned from as well; None to learn from what was played alone."""
     _last: tuple[TrainStep, Tensor, StepParams[Any]] | None = None
     """Of the last step: what was learned, the values that its episodes were compared with, `[B, K]`, and settings."""
 
@@ -249,13 +252,21 @@ class Loop:
                 batch, episodes, self.learner.policy, self.learner.objective, temperature=moment.temperature,
                 tokens_per_microbatch=self.schedule.learning.tokens_per_microbatch,
             )  # fmt: skip
+        replayed = self._replayed(moment)
+        if replayed:
+            batch = make_batch([*episodes, *replayed], self.learner.policy)
+        everything = [*episodes, *replayed]
         if self.baseline is not None:
             self.baseline.begin_step(step.beta)
-            batch = replace(batch, value_BK=self.baseline.values(batch, episodes))
+            batch = replace(batch, value_BK=self.baseline.values(batch, everything))
         shaped = batch
         if self.shaping is not None:
-            shaped = self.shaping.shape(batch, episodes, shift_values=not isinstance(self.baseline, NoBaseline))
-        learned = self.learner.train_step(shaped, episodes, self.references.current, step, moment)
+            shaped = self.shaping.shape(batch, everything, shift_values=not isinstance(self.baseline, NoBaseline))
+        learned = self.learner.train_step(shaped, everything, self.references.current, step, moment)
+        if replayed:  # what is measured is the play of the policy
+            drift |= replay_numbers(learned, len(episodes))
+            rows = range(len(episodes))
+            learned, batch, shaped = learned.first(len(rows)), batch.select(rows), shaped.select(rows)
         self._last = learned, batch.value_BK, step
         numbers = learned.numbers | self._measure_update(batch, episodes, learned, step) | drift
         if batch.value_BK.numel():
@@ -265,6 +276,12 @@ class Loop:
         if self.shaping is not None:
             numbers["automatic_shaping"] = float((shaped.reward_BK - batch.reward_BK).sum(1).double().mean())
         return numbers, learned.log_ratio_BK
+
+    def _replayed(self, moment: Moment) -> list[Episode]:
+        """Return the episodes of stage 1 that a step learns from too."""
+        if self.replay is None:
+            return []
+        return self.replay.draw(moment.step, self.schedule.rollbacks, self.rollouts.shaping)
 
     def _measure_update(
         self, batch: TrainingBatch, episodes: Sequence[Episode], learned: TrainStep, step: StepParams[Any]
@@ -287,6 +304,23 @@ class Loop:
             value_B=batch.value_BK[kept, 0] if batch.value_BK.numel() else batch.value_BK, first_value_B=firsts,
             objective=self.learner.objective, step=step,
         )  # fmt: skip
+
+
+def replay_numbers(learned: TrainStep, played: int) -> dict[str, Any]:
+    """Return the numbers of the episodes of stage 1 that a step has learned from.
+
+    Args:
+        learned: What was learned, from these after the others.
+        played: How many others there are.
+
+    Returns:
+        replayed: How many they are.
+        replay_log_ratio: The mean over them of log pi - log b, b who has played, nats: how unlikely the policy would
+            play them by now.
+    """
+    assert learned.batch is not None
+    ratio_B = learned.batch.per_episode((learned.logp_N - learned.batch.old_logp_N).double())[played:]
+    return {"replayed": len(ratio_B), "replay_log_ratio": float(ratio_B.mean())}
 
 
 def usable(played: Sequence[Episode], step: int) -> list[Episode]:

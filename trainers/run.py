@@ -39,6 +39,7 @@ from turngym.trainers.prompts.levels import check_levels
 from turngym.trainers.prompts.sampler import PromptSampler
 from turngym.trainers.prompts.successes import SuccessTracker
 from turngym.trainers.references import References, round_betas, round_estimates
+from turngym.trainers.replay import Replay
 from turngym.trainers.reporting.credit import write_credit
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import Progress
@@ -193,6 +194,7 @@ class TrainingRun:
         self._checkpoints = RunCheckpoints(folder / CHECKPOINTS, self.loop, self._live)
         self.loop.retune(self._config)
         self._begin_values(result)
+        self._begin_replay()
         if checkpoint is None:
             schedule.count_stage_one(result.reference, result.tokens)
         else:
@@ -265,6 +267,7 @@ class TrainingRun:
         self.loop.successes.follow_on(successes)
         self.loop.prompts.pool = result.pool
         self._begin_values(result)
+        self._begin_replay()
         if self.loop.baseline is not None and baseline is not None:
             self.loop.baseline.follow_on(baseline)
 
@@ -290,6 +293,15 @@ class TrainingRun:
             self.loop.shaping = AutomaticShaping(
                 result.transitions, self._setup.beta_value, config.values, config.shaping.automatic_weight
             )
+
+    def _begin_replay(self) -> None:
+        """Let the round learn from whole episodes of its stage 1, if it shall."""
+        learning, begun = self._config.learning, self._begun
+        if self.loop.replay is not None:
+            self.loop.replay.close()
+        if learning.replayed:
+            store = ValueStore(self.loop.references.store, None)
+            self.loop.replay = Replay(store, count=learning.replayed, paid=begun.shaping, seed=begun.run.seed)
 
     def _learn_round(self) -> None:
         """Learn to the end of a round; save every `checkpoint_every` steps, at the end, on a signal and on an alarm."""

@@ -30,8 +30,49 @@ from turngym.plugins import requested
 
 START_LIMIT = 300.0
 """How long a worker may take to import what it needs, seconds."""
-BOOT = "import sys; sys.path[:] = sys.argv[2:]; from turngym.agents.hosting.worker import work; work(int(sys.argv[1]))"
+BOOT = (
+    "import sys; sys.path[:] = sys.argv[3:]; from importlib import import_module; "
+    "import_module(sys.argv[1]).work(int(sys.argv[2]))"
+)
 """The program of a worker. A module would be imported by its name before the path is set."""
+WORKER = "turngym.agents.hosting.worker"
+"""The module of workers that hold environments."""
+
+
+def start_process(module: str) -> tuple[Connection, subprocess.Popen[bytes]]:
+    """Start a process that calls `work(handle)` of a module; return the connection to it, and the process.
+
+    It has a session of its own, so that a terminal's Ctrl-C does not reach it, and a standard input that ends with this
+    process.
+
+    Args:
+        module: Its name; `handle` is the file descriptor of its end of the connection.
+    """
+    ours, theirs = Pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-c", BOOT, module, str(theirs.fileno()), *sys.path],
+        stdin=subprocess.PIPE, pass_fds=[theirs.fileno()], start_new_session=True,
+    )  # fmt: skip
+    theirs.close()
+    return ours, process
+
+
+def kill_process(process: subprocess.Popen[bytes]) -> None:
+    """End a process of `start_process` and those that it has started in its session."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def bury_process(process: subprocess.Popen[bytes], seconds: float | None = None) -> int:
+    """Wait for the end of a process of `start_process` and return its exit code.
+
+    Raises:
+        subprocess.TimeoutExpired: It takes longer.
+    """
+    code = process.wait(timeout=seconds)
+    assert process.stdin is not None
+    process.stdin.close()
+    return code
 
 
 class Described:
@@ -59,12 +100,7 @@ class Worker:
     """
 
     def __init__(self, setup: Sequence[bytes]) -> None:
-        self.connection, theirs = Pipe()
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", BOOT, str(theirs.fileno()), *sys.path],
-            stdin=subprocess.PIPE, pass_fds=[theirs.fileno()], start_new_session=True,
-        )  # fmt: skip
-        theirs.close()
+        self.connection, self._process = start_process(WORKER)
         with suppress(OSError):  # if it has died already, the first call tells
             for part in setup:
                 self.connection.send_bytes(part)
@@ -96,10 +132,9 @@ class Worker:
 
     def kill(self) -> None:
         """End the process and those that it has started."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        kill_process(self._process)
         self.dismiss()
-        self._reap()
+        bury_process(self._process)
 
     def dismiss(self) -> None:
         """Let the process end after its call; `reap` waits for that."""
@@ -108,16 +143,9 @@ class Worker:
     def reap(self, seconds: float) -> None:
         """Wait for the end of a process that was dismissed, and end it if it takes longer."""
         try:
-            self._process.wait(timeout=seconds)
+            bury_process(self._process, seconds)
         except subprocess.TimeoutExpired:
             self.kill()
-        else:
-            self._reap()
-
-    def _reap(self) -> None:
-        self._process.wait()
-        assert self._process.stdin is not None
-        self._process.stdin.close()
 
 
 class ProcessHost:
@@ -135,7 +163,7 @@ class ProcessHost:
     def __init__(self, game: Game, patience: Patience, workers: int) -> None:
         if os.name != "posix":
             raise InputError("environments can be isolated on Linux and macOS alone; play without isolation")
-        self._setup, self._patience = packed(game), patience
+        self._setup, self._patience = packed(game.env_id, game, "play without isolation"), patience
         self._workers = [Worker(self._setup) for _ in range(workers)]
         self._spare: Worker | None = None
         self._late: list[Worker] = []
@@ -301,15 +329,20 @@ def is_over(result: Result) -> bool:
     )
 
 
-def packed(game: Game) -> list[bytes]:
-    """Return what a worker has to know, as messages: the modules to import, then what can be read once they are there.
+def packed(env_id: str, content: object, otherwise: str) -> list[bytes]:
+    """Return what a process has to know, as messages: the modules to import, then what can be read once they are there.
+
+    Args:
+        env_id: The environment that is played.
+        content: What `receive` returns there.
+        otherwise: What to do where it cannot be taken there, as the end of a sentence.
 
     Raises:
         InputError: Something in it cannot be found from another process.
     """
-    spec = gym.registry.get(game.env_id.rpartition(":")[2])
+    spec = gym.registry.get(env_id.rpartition(":")[2])
     try:
-        return [bytes(ForkingPickler.dumps(part)) for part in (requested(), (spec, game))]
+        return [bytes(ForkingPickler.dumps(part)) for part in (requested(), (spec, content))]
     except Exception as error:
-        raise InputError(f"{game.env_id} cannot be taken to another process ({error}); put what it needs into a module "
-                         "and import that, or play without isolation") from error  # fmt: skip
+        raise InputError(f"{env_id} cannot be taken to another process ({error}); put what it needs into a module "
+                         f"and import that, or {otherwise}") from error  # fmt: skip

@@ -10,7 +10,7 @@ from contextlib import suppress
 from itertools import count
 from multiprocessing.connection import Connection
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import gymnasium as gym
 
@@ -30,7 +30,7 @@ def work(handle: int) -> None:
     lifeline = take_standard_input()
     connection = Connection(handle)
     try:
-        game = receive_game(connection)
+        game: Game = receive(connection)
         connection.send(None)
         for generation in count():
             child = os.fork()  # far faster than to start and to import all anew
@@ -89,14 +89,13 @@ def epitaph(code: int) -> str:
     return f"the environment's process was ended by {name}{memory}"
 
 
-def receive_game(connection: Connection) -> Game:
-    """Import what a game needs, register its environment and return it."""
+def receive(connection: Connection) -> Any:
+    """Import what the other side has imported, register its environment, and return what it has packed."""
     load_plugins(connection.recv())
-    spec, game = connection.recv()
+    spec, content = connection.recv()
     if spec is not None:
         gym.registry.setdefault(spec.id, spec)
-    assert isinstance(game, Game)
-    return game
+    return content
 
 
 def take_standard_input() -> int:

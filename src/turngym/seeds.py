@@ -30,6 +30,8 @@ class Stream(IntEnum):
     """What a scripted agent chooses in an episode, by the agent's own seed."""
     PROPOSALS = 8
     """Episodes of the proposer of a run, by step, rollbacks and number."""
+    REPLAY = 9
+    """Episodes of stage 1 that are learned from in a step of a run, by step and rollbacks."""
 
 
 def generator(seed: int, stream: Stream, *moment: int) -> np.random.Generator:

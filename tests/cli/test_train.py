@@ -185,12 +185,13 @@ def test_a_dry_run_tells_the_memory_of_several_processes(capsys: pytest.CaptureF
 def test_a_dry_run_names_everything_that_is_played(capsys: pytest.CaptureFixture[str]) -> None:
     flags = (
         "--algorithm astarpo_turn --objective.baseline state_tracker --learning.max-tokens 5000 "
-        "--learning.reset-every 20 --values.explorer-temperatures 1.5 2.5"
+        "--learning.reset-every 20 --values.explorer-temperatures 1.5 2.5 "
+        "--values.explorer-agents oracle --values.explorer-processes 2"
     )
     levels = ["--curriculum.levels", '[{"size": 3}]']
     assert main(["train", "FrozenLake", "--dry-run", *flags.split(), *levels]) == 0
     text = capsys.readouterr().out
-    assert "512 more, explorers: temperature 1.5, temperature 2.5\n" in text
+    assert "512 more, explorers in 2 processes: temperature 1.5, temperature 2.5, oracle\n" in text
     assert (
         "# 3. stage 2: 100 steps of 128 episodes, objective astarpo_turn, at most 5000 generated tokens, "
         "easier levels: 1, a new reference and its stage 1 every 20 steps\n"

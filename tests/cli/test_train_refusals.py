@@ -46,6 +46,8 @@ WRONG: list[tuple[str, str, Any, str, str]] = [
     ("values", "beta_value", 3.0, "rloo", "values.beta_value is not read: rloo does without stage 1"),
     ("values", "explorer_models", ["nowhere"], "astarpo", "there is no folder nowhere"),
     ("values", "explorer_temperatures", [2.0, 0.0], "astarpo", "values.explorer_temperatures must be above 0, got 0"),
+    ("values", "explorer_agents", ["nobody"], "astarpo", "there is no agent 'nobody'"),
+    ("values", "explorer_agents", ["shopper"], "astarpo", "values.explorer_agents: FrozenLakeEnv"),
     ("objective", "clip_low", 0.9, "rloo", "objective.clip_low; grpo, dr_grpo, dapo, starpo_s, gigpo, ppo do"),
     ("objective", "beta", -1.0, "astarpo", "objective.beta must be above 0, got -1"),
     ("objective", "group_size", 1, "grpo", "must be at least 2: grpo compares episodes of one prompt, got 1"),

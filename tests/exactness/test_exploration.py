@@ -1,4 +1,7 @@
-"""Explorers against exact values: weighed, they lead to V* of the reference; mixed in, to that of another policy."""
+"""Explorers against exact values: weighed, they lead to V* of the reference; mixed in, to that of another policy.
+
+Scripts, which have no probabilities, make outcomes better known and leave the odds of the replies as they are.
+"""
 
 from __future__ import annotations
 
@@ -95,3 +98,71 @@ def test_explorers_find_the_sparse_reward() -> None:
 
     few, more, explorers = error(64, {}), error(192, {}), error(64, {3.0: 128})
     assert explorers < 0.75 * few and explorers < 0.85 * more
+
+
+# Scripts ----------------------------------------------------------------------------------------------------------
+
+
+def scripted(mdp: SoftMDP, own: int, script: int, seed: int, log_ratio: float = -np.inf) -> Transitions:
+    """Return episodes of the reference, and of a script that takes the best action of the optimum in every state.
+
+    Args:
+        mdp: The process.
+        own: Episodes of the reference.
+        script: Episodes of the script.
+        seed: Of both.
+        log_ratio: What its turns are stored with; 0 as if it were the reference.
+    """
+    rng = np.random.default_rng(seed)
+    turns = mdp.play(mdp.reference_HSA, own, rng).stored_turns()
+    best_HSA = np.eye(mdp.reference_HSA.shape[-1])[mdp.optimum().q_HSA.argmax(-1)]
+    turns += mdp.play(best_HSA, script, rng).stored_turns("agent best", np.full(best_HSA.shape, log_ratio))
+    return read_transitions(turns)
+
+
+def scripted_values(mdp: SoftMDP, own: int, script: int, *, runs: int, log_ratio: float = -np.inf) -> Floats:
+    found = [scripted(mdp, own, script, seed, log_ratio) for seed in range(runs)]
+    return np.array([soft_values(transitions, mdp.beta, 1.0)[0] for transitions in found])
+
+
+@pytest.mark.parametrize("mdp", [LAKE, SMALL])
+def test_a_script_leaves_the_value_that_of_the_reference(mdp: SoftMDP) -> None:
+    """However much the script plays; taken for the reference, it would be taken for the reference's skill."""
+    best = mdp.optimum().value_TS[0, 0]
+    assert abs(scripted_values(mdp, 512, 2048, runs=5).mean() - best) < 0.02
+    assert scripted_values(mdp, 512, 2048, runs=5, log_ratio=0.0).mean() > best + 0.05
+
+
+def test_a_script_changes_no_odds() -> None:
+    alone, both = scripted(LAKE, 64, 0, 0), scripted(LAKE, 64, 256, 0)
+    kept = len(alone.state_M)
+    assert both.own_M[:kept].all() and not both.own_M[kept:].any() and len(both.state_M) > kept
+    assert both.weight_M[:kept].tolist() == alone.weight_M.tolist() and not both.weight_M[kept:].any()
+    assert both.visits[: len(alone.keys)].tolist() == alone.visits.tolist() and not both.visits[len(alone.keys) :].any()
+
+
+def test_states_that_scripts_alone_have_reached_have_no_value() -> None:
+    both = scripted(LAKE, 16, 512, 0)
+    known_S = both.visits > 0
+    for strength in (0.0, 1.0):
+        values_S = soft_values(both, LAKE.beta, strength)
+        assert (~np.isnan(values_S) == known_S).all() and not known_S.all()
+    assert np.isnan(soft_values(scripted(SMALL, 0, 32, 0), SMALL.beta, 1.0)).all()
+
+
+def test_a_script_lowers_the_error_where_chance_decides() -> None:
+    """Of 48 episodes of the reference, with and without four times as many of the script."""
+    best = LAKE.optimum().value_TS[0, 0]
+
+    def error(script: int) -> float:
+        return float(np.sqrt(((scripted_values(LAKE, 48, script, runs=24) - best) ** 2).mean()))
+
+    assert error(192) < 0.9 * error(0)
+
+
+def test_without_chance_a_script_adds_nothing() -> None:
+    """What follows a reply is known from the reference's own turn, and the odds are its own."""
+    lake = mediocre_lake(1.0)
+    alone, both = scripted(lake, 128, 0, 0), scripted(lake, 128, 512, 0)
+    values_S = soft_values(both, lake.beta, 0.0)[: len(alone.keys)]
+    np.testing.assert_allclose(values_S, soft_values(alone, lake.beta, 0.0), atol=1e-12)

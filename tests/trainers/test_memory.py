@@ -217,6 +217,8 @@ def test_longer_groups_and_rounds_take_more(large: ModelShape) -> None:
     assert _phase(three, "reset of the reference")["copies"] == weights
     explored = with_overrides(config, {"values": {"explorer_models": ["one"]}})
     assert estimate_memory(explored, large, device="cuda").parts["explorers"] == large.parameters * 2
+    apart = with_overrides(explored, {"values": {"explorer_processes": 3}})
+    assert estimate_memory(apart, large, device="cuda").parts["explorers"] > 3 * 2 * large.parameters * 2
 
 
 # Precisions ------------------------------------------------------------------------------------------------------

@@ -8,6 +8,8 @@ from typing import Annotated, ClassVar, Literal
 from turngym.arguments import Count, Index, NonNegative, Positive, PositiveShare, Range, Share
 from turngym.trainers.config.section import Section, Seed
 
+ReplayShare = Annotated[float, Range(low=0, high=0.9)]
+"""A share that leaves something to be played."""
 MAX_THREADS = 1024
 """More than any machine has cores for; torch ends the process when it cannot start its threads."""
 MAX_SLOTS = 4096
@@ -38,6 +40,10 @@ class LearningConfig(Section):
     never resets. Rounds that each end at their optimum, at temperatures b, lead to the optimum of the first reference
     at 1 / sum(1 / b), in deterministic and stochastic environments alike; V* there is the mean of V* over the rounds,
     each at its b, weighted by 1 / b."""
+    replay_share: ReplayShare = 0.0
+    """Share of the episodes of a step that are not played but drawn from stage 1: of the reference and of explorers
+    with probabilities, never of scripted ones. For `astarpo_turn` with the baseline "state_vstar", whose optimum does
+    not depend on who has played."""
     fresh_share: Share = 0.75
     """Share of the prompts that were never played before; the rest comes from the pool of stage 1."""
     learning_rate: NonNegative = 5e-4
@@ -60,6 +66,11 @@ class LearningConfig(Section):
     """Whether a backward pass computes the inside of every layer again in place of keeping it, also while cloning: a
     fraction of the memory for activations, for a third more time. Gradients are the same. None does so with models of
     50 million weights and more."""
+
+    @property
+    def replayed(self) -> int:
+        """How many episodes of a step come from stage 1, in place of as many that are played."""
+        return min(round(self.replay_share * self.batch_size), self.batch_size - 1)
 
     @property
     def final_rate(self) -> float:

@@ -83,6 +83,8 @@ class TrainConfig:
             self._check_baseline(self.objective)
         if isinstance(self.objective, AstarpoTurnConfig):
             self._check_lambda(self.objective)
+        if self.learning.replay_share:
+            self._check_replay()
 
     @property
     def needs_stage_one(self) -> bool:
@@ -119,7 +121,8 @@ class TrainConfig:
         raise self.rollout.refuse("update", reason if adapted else "is for adapters: set lora.rank, or take 'vllm'")
 
     def _check_selfplay(self) -> None:
-        selfplay, group, batch = self.selfplay, self.objective.group_size, self.learning.batch_size
+        selfplay, group = self.selfplay, self.objective.group_size
+        batch = self.learning.batch_size - self.learning.replayed
         if not selfplay.enabled:
             return
         if selfplay.plays % group:
@@ -146,6 +149,22 @@ class TrainConfig:
             raise objective.refuse("baseline", "takes all values from stage 1, which plays no easier level: set it to "
                                                "state_tracker, which follows them, or leave curriculum.levels "
                                                "empty")  # fmt: skip
+
+    def _check_replay(self) -> None:
+        """Check that learning from what others have played leads where learning from own play does."""
+        objective = self.objective
+        if not isinstance(objective, AstarpoTurnConfig) or objective.baseline != "state_vstar":
+            raise self.learning.refuse("replay_share", "is for astarpo_turn with objective.baseline state_vstar, whose "
+                                                       "optimum is the same whoever has played: take them, or leave it "
+                                                       "at 0")  # fmt: skip
+        for name, default in (("optimal_baseline", False), ("filter", "all"), ("group_size", 1)):
+            if getattr(objective, name) != default:
+                raise self.learning.refuse("replay_share", f"does not go with objective.{name}, which is for episodes "
+                                                           "of the policy alone: leave one of them out")  # fmt: skip
+        if self.learning.final_temperature != self.learning.temperature:
+            raise self.learning.refuse("replay_share", "needs V* of the policy's own temperature, and stage 1 plays at "
+                                                       "learning.temperature alone: leave learning.temperature_final "
+                                                       "out")  # fmt: skip
 
     def _check_lambda(self, objective: AstarpoTurnConfig) -> None:
         if objective.turn_lambda == 1.0:

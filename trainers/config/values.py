@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from turngym.arguments import Count, Index, NonNegative, Positive
+from turngym.arguments import Count, Index, NonNegative, Positive, Range
 from turngym.trainers.config.section import Section, Temperature
 
 StateEstimatorName = Literal["measured", "soft_values", "log_mean_exp"]
 
+MAX_PROCESSES = 256
+"""Each holds the reference."""
 MAX_POOL = 2**30
 """Where the numbers of fresh instances begin, see `trainers.instances`."""
 
@@ -34,8 +36,15 @@ class ValueConfig(Section):
     above `learning.temperature`. The values of states learn from these episodes, those of instances do not."""
     explorer_models: list[str] = field(default_factory=list)
     """Folders of other models, with the reference's tokenizer, that play the pool too, for the same purpose."""
+    explorer_agents: list[str] = field(default_factory=list)
+    """Names of scripted agents, such as "oracle" or "rule", that play the pool too. Their turns tell the values of
+    states what replies lead to, where chance decides that, and never how likely the reference gives them."""
     explorer_samples: Count = 2
-    """Episodes of every instance at each of these temperatures and by each of these models."""
+    """Episodes of every instance at each of these temperatures, by each of these models and by each of these agents."""
+    explorer_processes: Annotated[int, Range(low=0, high=MAX_PROCESSES)] = 0
+    """Processes in which they play, while this one plays the reference, each with a copy of it; 0 to play them in this
+    process after the reference. The episodes are the same. Not read by the processes of torchrun, which share out all
+    play."""
     beta_value: Temperature = 0.5
     """Temperature of V*, in units of the reward range; infinite for the mean return."""
     prior_strength: NonNegative | None = None
@@ -48,6 +57,11 @@ class ValueConfig(Section):
     state_potentials: bool = True
     """Whether a state never seen before has the value of states of the same turn and potential; otherwise that
     of states of the same turn."""
+
+    @property
+    def explorers(self) -> list[float | str]:
+        """What explores beside the reference at its own temperature: temperatures, folders and agents."""
+        return [*self.explorer_temperatures, *self.explorer_models, *self.explorer_agents]
 
     def check(self) -> None:
         """Check that the most samples of an instance are no fewer than its first.

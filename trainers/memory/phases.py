@@ -17,9 +17,18 @@ def phases_of(run: RunSizes) -> Iterator[Part]:
     if config.warm_start.enabled:
         yield from _warm_start(run)
     if config.needs_stage_one:
-        explorers = {"explorers": run.weights * min(2, len(config.values.explorer_models))}  # one while it is replaced
-        yield from _beside(explorers, run.play("stage 1", config.run.rollout_slots))
+        yield from _beside({"explorers": _explorers(run)}, run.play("stage 1", config.run.rollout_slots))
     yield from _stage_two(run)
+
+
+def _explorers(run: RunSizes) -> int:
+    """Return what explorers take beside the reference: models, and in processes of their own a copy of it, and play."""
+    values, slots = run.config.values, run.config.run.rollout_slots
+    models = run.weights * min(2, len(values.explorer_models))  # one while it is replaced
+    if not values.explorers or not values.explorer_processes or run.processes > 1:
+        return models
+    play = max(sum(of_phase.values()) for _, of_phase in run.play("stage 1", slots))
+    return values.explorer_processes * (models + run.weights + play)
 
 
 def _warm_start(run: RunSizes) -> Iterator[Part]:

@@ -28,7 +28,7 @@ class PromptSampler:
 
     Args:
         pool: The training instances that are played repeatedly: those that stage 1 sampled, if it ran.
-        batch_size: Episodes of a step.
+        batch_size: Episodes of a step that are played.
         group_size: Episodes of each prompt.
         fresh_share: Share of the prompts that were never played before.
         curriculum: The easier levels.
@@ -57,8 +57,9 @@ class PromptSampler:
     @classmethod
     def of(cls, config: TrainConfig, pool: Sequence[int]) -> PromptSampler:
         """Return the sampler of a run."""
-        return cls(pool, batch_size=config.learning.batch_size, group_size=config.objective.group_size,
-                   fresh_share=config.learning.fresh_share, curriculum=config.curriculum, selfplay=config.selfplay,
+        learning = config.learning
+        return cls(pool, batch_size=learning.batch_size - learning.replayed, group_size=config.objective.group_size,
+                   fresh_share=learning.fresh_share, curriculum=config.curriculum, selfplay=config.selfplay,
                    seed=config.run.seed)  # fmt: skip
 
     def retune(self, config: TrainConfig) -> None:

@@ -63,6 +63,8 @@ class StageOneSetup:
     """Padded tokens per forward pass."""
     reads_states: bool = False
     """Whether the baseline or the shaping reads the values of states."""
+    keeps_episodes: bool = False
+    """Whether whole episodes are stored, of which stage 2 learns too."""
     reads_spread: bool = False
     """Whether episodes are filtered by the spread of the returns of a prompt."""
     repaid: ShapingConfig | None = None
@@ -84,6 +86,7 @@ class StageOneSetup:
         return cls(values=config.values, rollouts=Rollouts.of(config), model=config.model, seed=config.run.seed,
                    tokens_per_microbatch=config.learning.tokens_per_microbatch,
                    reads_states=valued or config.shaping.automatic_weight != 0.0,
+                   keeps_episodes=config.learning.replayed > 0,
                    reads_spread=objective.filter in GROUP_FILTERS)  # fmt: skip
 
     @property
@@ -172,7 +175,7 @@ def _play_block(
     episodes = setup.rollouts.play(agent, instances, shaped=True, on_episode=on_episode)
     usable = [episode for episode in episodes if not episode.status.is_error()]
     check_room(usable, agent)
-    store.add(usable)
+    store.add(usable, whole=setup.keeps_episodes)
     summary = store.summary()
     if not summary.episodes:
         raise PlayError(f"every reference episode ended in an error, the first with {episodes[0].error}")

@@ -74,8 +74,8 @@ class Transitions:
 
     @property
     def visits(self) -> Ints:
-        """How many turns were played in each state, `[S]`."""
-        return np.bincount(self.state_M, minlength=len(self.keys))
+        """How many turns with a weight were played in each state, `[S]`: of all who play but scripts."""
+        return np.bincount(self.state_M[self.weight_M > 0], minlength=len(self.keys))
 
     def of_reference(self) -> Transitions:
         """Return the same states and pairs with the turns of the reference alone."""
@@ -188,7 +188,11 @@ def soft_values(transitions: Transitions, beta: float, strength: float) -> Float
 
     It is consistent in deterministic and stochastic environments. Q(s, u) is the mean over all turns that tried the
     reply, those of explorers included; the odds of the reply are the reference's, by the weights of the turns
-    (`importance`); a reply without odds is left out.
+    (`importance`); a reply without odds is left out. So a script makes Q(s, u) more precise where chance decides what
+    follows, and adds nothing where nothing is left to chance.
+
+    A state that scripts alone have reached has no odds and no value, which is nan. A turn that led there counts with
+    the mean of the bucket, and not at all where the bucket has none.
 
     Where a reply was tried once, its Q is the outcome of that one turn, and the soft maximum prefers lucky outcomes. So
     each Q(s, u) is averaged with `strength` pseudo-visits that earned the reference's mean in its state, and that mean
@@ -206,21 +210,27 @@ def soft_values(transitions: Transitions, beta: float, strength: float) -> Float
         ValueError: `beta` or `strength` is out of range.
     """
     check_strength(strength)
-    values_S = np.zeros(len(transitions.keys))
+    values_S = np.full(len(transitions.keys), np.nan)
+    after_S = values_S.copy()  # what a turn that led there counts with
     turn_M = transitions.turn_S[transitions.state_M]
     for turn in reversed(range(int(turn_M.max()) + 1)):
         now_M = turn_M == turn
         states, state_M = np.unique(transitions.state_M[now_M], return_inverse=True)
         pairs, pair_M = np.unique(transitions.pair_M[now_M], return_inverse=True)
         state_P = np.searchsorted(states, transitions.pair_state_P[pairs])
-        target_M = transitions.followed_by(values_S)[now_M]
-        weight_M = transitions.weight_M[now_M]
-        visits_P, weight_P = np.bincount(pair_M), np.bincount(pair_M, weight_M)
+        target_M, weight_M = transitions.followed_by(after_S)[now_M], transitions.weight_M[now_M]
+        known_M = ~np.isnan(target_M)  # but where a script went on alone
+        target_M = np.where(known_M, target_M, 0.0)
+        visits_P, weight_P = np.bincount(pair_M, known_M), np.bincount(pair_M, weight_M)
         bucket_S = np.unique(transitions.potential_S[states].round(DECIMALS), return_inverse=True)[1]
         weight_S, sum_S = np.bincount(state_M, weight_M), np.bincount(state_M, weight_M * target_M)
-        alike_S = (np.bincount(bucket_S, sum_S) / np.bincount(bucket_S, weight_S))[bucket_S]
-        pooled_S = (sum_S + strength * alike_S) / (weight_S + strength)
-        q_P = (np.bincount(pair_M, target_M) + strength * pooled_S[state_P]) / (visits_P + strength)
-        given_P = weight_P > 0
-        values_S[states] = grouped_log_mean_exp(q_P[given_P], weight_P[given_P], state_P[given_P], len(states), beta)
+        with np.errstate(invalid="ignore"):  # 0 / 0 where scripts alone have been
+            alike_S = (np.bincount(bucket_S, sum_S) / np.bincount(bucket_S, weight_S))[bucket_S]
+            pooled_S = (sum_S + strength * alike_S) / (weight_S + strength)
+        given_S, given_P = weight_S > 0, weight_P > 0
+        sum_P, prior_P = np.bincount(pair_M, target_M)[given_P], strength * pooled_S[state_P[given_P]]
+        q_P = (sum_P + prior_P) / (visits_P[given_P] + strength)
+        place_P = (np.cumsum(given_S) - 1)[state_P[given_P]]
+        values_S[states[given_S]] = grouped_log_mean_exp(q_P, weight_P[given_P], place_P, int(given_S.sum()), beta)
+        after_S[states] = np.where(given_S, values_S[states], alike_S)
     return values_S

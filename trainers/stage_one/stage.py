@@ -13,7 +13,7 @@ import numpy as np
 from turngym.agents.models.language_model import LanguageModel
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import Progress
-from turngym.trainers.stage_one.explorers import explore
+from turngym.trainers.stage_one.exploring.exploration import Exploration
 from turngym.trainers.stage_one.instance_values import NO_ESTIMATES, ValueEstimates
 from turngym.trainers.stage_one.sampling import (
     REFERENCE_WEIGHTS,
@@ -70,7 +70,10 @@ def run_stage_one(
         progress: Told about every episode.
         labels: Added to these lines, such as {"round": 2}.
     """
-    with ValueStore(path, store_fingerprint(reference, setup.rollouts)) as store:
+    with (
+        ValueStore(path, store_fingerprint(reference, setup.rollouts)) as store,
+        Exploration(reference, store, setup) as exploration,
+    ):
         told: set[str] = set()
         for block in sample_reference(reference, store, setup, progress):
             figures = {"bracket_width": bracket_width(store, setup)}
@@ -78,7 +81,7 @@ def run_stage_one(
                 figures["environment_share"] = split.environment_share
             metrics.add("values", {**block, **figures, **(labels or {})})
             note_cuts(block, progress, told)
-        for block in explore(reference, store, setup, progress):
+        for block in exploration.blocks(progress):
             metrics.add("values", {**block, **(labels or {})})
         split = filtered_spread(store, setup)
         if split is not None and split.spread_is_luck:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +27,7 @@ from turngym.trainers.stage_one.store_rows import (
     MERGE_TURNS,
     REFERENCE,
     STORED_TURN,
+    WHOLE,
     StoredTurn,
     StoreSummary,
     check_episode,
@@ -75,6 +77,9 @@ class ValueStore:
         episodes: Iterable[Episode],
         behaviour: str = REFERENCE,
         ref_logprobs: Sequence[Sequence[float]] | None = None,
+        *,
+        scripted: bool = False,
+        whole: bool = False,
     ) -> int:
         """Store episodes of one behaviour, all of them or, on an error, none.
 
@@ -84,6 +89,9 @@ class ValueStore:
             episodes: Those of an explorer are recorded with the sampler's log-probabilities.
             behaviour: Who played: the reference, or any name that stands for one policy.
             ref_logprobs: For each episode of an explorer the reference's log-probability of each of its replies, nats.
+            scripted: Whether it has no probabilities, so that there are no `ref_logprobs` either. Its turns tell what
+                replies lead to, and count nothing in how likely the reference gives them.
+            whole: Whether to keep the episodes themselves as well, with their tokens, for `episodes`.
 
         Returns:
             How many were new.
@@ -93,22 +101,27 @@ class ValueStore:
                 reward that is not finite or a seed beyond 63 bits; an explorer's log-probability is missing or not
                 finite; the reference comes with log-probabilities, or an explorer without.
         """
-        if behaviour == REFERENCE and ref_logprobs is not None:
+        if behaviour == REFERENCE and (scripted or ref_logprobs is not None):
             raise ValueError(f"{REFERENCE!r} is no explorer; add its episodes without ref_logprobs")
-        if behaviour != REFERENCE and ref_logprobs is None:
+        if scripted and ref_logprobs is not None:
+            raise ValueError(f"{behaviour!r} is scripted; add its episodes without ref_logprobs")
+        if behaviour != REFERENCE and not scripted and ref_logprobs is None:
             raise ValueError(
-                f"{behaviour!r} is not the reference; say with ref_logprobs how likely its replies were to it"
+                f"{behaviour!r} is not the reference; say with ref_logprobs how likely its replies were to it, or that "
+                "it is scripted"
             )
         batch = list(episodes)
         for episode in batch:
             check_episode(episode)
         if ref_logprobs is None:
-            ratios = [[0.0] * len(episode.turns) for episode in batch]
+            ratios = [[-math.inf if scripted else 0.0] * len(episode.turns) for episode in batch]
         else:
             ratios = [reply_log_ratios(*pair) for pair in zip(batch, ref_logprobs, strict=True)]
         with transaction(self._database):
             first = self._next_number()
-            added = sum(self._insert(behaviour, *pair) for pair in zip(batch, ratios, strict=True))
+            if whole:
+                self._database.execute(WHOLE)
+            added = sum(self._insert(behaviour, *pair, whole=whole) for pair in zip(batch, ratios, strict=True))
             add_checksums(self._database, self.fingerprint, first)
         return added
 
@@ -116,6 +129,7 @@ class ValueStore:
         """Take over the episodes of another store of the same set-up, such as a run with another seed has filled.
 
         Episodes held already, by behaviour, split, instance and seed, are left as they are; the others are numbered on.
+        Of what was kept beside their rows for `whole_episodes` nothing is taken.
         All are taken or, on an error, none.
 
         Returns:
@@ -191,6 +205,25 @@ class ValueStore:
         )
         yield from map(stored_turn, rows)
 
+    def whole_episodes(self) -> list[int]:
+        """Return the numbers of the episodes that were kept as they are, in the order in which they were stored."""
+        if self._database.execute("SELECT 1 FROM sqlite_master WHERE name = 'whole_episodes'").fetchone() is None:
+            return []
+        return [number for (number,) in self._database.execute("SELECT episode FROM whole_episodes ORDER BY episode")]
+
+    def whole_episode(self, number: int) -> Episode:
+        """Return an episode of `whole_episodes` as it was added.
+
+        Raises:
+            ValueStoreError: It is damaged.
+        """
+        (line,) = self._database.execute("SELECT line FROM whole_episodes WHERE episode = ?", (number,)).fetchone()
+        try:
+            return Episode.from_json(zlib.decompress(line))
+        except (zlib.error, ValueError) as error:
+            raise ValueStoreError(f"the value store {self.path} is damaged: its episode {number} cannot be read; "
+                                  "restore it from a checkpoint") from error  # fmt: skip
+
     def summary(self, split: str = "train", behaviour: str = REFERENCE) -> StoreSummary:
         """Return what the store holds of a split by a behaviour, for a table or a log."""
         episodes, instances, tokens, mean_return, success_rate = self._database.execute(
@@ -224,7 +257,7 @@ class ValueStore:
             (behaviour, split),
         )
 
-    def _insert(self, behaviour: str, episode: Episode, log_ratios: Sequence[float]) -> bool:
+    def _insert(self, behaviour: str, episode: Episode, log_ratios: Sequence[float], *, whole: bool) -> bool:
         """Store one episode and return whether it is new."""
         place = (behaviour, episode.split, int(episode.index))
         (sample,) = self._database.execute(
@@ -246,4 +279,7 @@ class ValueStore:
         if cursor.rowcount == 0:
             return False
         self._database.executemany(INSERT_TURN, turn_rows(cursor.lastrowid, episode, log_ratios))
+        if whole:
+            line = zlib.compress(episode.to_json().encode("utf-8", "surrogatepass"))
+            self._database.execute("INSERT INTO whole_episodes VALUES (?, ?)", (cursor.lastrowid, line))
         return True

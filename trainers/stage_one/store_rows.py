@@ -42,6 +42,8 @@ CREATE TABLE turns (
 ) WITHOUT ROWID;
 """
 
+WHOLE = "CREATE TABLE IF NOT EXISTS whole_episodes (episode INTEGER PRIMARY KEY, line BLOB NOT NULL)"
+"""The table of episodes as JSON, compressed, which brings a checksum; only in stores of runs that replay them."""
 REFERENCE = "reference"
 """The behaviour of the reference at its own temperature."""
 STORED_TURN = "instance, sample, turn, state_key, action, reward, task_reward, valid, potential, behaviour, log_ratio"
@@ -100,7 +102,8 @@ class StoredTurn:
     behaviour: str = REFERENCE
     """Who played."""
     log_ratio: float = 0.0
-    """Log-probability of the reply under the reference at its own temperature, less that under who gave it, nats."""
+    """Log-probability of the reply under the reference at its own temperature, less that under who gave it, nats; minus
+    infinity where a script gave it, so that it has no weight in the odds of the reference's replies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

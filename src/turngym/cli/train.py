@@ -255,10 +255,11 @@ def dry_run(config: TrainConfig, folder: Path, console: Console, processes: int 
                       f"{config.warm_start.success_high:g}")  # fmt: skip
     if config.needs_stage_one:
         explorers = [f"temperature {temperature:g}" for temperature in values.explorer_temperatures]
-        explorers += values.explorer_models
+        explorers += [*values.explorer_models, *values.explorer_agents]
+        apart = f" in {values.explorer_processes} processes" if explorers and values.explorer_processes else ""
         stages.append(
             f"stage 1: {values.instances} instances, {values.samples} reference episodes each, "
-            f"{values.extra_samples} more" + (f", explorers: {', '.join(explorers)}" if explorers else "")
+            f"{values.extra_samples} more" + (f", explorers{apart}: {', '.join(explorers)}" if explorers else "")
         )
     stages.append(
         f"stage 2: {learning.steps} steps of {learning.batch_size} episodes, objective {config.objective.name}"

@@ -112,7 +112,7 @@ def test_stage_one_runs_where_objective_or_shaping_reads_it(name: str) -> None:
 @pytest.mark.parametrize("setting", [part.name for part in fields(ValueConfig) if part.name != "instances"])
 def test_settings_of_stage_one_are_refused_without_one(setting: str) -> None:
     other: Any = {"state_estimator": "soft_values", "state_potentials": False, "explorer_models": ["m"],
-                  "explorer_temperatures": [2.0]}.get(setting, 7)  # fmt: skip
+                  "explorer_temperatures": [2.0], "explorer_agents": ["rule"]}.get(setting, 7)  # fmt: skip
     values = ValueConfig(**{setting: other})
     for objective, words in ((GrpoConfig(), "grpo "), (AstarpoConfig(baseline="batch"), "astarpo with this baseline ")):
         with pytest.raises(ValueError, match=rf"^values\.{setting} is not read: {words}does without stage 1; leave it"):

@@ -60,3 +60,10 @@ def test_wild_weights_do_not_drown_the_turns_of_the_reference() -> None:
         )
     }
     assert errors["pooled"] < 0.97 * errors["alone"]
+
+
+def test_a_script_weighs_nothing_and_changes_no_weight() -> None:
+    never = -np.inf
+    alone = turn_weights([0.0, 0.3, -0.2], [0, 1, 1], [0, 0, 1])
+    assert turn_weights([0.0, 0.3, -0.2, never, never], [0, 1, 1, 2, 2], [0, 0, 1, 1, 2]).tolist() == [*alone, 0.0, 0.0]
+    assert effective_share([never, never]) == 0.0

@@ -281,10 +281,10 @@ def episodes(count, seed):
     return [Episode(env_id="e", split="train", index=i, seed=seed) for i in range(count)]
 store.add(episodes(3, 0))
 insert = value_store.ValueStore._insert
-def die_at_two(self, behaviour, episode, log_ratios):
+def die_at_two(self, behaviour, episode, log_ratios, **others):
     if episode.index == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-    return insert(self, behaviour, episode, log_ratios)
+    return insert(self, behaviour, episode, log_ratios, **others)
 value_store.ValueStore._insert = die_at_two
 store.add(episodes(3, 1))
 """
@@ -351,9 +351,21 @@ def test_reference_logprobs_are_required_for_explorers_alone(tmp_path: Path) -> 
     with ValueStore(tmp_path / "v", FINGERPRINT) as store:
         with pytest.raises(ValueError, match="'reference' is no explorer"):
             store.add([sampled(3, 3)], "reference", SCORES)
+        for name, scores in (("reference", None), ("agent rule", [[0.0, 0.0]])):
+            with pytest.raises(ValueError, match=r"add its episodes without ref_logprobs"):
+                store.add([episode(1, 1)], name, scores, scripted=True)
         with pytest.raises(ValueError, match=r"'temperature 2\.0' is not the reference; say with ref_logprobs"):
             store.add([sampled(3, 3)], HOT)
         assert store.behaviours() == []
+
+
+def test_scripts_have_no_odds(tmp_path: Path) -> None:
+    with ValueStore(tmp_path / "v", FINGERPRINT) as store:
+        assert store.add([episode(1, 1), episode(1, 2)], "agent rule", scripted=True) == 2
+        assert {turn.log_ratio for turn in store.turns(behaviour="agent rule")} == {-math.inf}
+        assert (store.counts(behaviour="agent rule"), store.returns()) == ({1: 2}, {})
+    with ValueStore(tmp_path / "v", FINGERPRINT) as store:  # checked by its checksums
+        assert store.behaviours() == ["agent rule"]
 
 
 def test_adding_an_explorers_episodes_again_changes_nothing(tmp_path: Path) -> None:

@@ -18,10 +18,11 @@ from turngym.agents.models.language_model import CheckpointError, LanguageModel
 from turngym.trainers.base_model import load_or_build
 from turngym.trainers.config import TrainConfig, ValueConfig
 from turngym.trainers.reporting.metrics import Metrics
-from turngym.trainers.reporting.progress import SilentProgress
+from turngym.trainers.reporting.progress import Progress, SilentProgress
 from turngym.trainers.rollouts import Rollouts
-from turngym.trainers.stage_one import explorers
-from turngym.trainers.stage_one.explorers import explore, explorer_seed, reference_logprobs
+from turngym.trainers.stage_one.exploring import exploration
+from turngym.trainers.stage_one.exploring.exploration import Exploration
+from turngym.trainers.stage_one.exploring.explorers import explorer_seed, reference_logprobs
 from turngym.trainers.stage_one.sampling import StageOneSetup, sample_reference, store_fingerprint
 from turngym.trainers.stage_one.soft_values import read_transitions
 from turngym.trainers.stage_one.stage import run_stage_one
@@ -33,7 +34,7 @@ HOT, COLD = "temperature 2.0", "temperature 0.8"
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(explorers, "BLOCK", 20)
+    monkeypatch.setattr(exploration, "BLOCK", 20)
 
 
 @pytest.fixture
@@ -62,9 +63,16 @@ def rows_of(path: Path) -> list[Any]:
         return [database.execute(f"SELECT * FROM {table}").fetchall() for table in ("episodes", "turns")]  # noqa: S608
 
 
+def explored(
+    model: LanguageModel, store: ValueStore, config: TrainConfig, progress: Progress | None = None
+) -> list[dict[str, Any]]:
+    with Exploration(model, store, StageOneSetup.of(config)) as exploring:
+        return list(exploring.blocks(progress or SilentProgress()))
+
+
 def fill(path: Path, model: LanguageModel, config: TrainConfig, stop_after: float = np.inf) -> list[dict[str, Any]]:
     with ValueStore(path, store_fingerprint(model, Rollouts.of(config))) as store:
-        return list(explore(model, store, StageOneSetup.of(config), StopAfter(stop_after)))
+        return explored(model, store, config, StopAfter(stop_after))
 
 
 def test_every_explorer_plays_every_instance(model: LanguageModel, config: TrainConfig, tmp_path: Path) -> None:
@@ -84,7 +92,7 @@ def test_explorers_get_the_same_shaped_rewards(model: LanguageModel, config: Tra
     config = replace(config, shaping=replace(config.shaping, step_cost=0.125))
     with ValueStore(tmp_path / "v", store_fingerprint(model, Rollouts.of(config))) as store:
         assert list(sample_reference(model, store, StageOneSetup.of(config), SilentProgress()))
-        assert list(explore(model, store, StageOneSetup.of(config), SilentProgress()))
+        assert explored(model, store, config)
         paid = {behaviour: [turn.reward - turn.task_reward for turn in store.turns(behaviour=behaviour)]
                 for behaviour in (REFERENCE, HOT, COLD)}  # fmt: skip
     assert all(costs and set(costs) == {-0.125} for costs in paid.values())
@@ -100,12 +108,12 @@ def test_another_model_explores_under_its_own_name(model: LanguageModel, config:
     models = [str(tmp_path / name) for name in ("other", "same")]
     config = replace(config, values=replace(config.values, explorer_temperatures=[], explorer_models=models))
     with ValueStore(tmp_path / "v", store_fingerprint(model, Rollouts.of(config))) as store:
-        blocks = list(explore(model, store, StageOneSetup.of(config), SilentProgress()))
+        blocks = explored(model, store, config)
         assert sum(block["explorer_episodes"] for block in blocks) == 2 * 12 * 3
         names = dict.fromkeys(block["explorer"] for block in blocks)
         assert list(names) == [f"model {fingerprint_of(model.model.state_dict())[:16]}" for model in (other, model)]
         ratios = {name: [turn.log_ratio for turn in store.turns(behaviour=name)] for name in names}
-        assert list(explore(model, store, StageOneSetup.of(config), SilentProgress())) == []
+        assert explored(model, store, config) == []
     apart, alike = ratios.values()
     assert max(map(abs, alike)) < 1e-4 and max(map(abs, apart)) > 0.01
 
@@ -120,14 +128,14 @@ def test_a_model_with_another_tokenizer_is_refused(model: LanguageModel, config:
         ValueStore(tmp_path / "v", store_fingerprint(model, Rollouts.of(config))) as store,
         pytest.raises(CheckpointError, match="stranger has another tokenizer than the reference"),
     ):
-        list(explore(model, store, StageOneSetup.of(config), SilentProgress()))
+        explored(model, store, config)
 
 
 def test_a_ratio_is_one_on_average(model: LanguageModel, config: TrainConfig, tmp_path: Path) -> None:
     """E_b[ref / b] = 1 in every state, for the replies of a hotter and of a cooler explorer."""
     many = replace(config, values=replace(config.values, explorer_samples=10))
     with ValueStore(tmp_path / "v", {}) as store:
-        list(explore(model, store, StageOneSetup.of(many), SilentProgress()))
+        explored(model, store, many)
         turns = list(store.turns(behaviour=None))
     for name in (HOT, COLD):
         ratios = np.exp([turn.log_ratio for turn in turns if turn.behaviour == name])
