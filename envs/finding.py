@@ -15,7 +15,7 @@ from turngym._deadline import call_within
 from turngym._errors import InputError
 from turngym.envs.core import UnfitEnv
 from turngym.envs.making import ADAPTER_ARGUMENTS, discard, make_env
-from turngym.envs.registry import env_ids
+from turngym.envs.registry import PROPOSAL, env_ids
 from turngym.envs.splits import SPLITS, Split
 from turngym.names import nearest
 from turngym.plugins import describe, import_requested
@@ -76,7 +76,7 @@ def resolve_env(name: str) -> str:
 
 def foreign_ids() -> list[str]:
     """Return the ids that other packages than turngym and Gymnasium have registered, sorted."""
-    others = set(gym.registry) - set(env_ids())
+    others = set(gym.registry) - {*env_ids(), PROPOSAL}
     return sorted(env_id for env_id in others if not _of_gymnasium(gym.registry[env_id]))
 
 

@@ -14,8 +14,6 @@ from turngym.envs.parsing import InvalidAction
 from turngym.envs.splits import Split
 from turngym.envs.written import InvalidInstance, UnsolvableInstance
 
-PROPOSAL = "turngym-selfplay/Proposal-v0"
-"""The id of `ProposalEnv`."""
 TRIVIAL = 0.5
 """Success of the random agent from which on an instance is trivial."""
 Trivial = Annotated[float, Range(low=0, high=1, above=True)]

@@ -11,6 +11,8 @@ from gymnasium.envs.registration import WrapperSpec
 from turngym.arguments import Count, checked_arguments
 
 NAMESPACE = "turngym"
+PROPOSAL = "turngym-selfplay/Proposal-v0"
+"""The proposer's role in self-play, with another environment as its argument: none of the suite's own."""
 ANNOUNCE = WrapperSpec("AnnounceTurnLimit", "turngym.envs.core:AnnounceTurnLimit", {})
 """Belongs outside of `TimeLimit`."""
 
@@ -62,5 +64,4 @@ def register_all() -> None:
     register("turngym/WebShopGiGPO-v0", shop, max_turns=15, mode="faithful", observation_mode="quoted",
              reward_scheme="binary_x10", show_actions=True, history=2)  # fmt: skip
     register("turngym/WebShopOriginal-v0", shop, max_turns=100, mode="faithful", goals="human")
-    # The proposer's role in self-play, with another environment as its argument: none of the tables of the suite.
-    register("turngym-selfplay/Proposal-v0", "turngym.envs.proposing:ProposalEnv", max_turns=1)
+    register(PROPOSAL, "turngym.envs.proposing:ProposalEnv", max_turns=1)

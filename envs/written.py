@@ -18,7 +18,7 @@ from turngym.envs.splits import Split, split_of
 WRITTEN_INSTANCES = 2**62
 """The first index of instances that are numbered by their content; the last one is 2**63 - 1."""
 MAX_CODES = 2**62
-"""How many contents can be numbered."""
+"""How many contents can be numbered. Indices beyond the last of them are drawn again."""
 
 Written = tuple[Split, int]
 """Where a written instance lies: its split and its index."""
@@ -47,7 +47,7 @@ def code_of(index: int, codes: int) -> int | None:
     Raises:
         InputError: The family has no content of that number.
     """
-    if index < WRITTEN_INSTANCES:
+    if not WRITTEN_INSTANCES <= index < WRITTEN_INSTANCES + MAX_CODES:
         return None
     check_codes(codes)
     if index - WRITTEN_INSTANCES >= codes:

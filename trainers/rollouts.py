@@ -18,7 +18,7 @@ from turngym.agents.models.sharding import gathered
 from turngym.agents.rollout import Instance, PlayError, collect_episodes
 from turngym.envs import played_range, reward_range, turn_limit
 from turngym.envs.potentials import ReplacePotential
-from turngym.envs.proposing import PROPOSAL
+from turngym.envs.registry import PROPOSAL
 from turngym.trainers import ranks
 from turngym.trainers.config import EnvConfig, ShapingConfig, TrainConfig
 from turngym.trainers.instances import TARGET, level_of

@@ -8,7 +8,6 @@ import pytest
 from tests.cli.tiny_run import TINY
 from tests.docs.blocks import ROOT
 
-from turngym.agents.registry import AGENTS
 from turngym.benchmarks.checking import marked_tables
 from turngym.cli import main
 
@@ -73,11 +72,8 @@ def test_a_run_is_checked_where_it_is_given(page: Path, capsys: pytest.CaptureFi
     assert main(["bench", "check"]) == 0, "a run that is not here is no fault"
 
 
-def test_an_agent_of_a_module_is_checked(
-    page: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.delitem(AGENTS, "upwards:Upwards", raising=False)
-    Path("upwards.py").write_text(UPWARDS)
+def test_an_agent_of_a_module_is_checked(page: Path, own_code: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (own_code / "upwards.py").write_text(UPWARDS)
     text = page.read_text().replace("--episodes 8", "--episodes 8 --agent upwards:Upwards")
     page.write_text(text.replace("trained |\n", "upwards:Upwards |\n").replace(".500 |", ".999 |"))
     assert main(["bench", "check"]) == 1

@@ -8,7 +8,8 @@ import pytest
 
 from turngym.envs import check_text_env, make_env, text_env
 from turngym.envs.capabilities import MissingCapability
-from turngym.envs.proposing import PROPOSAL, ProposalEnv, Verifier
+from turngym.envs.proposing import ProposalEnv, Verifier
+from turngym.envs.registry import PROPOSAL
 
 COUNTDOWN = "turngym/CountdownSteps-v0"
 

@@ -48,6 +48,7 @@ def test_what_is_there_is_not_called_absent(guess_env: Any) -> None:
         "no optimum",
         "no random_floor",
         "no drawing",
+        "no writing",
     ]
 
 

@@ -132,13 +132,14 @@ def test_a_written_instance_leaves_no_room_for_split_and_index() -> None:
         env.reset(options={"instance": 7})
 
 
-@given(code=st.integers(0, 2**70), codes=st.integers(1, 2**64))
+@given(code=st.integers(0, MAX_CODES - 1), codes=st.integers(1, 2**64))
 def test_an_index_of_content_is_one_of_the_family_or_refused(code: int, codes: int) -> None:
     if codes > MAX_CODES or code >= codes:
         with pytest.raises(ValueError, match=r"cannot be written|there is no instance"):
             code_of(index_of(code), codes)
     else:
         assert code_of(index_of(code), codes) == code
+    assert code_of(index_of(MAX_CODES + code), codes) is None  # drawn, as any index beyond is
 
 
 @settings(max_examples=200)

@@ -322,8 +322,10 @@ def test_a_repeated_step_meets_other_draws(tiny: TrainConfig, folder: Path, monk
     draws: list[tuple[int, list[Instance]]] = []
     draw = PromptSampler.draw
 
-    def watched(prompts: PromptSampler, step: int, rollbacks: int, successes: SuccessTracker) -> list[Instance]:
-        draws.append((rollbacks, draw(prompts, step, rollbacks, successes)))
+    def watched(
+        prompts: PromptSampler, step: int, rollbacks: int, successes: SuccessTracker, **proposed: Any
+    ) -> list[Instance]:
+        draws.append((rollbacks, draw(prompts, step, rollbacks, successes, **proposed)))
         return draws[-1][1]
 
     monkeypatch.setattr(PromptSampler, "draw", watched)

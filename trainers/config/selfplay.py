@@ -11,7 +11,7 @@ from turngym.trainers.config.section import Section
 
 @dataclass(frozen=True, kw_only=True)
 class SelfplayConfig(Section):
-    """Instances that are proposed while a run learns, by the policy in a second role or by a rule, and played at once.
+    """Instances that are proposed while a run learns, by the policy in a second role or by a rule.
 
     A proposal is accepted if it is well-formed, solvable, of the training split, not trivial and new. The policy is
     paid for it by 2 sqrt(p (1 - p)), p the success of the player on it: 1 where the player wins half of the time.

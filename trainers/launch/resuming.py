@@ -48,6 +48,7 @@ REASONS = {
     "objective": "the values and the optimizer belong to this objective",
     "learning": "the checkpoints count in these batches",
     "curriculum": "the levels have their own instances",
+    "selfplay": "the policy has learned from what was proposed so",
     "run": "everything random was drawn from this seed, in this folder",
     "model.context_length": "its episodes were played within this limit",
     "model.max_reply_tokens": "its episodes were played within this limit",

@@ -15,7 +15,7 @@ from tests.trainers.harness import ESTIMATES, STAGE_ONE, alone_and_halted, make_
 from turngym.agents.base import Reply
 from turngym.agents.episode import Episode
 from turngym.agents.models.language_model import LanguageModel
-from turngym.envs.proposing import PROPOSAL
+from turngym.envs.registry import PROPOSAL
 from turngym.envs.written import WRITTEN_INSTANCES
 from turngym.trainers.base_model import load_or_build
 from turngym.trainers.config import EnvConfig, SelfplayConfig, TrainConfig, ValueConfig
