@@ -25,11 +25,12 @@ from turngym.trainers.reporting.metrics import Metrics
 SCRIPT = Path(__file__).with_name("together.py")
 GAME = {"size": 2, "max_episode_steps": 3}
 STEPS = 10
+RATE = 1e-4
 COMMON: dict[str, dict[str, Any]] = {
     "env": {"kwargs": GAME},
     "model": {"context_length": 512, "max_reply_tokens": 4},
     "warm_start": {"enabled": False},
-    "learning": {"steps": STEPS, "batch_size": 8, "tokens_per_microbatch": 200, "learning_rate": 1e-4},
+    "learning": {"steps": STEPS, "batch_size": 8, "tokens_per_microbatch": 200, "learning_rate": RATE},
     "evaluation": {"episodes": 4},
 }
 VALUES = {"instances": 6, "samples": 2, "extra_samples": 4}
@@ -166,7 +167,9 @@ def test_a_whole_model_is_saved(together: Callable[[int], Path], alone: Path) ->
     assert {name: weights.shape for name, weights in one.items()} == {
         name: weights.shape for name, weights in several.items()
     }
-    assert all(torch.allclose(one[name], several[name], atol=1e-5) for name in one)
+    apart = torch.cat([(one[name] - several[name]).abs().flatten() for name in one])
+    # AdamW moves a weight by up to its rate whichever sign a gradient has that is 0 but for rounding; few are so.
+    assert float(apart.max()) <= RATE and float((apart > 1e-5).double().mean()) < 1e-3
 
 
 @pytest.mark.timeout(900)

@@ -325,7 +325,7 @@ def test_a_file_is_cloned_in_place_of_scripted_play(
 ) -> None:
     """Without corrections, since a file knows no mistake rate; the model comes to play as it shows."""
     config = changed(tiny, demonstrations=str(file), success_low=0.0, success_high=0.01, max_corrections=4)
-    monkeypatch.setattr(cloning, "DemonstrationAgent", None)  # to ask it to play would raise
+    monkeypatch.setattr(cloning, "demonstration_agent", None)  # to ask it to play would raise
     model, progress = load_or_build(changed(tiny)), Notes()
     (check,) = cloned(model, config, progress)
     assert check["step"] == progress.steps == 60

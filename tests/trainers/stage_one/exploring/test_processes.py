@@ -114,7 +114,9 @@ def test_the_store_is_the_same_wherever_blocks_are_played_and_whoever_is_killed(
 
     everyone, notes = fill(tmp_path / "none", reference, in_processes(config, 2), kill_all)
     assert rows_of(tmp_path / "none") == expected
-    assert len(notes.texts) == 2 and sum(block.get("lost_processes", 0) for block in everyone) == 2
+    # One that ends before it was handed a block has lost nothing.
+    lost = sum(block.get("lost_processes", 0) for block in everyone)
+    assert len(notes.texts) == lost <= 2
 
 
 def test_a_whole_stage_one_is_the_same_and_goes_on_after_an_interruption(
