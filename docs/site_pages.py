@@ -7,7 +7,6 @@ its place in the site. Needs the extras `train` and `webshop`.
 from __future__ import annotations
 
 import ast
-import html
 import inspect
 import json
 import re
@@ -19,7 +18,6 @@ from importlib import import_module
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, NamedTuple, Union, get_args, get_origin
-from urllib.parse import quote
 
 import gymnasium as gym
 import numpy as np
@@ -40,6 +38,7 @@ from turngym.envs import (
 )
 from turngym.envs.capabilities import METHODS
 from turngym.envs.core import MAX_ACTION_CHARS
+from turngym.envs.drawing import shown
 from turngym.envs.finding import short_name
 from turngym.trainers.config import ALGORITHMS, OBJECTIVE_CONFIGS, ObjectiveConfig, Section
 from turngym.trainers.config.section import choices, setting_docs, setting_types
@@ -228,16 +227,12 @@ def picture(env_id: str, drawings: Sequence[Drawing]) -> list[str]:
         return []
     at_end = short_name(env_id).startswith(MADE_AT_THE_END)
     drawing, when = (drawings[-1], "at its end") if at_end else (drawings[-2], "before its last action")
-    if drawing.kind == "svg":
-        image = f"data:image/svg+xml;charset=utf-8,{quote(drawing.source)}"
-        seen = f'<img src="{image}" alt="{html.escape(drawing.words)}">'
-    else:
-        page = html.escape(drawing.source).replace("\n", "&#10;")
-        style = (
-            "width: 100%; height: 29rem; border: .05rem solid var(--md-default-fg-color--lightest); resize: vertical"
-        )
-        seen = (f'<iframe sandbox="" loading="lazy" title="the page, as people see it" style="{style}" '
-                f'srcdoc="{page}"></iframe>')  # fmt: skip
+    styles = {
+        "svg": "max-width: 100%",
+        "html": "width: 100%; height: 29rem; border: .05rem solid var(--md-default-fg-color--lightest); "
+        "resize: vertical",
+    }
+    seen = shown(drawing, style=styles[drawing.kind])
     full = ' style="width: 100%"' if drawing.kind == "html" else ""
     return [f"<figure{full}>", seen, f"<figcaption>The episode below, {when}.</figcaption>", "</figure>", ""]
 

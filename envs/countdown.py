@@ -12,7 +12,7 @@ from turngym.arguments import checked_arguments
 from turngym.envs.arithmetic import Evaluation, evaluate
 from turngym.envs.core import TextEnv
 from turngym.envs.countdown_drawing import Attempt, draw_attempts
-from turngym.envs.countdown_puzzles import NumberRange, NumNumbers, PuzzleFamily, TargetRange
+from turngym.envs.countdown_puzzles import NumberRange, NumNumbers, PuzzleFamily, TargetRange, WrittenPuzzles
 from turngym.envs.countdown_solver import (
     MAX_ENUMERATED,
     Step,
@@ -25,12 +25,11 @@ from turngym.envs.countdown_solver import (
 from turngym.envs.drawing import Drawing
 from turngym.envs.parsing import InvalidAction
 from turngym.envs.splits import Split
-from turngym.envs.written import Written
 
 RewardScheme = Literal["binary", "graded"]
 
 
-class CountdownEnv(TextEnv):
+class CountdownEnv(WrittenPuzzles, TextEnv):
     """Make the target from the numbers, each used exactly once.
 
     ## Description
@@ -187,11 +186,6 @@ class CountdownEnv(TextEnv):
     # What the suite reads ---------------------------------------------------------------------------------------
 
     @property
-    def instance_key(self) -> str:
-        """The sorted numbers and the target, such as `3,7,9->24`."""
-        return self.puzzle.key
-
-    @property
     def _state(self) -> str:
         return f"{self._best_distance},{self._best_grade:.6g}"
 
@@ -206,25 +200,6 @@ class CountdownEnv(TextEnv):
     def drawing(self) -> Drawing:
         """Draw every attempt so far as a tree of operations."""
         return draw_attempts(self.puzzle.target, self.puzzle.numbers, self._attempts)
-
-    # As text ----------------------------------------------------------------------------------------------------
-
-    @property
-    def instance_form(self) -> str:
-        """What a puzzle is and how it is written."""
-        return self.family.form
-
-    def written_instance(self) -> str:
-        """Return the present puzzle, such as `Target: 24. Numbers: 3 7 9.`."""
-        return str(self.puzzle)
-
-    def read_instance(self, text: str) -> Written:
-        """Return split and index of the puzzle that a text is.
-
-        Raises:
-            InvalidInstance: It is no puzzle of these ranges, or nobody can solve it.
-        """
-        return self.family.read(text)
 
     # Agents ----------------------------------------------------------------------------------------------------
 

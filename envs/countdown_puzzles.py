@@ -166,3 +166,34 @@ class PuzzleFamily:
         if not solvable(puzzle.numbers, puzzle.target):
             raise UnsolvableInstance(f"{puzzle.target} cannot be made of these numbers: {puzzle.key}")
         return puzzle
+
+
+class WrittenPuzzles:
+    """What both forms of Countdown say of their instances: a base of an environment that has a family and a puzzle."""
+
+    family: PuzzleFamily
+    """Where puzzles are drawn from."""
+    puzzle: Puzzle
+    """The present one."""
+
+    @property
+    def instance_key(self) -> str:
+        """The sorted numbers and the target, such as `3,7,9->24`."""
+        return self.puzzle.key
+
+    @property
+    def instance_form(self) -> str:
+        """What a puzzle is and how it is written."""
+        return self.family.form
+
+    def written_instance(self) -> str:
+        """Return the present puzzle, such as `Target: 24. Numbers: 3 7 9.`."""
+        return str(self.puzzle)
+
+    def read_instance(self, text: str) -> Written:
+        """Return split and index of the puzzle that a text is.
+
+        Raises:
+            InvalidInstance: It is no puzzle of these ranges, or nobody can solve it.
+        """
+        return self.family.read(text)

@@ -9,7 +9,7 @@ import numpy as np
 from turngym.arguments import Count, checked_arguments
 from turngym.envs.core import TextEnv
 from turngym.envs.countdown_drawing import Attempt, draw_attempts, trees_of
-from turngym.envs.countdown_puzzles import NumberRange, NumNumbers, PuzzleFamily, TargetRange
+from turngym.envs.countdown_puzzles import NumberRange, NumNumbers, PuzzleFamily, TargetRange, WrittenPuzzles
 from turngym.envs.countdown_solver import (
     MAX_ENUMERATED,
     OPERATORS,
@@ -24,7 +24,6 @@ from turngym.envs.countdown_solver import (
 from turngym.envs.drawing import Drawing
 from turngym.envs.parsing import InvalidAction
 from turngym.envs.splits import Split
-from turngym.envs.written import Written
 
 MAX_SURVEYED = 3
 """The most numbers of which all that they can make is looked through, in 0.5 ms."""
@@ -32,7 +31,7 @@ GUESSES = 4
 """How many steps a mistaken agent has in mind."""
 
 
-class CountdownStepsEnv(TextEnv):
+class CountdownStepsEnv(WrittenPuzzles, TextEnv):
     """Combine numbers two at a time until the target is left.
 
     ## Description
@@ -171,11 +170,6 @@ class CountdownStepsEnv(TextEnv):
     # What the suite reads ---------------------------------------------------------------------------------------
 
     @property
-    def instance_key(self) -> str:
-        """The sorted numbers and the target, such as `3,7,9->24`."""
-        return self.puzzle.key
-
-    @property
     def _state(self) -> str:
         return f"{','.join(map(str, self.numbers))};{self.attempts_left}"
 
@@ -197,25 +191,6 @@ class CountdownStepsEnv(TextEnv):
             trees = trees_of(self.puzzle.numbers, self._steps)
             attempts.append(Attempt(trees=trees, over=self._success, told="Solved." if self._success else ""))
         return draw_attempts(self.puzzle.target, self.puzzle.numbers, attempts)
-
-    # As text ----------------------------------------------------------------------------------------------------
-
-    @property
-    def instance_form(self) -> str:
-        """What a puzzle is and how it is written."""
-        return self.family.form
-
-    def written_instance(self) -> str:
-        """Return the present puzzle, such as `Target: 24. Numbers: 3 7 9.`."""
-        return str(self.puzzle)
-
-    def read_instance(self, text: str) -> Written:
-        """Return split and index of the puzzle that a text is.
-
-        Raises:
-            InvalidInstance: It is no puzzle of these ranges, or nobody can solve it.
-        """
-        return self.family.read(text)
 
     # Agents ----------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 from typing import Literal
+from urllib.parse import quote
 
 PAPER_STYLE = (
     "text{font:13px system-ui,sans-serif;fill:#1b1f24;text-anchor:middle;dominant-baseline:central}"
@@ -38,6 +39,21 @@ class Drawing:
     """The picture: one `<svg>` element, or an HTML document."""
     words: str
     """The same in words, for those who do not see it."""
+
+
+def shown(drawing: Drawing, *, style: str) -> str:
+    """Return HTML that shows a picture on another page and gives it no right: no script, no reach beyond its place.
+
+    Args:
+        drawing: The picture.
+        style: The style of the image or of the frame.
+    """
+    words, source = escape(drawing.words), drawing.source
+    if drawing.kind == "svg":
+        return f'<img alt="{words}" src="data:image/svg+xml;charset=utf-8,{quote(source)}" style="{style}">'
+    page = escape(source).replace("\n", "&#10;")
+    return (f'<iframe sandbox="" loading="lazy" title="the page, as people see it" style="{style}" '
+            f'srcdoc="{page}"></iframe>')  # fmt: skip
 
 
 def svg_drawing(width: float, height: float, parts: Iterable[str], *, words: str, style: str = "") -> Drawing:

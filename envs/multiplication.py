@@ -117,7 +117,38 @@ def with_one_wrong_digit(number: int, rng: np.random.Generator) -> int:
     return int(digits[:at] + others[rng.integers(len(others))] + digits[at + 1 :])
 
 
-class MultiplicationEnv(TextEnv):
+class WrittenFactors:
+    """What both forms of multiplication say of their instances: a base of an environment that has two factors."""
+
+    digits: tuple[int, int]
+    """How many digits the factors have."""
+    factors: tuple[int, int]
+    """The present ones."""
+
+    @property
+    def instance_key(self) -> str:
+        """The two factors in order, such as `23*47`; `47*23` is another instance of the same split."""
+        return "{}*{}".format(*self.factors)
+
+    @property
+    def instance_form(self) -> str:
+        """What a task is and how it is written."""
+        return factors_form(self.digits)
+
+    def written_instance(self) -> str:
+        """Return the present factors, such as `23 * 47`; never with their digits reversed."""
+        return "{} * {}".format(*self.factors)
+
+    def read_instance(self, text: str) -> Written:
+        """Return split and index of the factors that a text names.
+
+        Raises:
+            InvalidInstance: It names none with these counts of digits.
+        """
+        return read_factors(text, self.digits)
+
+
+class MultiplicationEnv(WrittenFactors, TextEnv):
     """Multiply two numbers; every attempt is told whether it was too low or too high.
 
     ## Description
@@ -224,11 +255,6 @@ class MultiplicationEnv(TextEnv):
     # What the suite reads ---------------------------------------------------------------------------------------
 
     @property
-    def instance_key(self) -> str:
-        """The two factors in order, such as `23*47`; `47*23` is another instance of the same split."""
-        return "{}*{}".format(*self.factors)
-
-    @property
     def _state(self) -> str:
         return "solved" if self._solved else f"{self._above},{self._below}"
 
@@ -253,25 +279,6 @@ class MultiplicationEnv(TextEnv):
         ]
         told = [f"{first} \N{MULTIPLICATION SIGN} {second} = ?", *(f"{row.number} is {row.told}." for row in rows)]
         return draw_multiplication((first, second), rows or [Row(number="?")], words=" ".join(told))
-
-    # As text ----------------------------------------------------------------------------------------------------
-
-    @property
-    def instance_form(self) -> str:
-        """What a task is and how it is written."""
-        return factors_form(self.digits)
-
-    def written_instance(self) -> str:
-        """Return the present factors, such as `23 * 47`."""
-        return "{} * {}".format(*self.factors)
-
-    def read_instance(self, text: str) -> Written:
-        """Return split and index of the factors that a text names.
-
-        Raises:
-            InvalidInstance: It names none with these counts of digits.
-        """
-        return read_factors(text, self.digits)
 
     # Agents ----------------------------------------------------------------------------------------------------
 

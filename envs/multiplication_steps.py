@@ -12,18 +12,16 @@ from turngym.envs.core import TextEnv
 from turngym.envs.drawing import Drawing
 from turngym.envs.multiplication import (
     Digits,
+    WrittenFactors,
     draw_factors,
-    factors_form,
     guess_probability,
     parse_whole,
     random_number,
-    read_factors,
     with_one_wrong_digit,
 )
 from turngym.envs.multiplication_drawing import Row, Verdict, draw_multiplication
 from turngym.envs.parsing import InvalidAction
 from turngym.envs.splits import Split
-from turngym.envs.written import Written
 
 DigitOrder = Literal["most_first", "least_first"]
 RIGHT, WRONG = "Correct.", "Incorrect."
@@ -58,7 +56,7 @@ def long_multiplication(a: int, b: int) -> list[Calculation]:
     return steps
 
 
-class MultiplicationStepsEnv(TextEnv):
+class MultiplicationStepsEnv(WrittenFactors, TextEnv):
     """Multiply two numbers as on paper, one checked step a turn.
 
     ## Description
@@ -181,11 +179,6 @@ class MultiplicationStepsEnv(TextEnv):
     # What the suite reads ---------------------------------------------------------------------------------------
 
     @property
-    def instance_key(self) -> str:
-        """The two factors in order, such as `23*47`; `47*23` is another instance of the same split."""
-        return "{}*{}".format(*self.factors)
-
-    @property
     def _state(self) -> str:
         return str(self.steps_done)
 
@@ -215,25 +208,6 @@ class MultiplicationStepsEnv(TextEnv):
         sign = "\N{MULTIPLICATION SIGN}" if step.operator == "*" else "+"
         told = f"{self._written(step.left)} {sign} {self._written(step.right)}"
         return Row(number=number, told=told, verdict=verdict, ruled=step.operator == "+")
-
-    # As text ----------------------------------------------------------------------------------------------------
-
-    @property
-    def instance_form(self) -> str:
-        """What a task is and how it is written."""
-        return factors_form(self.digits)
-
-    def written_instance(self) -> str:
-        """Return the present factors, such as `23 * 47`; never with their digits reversed."""
-        return "{} * {}".format(*self.factors)
-
-    def read_instance(self, text: str) -> Written:
-        """Return split and index of the factors that a text names.
-
-        Raises:
-            InvalidInstance: It names none with these counts of digits.
-        """
-        return read_factors(text, self.digits)
 
     # Agents ----------------------------------------------------------------------------------------------------
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from turngym.arguments import Range, checked_arguments
+from turngym.arguments import PositiveShare, checked_arguments
 from turngym.envs.capabilities import MissingCapability, RandomFloor, Writing
 from turngym.envs.core import TextEnv
 from turngym.envs.making import make_env, text_env
@@ -16,10 +16,12 @@ from turngym.envs.written import InvalidInstance, UnsolvableInstance
 
 TRIVIAL = 0.5
 """Success of the random agent from which on an instance is trivial."""
-Trivial = Annotated[float, Range(low=0, high=1, above=True)]
-"""The least success of the random agent that makes an instance trivial."""
 
 Kind = Literal["accepted", "malformed", "unsolvable", "held_out", "trivial"]
+UNSOLVABLE: tuple[Kind, ...] = ("malformed", "unsolvable")
+"""What cannot be solved."""
+SOLVABLE = "solvable"
+"""The key of `info`, and of the measures of an episode, that says whether what was proposed can be solved."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +108,8 @@ class ProposalEnv(TextEnv):
     Terminates with the first text that can be read as an instance. The turn limit of 1 truncates.
 
     ## Information
-    The keys of `turngym.envs.core.TurnInfo`, and after a turn `proposal`, the `kind` of the `Verdict`.
+    The keys of `turngym.envs.core.TurnInfo`, and after a turn `proposal`, the `kind` of the `Verdict`, and `solvable`,
+    1 for an instance that can be solved, otherwise 0.
 
     ## Arguments
     Those of `TextEnv`, and:
@@ -129,7 +132,7 @@ class ProposalEnv(TextEnv):
         *,
         game: str,
         game_kwargs: dict[str, Any] | None = None,
-        trivial: Trivial = TRIVIAL,
+        trivial: PositiveShare = TRIVIAL,
         split: Split = "train",
         reasoning: bool = False,
         render_mode: str | None = None,
@@ -158,7 +161,9 @@ class ProposalEnv(TextEnv):
         return float(self._success), True, self._verdict.reason or "Accepted."
 
     def _more_info(self) -> Mapping[str, Any]:
-        return {} if self._verdict is None else {"proposal": self._verdict.kind}
+        if self._verdict is None:
+            return {}
+        return {"proposal": self._verdict.kind, SOLVABLE: float(self._verdict.kind not in UNSOLVABLE)}
 
     @property
     def _success(self) -> bool:

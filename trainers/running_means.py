@@ -15,7 +15,7 @@ curriculum has a pool of its own, and so has the proposer.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from turngym.envs.written import WRITTEN_INSTANCES
@@ -84,18 +84,18 @@ class InstanceMeans:
 
     def value(self, index: int) -> float:
         """Return the estimate of an instance, that of the pool where the instance is unknown."""
-        mean = self._instances.get(index)
-        if mean is None:
-            return self._pool.value
-        return (mean.weight * mean.value + self._pool.value) / (mean.weight + 1.0)
+        return self._shrunk(self._instances.get(index, RunningMean()))
 
     def value_after(self, index: int, values: Sequence[float]) -> float:
         """Return the estimate of an instance that has a mean of its own, after some more outcomes; nothing changes."""
-        known = self._instances.get(index, RunningMean())
-        mean = RunningMean(known.value, known.weight)
+        mean = replace(self._instances.get(index, RunningMean()))
         for value in values:
             mean.fade(MEMORY)
             mean.add(value)
+        return self._shrunk(mean)
+
+    def _shrunk(self, mean: RunningMean) -> float:
+        """Return the mean of an instance, drawn towards that of the pool."""
         return (mean.weight * mean.value + self._pool.value) / (mean.weight + 1.0)
 
     def track(self, index: int, value: float = 0.0, count: float = 0.0) -> None:
@@ -136,14 +136,11 @@ class LevelMeans:
     Args:
         target: The means of the configured environment.
         easier: The means of each easier level, the easiest first; none without a curriculum.
-        proposer: The mean of the proposer, in runs that have one.
     """
 
-    def __init__(
-        self, target: InstanceMeans, easier: Sequence[InstanceMeans] = (), proposer: InstanceMeans | None = None
-    ) -> None:
+    def __init__(self, target: InstanceMeans, easier: Sequence[InstanceMeans] = ()) -> None:
         self._levels = [*easier, target]
-        self._proposer = InstanceMeans({}, {}, 0.0) if proposer is None else proposer
+        self._proposer = InstanceMeans({}, {}, 0.0)
 
     def of(self, index: int) -> InstanceMeans:
         """Return the means of the level that an instance belongs to."""

@@ -35,7 +35,7 @@ from turngym.agents.models.language_model import LanguageModel, LanguageModelAge
 from turngym.agents.rollout import Instance
 from turngym.agents.scripted import OracleAgent
 from turngym.envs.parsing import extract_action
-from turngym.envs.proposing import Verifier
+from turngym.envs.proposing import SOLVABLE, Verifier
 from turngym.seeds import Stream, episode_seed, generator
 from turngym.trainers.config import SelfplayConfig, TrainConfig
 from turngym.trainers.instances import PROPOSING
@@ -140,18 +140,17 @@ class Proposer:
         return proposals
 
     def _judge(self, episode: Episode) -> tuple[int | None, str]:
-        """Return the index of a proposal that is fit to be played, None otherwise, and what it is."""
-        action = episode.turns[-1].action
-        if not episode.turns[-1].well_formed:
-            return None, "malformed"
-        verdict = self._verifier.judge(self._action(action))
-        if verdict.kind != "accepted" or verdict.index is None:
-            return None, verdict.kind
-        return verdict.index, "accepted"
+        """Return the index of a proposal that is fit to be played, None otherwise, and what it is.
 
-    def _action(self, reply: str) -> str:
-        """Return what a well-formed reply says beside its thoughts."""
-        return extract_action(reply, reasoning=self._reasoning)
+        It was judged where it was written; only its index is read again.
+        """
+        turn = episode.turns[-1]
+        if not turn.valid:
+            return None, "malformed"
+        if not episode.success:
+            return None, "unfit" if episode.measures[SOLVABLE] else "unsolvable"
+        _, index = self._verifier.game.read_instance(extract_action(turn.action, reasoning=self._reasoning))
+        return index, "accepted"
 
     # What comes of them -----------------------------------------------------------------------------------------
 

@@ -119,20 +119,21 @@ def bracket_width(store: ValueStore, setup: StageOneSetup) -> float:
 
 def environment_share(store: ValueStore, setup: StageOneSetup) -> float:
     """Return the share of chance in the variance of returns, in [0, 1]; 0 where it could not be measured."""
-    with suppress(ValueError):  # states whose keys do not hold the turns left
-        split = variance_split(read_transitions(stored_turns(store, setup), reasoning=setup.rollouts.reasoning))
-        if math.isfinite(split.environment_share):
-            return min(1.0, max(0.0, split.environment_share))
-    return 0.0
+    split = measured_split(store, setup)
+    share = math.nan if split is None else split.environment_share
+    return min(1.0, max(0.0, share)) if math.isfinite(share) else 0.0
 
 
 def filtered_spread(store: ValueStore, setup: StageOneSetup) -> VarianceSplit | None:
     """Return the sources of the spread of returns; None if no filter reads the spread or it could not be measured."""
-    if not setup.reads_spread:
-        return None
-    with suppress(ValueError):  # states whose keys do not hold the turns left
-        split = variance_split(read_transitions(stored_turns(store, setup), reasoning=setup.rollouts.reasoning))
-        return None if math.isnan(split.returns) else split
+    split = measured_split(store, setup) if setup.reads_spread else None
+    return None if split is None or math.isnan(split.returns) else split
+
+
+def measured_split(store: ValueStore, setup: StageOneSetup) -> VarianceSplit | None:
+    """Return the sources of the variance of the reference's returns; None where states do not hold the turns left."""
+    with suppress(ValueError):
+        return variance_split(read_transitions(stored_turns(store, setup), reasoning=setup.rollouts.reasoning))
     return None
 
 

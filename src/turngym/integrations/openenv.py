@@ -15,7 +15,6 @@ import html
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 from openenv.core.env_server import (
@@ -30,7 +29,8 @@ from openenv.core.env_server.types import EnvironmentMetadata
 from pydantic import Field
 
 from turngym import __version__
-from turngym.envs import SPLITS, Drawing, Drawn, Sampling, make_env
+from turngym.envs import SPLITS, Drawn, Sampling, make_env
+from turngym.envs.drawing import shown
 from turngym.envs.finding import short_name
 from turngym.integrations.session import checked_env
 from turngym.plugins import describe
@@ -43,6 +43,13 @@ SUGGESTED = 8
 """Most actions that the web page offers to click."""
 ROW = "<style>:is(#_, .oe-visual) { flex: 1 1 100% !important; }</style>"
 """Gives what is drawn the width of its card; OpenEnv's own rule, which `#_` outweighs, that of its longest line."""
+
+
+STYLES = {
+    "svg": "max-width: 100%",
+    "html": "width: 100%; height: 30rem; border: 1px solid #8886; border-radius: 6px; resize: vertical",
+}
+"""How pictures stand on the page, by their kind."""
 
 
 class TextAction(Action):
@@ -170,7 +177,8 @@ class TextGame(Environment[TextAction, TextObservation, GameState]):
         if not isinstance(self._game, Drawn):
             return text
         try:
-            picture = _shown(self._game.drawing())
+            drawing = self._game.drawing()
+            picture = shown(drawing, style=STYLES[drawing.kind])
         except Exception as error:  # noqa: BLE001 - of anybody's environment; the game goes on without its picture
             return f"<p>No picture: {html.escape(describe(error))}</p>{text}"
         return f"{picture}<details><summary>as the player reads it</summary>{text}</details>"
@@ -182,17 +190,6 @@ class TextGame(Environment[TextAction, TextObservation, GameState]):
         rng = np.random.default_rng(0)
         drawn = sorted({self._game.sample_action(rng) for _ in range(4 * SUGGESTED)})
         return [(text, {"text": text}) for text in drawn[:SUGGESTED]]
-
-
-def _shown(drawing: Drawing) -> str:
-    """Return HTML that shows a picture and gives it no right: it runs no script and cannot reach the page around it."""
-    words, source = html.escape(drawing.words), drawing.source
-    if drawing.kind == "svg":
-        return f'<img alt="{words}" src="data:image/svg+xml;charset=utf-8,{quote(source)}" style="max-width: 100%">'
-    return (
-        f'<iframe sandbox="" title="the page, as people see it" srcdoc="{html.escape(source)}" '
-        'style="width: 100%; height: 30rem; border: 1px solid #8886; border-radius: 6px; resize: vertical"></iframe>'
-    )
 
 
 def application(

@@ -17,7 +17,7 @@ from turngym.agents.episode import Episode
 from turngym.agents.models.language_model import LanguageModel
 from turngym.envs.registry import PROPOSAL
 from turngym.envs.written import WRITTEN_INSTANCES
-from turngym.trainers.base_model import load_or_build
+from turngym.trainers.base_model import example_episodes, load_or_build
 from turngym.trainers.config import EnvConfig, SelfplayConfig, TrainConfig, ValueConfig
 from turngym.trainers.instances import PROPOSER, PROPOSING, TARGET, level_of
 from turngym.trainers.monitoring.alarms import PROPOSALS, Alarms, Thresholds
@@ -282,14 +282,8 @@ def test_a_run_that_proposes_resumes_with_the_same_bits(
 
 
 def test_proposals_are_shown_to_the_warm_start(playful: TrainConfig) -> None:
-    texts = {turn.action for episode in _example(playful) for turn in episode.turns}
+    texts = {turn.action for episode in example_episodes(playful) for turn in episode.turns}
     assert any(text.count("\n") == 2 and "P" in text for text in texts)
-
-
-def _example(config: TrainConfig) -> list[Episode]:
-    from turngym.trainers.base_model import example_episodes
-
-    return example_episodes(config)
 
 
 # Settings -------------------------------------------------------------------------------------------------------
