@@ -167,9 +167,11 @@ def test_a_whole_model_is_saved(together: Callable[[int], Path], alone: Path) ->
     assert {name: weights.shape for name, weights in one.items()} == {
         name: weights.shape for name, weights in several.items()
     }
-    apart = torch.cat([(one[name] - several[name]).abs().flatten() for name in one])
-    # AdamW moves a weight by up to its rate whichever sign a gradient has that is 0 but for rounding; few are so.
-    assert float(apart.max()) <= RATE and float((apart > 1e-5).double().mean()) < 1e-3
+    # A bias of keys moves all scores of a query nearly alike, so its gradient is next to 0, and AdamW takes the sign of
+    # its rounding.
+    apart = {name: float((one[name] - several[name]).abs().max()) for name in one}
+    far = {name for name, most in apart.items() if most > (RATE if name.endswith("k_proj.bias") else 1e-5)}
+    assert not far, apart
 
 
 @pytest.mark.timeout(900)
