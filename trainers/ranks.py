@@ -16,6 +16,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -168,6 +169,21 @@ def _connection() -> Iterator[None]:
             raise
         reason = "" if ended else f", or cannot be reached ({reason_of(error)})"
         raise LostRankError(f"another process of the training has ended{reason}") from error
+
+
+def has_last_word() -> bool:
+    """Return whether it is this one of several processes that says how the training goes on, now that it ends early.
+
+    It is the first one that asks: any of them may be gone. Where the store of `torchrun` is gone too, each says it.
+    """
+    mine = os.environ["RANK"]
+    try:
+        store = dist.TCPStore(  # type: ignore[attr-defined]
+            os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=timedelta(seconds=5)
+        )
+        return bool(store.compare_set("turngym/last_word", "", mine) == mine.encode())
+    except (dist.DistError, RuntimeError):
+        return True
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import signal
 import warnings
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -182,8 +182,11 @@ def train_together(
         return train_in_folder(config, folder, progress, resume=resume, trackers=trackers)
 
 
-def follow() -> TrainingResult | None:
+def follow(told: Callable[[Path], object] | None = None) -> TrainingResult | None:
     """Help the first process, as one of the others that `torchrun` has started, until there is nothing more to do.
+
+    Args:
+        told: If given, called with the folder of each training before it begins.
 
     Returns:
         The result of the last training; None if there was none.
@@ -191,6 +194,8 @@ def follow() -> TrainingResult | None:
 
     def do(job: tuple[str, Path, bool]) -> TrainingResult:
         text, folder, resume = job
+        if told:
+            told(folder)
         require_plugins(*imported_by(text, source=str(folder)))
         config = parse_toml(text, source=str(folder))
         record = train_in_folder(config, folder, SilentProgress(), resume=resume)

@@ -60,6 +60,10 @@ FAILED = (
     "turngym.trainers.warm_start.course:WarmStartError",
 )
 """Errors of training that end it for a reason they explain."""
+STOPPED = "Stopped. Continue with:"
+"""What is said after a signal, before the command that continues the run."""
+LEFT = "{}. What was saved is whole; continue with:"
+"""What is said after an error that spares what was saved."""
 
 
 @dataclass(frozen=True)
@@ -116,11 +120,14 @@ def run(words: Sequence[str]) -> int:
 def follow() -> int:
     """Help the first process, and return the exit code."""
     training = import_trained("turngym.trainers.launch.training")
+    folders: list[Path] = []
     try:
-        training.follow()
+        training.follow(folders.append)
     except KeyboardInterrupt as stop:
+        _last_word(STOPPED, folders)
         return exit_code(stop)
-    except _error_types(LOST):  # the first process says it
+    except _error_types(LOST) as error:
+        _last_word(f"turngym: {LEFT.format(error)}", folders)
         return 1
     except _error_types((*UNREADABLE, *FAILED)) as error:  # in all processes, or in this one alone
         print(printable(f"turngym, process {os.environ['RANK']}: {error}"), file=sys.stderr)
@@ -387,7 +394,7 @@ def execute(
         UsageError: A model or checkpoint cannot be read.
     """
     training = import_trained("turngym.trainers.launch.training")
-    again = f"{_command()} train --resume {shlex.quote(str(folder))}"
+    again = _again(folder)
     try:
         with tracking(config.run.trackers, folder, asdict(config)) as trackers:
             with TerminalProgress(console) as progress:
@@ -398,10 +405,11 @@ def execute(
                 result = training.train_together(config, folder, progress, resume=resumed, trackers=trackers)
             return finish(config, folder, result, console, trackers)
     except KeyboardInterrupt as stop:
-        print(printable(f"Stopped. Continue with: {again}"), file=sys.stderr)
+        _last_word(STOPPED, [folder])
         return exit_code(stop)
     except _error_types(LOST) as error:
-        raise Failure(f"{error}. What was saved is whole; continue with: {again}") from error
+        _last_word(f"turngym: {LEFT.format(error)}", [folder])
+        return 1
     except _error_types(UNREADABLE) as error:
         raise UsageError(str(error)) from error
     except _error_types(FAILED) as error:
@@ -410,13 +418,20 @@ def execute(
         refused = file_error(error)
         if refused is None:
             raise
-        raise Failure(f"{refused}. What was saved is whole; continue with: {again}") from error
+        raise Failure(f"{LEFT.format(refused)} {again}") from error
 
 
-def _command() -> str:
-    """Return what the command line began with."""
+def _last_word(text: str, folders: Sequence[Path]) -> None:
+    """Say how the training in the last of the folders goes on; of several processes that end, one does."""
+    if folders and (launched() == 1 or import_trained("turngym.trainers.ranks").has_last_word()):
+        print(printable(f"{text} {_again(folders[-1])}"), file=sys.stderr)
+
+
+def _again(folder: Path) -> str:
+    """Return the command that continues a run with as many processes as there are."""
     count = launched()
-    return "turngym" if count == 1 else f"torchrun --nproc-per-node {count} -m turngym"
+    command = "turngym" if count == 1 else f"torchrun --nproc-per-node {count} -m turngym"
+    return f"{command} train --resume {shlex.quote(str(folder))}"
 
 
 def _error_types(names: Sequence[str]) -> tuple[type[Exception], ...]:
