@@ -50,6 +50,13 @@ def stoppable() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Ignore the signals of `SIGNALS` while the block runs: for the short end of a process that stops already."""
+    with _caught_by(lambda _number, _frame: None):
+        yield
+
+
 class DeferredInterrupt:
     """Notes the first signal in `requested` instead of raising `Stopped`; a second one raises it at once.
 

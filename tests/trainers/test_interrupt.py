@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from turngym.trainers.interrupt import SIGNALS, DeferredInterrupt, Stopped, exit_code, stoppable
+from turngym.trainers.interrupt import SIGNALS, DeferredInterrupt, Stopped, exit_code, stoppable, undisturbed
 
 
 def stopped_twice(number: signal.Signals, seen: list[Stopped | None]) -> None:
@@ -80,3 +80,14 @@ def test_outside_the_main_thread_nothing_is_caught() -> None:
     thread.start()
     thread.join()
     assert handlers == [signal.getsignal(signal.SIGINT)]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_end_of_a_process_is_not_disturbed(number: signal.Signals) -> None:
+    before = [signal.getsignal(each) for each in SIGNALS]
+    with stoppable():
+        with undisturbed():
+            signal.raise_signal(number)
+        with pytest.raises(Stopped):
+            signal.raise_signal(number)
+    assert [signal.getsignal(each) for each in SIGNALS] == before

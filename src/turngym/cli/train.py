@@ -30,7 +30,7 @@ from turngym.trainers.config import (
     with_algorithm,
     write_toml,
 )
-from turngym.trainers.interrupt import exit_code
+from turngym.trainers.interrupt import exit_code, undisturbed
 from turngym.trainers.launch.configure import configure, starting_point, with_commit
 from turngym.trainers.launch.presets import load_preset, preset_names
 from turngym.trainers.launch.replaying import begin_replay, plan_replay
@@ -423,8 +423,9 @@ def execute(
 
 def _last_word(text: str, folders: Sequence[Path]) -> None:
     """Say how the training in the last of the folders goes on; of several processes that end, one does."""
-    if folders and (launched() == 1 or import_trained("turngym.trainers.ranks").has_last_word()):
-        print(printable(f"{text} {_again(folders[-1])}"), file=sys.stderr)
+    with undisturbed():  # by torchrun, which tells all processes to stop when one has ended
+        if folders and (launched() == 1 or import_trained("turngym.trainers.ranks").has_last_word()):
+            print(printable(f"{text} {_again(folders[-1])}"), file=sys.stderr)
 
 
 def _again(folder: Path) -> str:
