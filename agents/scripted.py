@@ -19,6 +19,7 @@ from turngym.envs.capabilities import (
     Capability,
     MissingCapability,
     Oracle,
+    Reasoned,
     Rule,
     Sampling,
     Shopping,
@@ -134,13 +135,19 @@ class RuleAgent(ScriptedAgent):
 
 
 class OracleAgent(ScriptedAgent):
-    """Plays optimally with knowledge of the hidden state: the ceiling of every score."""
+    """Plays optimally with knowledge of the hidden state: the ceiling of every score.
+
+    In a reasoning reply it writes down its working, in environments that know how to (`turngym.envs.Reasoned`).
+    """
 
     needs: Capability | None = "oracle"
     otherwise = "choose another agent"
 
     def choose(self, seat: Seat) -> str:
-        """Return an optimal action."""
+        """Return an optimal action, and think before it in a reasoning reply."""
+        if seat.framed and isinstance(seat.env, Reasoned):
+            seat.thoughts, action = seat.env.reasoned_action()
+            return action
         assert isinstance(seat.env, Oracle)
         return seat.env.oracle_action()
 

@@ -23,8 +23,8 @@ from turngym.envs.core import TextEnv
 from turngym.envs.drawing import Drawing
 from turngym.envs.written import Written
 
-Capability = Literal["oracle", "sampling", "slips", "rule", "shopper", "optimum", "random_floor", "potential", "state",
-                     "drawing", "writing"]  # fmt: skip
+Capability = Literal["oracle", "reasoned", "sampling", "slips", "rule", "shopper", "optimum", "random_floor",
+                     "potential", "state", "drawing", "writing"]  # fmt: skip
 
 
 @runtime_checkable
@@ -33,6 +33,14 @@ class Oracle(Protocol):
 
     def oracle_action(self) -> str:
         """Return an optimal action in the current state. Reads hidden state."""
+
+
+@runtime_checkable
+class Reasoned(Protocol):
+    """Knows how to play with the working written down, as a player has to who does not know the answer by heart."""
+
+    def reasoned_action(self) -> tuple[str, str]:
+        """Return the working, from what can be seen alone, and the action that it comes to."""
 
 
 @runtime_checkable
@@ -121,6 +129,7 @@ class Writing(Protocol):
 
 METHODS: dict[Capability, str] = {
     "oracle": "oracle_action",
+    "reasoned": "reasoned_action",
     "sampling": "sample_action",
     "slips": "mistaken_action",
     "rule": "rule_action",
@@ -136,6 +145,7 @@ METHODS: dict[Capability, str] = {
 
 COSTS: dict[Capability, str] = {
     "oracle": "no warm start by cloning scripted play, no agent `oracle` or `demonstration`",
+    "reasoned": "demonstrations with `reasoning` hold actions alone, without a thought before them",
     "sampling": "no random agent as the floor of tables",
     "slips": "demonstrations with mistakes take random usable actions for them, if there are any",
     "rule": "no agent `rule`",

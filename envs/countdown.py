@@ -11,6 +11,7 @@ import numpy as np
 from turngym.arguments import checked_arguments
 from turngym.envs.arithmetic import Evaluation, evaluate
 from turngym.envs.core import TextEnv
+from turngym.envs.countdown_aloud import think
 from turngym.envs.countdown_drawing import Attempt, draw_attempts
 from turngym.envs.countdown_puzzles import NumberRange, NumNumbers, PuzzleFamily, TargetRange, WrittenPuzzles
 from turngym.envs.countdown_solver import (
@@ -216,6 +217,11 @@ class CountdownEnv(WrittenPuzzles, TextEnv):
     def oracle_action(self) -> str:
         """Return an expression that makes the target."""
         return expression(self.puzzle.numbers, solve(self.puzzle.numbers, self.puzzle.target) or ())
+
+    def reasoned_action(self) -> tuple[str, str]:
+        """Return the search of `countdown_aloud.think`, for puzzles of three numbers, and the expression it finds."""
+        thoughts, steps = think(self.puzzle.numbers, self.puzzle.target)
+        return thoughts, expression(self.puzzle.numbers, steps) if steps else self.oracle_action()
 
     def optimal_success(self) -> float | None:
         """1: every puzzle is solvable, and the first attempt can be right."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from turngym.arguments import Count, checked_arguments
 from turngym.envs.core import TextEnv
+from turngym.envs.countdown_aloud import think
 from turngym.envs.countdown_drawing import Attempt, draw_attempts, trees_of
 from turngym.envs.countdown_puzzles import NumberRange, NumNumbers, PuzzleFamily, TargetRange, WrittenPuzzles
 from turngym.envs.countdown_solver import (
@@ -214,6 +215,11 @@ class CountdownStepsEnv(WrittenPuzzles, TextEnv):
         """Return the next step of a solution; where none is left, the legal step that can end closest to the target."""
         steps = solve(self.numbers, self.puzzle.target)
         return str(steps[0] if steps else min(legal_steps(self.numbers), key=self._closest_miss, default="0 + 0"))
+
+    def reasoned_action(self) -> tuple[str, str]:
+        """Return the search of `countdown_aloud.think`, while at most three numbers are left, and its first step."""
+        thoughts, steps = think(self.numbers, self.puzzle.target)
+        return thoughts, str(steps[0]) if steps else self.oracle_action()
 
     def _closest_miss(self, step: Step) -> float:
         """Return how close an attempt with this step can come to the target without making it; 0 where that is slow."""

@@ -294,6 +294,23 @@ class MultiplicationEnv(WrittenFactors, TextEnv):
         """Return the product."""
         return str(self.product)
 
+    def reasoned_action(self) -> tuple[str, str]:
+        """Return the product as it is worked out on paper, from the last digits on, and the product.
+
+        All results are written from the last digit to the first, in the order in which they come about: a line for each
+        digit of the second factor, such as `85 * 3: 552` and `85 * 30: 0552`, and from the second one on the sum so
+        far, such as `= 5082`.
+        """
+        first, second = self.factors
+        lines, total = [], 0
+        for place, digit in enumerate(reversed(str(second))):
+            part = int(digit) * 10**place
+            total += first * part
+            lines.append(f"{first} * {part}: {str(first * part)[::-1]}")
+            if place:
+                lines.append(f"= {str(total)[::-1]}")
+        return "".join(f"{line}\n" for line in lines), self.oracle_action()
+
     def optimal_success(self) -> float | None:
         """1: the first attempt can be right."""
         return 1.0

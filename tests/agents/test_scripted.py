@@ -300,3 +300,16 @@ def test_an_action_that_is_no_text_is_told(reasoning: bool, monkeypatch: pytest.
     agent.start(0, env, observation, 0)
     with pytest.raises(TypeError, match=r"^OracleAgent chose None in FrozenLakeEnv, which is not text$"):
         agent.act([0])
+
+
+@pytest.mark.parametrize("name", ["Countdown", "CountdownSteps", "Multiplication"])
+def test_the_oracle_thinks_before_it_acts_where_the_environment_knows_how(name: str) -> None:
+    instances = [Instance(split="test", index=index, seed=index) for index in range(20)]
+    thinking, mute = (
+        collect_episodes(OracleAgent(), f"turngym/{name}-v0", instances, env_kwargs={"reasoning": reasoning})
+        for reasoning in (True, False)
+    )
+    assert all(episode.success for episode in [*thinking, *mute])
+    for episode in thinking:
+        assert all(turn.action.endswith("</answer>") and "\n<answer>" in turn.action for turn in episode.turns)
+    assert all("<answer>" not in turn.action for episode in mute for turn in episode.turns)

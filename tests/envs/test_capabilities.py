@@ -13,10 +13,10 @@ from turngym.envs.capabilities import COSTS, METHODS, slip
 
 BASE = {"oracle", "sampling", "optimum", "random_floor", "potential", "state"}
 OFFERED = {
-    "Countdown": BASE | {"drawing", "writing"},
-    "CountdownSteps": BASE | {"slips", "drawing", "writing"},
+    "Countdown": BASE | {"reasoned", "drawing", "writing"},
+    "CountdownSteps": BASE | {"reasoned", "slips", "drawing", "writing"},
     "FrozenLake8x8": BASE | {"slips", "drawing", "writing"},
-    "Multiplication": BASE | {"slips", "drawing", "writing"},
+    "Multiplication": BASE | {"reasoned", "slips", "drawing", "writing"},
     "MultiplicationSteps": BASE | {"slips", "drawing", "writing"},
     "WebShop": (BASE | {"rule", "shopper", "slips", "drawing"}) - {"random_floor"},
 }

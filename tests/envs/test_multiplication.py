@@ -135,3 +135,11 @@ def test_reasoning_variant_keeps_the_contract() -> None:
 def test_bad_digits_are_refused(digits: Any) -> None:
     with pytest.raises(InputError, match=r"digits must be (a list|in \[1, 5\]|a whole number)"):
         MultiplicationEnv(digits=digits)
+
+
+def test_the_working_is_that_on_paper_from_the_last_digits_on() -> None:
+    assert multiplication(85, 33).reasoned_action() == ("85 * 3: 552\n85 * 30: 0552\n= 5082\n", "2805")
+    assert multiplication(12, 40).reasoned_action() == ("12 * 0: 0\n12 * 40: 084\n= 084\n", "480")
+    assert multiplication(123, 456).reasoned_action()[0] == (
+        "123 * 6: 837\n123 * 50: 0516\n= 8886\n123 * 400: 00294\n= 88065\n"
+    )
