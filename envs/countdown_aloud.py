@@ -8,14 +8,14 @@ Example:
     >>> from turngym.envs.countdown_aloud import think
     >>> text, steps = think((Fraction(3), Fraction(3), Fraction(11)), Fraction(5))
     >>> print(text, end="")
-    11: 6 16 - 55 - / 3 3: 6 0 9 1
+    11: 6 16 - 55 - / 3 3: 6!
     3 + 3 = 6
     11 - 6 = 5
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 from turngym.envs.countdown_solver import Numbers, Step, Steps
@@ -31,11 +31,11 @@ NONE = "-"
 def think(numbers: Numbers, target: Fraction) -> tuple[str, Steps]:
     """Search for a way to make the target, and write the search down.
 
-    Three numbers: a line for each that may come last, the largest first, such as `11: 6 16 - 55 - / 3 3: 6 0 9 1`.
-    Before the stroke stands what the other two would have to make, for a last step by difference (11 - 6 or, where the
-    target is larger, 6 + 11), by 16 - 11, by a product, by 55 / 11 and by 11 divided; after it their sum, difference,
-    product and quotient. The search ends with the first line that has a number on both sides, and with the two steps.
-    Two numbers: one line with what they make, `6 11: 17 5 66 -`, and the step.
+    Three numbers: a line for each that may come last, the largest first, such as `9: 2 16 - 63 - / 2 5: 7 3 10 -`.
+    Before the stroke stands what the other two would have to make to reach 7: for a last step by difference (9 - 2 or,
+    where the target is larger, 2 + 9), by 16 - 9, by a product, by 63 / 9 and by 9 divided; after it their sum,
+    difference, product and quotient. At the first of these that stands before the stroke too there is a `!`, and then
+    the two steps. Two numbers: one line with what they make, up to the target, such as `6 11: 17 5!`.
 
     Args:
         numbers: What is left.
@@ -48,24 +48,20 @@ def think(numbers: Numbers, target: Fraction) -> tuple[str, Steps]:
     if not 2 <= len(numbers) <= MAX_THOUGHT or any(number.denominator != 1 or number < 0 for number in numbers):
         return "", ()
     if len(numbers) == 2:
-        low, high = numbers
-        made = _made(low, high)
-        found = [step for step in made if step is not None and step.value == target]
-        return f"{_listed(low, high, made)}\n", tuple(found[:1])
+        listed, found = _tried(*numbers, [target])
+        return f"{listed}\n", () if found is None else (found,)
     lines = []
     for at in reversed(range(3)):
         last = numbers[at]
         if at < 2 and last == numbers[at + 1]:
             continue
         low, high = numbers[:at] + numbers[at + 1 :]
-        needed, made = list(_needed(last, target)), _made(low, high)
-        entries = " ".join(_entry(value) for value in needed)
-        lines.append(f"{last}: {entries} / {_listed(low, high, made)}")
-        for first in made:
-            if first is not None and first.value in needed and first.value <= MAX_ENTRY:
-                second = _closing(last, first.value, target)
-                lines += [f"{first} = {first.value}", f"{second} = {target}"]
-                return _text(lines), (first, second)
+        needed = list(_needed(last, target))
+        listed, first = _tried(low, high, needed)
+        lines.append(f"{last}: {' '.join(map(_entry, needed))} / {listed}")
+        if first is not None:
+            second = _closing(last, first.value, target)
+            return _text([*lines, f"{first} = {first.value}", f"{second} = {target}"]), (first, second)
     return _text(lines), ()
 
 
@@ -99,8 +95,14 @@ def _whole(dividend: Fraction, divisor: Fraction) -> Fraction | None:
     return dividend / divisor
 
 
-def _listed(low: Fraction, high: Fraction, made: list[Step | None]) -> str:
-    return f"{low} {high}: " + " ".join(_entry(None if step is None else step.value) for step in made)
+def _tried(low: Fraction, high: Fraction, needed: Sequence[Fraction | None]) -> tuple[str, Step | None]:
+    """Write down what two numbers make, up to the first that is needed, and return that step as well."""
+    text = f"{low} {high}:"
+    for step in _made(low, high):
+        text += f" {_entry(None if step is None else step.value)}"
+        if step is not None and step.value in needed and step.value <= MAX_ENTRY:
+            return f"{text}!", step
+    return text, None
 
 
 def _entry(value: Fraction | None) -> str:
