@@ -1,6 +1,6 @@
 """What a card does: rollouts against `generate`, learning, memory against its estimate, and a small run.
 
-`python -m turngym.benchmarks.gpu` prints a table row by row as it is measured, and writes it to
+`python -m turngym.benchmarks.gpu` prints a table row by row as it is measured, and on a card writes it to
 `benchmarks/results/gpu.md`. Models have the shapes of Qwen2.5 and random weights, so nothing is fetched; their replies
 are nonsense of full length, which costs what sense would. With `--small` the shapes are tiny, for a processor: that
 tries the script, and is no figure of anything else.
@@ -24,7 +24,7 @@ from turngym.agents.base import Agent
 from turngym.agents.episode import Episode
 from turngym.agents.evaluation import instance_range
 from turngym.agents.models.adapter import new_adapter
-from turngym.agents.models.hardware import find_device, precisions
+from turngym.agents.models.hardware import find_device, fused_on, precisions
 from turngym.agents.models.language_model import LanguageModel, LanguageModelAgent, Origin
 from turngym.agents.models.placement import AdapterSettings, Placement
 from turngym.agents.models.scoring import sampled_logprobs, token_batches
@@ -32,12 +32,16 @@ from turngym.agents.models.small import train_tokenizer
 from turngym.agents.rollout import collect_episodes
 from turngym.benchmarks.page import kept, table
 from turngym.benchmarks.throughput import RereadingAgent
+from turngym.trainers.batches import kept_activations
+from turngym.trainers.config import TrainConfig, with_overrides
+from turngym.trainers.memory import ModelShape, estimate_memory, gigabytes
 
 ENV_ID = "turngym/FrozenLake-v0"
 REPLY_TOKENS = 16
 CONTEXT = 1024
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "A10": 125e12}
 """Dense bfloat16 operations per second that the maker states, by a part of the card's name."""
+RESULTS = Path("benchmarks/results/gpu.md")
 HEADER = ("part", "model", "learns", "figure", "value")
 
 
@@ -53,8 +57,8 @@ class Options:
     """Episodes played at once."""
     minutes: float = 8.0
     """Parts that would begin later than this are left out, and the page says so."""
-    out: Path = Path("benchmarks/results/gpu.md")
-    """The file to write."""
+    out: Path | None = None
+    """The file to write; on a card `benchmarks/results/gpu.md` unless given, elsewhere none."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,8 @@ class Shape:
     def config(self, context_length: int = CONTEXT) -> Qwen2Config:
         """Return its configuration."""
         shape = {name: value for name, value in vars(self).items() if name != "name"}
-        return Qwen2Config(**shape, tie_word_embeddings=True, max_position_embeddings=context_length)
+        return Qwen2Config(**shape, tie_word_embeddings=True, max_position_embeddings=context_length,
+                           dtype="bfloat16")  # fmt: skip
 
 
 SHAPES = (Shape("0.5B", 896, 4864, 24, 14), Shape("1.5B", 1536, 8960, 28, 12))
@@ -157,20 +162,26 @@ def rollouts(measuring: Measuring, shape: Shape, model: LanguageModel) -> list[E
 
 
 def learning(measuring: Measuring, shape: Shape, model: LanguageModel, episodes: Sequence[Episode]) -> None:
-    """Measure steps of learning on episodes: tokens per second, the share of the card's peak, and memory."""
+    """Measure steps of learning on episodes: tokens per second, the share of the card's peak, and memory.
+
+    Layers are computed again in the backward pass where training does so; that is no part of a model's operations.
+    """
     what = "all weights" if model.adapter is None else "adapter"
     if measuring.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(measuring.device)
     optimizer = torch.optim.AdamW(
-        model.learned.parameters(), lr=1e-6, weight_decay=0.0, fused=measuring.device.type == "cuda" or None
+        model.learned.parameters(), lr=1e-6, weight_decay=0.0, fused=fused_on(measuring.device)
     )
-    batches = list(token_batches(episodes, 4096, model.device))
-    tokens = sum(part.ids_RT.numel() for batch in batches for part in batch.parts)
+    config = training(model)
+    batches = list(token_batches(episodes, config.learning.tokens_per_microbatch, model.device))
+    tokens = sum(len(episode.token_ids) for episode in episodes)  # but for padding
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
         for batch in batches:
-            (-sampled_logprobs(model, batch).mean()).backward()  # type: ignore[no-untyped-call]
+            with kept_activations(model, config.learning):
+                loss = -sampled_logprobs(model, batch).mean()
+            loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     step()
@@ -183,9 +194,38 @@ def learning(measuring: Measuring, shape: Shape, model: LanguageModel, episodes:
     if (peak := peak_operations(measuring.device)) is not None:
         share = rate * operations_per_token(shape, frozen=model.adapter is not None) / peak
         measuring.add("learner", shape.name, what, "model FLOP utilisation", f"{share:.0%}")
+    sampled = sum(episode.num_sampled for episode in episodes)
+    estimated = learning_memory(shape, config, measuring.device.type, sampled / tokens)
+    measuring.add("learner", shape.name, what, "estimated memory, GB", gigabytes(estimated))
     if measuring.device.type == "cuda":
         memory = torch.cuda.max_memory_allocated(measuring.device)
-        measuring.add("learner", shape.name, what, "peak memory, GB", f"{memory / 1e9:.1f}")
+        measuring.add("learner", shape.name, what, "peak memory, GB", gigabytes(memory))
+        measuring.add("learner", shape.name, what, "peak against estimate", f"{memory / estimated:.2f}")
+
+
+def training(model: LanguageModel) -> TrainConfig:
+    """Return the configuration of a training that learns as is measured here."""
+    return with_overrides(TrainConfig(), {
+        "model": {"path": "random", "context_length": CONTEXT, "max_reply_tokens": REPLY_TOKENS},
+        "lora": {"rank": 0 if model.adapter is None else model.adapter.config.r}, "warm_start": {"enabled": False},
+    })  # fmt: skip
+
+
+def learning_memory(shape: Shape, config: TrainConfig, device: str, share: float) -> int:
+    """Return what `turngym train` estimates for its steps of learning, bytes, less what is not there in `learning`.
+
+    Args:
+        shape: The model.
+        config: The training.
+        device: The type of the device.
+        share: The share of sampled tokens.
+    """
+    estimate = estimate_memory(config, ModelShape.of(shape.config()), device=device, sampled_share=share)
+    absent = ("reference", "cache")
+    return max(
+        sum(size for name, size in phase.parts.items() if name not in absent) for phase in estimate.phases
+        if phase.name.startswith(("stage 2, learning", "stage 2, optimizer"))
+    )  # fmt: skip
 
 
 def operations_per_token(shape: Shape, *, frozen: bool) -> float:
@@ -247,6 +287,8 @@ def page(measuring: Measuring) -> Iterator[str]:
     yield "# A card\n"
     yield f"{name}, torch {torch.__version__}, {measuring.options.conversations} conversations at once."
     yield f"Command: `python -m turngym.benchmarks.gpu{' --small' if measuring.options.small else ''}`\n"
+    if device.type != "cuda":
+        yield "Without a card: this tries the script, and is no figure of a card.\n"
     yield table(HEADER, measuring.rows)
     if measuring.left_out:
         yield f"\nLeft out, since the time was over: {'; '.join(measuring.left_out)}."
@@ -256,7 +298,8 @@ def main(options: Options) -> str:
     """Measure, write the page and return it."""
     measuring = Measuring(options, find_device(options.device), tell=print)
     measure(measuring)
-    return kept("\n".join(page(measuring)) + "\n", options.out)
+    out = options.out or (RESULTS if measuring.device.type == "cuda" else None)
+    return kept("\n".join(page(measuring)) + "\n", out)
 
 
 if __name__ == "__main__":

@@ -156,7 +156,7 @@ def load_or_build(config: TrainConfig) -> LanguageModel:
     placed: Any = decoder
     placed.to(device)
     if ranks.several():
-        shard(placed)
+        shard(placed, compute_dtype)
     return LanguageModel(placed, tokenizer, decoding=config.decoding, compute_dtype=compute_dtype)
 
 

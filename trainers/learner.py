@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from turngym.agents.episode import Episode
+from turngym.agents.models.hardware import fused_on
 from turngym.agents.models.language_model import LanguageModel, NonFiniteError
 from turngym.agents.models.scoring import TokenBatch, sampled_scores
 from turngym.agents.models.sharding import clip_gradients
@@ -75,7 +76,7 @@ class Learner:
         # No weight decay, which would pull towards zero instead of towards the reference.
         self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(
             [{"params": list(module.parameters())} for module in self._learned()], lr=config.learning_rate,
-            weight_decay=0.0, fused=policy.device.type == "cuda" or None,
+            weight_decay=0.0, fused=fused_on(policy.device),
         )  # fmt: skip
 
     def parameters(self) -> list[torch.nn.Parameter]:

@@ -94,6 +94,11 @@ def precision_name(dtype: torch.dtype | str) -> Precision:
     return names.get(str(dtype).removeprefix("torch."), "auto")
 
 
+def fused_on(device: torch.device) -> bool | None:
+    """Return what optimizers of torch are given as `fused` on a device: True on CUDA, where one kernel takes a step."""
+    return device.type == "cuda" or None
+
+
 def attention_kernel(device: torch.device, dtype: torch.dtype, *, masked: bool) -> str:
     """Return by which kernel torch computes attention on a device, such as "flash", found by trying.
 

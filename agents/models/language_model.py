@@ -159,7 +159,7 @@ class LanguageModel:
             self.adapter.activate()
         elif is_adapted(self.model):
             activate(self.model, None)
-        mixed = self.compute_dtype != self.model.dtype
+        mixed = self._compute_dtype is not None
         with torch.autocast(self.device.type, dtype=self.compute_dtype, enabled=mixed):
             yield
 
@@ -229,7 +229,7 @@ class LanguageModel:
                 merge(read_adapter(model, folder))
                 adapted, origin = False, None
             if sharded:
-                shard(model)
+                shard(model, compute_dtype)
         adapter = read_adapter(model, folder) if adapted else None
         tokenizer = read_tokenizer(folder, day, template_kwargs)
         try:
@@ -280,7 +280,9 @@ class LanguageModel:
         """Return a copy with weights of its own; of a model with an adapter, an adapter of its own."""
         other = copy.copy(self)
         if self.adapter is None:
-            other.model = sharded_copy(self.model) if self.is_sharded else copy.deepcopy(self.model)
+            other.model = (
+                sharded_copy(self.model, self._compute_dtype) if self.is_sharded else copy.deepcopy(self.model)
+            )
         else:
             other.adapter = self.adapter.copy()
         return other

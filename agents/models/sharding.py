@@ -22,18 +22,24 @@ from torch import Tensor
 from turngym.agents.models.errors import CheckpointError
 
 
-def shard(network: Any) -> None:
+def shard(network: Any, compute_dtype: torch.dtype | None = None) -> None:
     """Share out the weights of a decoder among all processes of `torch.distributed`; every process calls this.
 
-    Each layer is gathered by itself, and so is what is not in one. Weights keep their precision, gradients too.
+    Each layer is gathered by itself, and so is what is not in one. Parts keep their precision, and gradients are added
+    up in it.
 
     Args:
         network: The same weights in every process.
+        compute_dtype: In which precision autocast computes matrix products, in which layers are gathered too; see
+            `gathered_dtype`. None for that of the weights.
     """
-    from torch.distributed.fsdp import FSDPModule, fully_shard  # not in every build of torch
+    from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard  # not in every build of torch
 
     for layer in layers_of(network):
-        fully_shard(layer, reshard_after_forward=True)
+        dtype = gathered_dtype(layer, compute_dtype)
+        # The stream between layers stays as it is, and autocast casts what products read of it, as in one process.
+        policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=network.dtype, cast_forward_inputs=False)
+        fully_shard(layer, reshard_after_forward=True, mp_policy=policy if dtype else MixedPrecisionPolicy())
     fully_shard(network, reshard_after_forward=True)  # at once, so that no gathered copy outlives a change
     for module in network.modules():
         if isinstance(module, FSDPModule):
@@ -47,6 +53,18 @@ def layers_of(network: Any) -> list[torch.nn.Module]:
     """Return the layers of a decoder, each of which is gathered by itself."""
     names = set(network._no_split_modules or ())  # noqa: SLF001 - the library's only name for them
     return [module for module in network.modules() if type(module).__name__ in names]
+
+
+def gathered_dtype(layer: torch.nn.Module, compute_dtype: torch.dtype | None) -> torch.dtype | None:
+    """Return in which precision the weights of a layer travel and are held whole; None for their own.
+
+    It is that of matrix products, for which autocast would cast them in every process, and keep them: these products
+    are the same to the bit, and weights of norms are rounded. Not so where other operations than matrix products read
+    weights as they are: experts, and `torch.nn.LayerNorm`, which on a processor wants them in float32.
+    """
+    experts = any(parameter.ndim > 2 for parameter in layer.parameters())
+    norms = any(isinstance(module, torch.nn.LayerNorm) for module in layer.modules())
+    return None if experts or norms else compute_dtype
 
 
 def is_sharded(network: torch.nn.Module) -> bool:
@@ -75,13 +93,13 @@ def gathered(network: Any) -> Iterator[None]:
             part.reshard()
 
 
-def sharded_copy(network: Any) -> Any:
-    """Return another network of the same shape with the same weights, shared out alike."""
+def sharded_copy(network: Any, compute_dtype: torch.dtype | None = None) -> Any:
+    """Return another network of the same shape with the same weights, shared out alike; see `shard`."""
     with torch.random.fork_rng(devices=[]):
         other = type(network)(copy.deepcopy(network.config))
     first = next(network.parameters())
     other = other.to(device=first.device, dtype=first.dtype).train(network.training)
-    shard(other)
+    shard(other, compute_dtype)
     with torch.no_grad():
         for mine, theirs in zip(other.parameters(), network.parameters(), strict=True):
             mine.copy_(theirs)

@@ -22,9 +22,37 @@ def test_small_models_on_a_processor(
     figures = [line.split(" | ")[3] for line in capsys.readouterr().out.splitlines() if line.count(" | ") == 4]
     assert figures == [
         "kept cache, sampled tokens/s", "generate, sampled tokens/s", "kept cache against generate",
-        "tokens/s", "tokens/s", "sampled success",
+        "tokens/s", "estimated memory, GB", "tokens/s", "estimated memory, GB", "sampled success",
     ]  # fmt: skip
+    assert "Without a card: this tries the script" in page
     assert "utilisation" not in page and "peak memory" not in page  # which a processor does not tell
+
+
+def test_without_a_card_the_results_stay_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    gpu.main(Options(device="cpu", small=True, conversations=4, minutes=0))
+    assert not [*tmp_path.iterdir()]
+
+
+def test_the_results_name_a_card_or_are_empty_and_say_so() -> None:
+    page = (Path(gpu.__file__).parent / "results" / "gpu.md").read_text(encoding="utf-8")
+    values = [line.split(" | ")[-1].strip("| ") for line in page.splitlines() if line.startswith("| ")][2:]
+    if "No card was at hand" in page:
+        assert len(values) > 10 and not any(values)
+    else:
+        assert any(card in page for card in gpu.PEAKS) and all(values)
+
+
+@pytest.mark.parametrize("rank", [0, 16])
+def test_the_estimate_is_that_of_training_without_reference_and_cache(rank: int) -> None:
+    pytest.importorskip("peft", reason="adapters need peft: pip install -e '.[lora]'")
+    shape, device = SHAPES[0], torch.device("cpu")
+    config = gpu.training(gpu.random_model(SMALL[0], device, adapter=rank > 0))
+    assert config.lora.rank == rank
+    estimated = gpu.learning_memory(shape, config, "cuda", 0.2)
+    learned = 8_798_208 if rank else 494_032_768  # 0.5B: what peft adds to all of its linear layers, or all of them
+    weights = (2 if rank else 4) * 494_032_768
+    assert weights + 4 * 4 * learned * bool(rank) < estimated < weights + 4 * 4 * learned + 6e9
 
 
 def test_what_there_is_no_time_for_is_left_out_and_told(tmp_path: Path) -> None:

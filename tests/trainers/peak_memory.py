@@ -100,7 +100,7 @@ def build(config: TrainConfig, architecture: PreTrainedConfig) -> LanguageModel:
     computes = {"bfloat16": torch.bfloat16}.get(config.model.compute_dtype)
     tokenizer = train_tokenizer([OPENING, ANSWER], vocabulary_size=320, show_instructions=True)
     if ranks.several():
-        shard(network)
+        shard(network, computes)
     model = LanguageModel(network, tokenizer, decoding=config.decoding, compute_dtype=computes)
     if config.lora.rank:
         model.adapter = new_adapter(network, config.lora.settings, 0)

@@ -108,7 +108,13 @@ class RunSizes:
     @property
     def gathered(self) -> int:
         """The whole network, put together beside its parts; nothing where it is not shared out."""
-        return self.shape.parameters * self.size.held if self.processes > 1 else 0
+        return self.outside + self.shape.layer_weights * self.travelling if self.processes > 1 else 0
+
+    @property
+    def travelling(self) -> int:
+        """A number of a layer that is put together: in the precision of products, as `sharding.gathered_dtype` says."""
+        as_held = self.shape.expert_weights or self.shape.fused_norms.count
+        return self.size.held if as_held else self.size.computed
 
     @property
     def outside(self) -> int:
@@ -118,7 +124,7 @@ class RunSizes:
     @property
     def layer(self) -> int:
         """A layer that is put together; nothing where it is not shared out."""
-        return self.shape.layer_weights // self.shape.layers * self.size.held if self.processes > 1 else 0
+        return self.shape.layer_weights // self.shape.layers * self.travelling if self.processes > 1 else 0
 
     def learning_together(self, parts: Iterator[Part], tokens: int) -> Iterator[Part]:
         """Yield the parts of learning with what is put together of weights and gradients that are shared out.
@@ -126,9 +132,11 @@ class RunSizes:
         Weights arrive in one piece and are copied into the tensors of a layer, while the next layer arrives. Gradients
         of a layer are copied into one piece, when its weights are gone, and that is added up. What is in no layer is
         taken apart after the forward pass, comes back for the gradient of the output head, and is added up at the end.
+        Gradients of a layer are in the precision in which its weights travel, and added up in that in which they learn.
         """
         learned = 0 if self.rank else self.size.learned
         layer = learned * (self.shape.layer_weights // self.shape.layers)
+        arriving = layer * self.travelling // self.size.held
         outside = learned * (self.shape.parameters - self.shape.layer_weights)
         waiting = 0 if self.shape.tied else learned * self.shape.vocabulary * self.shape.hidden_size
         for name, of_phase in parts:
@@ -142,7 +150,8 @@ class RunSizes:
                     weights = max(0, most - self.logits(tokens))
                 case "layers":
                     weights += 2 * self.layer
-                    gradients = waiting + max(layer, 2 * layer + self.part(layer) - self.layer) * bool(learned)
+                    adding = arriving + layer + self.part(layer) - self.layer
+                    gradients = waiting + max(arriving, adding) * bool(learned)
                 case "embedding":
                     gradients = max(0, 2 * outside + self.part(outside) - of_phase["working space"])
             yield name, {**of_phase, "gathered weights": weights, "gathered gradients": gradients}
@@ -202,8 +211,14 @@ class RunSizes:
         """Copies of weights that autocast has at one time: all that learn, but of frozen ones the largest."""
         if not self.size.mixed:
             return 0
-        sizes = [matrix.size for matrix in self.shape.adapted(()) + self._head]
+        sizes = [matrix.size for matrix in self._cast]
         return self.size.computed * (max(sizes) if self.rank else sum(sizes))
+
+    @property
+    def _cast(self) -> list[Matrix]:
+        """The matrices that autocast casts: all, or the output head where the others arrive in that precision."""
+        arrive = self.processes > 1 and self.travelling == self.size.computed
+        return self._head if arrive else self.shape.adapted(()) + self._head
 
     @property
     def _head(self) -> list[Matrix]:
@@ -352,8 +367,7 @@ class RunSizes:
         """Copies of weights that autocast makes and autograd keeps."""
         if not self.size.mixed:
             return 0
-        layers = sum(matrix.size for matrix in self.shape.adapted(()) + self._head)
-        return self.size.computed * (layers + self.adapter_weights)
+        return self.size.computed * (sum(matrix.size for matrix in self._cast) + self.adapter_weights)
 
     @property
     def adapted_experts(self) -> int:
@@ -365,9 +379,9 @@ class RunSizes:
 
     @property
     def adamw_step(self) -> int:
-        """What AdamW takes for a step: on a card a root of all weights at once, else two of one tensor at a time."""
+        """What AdamW takes for a step: nothing on a card, where one kernel takes it, else two of one tensor."""
         if self.device == "cuda":
-            return self.learned
+            return 0
         widest = max((max(matrix.inputs, matrix.outputs) for matrix in self.shape.matrices), default=0)
         return 2 * (self.rank * widest if self.rank else self.part(self.shape.largest)) * self.size.learned
 

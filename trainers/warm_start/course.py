@@ -14,6 +14,7 @@ from transformers.pytorch_utils import Conv1D
 
 from turngym.agents.episode import Episode
 from turngym.agents.models.adapter import Adapter
+from turngym.agents.models.hardware import fused_on
 from turngym.agents.models.language_model import LanguageModel, NonFiniteError
 from turngym.agents.models.scoring import sampled_logprobs, token_batches
 from turngym.agents.models.sharding import clip_gradients, load_state
@@ -175,8 +176,10 @@ def cloning_optimizers(network: torch.nn.Module, config: WarmStartConfig) -> lis
     Muon scales its step of a matrix by the square root of its outputs by its inputs, if that is above 1, and takes the
     rows for the outputs. In the layers of GPT-2 they are the columns, so these matrices have groups of their own.
     """
+    fused = fused_on(next(network.parameters()).device)
     if isinstance(network, Adapter):  # whose two matrices are no maps of their own
-        return [torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)]
+        return [torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay,
+                                  fused=fused)]  # fmt: skip
     tables = {parameter for name, module in network.named_modules() for parameter in module.parameters(recurse=False)
               if isinstance(module, torch.nn.Embedding) or name == "lm_head"}  # fmt: skip
     transposed = {module.weight for module in network.modules() if isinstance(module, Conv1D)}
@@ -193,7 +196,9 @@ def cloning_optimizers(network: torch.nn.Module, config: WarmStartConfig) -> lis
     groups = [{"params": group, "lr": rate * scale, "weight_decay": decay / scale} for scale, group in matrices.items()]
     return [
         Muon(groups, lr=rate, weight_decay=decay),
-        torch.optim.AdamW(others, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.95)),
+        torch.optim.AdamW(
+            others, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.95), fused=fused
+        ),
     ]
 
 

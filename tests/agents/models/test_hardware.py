@@ -10,7 +10,7 @@ import torch
 from turngym._errors import InputError
 from turngym.agents import collect_episodes
 from turngym.agents.evaluation import instance_range
-from turngym.agents.models.hardware import attention_kernel, find_device, precision_name, precisions
+from turngym.agents.models.hardware import attention_kernel, find_device, fused_on, precision_name, precisions
 from turngym.agents.models.language_model import LanguageModel, LanguageModelAgent
 from turngym.agents.models.placement import Placement
 from turngym.agents.models.scoring import sampled_logprobs, token_batches
@@ -80,6 +80,10 @@ def test_the_default_of_every_pair(
 ) -> None:  # fmt: skip
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: has)
     assert precisions(Placement(), torch.device(device), stored, learns=learns) == (held, computes)
+
+
+def test_one_kernel_takes_a_step_of_an_optimizer_on_a_card() -> None:
+    assert [fused_on(torch.device(name)) for name in ("cuda:1", "cpu", "mps")] == [True, None, None]
 
 
 def test_what_is_asked_for_is_done_or_refused() -> None:

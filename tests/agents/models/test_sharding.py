@@ -1,8 +1,12 @@
-"""States that are taken over: as they are, or not at all."""
+"""States that are taken over, as they are or not at all; and shares that are put together in the precision of play."""
 
 from __future__ import annotations
 
 import copy
+import json
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -59,3 +63,33 @@ def test_other_shapes_are_refused() -> None:
     state = changed(optimizer.state_dict(), ["state", 0, "exp_avg"], torch.zeros(2, 4))
     with pytest.raises(CheckpointError, match=r"in the shape \(2, 4\), and \(2, 3\) learns"):
         load_state(optimizer, state)
+
+
+STYLES = ("qwen2", "mixtral", "gpt2")
+
+
+@pytest.fixture(scope="module")
+def mixed() -> dict[str, dict[str, Any]]:
+    """What two processes see of models in float32 that compute in bfloat16."""
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m",
+         "tests.agents.models.mixed_together", *STYLES],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True, timeout=600, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found: dict[str, dict[str, Any]] = json.loads(next(line for line in done.stdout.splitlines() if line[:1] == "{"))
+    return found
+
+
+@pytest.mark.timeout(700)
+@pytest.mark.parametrize("style", STYLES)
+def test_layers_travel_in_the_precision_in_which_they_compute(mixed: dict[str, dict[str, Any]], style: str) -> None:
+    seen = mixed[style]
+    # Experts and `LayerNorm` read their weights as they are, so there nothing is rounded.
+    exact = style != "qwen2"
+    assert seen["travelled"] == ["torch.float32" if exact else "torch.bfloat16"]
+    assert seen["held"] == seen["added"] == ["torch.float32"], "what learns is never rounded"
+    assert seen["gathered"] == seen["estimated"]
+    assert seen["logp"] == 0.0 if exact else 0.0 < seen["logp"] < 0.01, "norms are rounded, products are the same"
+    assert seen["gradients"] < (1e-6 if exact else 0.02)
+    assert seen["played"] == seen["copied"] == 0.0, "play, learning and copies compute alike"

@@ -17,6 +17,7 @@ from turngym.agents.models.language_model import LanguageModel, NonFiniteError
 from turngym.agents.scripted import DemonstrationAgent
 from turngym.trainers.config import LearningConfig, TrainConfig
 from turngym.trainers.rollouts import Rollouts
+from turngym.trainers.warm_start import course
 from turngym.trainers.warm_start.cloning import scripted_play
 from turngym.trainers.warm_start.course import cloning_optimizers, cloning_step, corrected
 
@@ -47,6 +48,14 @@ def names_by_optimizer(network: torch.nn.Module, config: TrainConfig) -> list[se
     held = [{names[p] for group in optimizer.param_groups for p in group["params"]} for optimizer in optimizers]
     assert held[0] | held[1] == set(names.values()) and not held[0] & held[1]
     return held
+
+
+def test_adamw_is_told_whether_one_kernel_takes_its_step(
+    model: LanguageModel, tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cloning_optimizers(model.model, tiny.warm_start)[1].defaults["fused"] is None
+    monkeypatch.setattr(course, "fused_on", lambda _: True)
+    assert cloning_optimizers(model.model, tiny.warm_start)[1].defaults["fused"] is True
 
 
 @pytest.mark.parametrize("tied", [True, False])
