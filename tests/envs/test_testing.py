@@ -43,6 +43,7 @@ def test_what_is_optional_is_no_fault(five_hooks: Any) -> None:
 def test_what_is_there_is_not_called_absent(guess_env: Any) -> None:
     absent = check_text_env(guess_env())
     assert [sentence.partition(":")[0] for sentence in absent] == [
+        "no reasoned",
         "no slips",
         "no rule",
         "no optimum",
