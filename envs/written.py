@@ -67,16 +67,17 @@ def check_codes(codes: int) -> None:
                          f"{float(MAX_CODES):.2g} can be numbered by their content; narrow its ranges")  # fmt: skip
 
 
-def check_placed(split: Split, content: str) -> None:
+def check_placed(split: Split, content: str, own: Split | None = None) -> None:
     """Check that the content that an index stands for belongs to the split that it is asked of.
 
     Args:
         split: The split.
         content: The canonical description of the content, as of `split_of`.
+        own: Its split, where that is not drawn by its content but known.
 
     Raises:
         InputError: It belongs to another.
     """
-    own = split_of(content)
+    own = own or split_of(content)
     if own != split:
         raise InputError(f"the instance {content!r} belongs to the split {own!r}, not to {split!r}")

@@ -17,6 +17,15 @@ from turngym.envs.webshop.compact import CompactView, in_short, spaced
 from turngym.envs.webshop.oracle import ORACLE_TURNS, oracle_step
 from turngym.envs.webshop.shopper import LOOKS, QUERY_CHARS, Shopper
 from turngym.envs.webshop.sight import Sight, sight_of
+from turngym.envs.written import (
+    WRITTEN_INSTANCES,
+    InvalidInstance,
+    UnsolvableInstance,
+    Written,
+    check_placed,
+    index_of,
+)
+from turngym.webshop_server.goals import Goal
 from turngym.webshop_server.pages import (
     BACK_TO_SEARCH,
     BUY,
@@ -33,7 +42,16 @@ from turngym.webshop_server.pages import (
     usable_actions,
 )
 from turngym.webshop_server.settings import Engine, GoalKind, Mode, ShopSettings
-from turngym.webshop_server.shop import ENDED, RemoteBackend, ShopBackend, ShopSession, open_shop
+from turngym.webshop_server.shop import (
+    ENDED,
+    LocalBackend,
+    RemoteBackend,
+    ShopBackend,
+    ShopSession,
+    UnfulfilledWishError,
+    WishError,
+    open_shop,
+)
 
 ObservationMode = Literal["text", "text_rich", "quoted", "compact", "html", "url"]
 RewardScheme = Literal["graded", "binary", "binary_x10"]
@@ -191,7 +209,7 @@ class WebShopEnv(TextEnv):
 
     def _begin(self, split: Split, index: int) -> None:
         self.close()
-        self.session = self.backend.open_session(self.backend.goal_number(split, index))
+        self.session = self.backend.open_session(self._goal_number(split, index))
         self.goal = self.session.page.goal
         self._steps: list[tuple[int, str, str]] = []
         """The number of each step, the page that was shown before it, and what was done there."""
@@ -199,6 +217,15 @@ class WebShopEnv(TextEnv):
         self._compact = CompactView(self.title_words) if self.observation_mode == "compact" else None
         self._visited = [(self.session.page, self.session.parts)]
         self._shoppers: dict[tuple[int, bool, bool], tuple[Shopper, int]] = {}
+
+    def _goal_number(self, split: Split, index: int) -> int:
+        """Return the number of the goal of an instance, which is one of the fixed order or a wish."""
+        if index < WRITTEN_INSTANCES:
+            return self.backend.goal_number(split, index)
+        shop = self._local_shop
+        wish = index - WRITTEN_INSTANCES
+        check_placed(split, shop.wishes.text(shop.wishes.goal(wish)), shop.wishes.split_of(wish))
+        return len(shop.goals) + wish
 
     def _play(self, action: str) -> tuple[float, bool, str]:
         before = self._here.page
@@ -335,6 +362,45 @@ class WebShopEnv(TextEnv):
         """Return the page as people see it; nothing on it can be pressed."""
         page, parts = self._here.page, self._here.parts
         return Drawing(kind="html", source=page_picture(page, parts), words=plain_text(parts))
+
+    # As text ----------------------------------------------------------------------------------------------------
+
+    @property
+    def instance_form(self) -> str:
+        """What a wish is and how it is written."""
+        example = self._worded(self.backend.open_session(self.backend.goal_number("train", 0)).page.goal)
+        return ("A wish is a kind of product, attributes that it is to have, options to choose if it has any, and the "
+                "most that it may cost, between semicolons; there is a product in the shop that fulfills it. It is "
+                f"written such as: {example}")  # fmt: skip
+
+    def written_instance(self) -> str:
+        """Return the present goal as a wish, such as `desk lamps; dimmable; color: gloss white; 130`."""
+        return self._worded(self.goal)
+
+    def read_instance(self, text: str) -> Written:
+        """Return split and index of the wish that a text is: that of a held-out goal for the same, otherwise train.
+
+        Raises:
+            InvalidInstance: It is none, or nothing in the shop fulfills it.
+            InputError: The shop is on a server.
+        """
+        try:
+            split, wish = self._local_shop.wishes.read(text)
+        except UnfulfilledWishError as error:
+            raise UnsolvableInstance(str(error)) from error
+        except WishError as error:
+            raise InvalidInstance(str(error)) from error
+        return split, index_of(wish)
+
+    def _worded(self, goal: Goal) -> str:
+        text = self._local_shop.wishes.text(goal)
+        return spaced(text) if self.observation_mode == "compact" else text
+
+    @property
+    def _local_shop(self) -> LocalBackend:
+        if not isinstance(self.backend, LocalBackend):
+            raise InputError("a shop on a server reads no wishes: leave out url=, for a shop in this process")
+        return self.backend
 
     # Agents ----------------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ OFFERED = {
     "FrozenLake8x8": BASE | {"slips", "drawing", "writing"},
     "Multiplication": BASE | {"reasoned", "slips", "drawing", "writing"},
     "MultiplicationSteps": BASE | {"slips", "drawing", "writing"},
-    "WebShop": (BASE | {"rule", "shopper", "slips", "drawing"}) - {"random_floor"},
+    "WebShop": (BASE | {"rule", "shopper", "slips", "drawing", "writing"}) - {"random_floor"},
 }
 
 

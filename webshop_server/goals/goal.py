@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import random
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -127,17 +127,32 @@ def goal_of(product: Product, kind: GoalKind, number: int, draws: Draws) -> Goal
     return make(product, number, draws.bound(product, draws.price(product)))
 
 
+def wished_goal(
+    product: Product, attributes: tuple[str, ...], options: tuple[tuple[str, str], ...], bound: float
+) -> Goal:
+    """Return the goal of somebody who wants a product for these attributes, with these options.
+
+    Args:
+        product: A product that fulfills it.
+        attributes: At least one of its own.
+        options: Names and values of its options, one value at most for each.
+        bound: The price bound in dollars, or `NO_BOUND`.
+    """
+    text = f"I want {', '.join((product.query, *attributes))}{_with(options)}"
+    return _goal(product, text, attributes, tuple(WantedOption(*pair) for pair in options), bound)
+
+
 def _synthetic_goal(product: Product, number: int, bound: float) -> Goal:
     assert product.synthetic is not None
     chosen = _choice(product.options, number)
-    wanted = ", and ".join(f"{name}: {value}" for name, value in chosen)
-    return _goal(
-        product,
-        instruction=product.synthetic.text + (f" with {wanted}" if wanted else ""),
-        attributes=product.synthetic.attributes,
-        options=tuple(WantedOption(name, value) for name, value in chosen),
-        bound=bound,
-    )
+    options = tuple(WantedOption(*pair) for pair in chosen)
+    return _goal(product, product.synthetic.text + _with(chosen), product.synthetic.attributes, options, bound)
+
+
+def _with(options: Sequence[tuple[str, str]]) -> str:
+    """Return the words that name options in an instruction."""
+    wanted = ", and ".join(f"{name}: {value}" for name, value in options)
+    return f" with {wanted}" if wanted else ""
 
 
 def _choice(options: Mapping[str, tuple[str, ...]], number: int) -> list[tuple[str, str]]:
@@ -151,16 +166,11 @@ def _choice(options: Mapping[str, tuple[str, ...]], number: int) -> list[tuple[s
 
 def _human_goal(product: Product, number: int, bound: float) -> Goal:
     wish = [wish for wish in product.human if wish.attributes][number]
-    return _goal(
-        product,
-        instruction=wish.text.strip("."),
-        attributes=wish.attributes,
-        options=tuple(WantedOption(None, value) for value in wish.options),
-        bound=bound,
-    )
+    options = tuple(WantedOption(None, value) for value in wish.options)
+    return _goal(product, wish.text.strip("."), wish.attributes, options, bound)
 
 
-def _goal(product: Product, *, instruction: str, attributes: tuple[str, ...], options: tuple[WantedOption, ...],
+def _goal(product: Product, instruction: str, attributes: tuple[str, ...], options: tuple[WantedOption, ...],
           bound: float) -> Goal:  # fmt: skip
     price_text = "" if bound == NO_BOUND else f", and price lower than {bound:.2f} dollars"
     return Goal(

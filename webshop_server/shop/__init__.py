@@ -7,6 +7,7 @@ from turngym.webshop_server.shop.fixed import MAX_QUERY_CHARS, FixedShop, read_a
 from turngym.webshop_server.shop.local import LocalBackend, LocalSession, open_shop
 from turngym.webshop_server.shop.remote import RemoteBackend, RemoteSession
 from turngym.webshop_server.shop.shop import ENDED, MAX_RESULTS, Move, Shop
+from turngym.webshop_server.shop.wishes import UnfulfilledWishError, WishError, Wishes
 
 __all__ = [
     "ENDED",
@@ -25,6 +26,9 @@ __all__ = [
     "ShopBackend",
     "ShopSession",
     "Split",
+    "UnfulfilledWishError",
+    "WishError",
+    "Wishes",
     "open_shop",
     "read_action",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 from typing import Any, Self, get_args
 
@@ -18,10 +18,13 @@ from turngym.webshop_server.shop.backend import Split
 from turngym.webshop_server.shop.faithful import FaithfulShop
 from turngym.webshop_server.shop.fixed import FixedShop
 from turngym.webshop_server.shop.shop import Move, Shop
+from turngym.webshop_server.shop.wishes import Wishes
 
 TEST_GOALS, VALIDATION_GOALS = 500, 1000
 """The most goals of the test and validation splits; in a small catalogue they get one tenth and one fifth of all."""
 MIN_GOALS = 3
+HELD_OUT: tuple[Split, ...] = ("validation", "test")
+"""The splits that training never sees."""
 
 
 class LocalSession:
@@ -91,8 +94,18 @@ class LocalBackend:
         return self.shop.search(query, limit)
 
     def open_session(self, number: int) -> LocalSession:
-        """Begin a session with the goal of this number in the fixed order."""
-        return LocalSession(self.shop, self.shop.open(self.goals[number], str(number)))
+        """Begin a session with the goal of this number in the fixed order; after the last one come those of wishes.
+
+        Raises:
+            InputError: There is no such wish.
+        """
+        goal = self.goals[number] if number < len(self.goals) else self.wishes.goal(number - len(self.goals))
+        return LocalSession(self.shop, self.shop.open(goal, str(number)))
+
+    @cached_property
+    def wishes(self) -> Wishes:
+        """What can be wished for here; the goal of wish `w` is that of number `len(goals) + w`."""
+        return Wishes(self.shop, self.goals, {split: self.goal_range(split) for split in HELD_OUT})
 
     def goal_number(self, split: Split, index: int) -> int:
         """Return the number of goal `index` of a split in the fixed order; beyond the last one they begin again."""

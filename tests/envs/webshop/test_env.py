@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from tests.envs.webshop.conftest import ShopMaker
 
+from turngym._errors import InputError
 from turngym.envs import Rule, TextEnv
-from turngym.envs.making import text_env
+from turngym.envs.making import make_env, text_env
 from turngym.envs.testing import check_text_env, oracle_policy, play, random_policy
 from turngym.envs.webshop import WebShopEnv
+from turngym.envs.written import WRITTEN_INSTANCES, InvalidInstance, UnsolvableInstance
 from turngym.webshop_server.catalogue import generate_catalogue, generate_records, write_catalogue
 from turngym.webshop_server.pages import PageKind
 from turngym.webshop_server.search import documents_of, save_index
@@ -242,3 +244,35 @@ def test_a_careless_shopper_never_buys_and_is_mostly_understood(shop: ShopMaker)
             assert not over
     assert {"search", "click[ < prev ]"} <= seen and len(seen) > 30
     assert 0.65 < np.mean(valid) < 0.9
+
+
+@pytest.mark.parametrize("mode", ["compact", "text"])
+def test_a_wish_is_an_instance(mode: str) -> None:
+    env = make_env("turngym/WebShop-v0", {"num_products": 200, "observation_mode": mode})
+    game = text_env(env)
+    assert isinstance(game, WebShopEnv) and "It is written such as: " in game.instance_form
+    env.reset(seed=0, options={"split": "train", "index": 3})
+    text, drawn = game.written_instance(), game.goal
+    split, index = game.read_instance(text)
+    assert split == "train" and index >= WRITTEN_INSTANCES and game.read_instance(text.upper()) == (split, index)
+    observation, _ = env.reset(seed=0, options={"instance": text})
+    assert (game.goal.attributes, game.goal.price_bound) == (drawn.attributes, drawn.price_bound)
+    assert drawn.query in observation and game.optimal_success() == 1.0
+    assert env.reset(seed=0, options={"split": split, "index": index})[0] == observation
+    terminated = False
+    while not terminated:
+        *_, terminated, _, info = env.step(game.oracle_action())
+    assert info["success"]
+    with pytest.raises(InputError, match="belongs to the split 'train', not to 'test'"):
+        env.reset(seed=0, options={"split": "test", "index": index})
+    with pytest.raises(InputError, match="no wish of the number"):
+        env.reset(seed=0, options={"split": "train", "index": WRITTEN_INSTANCES})
+
+
+def test_what_is_no_wish_or_cannot_be_fulfilled_says_so() -> None:
+    game = shop_env(num_products=200)
+    with pytest.raises(InvalidInstance, match="between semicolons") as raised:
+        game.read_instance("a lamp")
+    assert type(raised.value) is InvalidInstance
+    with pytest.raises(UnsolvableInstance, match="no such kind"):
+        game.read_instance("time machines; fast; 50")

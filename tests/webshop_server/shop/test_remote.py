@@ -92,6 +92,15 @@ def test_play_is_the_same(served: tuple[str, dict[str, Any]], shown: dict[str, A
     there.close()
 
 
+def test_wishes_are_read_in_this_process_alone(served: tuple[str, dict[str, Any]]) -> None:
+    env = gym.make("turngym/WebShop-v0", url=served[0])
+    with pytest.raises(ValueError, match="a shop on a server reads no wishes: leave out url="):
+        env.reset(options={"instance": "jams; low sugar; 40"})
+    with pytest.raises(ValueError, match="a shop on a server reads no wishes"):
+        env.reset(options={"split": "train", "index": 2**62})
+    env.close()
+
+
 def test_the_key_can_stand_in_the_address(served: tuple[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     host = served[0].removeprefix("http://")
     monkeypatch.delenv(KEY_VARIABLE)
