@@ -8,7 +8,7 @@ its paper says of clipping, filters and weights are the defaults of its settings
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from turngym.trainers.config import (
     ModelConfig,
     Overrides,
     RunConfig,
+    SelfplayConfig,
     TrainConfig,
     ValueConfig,
     WarmStartConfig,
@@ -54,6 +55,10 @@ class Task:
     """What every objective is tried with."""
     slip: float | None = None
     """Probability that a move does not go where it was meant to, on a lake."""
+    episodes: int = 512
+    """Held-out instances that are played in the end."""
+    proposes: bool = False
+    """Whether the base is shown how instances are proposed, for self-play."""
 
 
 def _lake(name: str, slip: float, max_tokens: int, **warm_start: Any) -> Task:
@@ -83,6 +88,28 @@ TASKS = {
         max_tokens=70_000,
     ),
 }  # fmt: skip
+
+_SHOP = {"observation_mode": "compact", "title_words": 0, "reasoning": True, "reward_scheme": "binary"}
+SELFPLAY_TASKS = {
+    "CountdownSteps, proposed": Task(
+        env_id="turngym/CountdownSteps-v0", proposes=True, max_tokens=150_000, learning_rates=(6e-4,),
+        model=ModelConfig(hidden_size=96, layers=3, heads=3, digits_per_token=3, vocabulary_size=1024,
+                          max_reply_tokens=12),
+        warm_start=WarmStartConfig(course_steps=1500, mistake_rate=0.3, clone_mistakes=False, flawless_share=0.0,
+                                   weight_decay=0.3, success_low=0.05, success_high=1.0),
+    ),
+    "WebShop, proposed": Task(
+        env_id="turngym/WebShop-v0", env_kwargs=_SHOP, proposes=True, max_tokens=300_000, learning_rates=(1e-4,),
+        model=ModelConfig(hidden_size=96, layers=3, heads=3, digits_per_token=3, vocabulary_size=3072,
+                          max_reply_tokens=96),
+        warm_start=WarmStartConfig(
+            demonstrator="shopper", demonstrator_kwargs={"prices": True}, mistake_rate=0.2, clone_mistakes=False,
+            flawless_share=0.0, permuted_share=0.5, success_high=1.0, batch_size=12, course_steps=600,
+        ),
+        episodes=385,
+    ),
+}  # fmt: skip
+"""Those of `turngym.benchmarks.selfplay`, whose bases are short clones that can also propose."""
 
 LAKES = tuple(name for name, task in TASKS.items() if task.slip is not None)
 """From the one without slip to the slipperiest."""
@@ -148,6 +175,21 @@ states, for which they pay with the tokens of stage 1. Objectives that compare w
 from one state on, would gain nothing: there the potential adds up to the same number for all that are compared."""
 
 
+def _drawn(levels: Sequence[Mapping[str, Any]] = ()) -> Variant:
+    """Return what learns from drawn instances that are played once, those of easier levels among them."""
+    return _subject(selfplay={"proposer": "none"}, learning={"fresh_share": 1.0}, curriculum={"levels": list(levels)})
+
+
+SELFPLAY = {
+    "drawn anew": _drawn(),
+    "curriculum of small numbers": _drawn([{"number_range": [1, 10], "target_range": [1, 50]}]),
+    "curriculum of smaller shops": _drawn([{"num_products": 50}, {"num_products": 200}]),
+    "proposed by the rule": _subject(selfplay={"proposer": "rule"}, learning={"fresh_share": 1.0}),
+    "proposed by the policy": _subject(selfplay={"proposer": "model"}, learning={"fresh_share": 1.0}),
+}
+"""Where the instances come from that `astarpo_lambda` learns from."""
+
+
 def base_config(task: Task, seed: int) -> TrainConfig:
     """Return the configuration that makes the base of a seed."""
     return TrainConfig(
@@ -157,7 +199,8 @@ def base_config(task: Task, seed: int) -> TrainConfig:
         values=STAGE_ONE,
         objective=AstarpoConfig(beta=0.02, beta_final=0.005),
         learning=LearningConfig(steps=10**6, batch_size=BATCH_SIZE),
-        evaluation=EvaluationConfig(episodes=512),
+        evaluation=EvaluationConfig(episodes=task.episodes),
+        selfplay=SelfplayConfig(proposer="model" if task.proposes else "none"),
         run=RunConfig(seed=seed, threads=1, checkpoint_every=10**6),
     )
 

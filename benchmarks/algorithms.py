@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -32,9 +32,12 @@ from turngym.benchmarks.algorithm_tasks import (
     ABLATIONS,
     COMPARED,
     GAMES,
+    SELFPLAY,
+    SELFPLAY_TASKS,
     SHAPED,
     SUBJECT,
     TASKS,
+    Task,
     Variant,
     base_config,
     run_config,
@@ -77,7 +80,12 @@ class Job:
 
 def variant_of(algorithm: str) -> Variant:
     """Return what a run of this name learns by."""
-    return (COMPARED | ABLATIONS | SHAPED)[algorithm]
+    return (COMPARED | ABLATIONS | SHAPED | SELFPLAY)[algorithm]
+
+
+def task_of(name: str) -> Task:
+    """Return the task of a name."""
+    return (TASKS | SELFPLAY_TASKS)[name]
 
 
 def base_folder(folder: Path, task: str, seed: int) -> Path:
@@ -92,7 +100,7 @@ def make_base(base: tuple[Path, str, int, str]) -> list[Row]:
         base: The folder of all bases, the task, the seed, and the split to measure on.
     """
     folder, task, seed, split = base
-    config = base_config(TASKS[task], seed)
+    config = base_config(task_of(task), seed)
     torch.set_num_threads(config.run.threads)
     place = base_folder(folder, task, seed)
     place.mkdir(parents=True, exist_ok=True)
@@ -110,8 +118,13 @@ def make_base(base: tuple[Path, str, int, str]) -> list[Row]:
 
 def run_job(job: Job) -> Row:
     """Learn, and measure on held-out instances."""
+    return learned(job)[0]
+
+
+def learned(job: Job) -> tuple[Row, list[dict[str, Any]]]:
+    """Learn, measure on held-out instances, and return that with the metrics of every step."""
     config = run_config(
-        TASKS[job.task], variant_of(job.algorithm), seed=job.seed, learning_rate=job.learning_rate, share=job.share
+        task_of(job.task), variant_of(job.algorithm), seed=job.seed, learning_rate=job.learning_rate, share=job.share
     )
     torch.set_num_threads(config.run.threads)
     with TemporaryDirectory() as name:
@@ -126,12 +139,13 @@ def run_job(job: Job) -> Row:
         steps = [line for line in metrics.lines() if line["phase"] == "learning"]
     rollouts, schedule, count = run.loop.rollouts, run.loop.schedule, config.evaluation.episodes
     agent = rollouts.agent(run.loop.learner.policy)
-    return Row(
+    row = Row(
         task=job.task, algorithm=job.algorithm, seed=job.seed, learning_rate=job.learning_rate,
         episodes=count, success=success(agent, rollouts, job.split, count), tokens=schedule.generated_tokens,
         stage_one_tokens=schedule.stage_one_tokens, steps=schedule.step, seconds=seconds,
-        curve=" ".join(f"{point:.3f}" for point in curve(steps, round(job.share * TASKS[job.task].max_tokens))),
+        curve=curve_text(steps, "success", round(job.share * task_of(job.task).max_tokens)),
     )  # fmt: skip
+    return row, steps
 
 
 def success(agent: Agent, rollouts: Rollouts, split: str, count: int) -> float:
@@ -139,12 +153,18 @@ def success(agent: Agent, rollouts: Rollouts, split: str, count: int) -> float:
     return fmean(episode.success for episode in rollouts.play(agent, instance_range(split, count)))
 
 
-def curve(steps: Sequence[dict[str, Any]], max_tokens: int) -> Iterator[float]:
-    """Yield the mean success on training episodes in equal parts of the budget; what has no step has the one before."""
+def curve_text(steps: Sequence[dict[str, Any]], measure: str, max_tokens: int) -> str:
+    """Return the curve of a measure as a result file has it; nothing where no step has it."""
+    steps = [line for line in steps if measure in line]
+    return " ".join(f"{point:.3f}" for point in curve(steps, max_tokens, measure)) if steps else ""
+
+
+def curve(steps: Sequence[dict[str, Any]], max_tokens: int, measure: str = "success") -> Iterator[float]:
+    """Yield the mean of a measure of steps in equal parts of the budget; what has no step has the one before."""
     ends = np.linspace(0, max_tokens, CURVE_POINTS + 1)[1:]
-    last = steps[0]["success"] if steps else float("nan")
+    last = steps[0][measure] if steps else float("nan")
     for low, high in zip([0.0, *ends[:-1]], ends, strict=True):
-        part = [line["success"] for line in steps if low < line["generated_tokens"] <= high]
+        part = [line[measure] for line in steps if low < line["generated_tokens"] <= high]
         last = fmean(part) if part else last
         yield last
 
@@ -219,14 +239,24 @@ def tuned_rate(rows: Sequence[Row], algorithm: str, task: str) -> float:
     return max(means, key=lambda rate: means[rate])
 
 
-def do_all(jobs: Sequence[Job], out: Path, workers: int) -> int:
+def do_all(
+    jobs: Sequence[Job], out: Path, workers: int, run: Callable[[Job], Row] = run_job, kind: type[Row] = Row
+) -> int:
     """Do the jobs that the result file does not hold, a few at once, each after its base; append each as it ends.
+
+    Args:
+        jobs: The jobs.
+        out: The result file.
+        workers: How many at once.
+        run: Does one.
+        kind: What its rows are.
 
     Returns:
         How many failed, or could not be begun since their base did.
     """
-    done = {row.key for row in read_rows(out)}
-    known = {(row.task, row.seed) for row in read_rows(out) if row.algorithm == "base"}
+    rows = read_rows(out, kind)
+    done = {row.key for row in rows}
+    known = {(row.task, row.seed) for row in rows if row.algorithm == "base"}
     jobs = [job for job in jobs if job.key not in done]
     works: list[Work] = []
     for place, those in groupby(sorted(jobs, key=_base_of), key=_base_of):
@@ -234,12 +264,12 @@ def do_all(jobs: Sequence[Job], out: Path, workers: int) -> int:
         if (task, seed) not in known:
             base = Path(folder), task, seed, split
             works.append(Work(name=f"base {task} {seed}", call=make_base, arguments=(base,)))
-        works += [Work(name=" ".join(map(str, job.key)), call=run_job, arguments=(job,), needs=f"base {task} {seed}")
+        works += [Work(name=" ".join(map(str, job.key)), call=run, arguments=(job,), needs=f"base {task} {seed}")
                   for job in those]  # fmt: skip
     failed = 0
     with Workers(works, workers, preload=["turngym.trainers.run"]) as processes:
         for number, ended in enumerate(processes, start=1):
-            failed += not _keep(ended, out, f"{number}/{len(works)}")
+            failed += not _keep(ended, out, kind, f"{number}/{len(works)}")
     return failed
 
 
@@ -247,13 +277,13 @@ def _base_of(job: Job) -> tuple[str, str, int, str]:
     return str(job.folder), job.task, job.seed, job.split
 
 
-def _keep(ended: Done, out: Path, place: str) -> bool:
+def _keep(ended: Done, out: Path, kind: type[Row], place: str) -> bool:
     """Append what a process has measured, tell of it, and return whether it ended well."""
     if ended.exit_code != 0:
         print(f"{place} {ended.work.name} failed", file=sys.stderr, flush=True)
         return False
     rows = ended.result if isinstance(ended.result, list) else [ended.result]
-    append_rows(out, rows)
+    append_rows(out, rows, kind)
     for row in rows:
         print(f"{place} {row.task} {row.algorithm} seed {row.seed} lr {row.learning_rate:g}: "
               f"{row.success:.3f}, {row.tokens} tokens, {row.seconds:.0f} s", flush=True)  # fmt: skip
@@ -269,7 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 for task in options.tasks for algorithm in options.algorithms
                 for rate in TASKS[task].learning_rates]  # fmt: skip
     else:
-        tuning = read_rows(options.tuning)
+        tuning = read_rows(options.tuning, Row)
         jobs = [Job(task=task, algorithm=algorithm, seed=seed, share=1.0,
                     learning_rate=tuned_rate(tuning, algorithm, task), split="test", folder=options.folder)
                 for seed in options.seeds for task in options.tasks for algorithm in options.algorithms]  # fmt: skip

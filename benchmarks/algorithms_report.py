@@ -184,7 +184,7 @@ of one thread, while another run kept the second core busy.
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the page, and the pictures unless told otherwise."""
     options = tyro.cli(Options, args=arguments)
-    rows, tuning = read_rows(options.rows), read_rows(options.tuning)
+    rows, tuning = read_rows(options.rows, Row), read_rows(options.tuning, Row)
     if not rows:
         print(f"{options.rows} holds no results: run `python -m turngym.benchmarks.algorithms run` first",
               file=sys.stderr)  # fmt: skip

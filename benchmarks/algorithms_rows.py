@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import fmean
+from typing import TypeVar
 
 RESULTS = Path("benchmarks/results")
 COMPARISON, TUNING = RESULTS / "algorithms.csv", RESULTS / "algorithms_tuning.csv"
@@ -46,22 +47,25 @@ class Row:
         return self.task, self.algorithm, self.seed, self.learning_rate
 
 
-def read_rows(path: Path) -> list[Row]:
-    """Return the rows of a result file; none where it does not exist."""
+RowType = TypeVar("RowType", bound=Row)
+
+
+def read_rows(path: Path, kind: type[RowType]) -> list[RowType]:
+    """Return the rows of a result file, which are of one kind; none where it does not exist."""
     if not path.exists():
         return []
     casts = {"int": int, "float": float, "str": str}
     with path.open(encoding="utf-8", newline="") as file:
-        return [Row(**{part.name: casts[str(part.type)](line[part.name]) for part in fields(Row)})
+        return [kind(**{part.name: casts[str(part.type)](line[part.name]) for part in fields(kind)})
                 for line in csv.DictReader(file)]  # fmt: skip
 
 
-def append_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Add rows to a result file, with a header where it is new."""
+def append_rows(path: Path, rows: Iterable[Row], kind: type[Row]) -> None:
+    """Add rows to a result file of one kind, with a header where it is new; what a row lacks is empty."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = not path.exists()
     with path.open("a", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, [part.name for part in fields(Row)], lineterminator="\n")
+        writer = csv.DictWriter(file, [part.name for part in fields(kind)], lineterminator="\n")
         if new:
             writer.writeheader()
         writer.writerows(

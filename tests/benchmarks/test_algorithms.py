@@ -77,10 +77,10 @@ def test_every_objective_takes_part() -> None:
 
 def test_rows_survive_the_file(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "rows.csv"
-    assert read_rows(path) == []
-    append_rows(path, [ROW])
-    append_rows(path, [replace(ROW, seed=1)])
-    assert read_rows(path) == [ROW, replace(ROW, seed=1)]
+    assert read_rows(path, Row) == []
+    append_rows(path, [ROW], Row)
+    append_rows(path, [replace(ROW, seed=1)], Row)
+    assert read_rows(path, Row) == [ROW, replace(ROW, seed=1)]
 
 
 def test_the_learning_rate_that_did_best_in_the_game_is_taken() -> None:
@@ -170,7 +170,7 @@ def test_a_comparison_goes_on_where_it_stopped(
     assert 0 < row.stage_one_tokens < small_lake.max_tokens <= row.tokens
     assert row.steps > 1 and len(row.curve.split()) == 12
     out = tmp_path / "rows.csv"
-    append_rows(out, [*rows, row])
+    append_rows(out, [*rows, row], Row)
     before = out.read_text()
     do_all([job], out, 1)  # a worker would not know of this test's task
     assert out.read_text() == before
@@ -179,7 +179,7 @@ def test_a_comparison_goes_on_where_it_stopped(
 
 
 def test_the_committed_page_is_what_the_committed_rows_say() -> None:
-    rows, tuning = (read_rows(ROOT / path) for path in (COMPARISON, TUNING))
+    rows, tuning = (read_rows(ROOT / path, Row) for path in (COMPARISON, TUNING))
     assert page(rows, tuning) == (ROOT / RESULTS / "algorithms.md").read_text(encoding="utf-8")
 
 
