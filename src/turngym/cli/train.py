@@ -16,7 +16,7 @@ from tyro.conf import FlagConversionOff, Positional, arg
 
 from turngym._errors import file_error
 from turngym.cli.errors import Failure, UsageError
-from turngym.cli.models import import_trained
+from turngym.cli.models import import_trained, require_trained
 from turngym.cli.options import Flag, flags_of, grouped, parse
 from turngym.cli.printable import printable
 from turngym.cli.report import CURVE_FILE, REPORT_FILE, alarm_line, score_table, write_report
@@ -159,10 +159,11 @@ def lead(words: Sequence[str]) -> int:
     config = configure(named.game or None, preset=named.preset or None, algorithm=named.algorithm or None,
                        overrides=settings)  # fmt: skip
     folder = Path(config.run.root) / config.run.name
-    training = import_trained("turngym.trainers.launch.training")
-    config = training.with_rates(with_commit(config), named.preset or None, named.settings)
+    require_trained()
+    checking = import_trained("turngym.trainers.launch.checking")
+    config = checking.with_rates(with_commit(config), named.preset or None, named.settings)
     check_processes(options)
-    estimate = training.check_run(config, asked=options.processes)
+    estimate = checking.check_run(config, asked=options.processes)
     if options.dry_run:
         dry_run(config, folder, console, options.processes)
         check_free(folder)
@@ -279,8 +280,8 @@ def dry_run(config: TrainConfig, folder: Path, console: Console, processes: int 
     console.print(f"# Would train in {folder}:", soft_wrap=True)
     for number, line in enumerate(stages, start=1):
         console.print(f"# {number}. {line}", soft_wrap=True)
-    memory = import_trained("turngym.trainers.memory")
     count = processes or launched()
+    memory = import_trained("turngym.trainers.memory")
     estimate = memory.estimate_memory(config, memory.ModelShape.configured(config), processes=count)
     each = f" of each of {count} processes" if count > 1 else ""
     console.print(f"# Memory{each}, computed from the configuration, GB:")
