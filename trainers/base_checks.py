@@ -34,11 +34,6 @@ CHECKED_OPENINGS = 16
 """First observations that are read to check that a reply fits behind one."""
 
 
-def reads_checkpoints(config: TrainConfig) -> bool:
-    """Return whether a run begins from a checkpoint, or explores with one."""
-    return bool(config.model.path or (config.needs_stage_one and config.values.explorer_models))
-
-
 def small_writer(config: TrainConfig) -> SmallWriter:
     """Return the built-in model without its weights, with a tokenizer trained on the environment's text.
 

@@ -15,8 +15,7 @@ import turngym
 from turngym._errors import InputError
 from turngym.cli import main
 from turngym.extras import install_command
-from turngym.trainers import base_model
-from turngym.trainers.launch import checking
+from turngym.trainers import base_checks, base_model
 from turngym.trainers.reporting import trackers
 
 WRONG: list[tuple[str, str, Any, str, str]] = [
@@ -93,7 +92,7 @@ def build_no_model(monkeypatch: pytest.MonkeyPatch, setting: str = "") -> None:
         raise AssertionError("a model was built before the input was refused")
 
     if setting not in NEEDS_MODEL:
-        monkeypatch.setattr(checking, "small_writer", build)
+        monkeypatch.setattr(base_checks, "small_writer", build)
         monkeypatch.setattr(base_model, "load_or_build", build)
 
 

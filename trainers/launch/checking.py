@@ -10,7 +10,6 @@ from turngym.agents.models.device_type import find_device_type
 from turngym.agents.models.errors import CheckpointError
 from turngym.agents.models.limits import LARGE
 from turngym.agents.models.placement import precision_names
-from turngym.trainers.base_checks import check_context, check_scripts, check_teacher, reads_checkpoints, small_writer
 from turngym.trainers.config import TrainConfig, find_objective_config
 from turngym.trainers.launch.presets import SHIPPED, load_preset, preset_env
 from turngym.trainers.launch.rates import with_usual_rates
@@ -120,6 +119,8 @@ def check_base(config: TrainConfig) -> None:
             cannot play.
         CheckpointError: A checkpoint cannot be loaded, or an explorer has another tokenizer than the base.
     """
+    from turngym.trainers.base_checks import check_context, check_scripts, check_teacher, small_writer
+
     check_teacher(config)
     check_scripts(config)
     if reads_checkpoints(config):
@@ -128,6 +129,11 @@ def check_base(config: TrainConfig) -> None:
         check_checkpoints(config)
     else:
         check_context(small_writer(config), config)
+
+
+def reads_checkpoints(config: TrainConfig) -> bool:
+    """Return whether a run begins from a checkpoint, or explores with one."""
+    return bool(config.model.path or (config.needs_stage_one and config.values.explorer_models))
 
 
 def check_placement(config: TrainConfig) -> None:

@@ -7,14 +7,15 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
 from rich.console import Console
 from tyro.conf import FlagConversionOff, Positional, arg
 
-from turngym._errors import file_error
+from turngym._errors import InputError, file_error
 from turngym.cli.errors import Failure, UsageError
 from turngym.cli.models import import_trained, require_trained
 from turngym.cli.options import Flag, flags_of, grouped, parse
@@ -27,6 +28,7 @@ from turngym.trainers.config import (
     OBJECTIVE_CONFIGS,
     TrainConfig,
     readers_of,
+    sections,
     with_algorithm,
     write_toml,
 )
@@ -227,7 +229,27 @@ def read(words: Sequence[str], chosen: TrainConfig) -> TrainOptions:
         return (f"{chosen.objective.name} does not read {flag}; {', '.join(readers)} "
                 f"{'do' if readers[1:] else 'does'}: choose one with --algorithm, or leave it out")  # fmt: skip
 
+    with suppress(UsageError, InputError):
+        return _read_named(words, chosen)
     return parse(TrainOptions, words, command="train", default=TrainOptions(config=chosen), explain=explain)
+
+
+def _read_named(words: Sequence[str], chosen: TrainConfig) -> TrainOptions:
+    """Return the options as `read` does, from the sections alone that a word names: the fewer, the sooner.
+
+    Raises:
+        UsageError: They cannot be read; `read` then says why, with all sections in view.
+        InputError: Sections do not go together.
+    """
+    named = {given.setting.partition(".")[0] for given in grouped(words, train_flags()) if given.flag}
+    parts = [(name, type(section), section) for name, section in sections(chosen).items() if name in named]
+    part: Any = make_dataclass("Named", parts)
+    config = Annotated[part, arg(name=""), FlagConversionOff]
+    kind: Any = make_dataclass("TrainOptions", [("config", config)], bases=(TrainOptions,), kw_only=True, frozen=True)
+    read: Any = parse(kind, words, command="train", default=kind(config=part()))
+    own = {name: getattr(read.config, name) for name, _, _ in parts}
+    given = {option.name: getattr(read, option.name) for option in fields(TrainOptions) if option.name != "config"}
+    return TrainOptions(**given, config=replace(chosen, **own))
 
 
 def show_help(named: Named, console: Console) -> NoReturn:
