@@ -124,9 +124,10 @@ def test_logits_of_sampled_tokens_alone_are_computed() -> None:
     episodes = collect_episodes(OracleAgent(), "turngym/FrozenLake-v0", instance_range("train", 32))
     tokenizer = train_tokenizer((text for episode in episodes for text in episode.texts()), vocabulary_size=400)
     network = build_decoder(tokenizer, hidden_size=64, layers=2, heads=2, feedforward_size=192)
-    network.resize_token_embeddings(30_000)
+    network.resize_token_embeddings(30_000, mean_resizing=False)
     model = LanguageModel(network, tokenizer, decoding=Decoding(context_length=1024))
-    (batch,) = token_batches([model.encode_episode(episode) for episode in episodes], 10**6, model.device)
+    encoded = [model.encode_episode(episode) for episode in episodes]
+    batch = max(token_batches(encoded, 10**6, model.device), key=lambda batch: len(batch.members))
     (rows,) = batch.parts
 
     def backward(loss: torch.Tensor) -> None:
