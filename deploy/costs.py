@@ -23,7 +23,6 @@ from turngym._errors import InputError
 from turngym.agents.episode import Episode
 from turngym.agents.rollout import Instance, collect_episodes
 from turngym.benchmarks.gpu import SHAPES, Shape
-from turngym.trainers.batches import recomputes
 from turngym.trainers.config import TrainConfig, with_overrides
 from turngym.trainers.launch.configure import configure
 from turngym.trainers.launch.presets import preset_names
@@ -155,7 +154,7 @@ def cost_of(config: TrainConfig, shape: ModelShape, lengths: Lengths, gpu: str) 
         gpu: A name of `CARDS`.
     """
     card, warm, values, learning = CARDS[gpu], config.warm_start, config.values, config.learning
-    again = 2 if recomputes(shape.parameters, learning) else 0
+    again = 2 if learning.recomputes(shape.parameters) else 0
     learned = (4 if config.lora.rank else 6) + again
     cloned = warm.course_steps * warm.batch_size if warm.enabled else 0
     batches = learning.steps * [learning.batch_size]

@@ -2,52 +2,31 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from turngym._errors import InputWarning
 from turngym.agents.episode import Episode
-from turngym.agents.evaluation import instance_range
-from turngym.agents.hosting import Game, HostSettings, Opening, open_host, run_calls
 from turngym.agents.models.decoding import Decoding
 from turngym.agents.models.hardware import find_device, precisions
 from turngym.agents.models.hub import fetch_model
-from turngym.agents.models.language_model import LARGE, CheckpointError, LanguageModel
+from turngym.agents.models.language_model import CheckpointError, LanguageModel
+from turngym.agents.models.limits import LARGE
 from turngym.agents.models.sharding import shard
 from turngym.agents.models.small import build_decoder, train_tokenizer
-from turngym.agents.scripted import DemonstrationAgent, OracleAgent, RandomAgent
-from turngym.envs import MissingCapability, Sampling
-from turngym.envs.making import played_class
 from turngym.trainers import ranks
+from turngym.trainers.base_checks import check_context, check_teacher, example_texts
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.references import load_reference, save_reference
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import Progress
-from turngym.trainers.rollouts import SCRIPTED_SLOTS, Rollouts, without_errors
+from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.run_files import WARM_START, reference_folder
-from turngym.trainers.stage_one.exploring.explorers import load_explorer, scripted_explorer
+from turngym.trainers.stage_one.exploring.explorers import load_explorer
 from turngym.trainers.warm_start.checkpoints import CourseCheckpoints
-from turngym.trainers.warm_start.cloning import clone, given_demonstrations
+from turngym.trainers.warm_start.cloning import clone
 from turngym.trainers.warm_start.copyable import copyable_share
-from turngym.trainers.warm_start.demonstrations import read_demonstrations
-from turngym.trainers.warm_start.fitting import Fitting, check_fit
-from turngym.trainers.warm_start.teacher import demonstration_agent, teacher_of
-
-TOKENIZER_EPISODES = 500
-"""Episodes whose texts the built-in tokenizer is trained on."""
-FEEDFORWARD_FACTOR = 3
-"""Width of the feed-forward layers of the small model, in units of `hidden_size`."""
-CHECKED_DEMONSTRATIONS = 64
-"""Demonstrations that are played to check that they fit, flawless ones and as many with mistakes."""
-MOST_LEFT_OUT = 0.5
-"""Most of the demonstrations with mistakes that may be left out since they do not fit."""
-WRITTEN_EPISODES = 64
-"""Proposals of instances whose text the tokenizer is trained on, and that are checked to fit."""
-CHECKED_OPENINGS = 16
-"""First observations that are read to check that a reply fits behind one."""
 
 
 def prepare_base(config: TrainConfig, folder: Path, metrics: Metrics, progress: Progress) -> LanguageModel:
@@ -101,34 +80,18 @@ def _clone_base(config: TrainConfig, kept: CourseCheckpoints, metrics: Metrics, 
     return model
 
 
-def check_base(config: TrainConfig) -> None:
-    """Check that a base can be made, and that the explorers suit it, before a run folder exists.
+def check_checkpoints(config: TrainConfig) -> None:
+    """Check that the checkpoints of a configuration can be loaded, and that play fits into the limits of the base.
 
     Raises:
-        ValueError: There is nobody to clone, or the demonstrations do not fit into the limits; or a scripted explorer
-            cannot play.
+        ValueError: The demonstrations do not fit into the limits.
         CheckpointError: A checkpoint cannot be loaded, or an explorer has another tokenizer than the base.
     """
-    check_teacher(config)
-    check_scripts(config)
     _trained_by(config)
     base = load_or_build(config)
     check_context(base, config)
     for path in config.values.explorer_models if config.needs_stage_one else ():
         load_explorer(path, base, config.model)
-
-
-def check_scripts(config: TrainConfig) -> None:
-    """Check that the scripted explorers can play the environment.
-
-    Raises:
-        ValueError: There is no such agent, or it needs what the environment does not offer; the message says what.
-    """
-    for name in config.values.explorer_agents if config.needs_stage_one else ():
-        try:
-            scripted_explorer(name).check(played_class(config.env.id, config.env.kwargs))
-        except MissingCapability as error:
-            raise ValueError(f"values.explorer_agents: {error}") from error
 
 
 def load_or_build(config: TrainConfig) -> LanguageModel:
@@ -141,16 +104,16 @@ def load_or_build(config: TrainConfig) -> LanguageModel:
     shape = config.model
     if shape.path:
         return _loaded(config)
-    texts = [text for episode in example_episodes(config) for text in episode.texts()]
     tokenizer = train_tokenizer(
-        texts, vocabulary_size=shape.vocabulary_size, digits_per_token=shape.digits_per_token,
+        example_texts(config), vocabulary_size=shape.vocabulary_size, digits_per_token=shape.digits_per_token,
         show_instructions=shape.show_instructions,
     )  # fmt: skip
     decoder = build_decoder(
         tokenizer, hidden_size=shape.hidden_size, layers=shape.layers, heads=shape.heads,
-        feedforward_size=FEEDFORWARD_FACTOR * shape.hidden_size, context_length=shape.context_length,
+        feedforward_size=shape.feedforward_size, context_length=shape.context_length,
         rope_base=shape.rope_base, copying=shape.copying, seed=config.run.seed,
     )  # fmt: skip
+    ranks.check_agreement("the tokenizer", sorted(tokenizer.get_vocab().items()))
     device = find_device(config.run.device)
     _, compute_dtype = precisions(config.placement, device, decoder.dtype, learns=True)
     placed: Any = decoder
@@ -254,131 +217,3 @@ def _trained_by(config: TrainConfig) -> Decoding | None:
         ValueError: The file that keeps them is damaged.
     """
     return Decoding.read(Path(config.model.path)) if config.model.path else None
-
-
-def example_episodes(config: TrainConfig) -> list[Episode]:
-    """Return episodes with typical observations and replies of the environment, and the demonstrations of a file.
-
-    Raises:
-        ValueError: Nobody can play the environment without a model, and there is no file.
-    """
-    given = read_demonstrations(Path(config.warm_start.demonstrations)) if config.warm_start.demonstrations else []
-    kind = played_class(config.env.id, config.env.kwargs)
-    if not _lacking(config) and issubclass(kind, Sampling):
-        agent: DemonstrationAgent | RandomAgent = demonstration_agent(config.warm_start, 0.5)
-    elif issubclass(kind, Sampling):
-        agent = RandomAgent()
-    elif given:
-        return given
-    else:
-        raise ValueError(f"{config.env.id} has no sample_action, so there is no text to train a tokenizer on: give the "
-                         "environment one, set warm_start.demonstrations, or set model.path")  # fmt: skip
-    instances = instance_range("train", TOKENIZER_EPISODES)
-    played = Rollouts.of(config).play(agent, instances, slots=SCRIPTED_SLOTS)
-    return given + without_errors(played, "example episode") + list(_written(config))
-
-
-def check_teacher(config: TrainConfig) -> None:
-    """Check that a warm start has demonstrations to clone.
-
-    Raises:
-        ValueError: The environment lacks what the demonstrator needs, and there is no file of demonstrations.
-    """
-    if not config.warm_start.enabled or config.warm_start.demonstrations:
-        return
-    if lacking := _lacking(config):
-        raise ValueError(f"{config.env.id} has no {lacking}, so there is no scripted play of "
-                         f"{config.warm_start.demonstrator!r} to clone: set warm_start.demonstrations to a file, or "
-                         "warm_start.enabled to false")  # fmt: skip
-
-
-def _lacking(config: TrainConfig) -> str:
-    """Return the method that the demonstrator needs and the environment lacks; nothing where it can play."""
-    try:
-        teacher_of(config.warm_start).check(played_class(config.env.id, config.env.kwargs))
-    except MissingCapability as error:
-        return error.method
-    return ""
-
-
-def check_context(model: LanguageModel, config: TrainConfig) -> list[Episode]:
-    """Check that a reply, and flawless play or the demonstrations of a file, fit into the limits.
-
-    Returns:
-        The flawless demonstrations, with their tokens; none where nobody is asked for them.
-
-    Raises:
-        ValueError: No first observation leaves room for a reply, a flawless demonstration does not fit, or fewer than
-            half of those with mistakes do; the message says which limits would do. Or the file cannot be read.
-    """
-    shown: list[Episode] = []
-    if config.warm_start.enabled and config.warm_start.demonstrations:
-        given_demonstrations(model, config.warm_start.demonstrations)
-    elif config.warm_start.enabled:
-        shown = [model.encode_episode(episode) for episode in _scripted(config, 0.0)]
-        check_fit([*shown, *map(model.encode_episode, _written(config))], model)
-        _check_mistakes(model, config)
-    check_room(model, config)
-    return shown
-
-
-def _check_mistakes(model: LanguageModel, config: TrainConfig) -> None:
-    """Check that most demonstrations with mistakes fit; a course leaves out those that do not."""
-    rate = config.warm_start.mistake_rate
-    if not rate:
-        return
-    fitting = Fitting(model)
-    fitting.keep(model.encode_episode(episode) for episode in _scripted(config, rate))
-    if fitting.share > MOST_LEFT_OUT:
-        raise ValueError(f"with warm_start.mistake_rate {rate:g} {fitting}, or lower the rate")
-    if fitting.left_out:
-        warnings.warn(InputWarning(f"with warm_start.mistake_rate {rate:g} {fitting}, or they are left out"),
-                      stacklevel=2)  # fmt: skip
-
-
-def check_room(model: LanguageModel, config: TrainConfig) -> None:
-    """Check that some first observation leaves room for a reply.
-
-    Raises:
-        ValueError: None does, so that nothing could be learned.
-    """
-    shortest = min((len(ids) for ids in _openings(model, config)), default=0)
-    longest = config.model.max_reply_tokens
-    if shortest + longest > model.context_length:
-        raise ValueError(f"no episode has room for a reply: the shortest first observation has {shortest} tokens, "
-                         f"which with model.max_reply_tokens {longest} is more than the context of "
-                         f"{model.context_length}; raise model.context_length, take a model that holds more, or lower "
-                         "model.max_reply_tokens")  # fmt: skip
-
-
-def _openings(model: LanguageModel, config: TrainConfig) -> Iterator[list[int]]:
-    """Yield the first ids of some training episodes; instances that cannot be begun are left out."""
-    env, instances = config.env, instance_range("train", CHECKED_OPENINGS)
-    settings = HostSettings(step_timeout=env.step_timeout, isolate=min(env.isolate, 1))
-    host = open_host(Game(env_id=env.id, env_kwargs=env.kwargs), settings)
-    try:
-        openings = run_calls(host, "begin", instances, slots=SCRIPTED_SLOTS)
-    finally:
-        host.close()
-    for opening in openings:
-        if isinstance(opening, Opening):  # failures are counted where they are played
-            yield model.chat.opening(opening.instructions, opening.observation)
-
-
-def _written(config: TrainConfig) -> Iterator[Episode]:
-    """Yield proposals of the rule-based generator, where the policy is to write such; none otherwise."""
-    if config.selfplay.by_model:
-        instances = instance_range("train", WRITTEN_EPISODES)
-        played = Rollouts.of_proposals(config).play(OracleAgent(), instances, slots=SCRIPTED_SLOTS)
-        yield from without_errors(played, "proposal")
-
-
-def _scripted(config: TrainConfig, mistake_rate: float) -> Iterator[Episode]:
-    """Yield scripted demonstrations, without those that ended in an error."""
-    if _lacking(config):
-        return
-    agent = demonstration_agent(config.warm_start, mistake_rate)
-    instances = instance_range("train", CHECKED_DEMONSTRATIONS)
-    for episode in Rollouts.of(config).play(agent, instances, slots=SCRIPTED_SLOTS):
-        if not episode.status.is_error():
-            yield episode

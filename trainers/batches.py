@@ -14,7 +14,7 @@ from torch import Tensor
 
 from turngym.agents.episode import Episode
 from turngym.agents.models.decoder import recomputing
-from turngym.agents.models.language_model import LARGE, LanguageModel
+from turngym.agents.models.language_model import LanguageModel
 from turngym.agents.models.scoring import TokenBatch, sampled_logprobs, token_batches
 from turngym.seeds import Stream, generator
 from turngym.trainers import ranks
@@ -74,14 +74,9 @@ def batch_logprobs(
     return ranks.total(logp_N)
 
 
-def recomputes(weights: int, learning: LearningConfig) -> bool:
-    """Return whether layers of a model with so many weights are computed again in a backward pass."""
-    return weights >= LARGE if learning.gradient_checkpointing is None else learning.gradient_checkpointing
-
-
 def kept_activations(model: LanguageModel, learning: LearningConfig) -> AbstractContextManager[None]:
     """Keep of the forward passes in the block what `learning.gradient_checkpointing` says."""
-    return recomputing(model.model) if recomputes(model.num_weights, learning) else nullcontext()
+    return recomputing(model.model) if learning.recomputes(model.num_weights) else nullcontext()
 
 
 def split_batch(

@@ -9,8 +9,8 @@ from typing import Any, Literal, get_type_hints
 from urllib.parse import urlsplit
 
 from turngym._errors import InputError
+from turngym.addresses import check_address
 from turngym.agents.models.decoding import History
-from turngym.agents.serving import check_address
 from turngym.arguments import Count, Index, NonNegative, Positive, checked
 
 PREFIX = "openai:"

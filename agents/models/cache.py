@@ -17,12 +17,11 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from turngym.agents.models.limits import ALIGNMENT
+
 PADDING = -1
 """The position of a token of padding: as an index it names the last column, which nothing reads."""
 FIRST_COLUMNS = 128
-ALIGNMENT = 32
-"""Columns are taken in multiples of this, so that those of every head begin on a cache line: where a matrix lies may
-change the last bit of a product, which must not depend on how long earlier conversations were."""
 
 
 class RaggedCache(Cache):

@@ -10,13 +10,17 @@ Contents are encoded with control tokens split into plain text, so that no obser
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from turngym.agents.models.chat_encoding import Piece, Place, PlainEncoder
 from turngym.agents.models.chat_template import ChatTemplate, difference
 from turngym.agents.models.errors import ChatTemplateError
 from turngym.envs.parsing import OPEN
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from turngym.agents.models.small_tokenizer import SmallTokenizer
 
 
 class ChatFormat:
@@ -36,7 +40,7 @@ class ChatFormat:
             and that was not accepted, or the tokenizer cannot tell control tokens from text.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, keep_thoughts: bool = False) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase | SmallTokenizer, *, keep_thoughts: bool = False) -> None:
         template = ChatTemplate(tokenizer)
         self._tokenizer, self._controls = tokenizer, template.controls
         self._frames = frames = template.frames

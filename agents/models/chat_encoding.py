@@ -11,12 +11,16 @@ import json
 import re
 from collections.abc import Container, Iterable, Sequence
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer
-from transformers import PreTrainedTokenizerBase
 
 from turngym.agents.models.errors import ChatTemplateError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from turngym.agents.models.small_tokenizer import SmallTokenizer
 
 Piece = int | str
 """The id of a control token, or text."""
@@ -41,7 +45,7 @@ class ControlTokens:
         ids: Their ids by their texts.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase | SmallTokenizer) -> None:
         self.by_id: dict[int, Any] = dict(tokenizer.added_tokens_decoder)
         self.ids = {token.content: i for i, token in self.by_id.items()}
         longest_first = sorted(self.ids, key=len, reverse=True)
@@ -87,7 +91,7 @@ class PlainEncoder:
         ChatTemplateError: The tokenizer is not a fast one.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, controls: Container[str]) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase | SmallTokenizer, controls: Container[str]) -> None:
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if backend is None:
             raise ChatTemplateError(

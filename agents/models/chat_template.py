@@ -13,13 +13,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from string import ascii_letters
-from typing import Any
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any
 
 from turngym.agents.models.chat_encoding import ControlTokens
 from turngym.agents.models.errors import ChatTemplateError, reason_of
-from turngym.agents.models.small import chat_template
+from turngym.agents.models.small_tokenizer import SmallTokenizer, chat_template
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 _RULES, _FIRST, _REPLY, _SECOND = "TURNGYMSYSTEM", "TURNGYMFIRST", "TURNGYMREPLY", "TURNGYMSECOND"
 _THOUGHT = "<think>\nTURNGYMTHOUGHT\n</think>\n\n"
@@ -87,7 +88,7 @@ class ChatTemplate:
         ChatTemplateError: There is no template, or it cannot be played; the message says what was found.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase | SmallTokenizer) -> None:
         if not tokenizer.chat_template:
             raise ChatTemplateError("the tokenizer has no chat template; set tokenizer.chat_template before loading")
         self._tokenizer = tokenizer

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,23 +14,13 @@ import torch
 from torch import Tensor
 
 from turngym.agents.models.cache import PADDING, RaggedCache
+from turngym.agents.models.limits import MAX_PASS_TOKENS
+from turngym.agents.models.row import Row
 
 MAX_STRETCH = 2
 """How many times more unread ids the longest row of a forward pass may have than the shortest, beyond `SLACK`."""
 SLACK = 32
 """So few ids more or less are not worth a pass of their own."""
-MAX_PASS_TOKENS = 16_384
-"""Most tokens of the rows that are read in one forward pass; bounds the memory that long openings take."""
-
-
-@dataclass(slots=True)
-class Row:
-    """One conversation in progress."""
-
-    stream: list[int]
-    """All ids so far."""
-    cached: int = 0
-    """How many of them the cache holds."""
 
 
 class CachedDecoder:

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from turngym.agents.models.decoder import CachedDecoder, Row, evaluating
+from turngym.agents.models.decoder import CachedDecoder, evaluating
 from turngym.agents.models.errors import CheckpointError, reason_of
+from turngym.agents.models.row import Row
 
 ATTENTION = ("sdpa", "eager")
 """The attention functions that take a mask of their own for every row."""

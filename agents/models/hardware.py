@@ -9,7 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from turngym._errors import InputError
-from turngym.agents.models.placement import Placement, Precision
+from turngym.agents.models.placement import Placement, Precision, precision_names
 
 
 def find_device(name: str) -> torch.device:
@@ -68,24 +68,9 @@ def precisions(
         InputError: Weights below float32 were to learn, or float64 was to lie on a device without it.
     """
     fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    if placement.dtype == "auto":
-        held = torch.float64 if stored == torch.float64 else torch.float32
-        if fast and not learns and held != torch.float64:
-            held = torch.bfloat16
-    else:
-        held = torch.bfloat16 if placement.dtype == "bfloat16" else torch.float32
-    if held == torch.bfloat16 and learns:
-        raise InputError("model.dtype bfloat16 is for frozen weights: in it most steps at the usual rates are lost in "
-                         "rounding. Set lora.rank, whose adapter learns in float32, or model.compute_dtype to "
-                         "bfloat16")  # fmt: skip
-    if held == torch.float64 and device.type == "mps":
-        raise InputError("an mps device has no float64: set model.dtype to float32, or run.device to cpu")
-    if placement.compute_dtype == "auto":
-        return held, torch.bfloat16 if fast and held == torch.float32 else held
-    computes = torch.bfloat16 if placement.compute_dtype == "bfloat16" else torch.float32
-    if computes == torch.float32 and held == torch.bfloat16:
-        raise InputError("model.compute_dtype float32 needs weights that are held in it: set model.dtype to float32")
-    return held, held if held == torch.float64 else computes
+    names = precision_names(placement, device.type, str(stored).removeprefix("torch."), learns=learns, fast=fast)
+    held, computes = (getattr(torch, name) for name in names)
+    return held, computes
 
 
 def precision_name(dtype: torch.dtype | str) -> Precision:

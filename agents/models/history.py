@@ -16,10 +16,13 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
+from typing import Protocol
 
 from turngym.agents.episode import Episode
 from turngym.agents.models.chat import ChatFormat
-from turngym.agents.models.decoder import Row
+from turngym.agents.models.decoding import Decoding
+from turngym.agents.models.row import Row
+from turngym.agents.models.small_tokenizer import SmallTokenizer
 
 
 @dataclass(slots=True, kw_only=True)
@@ -128,3 +131,48 @@ def encode_episode(chat: ChatFormat, episode: Episode, window: int | None = None
         span = (start + conversation.reply_start, start + len(conversation.stream))
         turns.append(replace(turn, row_start=start, span=span))
     return replace(episode, turns=turns, token_ids=conversation.ids)
+
+
+class Writer(Protocol):
+    """What of a model tells which episodes it can play: how it writes them, and by which limits; a `LanguageModel`."""
+
+    @property
+    def chat(self) -> ChatFormat:
+        """Writes its stream."""
+
+    @property
+    def decoding(self) -> Decoding:
+        """The limits by which it plays."""
+
+    @property
+    def context_length(self) -> int:
+        """Longest row of tokens that it sees."""
+
+    @property
+    def unknown_id(self) -> int | None:
+        """The id of what its tokenizer has no token for; None where it has one for everything."""
+
+    def encode_episode(self, episode: Episode) -> Episode:
+        """Return a copy of a scripted episode with the token stream that the model would have produced."""
+
+
+class SmallWriter:
+    """The built-in model as a `Writer`, without its weights and so without torch.
+
+    Args:
+        tokenizer: Its tokenizer.
+        decoding: The limits by which it plays, with the length of its context.
+    """
+
+    unknown_id = None
+
+    def __init__(self, tokenizer: SmallTokenizer, decoding: Decoding) -> None:
+        assert decoding.context_length is not None
+        self.decoding, self.context_length = decoding, decoding.context_length
+        self.chat = ChatFormat(tokenizer, keep_thoughts=True)  # its template rewrites none
+        if decoding.history == "served":
+            self.chat.check_served()
+
+    def encode_episode(self, episode: Episode) -> Episode:
+        """Return a copy of a scripted episode with the token stream that the model would have produced."""
+        return encode_episode(self.chat, episode, self.decoding.window, served=self.decoding.history == "served")

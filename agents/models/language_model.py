@@ -47,17 +47,13 @@ from turngym.agents.models.folder import check_vocabulary, read_model, read_toke
 from turngym.agents.models.hardware import find_device, precision_name, precisions
 from turngym.agents.models.history import Conversation, encode_episode
 from turngym.agents.models.hub import fetch_model, is_hub_name
+from turngym.agents.models.limits import DEFAULT_CONTEXT
 from turngym.agents.models.placement import AdapterSettings, Placement
 from turngym.agents.models.sharding import is_sharded, shard, sharded_copy
 from turngym.envs.core import TextEnv
 from turngym.seeds import Stream, generator
 
 __all__ = ["CheckpointError", "LanguageModel", "LanguageModelAgent", "NonFiniteError"]
-
-LARGE = 50_000_000
-"""From so many weights on a model is taken for one that knows language already, and to need memory."""
-DEFAULT_CONTEXT = 4096
-"""Longest row of a model whose configuration names no limit."""
 
 disable_progress_bar()  # type: ignore[no-untyped-call]  # the library would draw a bar for every model that is loaded or saved
 
@@ -137,6 +133,12 @@ class LanguageModel:
     def num_weights(self) -> int:
         """How many weights it has, those of an adapter included."""
         return sum(parameter.numel() for parameter in self.model.parameters())
+
+    @property
+    def unknown_id(self) -> int | None:
+        """The id of what the tokenizer has no token for; None where it has one for everything."""
+        found: int | None = self.tokenizer.unk_token_id
+        return found
 
     @property
     def is_sharded(self) -> bool:

@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, SeedOssConfig, SeedOssForCausalLM
 
 from turngym.agents.models.copying import write_copying
-
-PAD, STOP, USER, ASSISTANT, SYSTEM = "<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"
-
-_WORDS = r" ?</?answer>|%s ?[A-Za-z]+[.,:;]?\n?(?: (?=\d))?|\d{1,%d}| ?[^\sA-Za-z\d]\n?(?: (?=\d))?|\s"
-"""What is never merged across: the frame of an action, a word or a mark with its spaces and line end, some digits, one
-other white space.
-
-A space before a number belongs to what stands before it, so a number is spelled alike wherever it stands."""
-_MIXED = r" ?[A-Za-z]+\d[A-Za-z\d]*|\d+[A-Za-z][A-Za-z\d]*|"
-"""Words with digits, such as `24x36in` and `spf50`, which are wholes where numbers are."""
-
-MOST_CHARACTERS = 20_000
-"""So much of a text is read to train a tokenizer: the time of a long word grows with its square."""
-MOST_CHARACTERS_IN_ALL = 50_000_000
-"""So much of all texts is read; some seconds."""
-
-
-def chat_template(*, show_instructions: bool) -> str:
-    """Return the built-in chat template; without instructions it leaves the system prompt out."""
-    message = "{{ '<|' + message['role'] + '|>' + message['content'] }}"
-    stop = "{% if message['role'] == 'assistant' %}{{ '<|end|>' }}{% endif %}"
-    shown = "true" if show_instructions else "message['role'] != 'system'"
-    prompt = "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
-    return f"{{% for message in messages if {shown} %}}{message}{stop}{{% endfor %}}{prompt}"
+from turngym.agents.models.small_tokenizer import ASSISTANT, PAD, STOP, SYSTEM, USER, chat_template, train_backend
 
 
 def train_tokenizer(
@@ -50,35 +26,12 @@ def train_tokenizer(
             know a number as a whole, and a word with digits too.
         show_instructions: Whether the chat template shows the system prompt.
     """
-    backend = Tokenizer(models.BPE())
-    split = pre_tokenizers.Split(
-        Regex(_WORDS % (_MIXED if digits_per_token > 1 else "", digits_per_token)), behavior="isolated"
-    )
-    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    backend.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level])
-    backend.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary_size,
-        special_tokens=[PAD, STOP, USER, ASSISTANT, SYSTEM],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    backend.train_from_iterator(_bounded(texts), trainer)
+    backend = train_backend(texts, vocabulary_size=vocabulary_size, digits_per_token=digits_per_token)
     tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=backend, eos_token=STOP, pad_token=PAD, additional_special_tokens=[USER, ASSISTANT, SYSTEM]
     )
     tokenizer.chat_template = chat_template(show_instructions=show_instructions)
     return tokenizer
-
-
-def _bounded(texts: Iterable[str]) -> Iterator[str]:
-    """Yield the beginnings of texts, until there is enough of them."""
-    left = MOST_CHARACTERS_IN_ALL
-    for text in texts:
-        if left <= 0:
-            return
-        yield text[: min(left, MOST_CHARACTERS)]
-        left -= min(len(text), MOST_CHARACTERS)
 
 
 def decoder_config(

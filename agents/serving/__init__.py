@@ -9,17 +9,14 @@ agent.py         the agent; the one file here that needs torch
 
 from turngym.agents.serving.completions import Completion, CompletionServer, ServedModel
 from turngym.agents.serving.connection import (
-    KEY_VARIABLE,
     RefusedError,
     ServerConnection,
     ServerError,
     Terms,
-    check_address,
 )
 from turngym.agents.serving.weights import UPDATES, WeightUpdate
 
 __all__ = [
-    "KEY_VARIABLE",
     "UPDATES",
     "Completion",
     "CompletionServer",
@@ -29,5 +26,4 @@ __all__ = [
     "ServerError",
     "Terms",
     "WeightUpdate",
-    "check_address",
 ]

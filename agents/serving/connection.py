@@ -18,13 +18,11 @@ from email.utils import parsedate_to_datetime
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from threading import TIMEOUT_MAX, Event, Lock, Timer
 from typing import Any
-from urllib.parse import urlsplit
 
 from turngym._errors import InputError, WorkError
+from turngym.addresses import KEY_VARIABLE, check_address
 from turngym.credentials import HIDDEN, SHORTEST
 
-KEY_VARIABLE = "TURNGYM_ROLLOUT_KEY"
-"""The environment variable with the key that a server may ask for (`vllm serve --api-key`)."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
 """Seconds before the first repetition, doubled for each further one up to the longest."""
 LONGEST_ASKED = 600.0
@@ -254,28 +252,6 @@ class ServerConnection:
             raise RefusedError(self._told(f"refuses {path} with status {status}: {_message(answer)}"), status,
                                answer.decode(errors="replace"))  # fmt: skip
         return answer
-
-
-def check_address(address: str, key_variable: str = KEY_VARIABLE) -> tuple[str, int | None, bool, str]:
-    """Return host, port, whether it is HTTPS, and what comes before the path of every request.
-
-    Args:
-        address: The address.
-        key_variable: Where a key belongs that was written into it.
-
-    Raises:
-        InputError: It is no address of a server, or holds what does not belong into one.
-    """
-    try:
-        parts = urlsplit(address)
-        plain = not (parts.query or parts.fragment or parts.username or parts.password)
-        if parts.scheme in {"http", "https"} and parts.hostname and plain:
-            return parts.hostname, parts.port, parts.scheme == "https", parts.path.rstrip("/").removesuffix("/v1")
-    except ValueError:  # of a port that is no number, or brackets that are no address
-        pass
-    shown = address.partition("?")[0].rpartition("@")[2]
-    raise InputError(f"{shown!r} is no address of a server: write http://HOST:PORT, and put a key that it asks for "
-                     f"into the environment variable {key_variable}")  # fmt: skip
 
 
 def _end(link: socket.socket) -> None:

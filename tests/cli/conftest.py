@@ -29,10 +29,10 @@ def trainer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> InstallTrainer:
 
     What is checked before a run begins is left out, but for the tests of that very thing.
     """
-    from turngym.trainers.launch import training
+    from turngym.trainers.launch import checking, training
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(training, "check_base", lambda config: None)
+    monkeypatch.setattr(checking, "check_base", lambda config: None)
 
     def install(trainer: Trainer) -> list[bool]:
         calls: list[bool] = []

@@ -15,7 +15,7 @@ import turngym
 from turngym._errors import InputError
 from turngym.cli import main
 from turngym.extras import install_command
-from turngym.trainers import base_model
+from turngym.trainers import base_checks, base_model
 from turngym.trainers.reporting import trackers
 
 WRONG: list[tuple[str, str, Any, str, str]] = [
@@ -92,6 +92,7 @@ def build_no_model(monkeypatch: pytest.MonkeyPatch, setting: str = "") -> None:
         raise AssertionError("a model was built before the input was refused")
 
     if setting not in NEEDS_MODEL:
+        monkeypatch.setattr(base_checks, "small_writer", build)
         monkeypatch.setattr(base_model, "load_or_build", build)
 
 
@@ -238,7 +239,7 @@ def test_what_only_the_folder_shows(
     words: list[str], part: str, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (here.parent / "file").write_text("")
-    monkeypatch.setattr("turngym.trainers.launch.training.check_base", lambda config: None)
+    monkeypatch.setattr("turngym.trainers.launch.checking.check_base", lambda config: None)
     assert part in refusal(["FrozenLake", *words], capsys) and not any(here.iterdir())
 
 

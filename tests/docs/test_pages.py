@@ -25,7 +25,7 @@ from turngym.envs import env_ids, turn_limit
 from turngym.trainers.config import ALGORITHMS, OBJECTIVE_CONFIGS
 from turngym.trainers.config.section import setting_docs
 from turngym.trainers.config.train import KINDS
-from turngym.trainers.launch import training
+from turngym.trainers.launch import checking
 from turngym.trainers.monitoring.alarms import FIGURE, Thresholds
 from turngym.trainers.objectives import OBJECTIVES
 from turngym.webshop_server.catalogue import open_catalogue
@@ -310,7 +310,7 @@ def test_a_training_that_is_named_would_begin(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(training, "check_run", lambda *_, **__: None)  # which builds the model, as the README does
+    monkeypatch.setattr(checking, "check_run", lambda *_, **__: None)  # which builds the model, as the README does
     assert main([*words, "--dry-run"]) == 0, capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 

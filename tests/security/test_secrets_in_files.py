@@ -21,7 +21,7 @@ from turngym.agents.rollout import Instance, collect_episodes
 from turngym.cli import main
 from turngym.credentials import VARIABLE
 from turngym.envs import Split, TextEnv, make_env, register
-from turngym.trainers import base_model
+from turngym.trainers import base_checks
 from turngym.trainers.config import CurriculumConfig, EnvConfig, parse_toml, write_toml
 from turngym.webshop_server.shop.connection import KEY_VARIABLE
 
@@ -68,7 +68,7 @@ def test_no_file_and_no_screen_shows_the_key(
 ) -> None:
     """A run by a configuration file, its dry run, resume, values, evaluation, rollout and play, all at the site."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(base_model, "TOKENIZER_EPISODES", 10)
+    monkeypatch.setattr(base_checks, "TOKENIZER_EPISODES", 10)
     Path("given.toml").write_text(
         f'[env]\nid = "turngym/WebShop-v0"\nkwargs = {{max_episode_steps = 2, url = "{site.with_key}"}}\n{SETTINGS}'
         '[curriculum]\nlevels = [{max_episode_steps = 1}]\n[run]\nname = "mine"\ntrackers = ["tensorboard"]\n'

@@ -18,10 +18,9 @@ from turngym.agents.models.fingerprint import fingerprint_of
 from turngym.agents.models.language_model import CheckpointError, LanguageModel
 from turngym.agents.scripted import DemonstrationAgent, OracleAgent
 from turngym.envs.frozen_lake import FrozenLakeEnv
-from turngym.trainers import base_model
+from turngym.trainers import base_checks, base_model
+from turngym.trainers.base_checks import CHECKED_DEMONSTRATIONS, check_context
 from turngym.trainers.base_model import (
-    CHECKED_DEMONSTRATIONS,
-    check_context,
     load_or_build,
     note_history,
     note_limits,
@@ -219,7 +218,7 @@ def test_demonstrations_with_mistakes_are_checked_too(
     with pytest.warns(InputWarning, match=said + r"\d+\), or let .*, or they are left out$"):
         check_context(short, tiny)
     check_context(short, on(tiny, tiny.env.id, mistake_rate=0.0))
-    monkeypatch.setattr(base_model, "MOST_LEFT_OUT", 0.1)
+    monkeypatch.setattr(base_checks, "MOST_LEFT_OUT", 0.1)
     with pytest.raises(ValueError, match=r"with warm_start.mistake_rate 0.5 .*, or lower the rate$"):
         check_context(short, tiny)
 

@@ -18,14 +18,14 @@ from transformers import AutoModelForCausalLM, Qwen2Config
 
 from turngym._errors import InputError
 from turngym.agents.models.adapter import new_adapter
-from turngym.agents.models.decoder import CachedDecoder, Row
+from turngym.agents.models.decoder import CachedDecoder
 from turngym.agents.models.errors import CheckpointError
 from turngym.agents.models.hardware import precisions
 from turngym.agents.models.language_model import LanguageModel
 from turngym.agents.models.placement import AdapterSettings, Placement, Precision
+from turngym.agents.models.row import Row
 from turngym.agents.models.scoring import TokenBatch, TokenRows, sampled_logprobs
-from turngym.agents.models.small import build_decoder, train_tokenizer
-from turngym.trainers.base_model import FEEDFORWARD_FACTOR
+from turngym.agents.models.small import build_decoder, decoder_config, train_tokenizer
 from turngym.trainers.config import ModelConfig, TrainConfig, with_algorithm, with_overrides
 from turngym.trainers.memory import (
     ERROR,
@@ -118,18 +118,35 @@ def test_an_adapter_is_counted_as_peft_makes_it(style: str, targets: list[str]) 
 def test_the_shapes_of_known_models(large: ModelShape) -> None:
     assert large.parameters == 3_085_938_688
     assert (large.kv_heads, large.head_dim, large.intermediate_size) == (2, 128, 11_008)
-    assert large.stored == torch.bfloat16
+    assert large.stored == "bfloat16"
     assert qwen(896, 24, 14, 4864).parameters == 494_032_768
 
 
 def test_the_small_model() -> None:
     tokenizer = train_tokenizer([OPENING, ANSWER], vocabulary_size=320)
     config = ModelConfig(hidden_size=96, layers=3, heads=3, vocabulary_size=len(tokenizer))
-    made = build_decoder(tokenizer, hidden_size=96, layers=3, heads=3, feedforward_size=FEEDFORWARD_FACTOR * 96)
+    made = build_decoder(tokenizer, hidden_size=96, layers=3, heads=3, feedforward_size=3 * 96)
     shape = ModelShape.configured(TrainConfig(model=config))
     assert shape.parameters == made.num_parameters()
     assert (shape.layers, shape.heads, shape.kv_heads, shape.intermediate_size) == (3, 3, 3, 288)
     assert estimate_memory(TrainConfig(model=config), shape, device="cpu").peak < 3 * GIB
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"hidden_size": 96, "layers": 3, "heads": 3, "vocabulary_size": 320},
+        {"hidden_size": 32, "layers": 1, "heads": 1, "copying": False, "vocabulary_size": 4000, "context_length": 99},
+    ],
+)
+def test_the_shape_of_the_small_model_is_that_of_its_network(settings: dict[str, Any]) -> None:
+    config = ModelConfig(**settings)
+    network = decoder_config(
+        vocabulary_size=config.vocabulary_size, hidden_size=config.hidden_size, layers=config.layers,
+        heads=config.heads, feedforward_size=config.feedforward_size, context_length=config.context_length,
+    )  # fmt: skip
+    assert ModelShape.small(config) == ModelShape.of(network)
 
 
 def test_a_folder_is_read_without_its_weights(tmp_path: Path) -> None:
@@ -234,14 +251,15 @@ def test_precisions_are_those_of_a_run(
 
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
     names: tuple[Precision, ...] = ("auto", "float32", "bfloat16")
+    name = str(stored).removeprefix("torch.")
     for placement in [Placement(dtype=dtype, compute_dtype=computes) for dtype in names for computes in names]:
         try:
             held, computes = precisions(placement, torch.device(device), stored, learns=learns)
         except InputError as error:
             with pytest.raises(InputError, match=re.escape(str(error))):
-                NumberBytes.of(placement, device, stored, learns=learns)
+                NumberBytes.of(placement, device, name, learns=learns)
             continue
-        found = NumberBytes.of(placement, device, stored, learns=learns)
+        found = NumberBytes.of(placement, device, name, learns=learns)
         assert (found.held, found.computed) == (held.itemsize, computes.itemsize)
 
 

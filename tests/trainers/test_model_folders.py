@@ -20,7 +20,7 @@ from turngym.agents.episode import Status, read_episodes
 from turngym.agents.models.language_model import LanguageModel
 from turngym.cli import main
 from turngym.trainers.config import RunConfig, TrainConfig
-from turngym.trainers.launch import configure, training
+from turngym.trainers.launch import checking, configure
 from turngym.trainers.memory import ModelShape, estimate_memory
 from turngym.trainers.reporting.progress import SilentProgress
 from turngym.trainers.stage_one.store import ValueStore
@@ -230,20 +230,20 @@ def test_what_cannot_fit_is_refused_before_it_is_loaded(
     folder = Path(short.run.root) / short.run.name
     needed = estimate_memory(short, ModelShape.configured(short)).peak
     with monkeypatch.context() as patch:
-        patch.setattr(training, "available_memory", lambda _: needed // 2)
-        patch.setattr(training, "check_base", pytest.fail)
+        patch.setattr(checking, "available_memory", lambda _: needed // 2)
+        patch.setattr(checking, "check_base", pytest.fail)
         with pytest.raises(InputError, match=r"the run needs about \S+ GB, and there are \S+: with .* it needs"):
             turngym.train(short)
         assert not folder.exists()
     with monkeypatch.context() as patch:  # each of two processes has half of the memory, or a card
-        patch.setattr(training, "available_memory", lambda _: needed)
+        patch.setattr(checking, "available_memory", lambda _: needed)
         for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}.items():
             patch.setenv(name, value)
         with pytest.raises(InputError, match="the run needs about"):
-            training.checked_memory(short)
+            checking.checked_memory(short)
         patch.setenv("LOCAL_WORLD_SIZE", "1")
-        estimate = training.checked_memory(short)
+        estimate = checking.checked_memory(short)
         assert estimate is not None and estimate.processes == 2
-    monkeypatch.setattr(training, "available_memory", lambda _: int(needed / 1.1))
+    monkeypatch.setattr(checking, "available_memory", lambda _: int(needed / 1.1))
     with pytest.warns(InputWarning, match="the run may need .* GB, and .* are left; --dry-run shows for what"):
         assert turngym.train(short).folder == folder

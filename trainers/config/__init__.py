@@ -41,6 +41,7 @@ from turngym.trainers.config.section import Section, Temperature
 from turngym.trainers.config.selfplay import SelfplayConfig
 from turngym.trainers.config.toml import (
     ConfigError,
+    env_of,
     imported_by,
     names_env,
     parse_known,
@@ -114,6 +115,7 @@ __all__ = [
     "WeightedSftConfig",
     "algorithm_names",
     "algorithm_of",
+    "env_of",
     "find_objective_config",
     "imported_by",
     "names_env",

@@ -90,6 +90,11 @@ class ModelConfig(Section):
         return dt.date.fromisoformat(self.date) if self.date else None
 
     @property
+    def feedforward_size(self) -> int:
+        """Width of the small model's feed-forward layers."""
+        return 3 * self.hidden_size
+
+    @property
     def num_weights(self) -> int:
         """About how many weights the small model has: attention, feed-forward and embeddings."""
         return self.layers * 13 * self.hidden_size**2 + self.vocabulary_size * self.hidden_size

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
+from turngym.agents.models.limits import LARGE
 from turngym.arguments import Count, Index, NonNegative, Positive, PositiveShare, Range, Share
 from turngym.trainers.config.section import Section, Seed
 
@@ -66,6 +67,10 @@ class LearningConfig(Section):
     """Whether a backward pass computes the inside of every layer again in place of keeping it, also while cloning: a
     fraction of the memory for activations, for a third more time. Gradients are the same. None does so with models of
     50 million weights and more."""
+
+    def recomputes(self, weights: int) -> bool:
+        """Return whether layers of a model with so many weights are computed again in a backward pass."""
+        return weights >= LARGE if self.gradient_checkpointing is None else self.gradient_checkpointing
 
     @property
     def replayed(self) -> int:

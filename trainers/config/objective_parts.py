@@ -35,6 +35,8 @@ class ObjectiveConfig(Section):
     section: ClassVar[str] = "objective"
     name: ClassVar[str] = ""
     """The name of the objective in a configuration."""
+    needs_pairs: ClassVar[bool] = False
+    """Whether the loss joins the live log-ratios of a group, which therefore shares a micro-batch."""
 
     group_size: Count = 1
     """Episodes of each prompt in a step."""

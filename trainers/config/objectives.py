@@ -61,6 +61,7 @@ class GvpoConfig(Grouped, KLRegularised):
     """GVPO (arXiv:2504.19599)."""
 
     name: ClassVar[str] = "gvpo"
+    needs_pairs: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,7 @@ class RebelConfig(Grouped, KLRegularised):
     """REBEL (arXiv:2404.16767), over all pairs of a group."""
 
     name: ClassVar[str] = "rebel"
+    needs_pairs: ClassVar[bool] = True
 
 
 # Policy gradients -----------------------------------------------------------------------------------------------

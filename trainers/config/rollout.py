@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Annotated, ClassVar, Literal
 
 from turngym._errors import InputError
-from turngym.agents.serving.connection import check_address
+from turngym.addresses import check_address
 from turngym.arguments import Index, Positive, Range
 from turngym.trainers.config.section import Section
 

@@ -11,6 +11,7 @@ import math
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
@@ -63,6 +64,12 @@ class Section:
 
 def setting_types(kind: Any) -> Mapping[str, Any]:
     """Return the type of every setting of a section, `Annotated` with its `Range` where it has one."""
+    return _setting_types(kind)
+
+
+@cache
+def _setting_types(kind: Any) -> Mapping[str, Any]:
+    """Look the types up once, which takes longer than all checks of a section."""
     hints = get_type_hints(kind, include_extras=True)
     return {field.name: hints[field.name] for field in fields(kind)}
 

@@ -11,6 +11,7 @@ from typing import Any
 from turngym._errors import InputError
 from turngym._version import __version__
 from turngym.arguments import suggestion
+from turngym.trainers.config.game import EnvConfig
 from turngym.trainers.config.objective_parts import ObjectiveConfig
 from turngym.trainers.config.objectives import find_objective_config
 from turngym.trainers.config.section import Section
@@ -58,6 +59,17 @@ def names_env(text: str, *, source: str) -> bool:
     """
     env = _tables(text, source).get("env")
     return isinstance(env, dict) and isinstance(env.get("id"), str)
+
+
+def env_of(text: str, *, source: str) -> str | None:
+    """Return the id of the environment that a configuration is for; None where it says something else there.
+
+    Raises:
+        ConfigError: It is not TOML.
+    """
+    env = _tables(text, source).get("env", {})
+    named = env.get("id", EnvConfig.id) if isinstance(env, dict) else None
+    return named if isinstance(named, str) else None
 
 
 def imported_by(text: str, *, source: str) -> tuple[list[str], str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from turngym._errors import InputError
 from turngym.names import check_name, enter, find, nearest
 from turngym.plugins import require_plugins
-from turngym.trainers.config import ConfigError, TrainConfig, imported_by, parse_known, parse_toml
+from turngym.trainers.config import ConfigError, TrainConfig, env_of, imported_by, parse_toml
 
 PRESETS: dict[str, str] = {
     entry.name.removesuffix(".toml"): entry.read_text(encoding="utf-8")
@@ -17,6 +17,8 @@ PRESETS: dict[str, str] = {
     if entry.name.endswith(".toml")
 }
 """The text of every preset."""
+SHIPPED = tuple(PRESETS)
+"""The presets of the package, as against those that other code registers."""
 
 
 def register_preset(name: str, source: str | Path | Traversable) -> None:
@@ -54,7 +56,7 @@ def preset_text(name: str) -> str:
 
 def preset_for(env_id: str) -> str | None:
     """Return the first preset that is for an environment, None if it has none; what else it holds is not checked."""
-    return next((name for name in preset_names() if _env_of(name) == env_id), None)
+    return next((name for name in preset_names() if preset_env(name) == env_id), None)
 
 
 def load_preset(name: str) -> TrainConfig:
@@ -86,10 +88,10 @@ def read_config_text(path: Path) -> str:
         raise InputError(f"the configuration {path} cannot be read: {reason}") from error
 
 
-def _env_of(name: str) -> str | None:
+def preset_env(name: str) -> str | None:
     """Return the environment of a preset; None where that cannot be read, which is no matter of other environments."""
     try:
-        return parse_known(preset_text(name), source=f"preset {name}")[0].env.id
+        return env_of(preset_text(name), source=f"preset {name}")
     except ConfigError:
         return None
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import signal
 import warnings
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,12 @@ from typing import Any
 from turngym._errors import InputError, InputWarning, input_errors
 from turngym.agents.evaluation import Score
 from turngym.agents.models.decoding import History
-from turngym.agents.models.hardware import find_device
-from turngym.agents.models.language_model import LARGE, CheckpointError, LanguageModel, LanguageModelAgent
+from turngym.agents.models.language_model import LanguageModel, LanguageModelAgent
 from turngym.agents.models.placement import Placement
 from turngym.plugins import require_plugins
 from turngym.trainers import ranks
-from turngym.trainers.base_model import check_base
 from turngym.trainers.config import (
     TrainConfig,
-    find_objective_config,
     imported_by,
     parse_toml,
     with_algorithm,
@@ -35,29 +32,18 @@ from turngym.trainers.config import (
     write_toml,
 )
 from turngym.trainers.interrupt import Stopped, stoppable
+from turngym.trainers.launch.checking import check_run, with_rates
 from turngym.trainers.launch.configure import check_game, configure, named, with_commit, with_date, with_folders
 from turngym.trainers.launch.policies import decoding_of, load_policy
-from turngym.trainers.launch.rates import with_usual_rates
 from turngym.trainers.launch.resuming import begin_resume, plan_resume
 from turngym.trainers.launch.run_folder import claimed
-from turngym.trainers.memory import (
-    ERROR,
-    MemoryEstimate,
-    ModelShape,
-    available_memory,
-    check_memory,
-    estimate_memory,
-    gigabytes,
-)
-from turngym.trainers.objectives import find_objective
 from turngym.trainers.reporting.progress import Progress, SilentProgress
 from turngym.trainers.reporting.tables import result_rows, text_table
-from turngym.trainers.reporting.trackers import Tracker, check_packages, tracking
+from turngym.trainers.reporting.trackers import Tracker, tracking
 from turngym.trainers.run import train as train_in_folder
 from turngym.trainers.run_files import RESULT_FILE
 from turngym.trainers.run_lock import run_lock
-from turngym.trainers.served_policy import connect
-from turngym.trainers.torchrun import is_first, launched, launched_here
+from turngym.trainers.torchrun import is_first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,79 +190,6 @@ def follow(told: Callable[[Path], object] | None = None) -> TrainingResult | Non
     with ranks.joined(), stoppable(), warnings.catch_warnings():
         warnings.simplefilter("ignore", InputWarning)  # the first process has said it
         return ranks.following(do)
-
-
-def check_run(config: TrainConfig, *, asked: int = 0) -> MemoryEstimate | None:
-    """Check what `configure` cannot check without torch, before the run folder exists.
-
-    Args:
-        config: The run.
-        asked: Of how many processes the memory is asked for, which are on other devices than those here; 0 for none.
-
-    Returns:
-        How much memory the run needs, as `checked_memory`.
-
-    Raises:
-        InputError: A tracker's package is not installed, the objective is not registered, a model cannot be loaded,
-            nobody can be cloned, the demonstrations do not fit into the limits, or the run into memory.
-        ServerError: The server that is to play the policy does not answer, or not with ids and log-probabilities.
-    """
-    check_packages(config.run.trackers)
-    with input_errors():
-        find_objective(config.objective.name)
-        if type(config.objective) is not find_objective_config(config.objective.name):
-            raise InputError(f"{type(config.objective).__name__} is not what {config.objective.name} is registered "
-                             "with, and no run could be continued with it: give its objective a name of its "
-                             "own")  # fmt: skip
-        if config.rollout.server:
-            connect(config.rollout).check()
-        estimate = None if asked else checked_memory(config)
-        check_base(config)
-    return estimate
-
-
-def with_rates(config: TrainConfig, preset: str | None, given: Container[str]) -> TrainConfig:
-    """Return a configuration by which a checkpoint learns at the rates that are usual for its size.
-
-    Args:
-        config: The configuration.
-        preset: As of `with_usual_rates`.
-        given: As of `with_usual_rates`.
-    """
-    try:
-        large = config.model.path and ModelShape.configured(config).parameters >= LARGE
-    except CheckpointError:  # which `check_base` explains
-        large = False
-    return with_usual_rates(config, preset, given) if large else config
-
-
-def checked_memory(config: TrainConfig) -> MemoryEstimate | None:
-    """Return how much memory learning from a checkpoint needs, computed before that is loaded.
-
-    What is above the memory that is left by less than the estimate may be wrong by is a warning. Each of several
-    processes has a card of its own, or its share of the memory of a machine.
-
-    Returns:
-        The estimate, of each process; None for the built-in model, and where the checkpoint cannot be read, which
-        `check_base` explains.
-
-    Raises:
-        InputError: The run does not fit; the message says which settings would.
-    """
-    if not config.model.path:
-        return None
-    try:
-        estimate = estimate_memory(config, ModelShape.configured(config), processes=launched())
-    except CheckpointError:
-        return None
-    device = find_device(config.run.device)
-    available = available_memory(device) // (1 if device.type == "cuda" else launched_here())
-    if estimate.peak > (1 + ERROR) * available:
-        check_memory(estimate, available)
-    if estimate.peak > available:
-        warnings.warn(InputWarning(f"the run may need {gigabytes(estimate.peak)} GB, and {gigabytes(available)} are "
-                                   "left; --dry-run shows for what"), stacklevel=2)  # fmt: skip
-    return estimate
 
 
 def read_result(folder: Path) -> dict[str, Any]:

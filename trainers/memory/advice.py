@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from turngym._errors import InputError
-from turngym.trainers.batches import recomputes
 from turngym.trainers.config import with_overrides
 from turngym.trainers.memory.estimate import GB, MemoryEstimate, estimate_memory, gigabytes
 
@@ -83,7 +82,7 @@ def _changes(estimate: MemoryEstimate) -> list[list[_Setting]]:
     shortest = max(SHORTEST_CONTEXT, 2 * model.max_reply_tokens)
     changes: list[list[_Setting]] = [
         [("learning", "tokens_per_microbatch", value) for value in _halves(learning.tokens_per_microbatch, context)],
-        [] if recomputes(estimate.shape.parameters, learning) else [("learning", "gradient_checkpointing", True)],
+        [] if learning.recomputes(estimate.shape.parameters) else [("learning", "gradient_checkpointing", True)],
         [("run", "rollout_slots", value) for value in _halves(config.run.rollout_slots, FEWEST_SLOTS)],
         [("model", "context_length", value) for value in _halves(context, shortest)],
         [("lora", "rank", ADVISED_RANK)] if model.path and not config.lora.rank else [],

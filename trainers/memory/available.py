@@ -7,10 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
 
-
-def available_memory(device: torch.device | str) -> int:
+def available_memory(device: str) -> int:
     """Return how much memory a device has left, bytes.
 
     On a card that is what the driver says. Of the memory of the processor it is what the kernel calls available, or
@@ -20,9 +18,10 @@ def available_memory(device: torch.device | str) -> int:
     Args:
         device: A device of torch.
     """
-    place = torch.device(device)
-    if place.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(place)
+    if device.partition(":")[0] == "cuda":
+        import torch
+
+        free, _ = torch.cuda.mem_get_info(device)
         return int(free)
     return processor_memory(Path("/"))
 

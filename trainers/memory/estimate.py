@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
-
-from turngym.agents.models.hardware import find_device
+from turngym.agents.models.device_type import find_device_type
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.memory.number_bytes import NumberBytes
 from turngym.trainers.memory.phases import phases_of
@@ -128,7 +126,7 @@ def estimate_memory(
     Raises:
         InputError: There is no such device here, its precisions do not go together, or an adapter needs peft.
     """
-    kind = find_device(config.run.device).type if device is None else torch.device(device).type
+    kind = find_device_type(config.run.device) if device is None else device.partition(":")[0]
     replies = config.model.max_reply_tokens
     run = RunSizes(
         config=config, shape=shape, device=kind,

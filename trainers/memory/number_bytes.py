@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Self
 
-import torch
+from turngym.agents.models.placement import Placement, precision_names
 
-from turngym.agents.models.hardware import precisions
-from turngym.agents.models.placement import Placement
+BYTES = {"float64": 8, "float32": 4, "bfloat16": 2}
+"""Bytes of a number in each precision that a model is held or computes in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,18 +33,17 @@ class NumberBytes:
         return self.mixed or self.held != self.learned
 
     @classmethod
-    def of(cls, placement: Placement, device: str, stored: torch.dtype, *, learns: bool) -> Self:
+    def of(cls, placement: Placement, device: str, stored: str, *, learns: bool) -> Self:
         """Return those of a placement on a type of device, which need not be here; a card computes in bfloat16.
 
         Raises:
             InputError: The precisions do not go together.
         """
-        wide = stored == torch.float64 and placement.dtype == "auto"
+        wide = stored == "float64" and placement.dtype == "auto"
         if device == "cuda" and not wide:  # what `precisions` finds by asking the card
             if placement.dtype == "auto" and not learns:
                 placement = replace(placement, dtype="bfloat16")
             if placement.compute_dtype == "auto":
                 placement = replace(placement, compute_dtype="bfloat16")
-        here = torch.device("mps" if device == "mps" else "cpu")
-        held, computed = precisions(placement, here, stored, learns=learns)
-        return cls(held=held.itemsize, computed=computed.itemsize, learned=max(4, held.itemsize))
+        held, computed = (BYTES[name] for name in precision_names(placement, device, stored, learns=learns, fast=False))
+        return cls(held=held, computed=computed, learned=max(4, held))

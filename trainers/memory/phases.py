@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Mapping
 
 from turngym.trainers.memory.sizes import Part, RunSizes
-from turngym.trainers.objectives import find_objective
 
 
 def phases_of(run: RunSizes) -> Iterator[Part]:
@@ -81,7 +80,7 @@ def _copies(run: RunSizes) -> bool:
 def _microbatch(run: RunSizes) -> int:
     """Return the padded tokens of the largest micro-batch of stage 2, which holds whole episodes, or whole groups."""
     learning, objective = run.config.learning, run.config.objective
-    paired = find_objective(objective.name).needs_pairs
+    paired = objective.needs_pairs
     batch = math.ceil(learning.batch_size / learning.minibatches) * run.context
     return max(run.context * (objective.group_size if paired else 1), min(learning.tokens_per_microbatch, batch))
 

@@ -1,41 +1,29 @@
-"""The shape of a network, read from its configuration alone: its weights, and what autograd keeps of a token.
+"""The shape of a network: its weights, and what autograd keeps of a token.
+
+That of the built-in model is computed here; of others `network_shape` reads it, with torch, from their configuration.
 
 Letters: H hidden size, I width of the feed-forward part, V vocabulary.
 """
 
 from __future__ import annotations
 
-import copy
 import re
-import warnings
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING
 
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
-from transformers.pytorch_utils import Conv1D
-
-from turngym.agents.models.adapter import ADAPTER_FILE, adapter_settings, new_adapter
-from turngym.agents.models.errors import CheckpointError, reason_of
-from turngym.agents.models.hub import is_hub_name
-from turngym.agents.models.language_model import DEFAULT_CONTEXT
 from turngym.agents.models.placement import AdapterSettings
-from turngym.agents.models.sharding import layers_of
-from turngym.agents.models.small import decoder_config
-from turngym.trainers.base_model import FEEDFORWARD_FACTOR
-from turngym.trainers.config import ModelConfig, TrainConfig, WarmStartConfig
-from turngym.trainers.warm_start.course import cloning_optimizers
+from turngym.trainers.config import ModelConfig, TrainConfig
 
-_SHARE_INPUTS = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj", "w1", "w3")
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+SHARE_INPUTS = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj", "w1", "w3")
 """Layers that read one tensor with others of the module that they are in."""
-_GATES = ("gate_proj", "gate_up_proj", "w1")
+ATTENTION = re.compile(r"\.\w*(?:attn|attention)\.")
+"""A part of the name of a layer of attention."""
 _AFTER_ATTENTION = ("o_proj", "out_proj", "c_proj", "dense", "wo")
-_ATTENTION = re.compile(r"\.\w*(?:attn|attention)\.")
-_STEPWISE = ("gelu_new", "gelu_fast")
-"""Activations made of several operations, of which autograd keeps four tensors instead of one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +42,15 @@ class Matrix:
     """What it reads: the same name for layers that read one tensor."""
     after_attention: bool
     """Whether it reads what attention returns."""
+
+    @classmethod
+    def called(cls, name: str, *, inputs: int, outputs: int, table: bool = False) -> Matrix:
+        """Return a matrix that reads what layers of its name do."""
+        parent, _, leaf = name.rpartition(".")
+        return cls(
+            name=name, inputs=inputs, outputs=outputs, table=table, source=parent if leaf in SHARE_INPUTS else name,
+            after_attention=leaf in _AFTER_ATTENTION and bool(ATTENTION.search(name)),
+        )  # fmt: skip
 
     @property
     def size(self) -> int:
@@ -93,8 +90,8 @@ class ModelShape:
     """V, the rows of the output head."""
     tied: bool
     """Whether the output head and the embedding are one weight."""
-    stored: torch.dtype
-    """In which precision the weights are stored."""
+    stored: str
+    """In which precision the weights are stored, such as "float32"."""
     context_length: int
     """Most tokens that the network holds."""
     largest: int
@@ -123,13 +120,13 @@ class ModelShape:
     """Whether queries and keys are turned by their positions."""
     stepwise_attention: bool
     """Whether attention is computed by several operations, of which autograd keeps the scores."""
-    config: PreTrainedConfig = field(repr=False, compare=False)
-    """What it was read from."""
+    config: PreTrainedConfig | None = field(default=None, repr=False, compare=False)
+    """What it was read from; None for the built-in model."""
     adapters: dict[AdapterSettings, int] = field(default_factory=dict, repr=False, compare=False)
     """The weights of adapters that peft was asked about."""
 
     @classmethod
-    def of(cls, config: PreTrainedConfig) -> Self:
+    def of(cls, config: PreTrainedConfig) -> ModelShape:
         """Return the shape of the network that a configuration of the transformers library describes.
 
         The network is built without memory for its weights, so they are counted exactly whatever its architecture.
@@ -137,42 +134,12 @@ class ModelShape:
         Raises:
             CheckpointError: The library builds no causal language model from it.
         """
-        network = _empty_network(config)
-        text = network.config.get_text_config()
-        hidden, heads = int(text.hidden_size), int(text.num_attention_heads)
-        kv_heads = int(getattr(text, "num_key_value_heads", None) or heads)
-        head_dim = int(getattr(text, "head_dim", None) or hidden // heads)
-        matrices = tuple(_matrices(network))
-        lasts = [matrix.inputs for matrix in matrices if matrix.outputs == hidden and not matrix.table
-                 and not _ATTENTION.search(matrix.name) and _leaf(matrix.name) not in _SHARE_INPUTS]  # fmt: skip
-        gated = any(_leaf(matrix.name) in _GATES for matrix in matrices)
-        activation = getattr(text, "hidden_act", None) or getattr(text, "activation_function", None)
-        experts = [parameter for parameter in network.parameters() if parameter.ndim == 3]
-        muon, _ = cloning_optimizers(network, WarmStartConfig())
-        shapes = Counter(tuple(weight.shape) for group in muon.param_groups for weight in group["params"])
-        norms, head_norms, fused_norms = _norms(network, heads=heads, kv_heads=kv_heads, head_dim=head_dim)
-        head = network.get_output_embeddings().weight
-        return cls(
-            parameters=sum(parameter.numel() for parameter in network.parameters()),
-            hidden_size=hidden, layers=int(text.num_hidden_layers), heads=heads, kv_heads=kv_heads, head_dim=head_dim,
-            intermediate_size=max(lasts, default=hidden), vocabulary=int(head.shape[0]),
-            tied=head is network.get_input_embeddings().weight, stored=_stored(config),
-            context_length=int(getattr(text, "max_position_embeddings", None) or DEFAULT_CONTEXT),
-            largest=max(parameter.numel() for parameter in network.parameters()),
-            layer_weights=sum(parameter.numel() for layer in layers_of(network) for parameter in layer.parameters()),
-            matrices=matrices,
-            hidden_matrices={(rows, columns): count for (rows, columns), count in shapes.items()}, norms=norms,
-            head_norms=head_norms, fused_norms=fused_norms, feedforward=sum(lasts),
-            kept_inside=(4 if activation in _STEPWISE else 1) + 2 * gated,
-            expert_weights=sum(parameter.numel() for parameter in experts),
-            expert_features=sum(_expert_features(module, text) for module in network.modules()),
-            rotary=any("rotary" in type(module).__name__.lower() for module in network.modules()),
-            stepwise_attention=text._attn_implementation == "eager",  # noqa: SLF001 - it has no other name
-            config=config,
-        )  # fmt: skip
+        from turngym.trainers.memory.network_shape import shape_of
+
+        return shape_of(config)
 
     @classmethod
-    def read(cls, path: str | Path, revision: str = "") -> Self:
+    def read(cls, path: str | Path, revision: str = "") -> ModelShape:
         """Return the shape of the model in a folder or by a name of the hub; of an adapter, that of its base.
 
         Its `config.json` alone is read, and fetched where the cache of the hub does not have it.
@@ -184,30 +151,40 @@ class ModelShape:
         Raises:
             CheckpointError: It describes no causal language model that the library knows.
         """
-        folder = Path(path)
-        if (folder / ADAPTER_FILE).is_file():
-            settings = adapter_settings(folder)
-            return cls.read(str(settings["base_model_name_or_path"]), str(settings.get("revision") or ""))
-        if not is_hub_name(str(path)) and not (folder / "config.json").is_file():
-            raise CheckpointError(f"{folder} holds no model: there is no config.json in it")
-        try:
-            config = AutoConfig.from_pretrained(str(path), revision=revision or "main", trust_remote_code=False)
-        except Exception as error:  # the library's readers raise what they like
-            raise CheckpointError(f"the config.json of {path} cannot be read: {reason_of(error)}") from error
-        return cls.of(config)
+        from turngym.trainers.memory.network_shape import network_config
+
+        return cls.of(network_config(path, revision))
 
     @classmethod
-    def small(cls, model: ModelConfig) -> Self:
-        """Return the shape of the built-in small model, with the largest vocabulary that its tokenizer may get."""
-        config = decoder_config(
-            vocabulary_size=model.vocabulary_size, hidden_size=model.hidden_size, layers=model.layers,
-            heads=model.heads, feedforward_size=FEEDFORWARD_FACTOR * model.hidden_size,
-            context_length=model.context_length,
+    def small(cls, model: ModelConfig) -> ModelShape:
+        """Return the shape of the built-in small model, with the largest vocabulary that its tokenizer may get.
+
+        It is computed without torch: the layers are those of `agents.models.small.decoder_config`.
+        """
+        hidden, inner, layers, words = model.hidden_size, model.feedforward_size, model.layers, model.vocabulary_size
+        parts = [("self_attn.q_proj", hidden, hidden), ("self_attn.k_proj", hidden, hidden),
+                 ("self_attn.v_proj", hidden, hidden), ("self_attn.o_proj", hidden, hidden),
+                 ("mlp.gate_proj", hidden, inner), ("mlp.up_proj", hidden, inner),
+                 ("mlp.down_proj", inner, hidden)]  # fmt: skip
+        of_layers = [Matrix.called(f"model.layers.{layer}.{name}", inputs=inputs, outputs=outputs)
+                     for layer in range(layers) for name, inputs, outputs in parts]  # fmt: skip
+        biases_and_norms = layers * (3 * hidden + 2 * hidden)
+        layer_weights = sum(matrix.size for matrix in of_layers) + biases_and_norms
+        embedding = Matrix.called("model.embed_tokens", inputs=words, outputs=hidden, table=True)
+        head = Matrix.called("lm_head", inputs=hidden, outputs=words, table=True)
+        return cls(
+            parameters=embedding.size + layer_weights + hidden, hidden_size=hidden, layers=layers, heads=model.heads,
+            kv_heads=model.heads, head_dim=hidden // model.heads, intermediate_size=inner, vocabulary=words, tied=True,
+            stored="float32", context_length=model.context_length, largest=max(embedding.size, hidden * inner),
+            layer_weights=layer_weights, matrices=(embedding, *of_layers, head),
+            hidden_matrices={(hidden, hidden): 4 * layers, (inner, hidden): 2 * layers, (hidden, inner): layers},
+            norms=Norms(count=2 * layers + 1, width=(2 * layers + 1) * hidden), head_norms=Norms(count=0, width=0),
+            fused_norms=Norms(count=0, width=0), feedforward=layers * inner, kept_inside=3, expert_weights=0,
+            expert_features=0, rotary=True, stepwise_attention=False,
         )  # fmt: skip
-        return cls.of(config)
 
     @classmethod
-    def configured(cls, config: TrainConfig) -> Self:
+    def configured(cls, config: TrainConfig) -> ModelShape:
         """Return the shape of the model that a run begins from.
 
         Raises:
@@ -232,77 +209,9 @@ class ModelShape:
         """
         if self.expert_weights:
             if settings not in self.adapters:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # rules for experts that match nothing
-                    adapter = new_adapter(_empty_network(self.config), settings, 0)
-                self.adapters[settings] = sum(parameter.numel() for parameter in adapter.parameters())
+                from turngym.trainers.memory.network_shape import weights_of_adapter
+
+                assert self.config is not None
+                self.adapters[settings] = weights_of_adapter(self.config, settings)
             return self.adapters[settings]
         return settings.rank * sum(matrix.inputs + matrix.outputs for matrix in self.adapted(settings.targets))
-
-
-def _empty_network(config: PreTrainedConfig) -> Any:
-    """Return a network whose weights take no memory.
-
-    Raises:
-        CheckpointError: The library builds none.
-    """
-    kind: Any = AutoModelForCausalLM
-    try:
-        with torch.device("meta"):
-            return kind.from_config(copy.deepcopy(config))
-    except Exception as error:  # the library's constructors raise what they like
-        raise CheckpointError(f"no language model can be built from its config.json: {reason_of(error)}") from error
-
-
-def _stored(config: PreTrainedConfig) -> torch.dtype:
-    """Return in which precision a configuration says that its weights are stored, as `folder.stored_dtype` does."""
-    name = str(getattr(config, "dtype", None) or "").removeprefix("torch.")
-    found = getattr(torch, name, None)
-    return found if isinstance(found, torch.dtype) else torch.float32
-
-
-def _leaf(name: str) -> str:
-    return name.rpartition(".")[2]
-
-
-def _matrices(network: Any) -> Iterator[Matrix]:
-    """Yield the linear layers, tables and output head of a network."""
-    head = network.get_output_embeddings()
-    for name, module in network.named_modules():
-        if not isinstance(module, torch.nn.Embedding | torch.nn.Linear | Conv1D):
-            continue
-        rows, columns = (int(size) for size in module.weight.shape)
-        transposed = isinstance(module, torch.nn.Linear)
-        parent, _, leaf = name.rpartition(".")
-        yield Matrix(
-            name=name, inputs=columns if transposed else rows, outputs=rows if transposed else columns,
-            table=module is head or isinstance(module, torch.nn.Embedding),
-            source=parent if leaf in _SHARE_INPUTS else name,
-            after_attention=leaf in _AFTER_ATTENTION and bool(_ATTENTION.search(name)),
-        )  # fmt: skip
-
-
-def _norms(network: Any, *, heads: int, kv_heads: int, head_dim: int) -> list[Norms]:
-    """Return the norms of a network: those of the stream, of queries and keys, and those that are one operation."""
-    widths: list[list[int]] = [[], [], []]
-    for name, module in network.named_modules():
-        weight = getattr(module, "weight", None)
-        if "norm" not in type(module).__name__.lower() or weight is None:
-            continue
-        width, times = int(weight.numel()), {"q_norm": heads, "k_norm": kv_heads}.get(_leaf(name), 0)
-        kind = 2 if isinstance(module, torch.nn.LayerNorm | torch.nn.RMSNorm) else 1 if times else 0
-        widths[kind] += [width] * (times if times and width == head_dim else 1)
-    return [Norms(count=len(of_kind), width=sum(of_kind)) for of_kind in widths]
-
-
-def _expert_features(module: Any, text: Any) -> int:
-    """Return what autograd keeps of a token in the experts of a module: 2 H and 4 I for each that the token passes.
-
-    Those are what the expert reads and returns, gate and other factor, activation and product.
-    """
-    weight = getattr(module, "gate_up_proj", None)
-    if not isinstance(weight, torch.nn.Parameter) or weight.ndim != 3:
-        return 0
-    hidden, (_, rows, columns) = int(text.hidden_size), weight.shape
-    width = (int(rows) if columns == hidden else int(columns)) // 2
-    return int(getattr(text, "num_experts_per_tok", 1)) * (2 * hidden + 4 * width)

@@ -9,9 +9,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from turngym.agents.models.cache import ALIGNMENT
-from turngym.agents.models.decoder import MAX_PASS_TOKENS
-from turngym.trainers.batches import recomputes
+from turngym.agents.models.limits import ALIGNMENT, MAX_PASS_TOKENS
 from turngym.trainers.config import TrainConfig
 from turngym.trainers.memory.number_bytes import NumberBytes
 from turngym.trainers.memory.shape import Matrix, ModelShape
@@ -81,7 +79,7 @@ class RunSizes:
     @property
     def recomputes(self) -> bool:
         """Whether layers are computed again in a backward pass."""
-        return recomputes(self.shape.parameters, self.config.learning)
+        return self.config.learning.recomputes(self.shape.parameters)
 
     @property
     def context(self) -> int:

@@ -171,13 +171,16 @@ class Objective:
     """Fills `optimal_baseline_B` where the configuration asks for `optimal_baseline`."""
     returns: PerToken | None = None
     """Fills `return_N`; an objective that has it gets a critic."""
-    needs_pairs: bool = False
-    """Whether its loss joins the live log-ratios of a group, which therefore shares a microbatch."""
     needs_reference: bool = False
     """Whether it needs `ref_logp_N`."""
     policy_gradient: bool = False
     """Whether its loss is an expectation over the sampler with `advantage_N` as a factor of each token, which is
     weighted where a server that is not quite the policy has sampled."""
+
+    @property
+    def needs_pairs(self) -> bool:
+        """Whether its loss joins the live log-ratios of a group, which therefore shares a microbatch."""
+        return self.config.needs_pairs
 
     @property
     def needs_values(self) -> bool:
@@ -200,7 +203,6 @@ def objective(
     advantages: PerToken | None = None,
     optimal_baselines: PerEpisode | None = None,
     returns: PerToken | None = None,
-    needs_pairs: bool = False,
     needs_reference: bool = False,
     policy_gradient: bool = False,
 ) -> Callable[[Loss], Loss]:
@@ -222,7 +224,6 @@ def objective(
         advantages: See `Objective`, as all that follow.
         optimal_baselines: See there.
         returns: See there.
-        needs_pairs: See there.
         needs_reference: See there.
         policy_gradient: See there.
 
@@ -246,7 +247,7 @@ def objective(
         OBJECTIVE_CONFIGS[name] = kind
         OBJECTIVES[name] = Objective(
             name=name, loss=loss, source=source, config=kind, advantages=advantages,
-            optimal_baselines=optimal_baselines, returns=returns, needs_pairs=needs_pairs,
+            optimal_baselines=optimal_baselines, returns=returns,
             needs_reference=needs_reference, policy_gradient=policy_gradient,
         )  # fmt: skip
         return loss

@@ -53,7 +53,6 @@ def oapl(batch: TrainingBatch, step: StepParams[OaplConfig]) -> Tensor:
     "gvpo",
     source="GVPO, arXiv:2504.19599: (beta * (l - mean l) - (R - mean R))^2 with means over the group, in which the "
     "partition function cancels",
-    needs_pairs=True,
     needs_reference=True,
 )
 def gvpo(batch: TrainingBatch, step: StepParams[KLRegularised]) -> Tensor:
@@ -70,7 +69,6 @@ def gvpo(batch: TrainingBatch, step: StepParams[KLRegularised]) -> Tensor:
 @objective(
     "rebel",
     source="REBEL, arXiv:2404.16767, Algorithm 1 (eta = 1 / beta), over all pairs of a group",
-    needs_pairs=True,
 )
 def rebel(batch: TrainingBatch, step: StepParams[KLRegularised]) -> Tensor:
     """Return the mean over the others j of (beta * (l - l_j) - (R - R_j))^2 / (4 * beta) for each episode, `[B]`.

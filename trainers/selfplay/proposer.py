@@ -39,8 +39,9 @@ from turngym.envs.proposing import SOLVABLE, Verifier
 from turngym.seeds import Stream, episode_seed, generator
 from turngym.trainers.config import SelfplayConfig, TrainConfig
 from turngym.trainers.instances import PROPOSING
+from turngym.trainers.play import SCRIPTED_SLOTS
 from turngym.trainers.prompts.successes import SuccessTracker, predictive_stds
-from turngym.trainers.rollouts import SCRIPTED_SLOTS, Rollouts
+from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.stage_one.estimators import log_mean_exp, shrink
 from turngym.trainers.stage_one.instance_values import ValueEstimates
 from turngym.trainers.stage_one.sampling import StageOneSetup, sample_seed

@@ -22,12 +22,12 @@ from turngym.seeds import Stream, generator
 from turngym.trainers import ranks
 from turngym.trainers.config import LearningConfig, WarmStartConfig
 from turngym.trainers.interrupt import DeferredInterrupt
+from turngym.trainers.play import SCRIPTED_SLOTS, without_errors
 from turngym.trainers.reporting.progress import Progress
-from turngym.trainers.rollouts import SCRIPTED_SLOTS, Rollouts, without_errors
+from turngym.trainers.rollouts import Rollouts
 from turngym.trainers.warm_start.checkpoints import CourseCheckpoints
 from turngym.trainers.warm_start.course import Course, WarmStartError
-from turngym.trainers.warm_start.demonstrations import numbered_demonstrations
-from turngym.trainers.warm_start.fitting import fitting_of_file
+from turngym.trainers.warm_start.fitting import given_demonstrations
 from turngym.trainers.warm_start.on_policy import handed_over
 from turngym.trainers.warm_start.permuting import with_permuted
 from turngym.trainers.warm_start.teacher import demonstration_agent, teacher_of
@@ -180,15 +180,6 @@ def _shown(
     if on_policy:
         episodes += handed_over(model, rollouts, teacher_of(config), rng, on_policy)
     return episodes
-
-
-def given_demonstrations(model: LanguageModel, path: str) -> list[Episode]:
-    """Return the demonstrations of a file that fit as tokens, and warn of the others.
-
-    Raises:
-        ValueError: The file cannot be read, or too many of its demonstrations do not fit.
-    """
-    return fitting_of_file(numbered_demonstrations(path), model, path)
 
 
 def scripted_play(

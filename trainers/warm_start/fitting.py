@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from turngym._errors import InputWarning
 from turngym.agents.episode import Episode
 from turngym.agents.models.errors import reason_of
-from turngym.agents.models.language_model import LanguageModel
+from turngym.agents.models.history import Writer
+from turngym.trainers.warm_start.demonstrations import numbered_demonstrations
 
 MOST_OF_FILE = 0.1
 """The share of the demonstrations of a file that may be left out since they do not fit; above it a run is refused."""
@@ -24,7 +25,7 @@ class Fitting:
         model: Tells the limits.
     """
 
-    def __init__(self, model: LanguageModel) -> None:
+    def __init__(self, model: Writer) -> None:
         self._context, self._longest_reply = model.context_length, model.decoding.max_reply_tokens
         self._longest_thought, self._chat = model.decoding.max_thought_tokens, model.chat
         self._sees_all = model.decoding.window is None
@@ -89,7 +90,7 @@ class Fitting:
         self._reply, self._start, self._thought = state["reply"], state["start"], state.get("thought", 0)
 
 
-def check_fit(encoded: Sequence[Episode], model: LanguageModel) -> None:
+def check_fit(encoded: Sequence[Episode], model: Writer) -> None:
     """Check that all of some demonstrations fit.
 
     Raises:
@@ -101,7 +102,16 @@ def check_fit(encoded: Sequence[Episode], model: LanguageModel) -> None:
         raise ValueError(str(fitting))
 
 
-def fitting_of_file(given: Sequence[tuple[int, Episode]], model: LanguageModel, path: str) -> list[Episode]:
+def given_demonstrations(model: Writer, path: str) -> list[Episode]:
+    """Return the demonstrations of a file that fit as tokens, and warn of the others.
+
+    Raises:
+        ValueError: The file cannot be read, or too many of its demonstrations do not fit.
+    """
+    return fitting_of_file(numbered_demonstrations(path), model, path)
+
+
+def fitting_of_file(given: Sequence[tuple[int, Episode]], model: Writer, path: str) -> list[Episode]:
     """Return the demonstrations of a file that fit, as tokens, and warn of those that do not.
 
     Args:
@@ -141,7 +151,7 @@ def fitting_of_file(given: Sequence[tuple[int, Episode]], model: LanguageModel, 
     return kept
 
 
-def _unknown(encoded: Episode, model: LanguageModel) -> bool:
+def _unknown(encoded: Episode, model: Writer) -> bool:
     """Return whether a reply has text that the tokenizer has no token for; a stop token counts for nothing."""
-    unknown = model.tokenizer.unk_token_id
+    unknown = model.unknown_id
     return any(unknown in encoded.token_ids[turn.span[0] : turn.span[1] - 1] for turn in encoded.turns)

@@ -12,7 +12,8 @@ from turngym.agents.episode import Episode
 from turngym.agents.models.language_model import LanguageModel
 from turngym.agents.rollout import Instance
 from turngym.agents.scripted import HandoverAgent, ScriptedAgent
-from turngym.trainers.rollouts import SCRIPTED_SLOTS, Rollouts, without_errors
+from turngym.trainers.play import SCRIPTED_SLOTS, without_errors
+from turngym.trainers.rollouts import Rollouts
 
 HANDOVERS = 4
 """Demonstrations from each episode of the student, whose play costs more than theirs."""

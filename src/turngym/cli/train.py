@@ -7,16 +7,17 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
 from rich.console import Console
 from tyro.conf import FlagConversionOff, Positional, arg
 
-from turngym._errors import file_error
+from turngym._errors import InputError, file_error
 from turngym.cli.errors import Failure, UsageError
-from turngym.cli.models import import_trained
+from turngym.cli.models import import_trained, require_trained
 from turngym.cli.options import Flag, flags_of, grouped, parse
 from turngym.cli.printable import printable
 from turngym.cli.report import CURVE_FILE, REPORT_FILE, alarm_line, score_table, write_report
@@ -27,6 +28,7 @@ from turngym.trainers.config import (
     OBJECTIVE_CONFIGS,
     TrainConfig,
     readers_of,
+    sections,
     with_algorithm,
     write_toml,
 )
@@ -159,10 +161,11 @@ def lead(words: Sequence[str]) -> int:
     config = configure(named.game or None, preset=named.preset or None, algorithm=named.algorithm or None,
                        overrides=settings)  # fmt: skip
     folder = Path(config.run.root) / config.run.name
-    training = import_trained("turngym.trainers.launch.training")
-    config = training.with_rates(with_commit(config), named.preset or None, named.settings)
+    require_trained()
+    checking = import_trained("turngym.trainers.launch.checking")
+    config = checking.with_rates(with_commit(config), named.preset or None, named.settings)
     check_processes(options)
-    estimate = training.check_run(config, asked=options.processes)
+    estimate = checking.check_run(config, asked=options.processes)
     if options.dry_run:
         dry_run(config, folder, console, options.processes)
         check_free(folder)
@@ -226,7 +229,27 @@ def read(words: Sequence[str], chosen: TrainConfig) -> TrainOptions:
         return (f"{chosen.objective.name} does not read {flag}; {', '.join(readers)} "
                 f"{'do' if readers[1:] else 'does'}: choose one with --algorithm, or leave it out")  # fmt: skip
 
+    with suppress(UsageError, InputError):
+        return _read_named(words, chosen)
     return parse(TrainOptions, words, command="train", default=TrainOptions(config=chosen), explain=explain)
+
+
+def _read_named(words: Sequence[str], chosen: TrainConfig) -> TrainOptions:
+    """Return the options as `read` does, from the sections alone that a word names: the fewer, the sooner.
+
+    Raises:
+        UsageError: They cannot be read; `read` then says why, with all sections in view.
+        InputError: Sections do not go together.
+    """
+    named = {given.setting.partition(".")[0] for given in grouped(words, train_flags()) if given.flag}
+    parts = [(name, type(section), section) for name, section in sections(chosen).items() if name in named]
+    part: Any = make_dataclass("Named", parts)
+    config = Annotated[part, arg(name=""), FlagConversionOff]
+    kind: Any = make_dataclass("TrainOptions", [("config", config)], bases=(TrainOptions,), kw_only=True, frozen=True)
+    read: Any = parse(kind, words, command="train", default=kind(config=part()))
+    own = {name: getattr(read.config, name) for name, _, _ in parts}
+    given = {option.name: getattr(read, option.name) for option in fields(TrainOptions) if option.name != "config"}
+    return TrainOptions(**given, config=replace(chosen, **own))
 
 
 def show_help(named: Named, console: Console) -> NoReturn:
@@ -279,8 +302,8 @@ def dry_run(config: TrainConfig, folder: Path, console: Console, processes: int 
     console.print(f"# Would train in {folder}:", soft_wrap=True)
     for number, line in enumerate(stages, start=1):
         console.print(f"# {number}. {line}", soft_wrap=True)
-    memory = import_trained("turngym.trainers.memory")
     count = processes or launched()
+    memory = import_trained("turngym.trainers.memory")
     estimate = memory.estimate_memory(config, memory.ModelShape.configured(config), processes=count)
     each = f" of each of {count} processes" if count > 1 else ""
     console.print(f"# Memory{each}, computed from the configuration, GB:")

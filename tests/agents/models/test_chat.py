@@ -16,7 +16,7 @@ from turngym.agents.episode import Episode, Turn
 from turngym.agents.models.chat import ChatFormat
 from turngym.agents.models.errors import ChatTemplateError
 from turngym.agents.models.history import encode_episode
-from turngym.agents.models.small import chat_template
+from turngym.agents.models.small_tokenizer import chat_template
 
 MakeTokenizer = Callable[..., PreTrainedTokenizerFast]
 RULES = "Reply with the action alone."

@@ -10,8 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turngym.agents.models.decoder import MAX_PASS_TOKENS, MAX_STRETCH, SLACK, recomputing, similar_parts
+from turngym.agents.models.decoder import MAX_STRETCH, SLACK, recomputing, similar_parts
 from turngym.agents.models.language_model import LanguageModel
+from turngym.agents.models.limits import MAX_PASS_TOKENS
 
 
 @given(unread=st.dictionaries(st.integers(0, 200), st.integers(1, 20_000), min_size=1))

@@ -9,17 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from turngym.agents.models import small
-from turngym.agents.models.small import (
-    ASSISTANT,
-    PAD,
-    STOP,
-    SYSTEM,
-    USER,
-    build_decoder,
-    chat_template,
-    train_tokenizer,
-)
+from turngym.agents.models import small_tokenizer
+from turngym.agents.models.small import build_decoder, train_tokenizer
+from turngym.agents.models.small_tokenizer import ASSISTANT, PAD, STOP, SYSTEM, USER, chat_template
 
 TEXTS = ["You are on the ice. Go left, down, right or up.", "Target: 24. Numbers: 3 7 9.", "3 * (7 - 2) = 15"] * 3
 
@@ -145,8 +137,8 @@ def test_a_width_that_does_not_divide_is_refused(
 
 def test_only_the_beginnings_of_long_texts_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     long = TEXTS[0] * 50
-    monkeypatch.setattr(small, "MOST_CHARACTERS", 100)
-    monkeypatch.setattr(small, "MOST_CHARACTERS_IN_ALL", 250)
+    monkeypatch.setattr(small_tokenizer, "MOST_CHARACTERS", 100)
+    monkeypatch.setattr(small_tokenizer, "MOST_CHARACTERS_IN_ALL", 250)
     read = train_tokenizer([long, long, long, "zebra " * 30], vocabulary_size=330)
     expected = train_tokenizer([long[:100], long[:100], long[:50]], vocabulary_size=330)
     assert read.backend_tokenizer.to_str() == expected.backend_tokenizer.to_str()

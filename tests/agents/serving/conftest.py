@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.agents.serving.model_server import ModelServer, serving
 
+from turngym.addresses import KEY_VARIABLE
 from turngym.agents.models.language_model import LanguageModel
 from turngym.agents.serving import connection
 
@@ -38,4 +39,4 @@ def serve(folder: Path) -> Iterator[Serve]:
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Repeat requests at once, and ask for no key."""
     monkeypatch.setattr(connection, "FIRST_PAUSE", 0.01)
-    monkeypatch.delenv(connection.KEY_VARIABLE, raising=False)
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)

@@ -13,13 +13,12 @@ from tests.agents.serving.conftest import Serve
 from tests.agents.serving.model_server import Answer, at_first
 
 from turngym._errors import InputError, WorkError
+from turngym.addresses import KEY_VARIABLE, check_address
 from turngym.agents.serving import (
-    KEY_VARIABLE,
     RefusedError,
     ServerConnection,
     ServerError,
     Terms,
-    check_address,
     connection,
 )
 

@@ -10,7 +10,7 @@ import pytest
 from turngym.agents.models.language_model import LanguageModel
 from turngym.cli import main
 from turngym.trainers.config import LearningConfig
-from turngym.trainers.launch import training
+from turngym.trainers.launch import checking
 from turngym.trainers.launch.configure import configure
 
 PRESET = "countdown_steps"  # it has rates of its own
@@ -21,7 +21,7 @@ RATE, FINAL, CLONING = "learning.learning_rate", "learning.final_learning_rate",
 def folder(model: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkpoint that counts as large."""
     model.save_pretrained(tmp_path / "large")
-    monkeypatch.setattr(training, "LARGE", model.num_weights)
+    monkeypatch.setattr(checking, "LARGE", model.num_weights)
     return tmp_path / "large"
 
 
@@ -29,7 +29,7 @@ def resolved(folder: Path | None, preset: str = PRESET, **overrides: dict[str, A
     if folder is not None:
         overrides["model"] = {"path": str(folder)}
     given = {f"{section}.{name}" for section, values in overrides.items() for name in values}
-    config = training.with_rates(configure(preset=preset, overrides=overrides), preset, given)
+    config = checking.with_rates(configure(preset=preset, overrides=overrides), preset, given)
     return config.learning.learning_rate, config.learning.final_rate, config.warm_start.learning_rate
 
 
@@ -48,7 +48,7 @@ def test_a_small_model_keeps_the_rates_of_its_preset(folder: Path, monkeypatch: 
     plain = configure(preset=PRESET)
     own = plain.learning.learning_rate, plain.learning.final_rate, plain.warm_start.learning_rate
     assert own[0] == 7e-4 and own[2] == 5e-3 and resolved(None) == own, "the built-in model, whatever its size"
-    monkeypatch.setattr(training, "LARGE", 10**9)
+    monkeypatch.setattr(checking, "LARGE", 10**9)
     assert resolved(folder) == own
 
 
@@ -59,7 +59,7 @@ def test_a_configuration_file_keeps_its_rates(folder: Path, tmp_path: Path) -> N
 
 
 def test_what_cannot_be_read_is_left_to_who_loads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "LARGE", 1)
+    monkeypatch.setattr(checking, "LARGE", 1)
     (tmp_path / "config.json").write_text('{"model_type": "none"}')
     (tmp_path / "model.safetensors").write_bytes(b"")
     assert resolved(tmp_path)[0] == 7e-4

@@ -17,7 +17,8 @@ from turngym.agents.episode import Episode
 from turngym.agents.models.language_model import LanguageModel
 from turngym.envs.registry import PROPOSAL
 from turngym.envs.written import WRITTEN_INSTANCES
-from turngym.trainers.base_model import example_episodes, load_or_build
+from turngym.trainers.base_checks import example_episodes
+from turngym.trainers.base_model import load_or_build
 from turngym.trainers.config import EnvConfig, SelfplayConfig, TrainConfig, ValueConfig
 from turngym.trainers.instances import PROPOSER, PROPOSING, TARGET, level_of
 from turngym.trainers.monitoring.alarms import PROPOSALS, Alarms, Thresholds

@@ -16,16 +16,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from turngym._errors import InputError
 from turngym.agents.episode import Episode
 from turngym.agents.models.language_model import CheckpointError, LanguageModel
 from turngym.agents.models.scoring import sampled_logprobs, token_batches
-from turngym.agents.registry import make_agent
 from turngym.agents.rollout import Instance
-from turngym.agents.scripted import ScriptedAgent
 from turngym.seeds import Stream, episode_seed
 from turngym.trainers.config import ModelConfig
-from turngym.trainers.rollouts import SCRIPTED_SLOTS
+from turngym.trainers.play import SCRIPTED_SLOTS
+from turngym.trainers.stage_one.exploring.scripts import scripted_explorer
 from turngym.trainers.stage_one.sampling import StageOneSetup
 
 
@@ -124,19 +122,6 @@ class Cast:
             self._loaded = None  # not both at once
             self._loaded = path, load_explorer(path, self._reference(), self._setup.model)
         return self._loaded[1]
-
-
-def scripted_explorer(name: str) -> ScriptedAgent:
-    """Return a scripted agent that explores.
-
-    Raises:
-        InputError: There is none of this name, or it is no scripted one.
-    """
-    agent = make_agent(name)
-    if not isinstance(agent, ScriptedAgent):
-        raise InputError(f"values.explorer_agents: {name!r} is of type {type(agent).__name__}, and no scripted agent; "
-                         "name a model by its folder in values.explorer_models")  # fmt: skip
-    return agent
 
 
 def load_explorer(path: str, reference: LanguageModel, config: ModelConfig) -> LanguageModel:
