@@ -28,8 +28,9 @@ import tyro
 from numpy.typing import NDArray
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from turngym.agents.models.decoder import CachedDecoder, Row
+from turngym.agents.models.decoder import CachedDecoder
 from turngym.agents.models.language_model import LanguageModel
+from turngym.agents.models.row import Row
 from turngym.agents.models.scoring import TokenBatch, TokenRows, sampled_logprobs
 from turngym.agents.models.small import train_tokenizer
 from turngym.benchmarks.page import kept, table
