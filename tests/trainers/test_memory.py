@@ -151,6 +151,11 @@ def test_a_folder_is_read_without_its_weights(tmp_path: Path) -> None:
         ("{}", "cannot be read"),
         ('{"model_type": "qwen2", "hidden_size": "wide"}', "cannot be read|can be built"),
         ('{"model_type": "clip"}', "no language model can be built"),
+        ('{"model_type": "mamba", "num_hidden_layers": 2}', "type mamba cannot be played"),
+        (
+            '{"model_type": "deepseek_v2", "num_hidden_layers": 1, "n_routed_experts": 2, "q_lora_rank": null}',
+            "sizes of a model of the type deepseek_v2 cannot be told",
+        ),
     ],
 )
 def test_what_is_no_language_model(tmp_path: Path, content: str | None, said: str) -> None:

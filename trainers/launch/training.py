@@ -19,6 +19,7 @@ from typing import Any
 from turngym._errors import InputError, InputWarning, input_errors
 from turngym.agents.evaluation import Score
 from turngym.agents.models.decoding import History
+from turngym.agents.models.errors import UnplayableError
 from turngym.agents.models.hardware import find_device
 from turngym.agents.models.language_model import LARGE, CheckpointError, LanguageModel, LanguageModelAgent
 from turngym.agents.models.placement import Placement
@@ -262,11 +263,14 @@ def checked_memory(config: TrainConfig) -> MemoryEstimate | None:
 
     Raises:
         InputError: The run does not fit; the message says which settings would.
+        UnplayableError: The architecture cannot be played.
     """
     if not config.model.path:
         return None
     try:
         estimate = estimate_memory(config, ModelShape.configured(config), processes=launched())
+    except UnplayableError:
+        raise
     except CheckpointError:
         return None
     device = find_device(config.run.device)

@@ -23,6 +23,7 @@ from turngym.agents.models.errors import CheckpointError, reason_of
 from turngym.agents.models.hub import is_hub_name
 from turngym.agents.models.language_model import DEFAULT_CONTEXT
 from turngym.agents.models.placement import AdapterSettings
+from turngym.agents.models.playable import check_config
 from turngym.agents.models.sharding import layers_of
 from turngym.agents.models.small import decoder_config
 from turngym.trainers.base_model import FEEDFORWARD_FACTOR
@@ -135,9 +136,19 @@ class ModelShape:
         The network is built without memory for its weights, so they are counted exactly whatever its architecture.
 
         Raises:
-            CheckpointError: The library builds no causal language model from it.
+            CheckpointError: The library builds no causal language model from it, or one that cannot be played, or
+                whose sizes have other names than those of the rest.
         """
+        check_config(config)
         network = _empty_network(config)
+        try:
+            return cls._of(network, config)
+        except Exception as error:  # configurations lack, or refuse to name, what they like
+            raise CheckpointError(f"the sizes of a model of the type {config.model_type} cannot be told from its "
+                                  f"config.json: {reason_of(error)}") from error  # fmt: skip
+
+    @classmethod
+    def _of(cls, network: Any, config: PreTrainedConfig) -> Self:
         text = network.config.get_text_config()
         hidden, heads = int(text.hidden_size), int(text.num_attention_heads)
         kv_heads = int(getattr(text, "num_key_value_heads", None) or heads)
