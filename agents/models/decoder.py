@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from turngym.agents.models.cache import PADDING, RaggedCache
+from turngym.agents.models.hardware import on_device
 from turngym.agents.models.limits import MAX_PASS_TOKENS
 from turngym.agents.models.row import Row
 
@@ -69,13 +70,13 @@ class CachedDecoder:
             positions[line, width - len(new) :] = np.arange(row.cached, len(row.stream))
             row.cached = len(row.stream)
         device = next(self._network.parameters()).device
-        positions_BT = torch.from_numpy(positions).to(device)
-        members = None if everyone else torch.tensor(slots, device=device)
+        positions_BT, slots_B = on_device(positions, device), on_device(np.array(slots, dtype=np.int64), device)
+        members = None if everyone else slots_B
         may_see = self.cache.place(members, positions_BT, length=max(row.cached for row in rows.values()))
         masks = {kind: self._mask(may_see if window is None else may_see & self.cache.recent(positions_BT, window))
                  for kind, window in self._windows.items()}  # fmt: skip
         output = self._network(
-            input_ids=torch.from_numpy(ids).to(device),
+            input_ids=on_device(ids, device),
             attention_mask=masks if len(masks) > 1 else next(iter(masks.values())),
             position_ids=positions_BT.clamp(min=0),
             past_key_values=self.cache,
@@ -83,7 +84,7 @@ class CachedDecoder:
             logits_to_keep=1,
         )
         logits_BV: Tensor = output.logits[:, -1]
-        return logits_BV[slots] if everyone else logits_BV
+        return logits_BV[slots_B] if everyone else logits_BV
 
     def _mask(self, may_see: Tensor) -> Tensor:
         """Return what is added to the scores of attention."""

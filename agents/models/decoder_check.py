@@ -19,6 +19,7 @@ from torch import Tensor
 
 from turngym.agents.models.decoder import CachedDecoder, evaluating
 from turngym.agents.models.errors import CheckpointError, reason_of
+from turngym.agents.models.playable import check_config
 from turngym.agents.models.row import Row
 
 ATTENTION = ("sdpa", "eager")
@@ -55,6 +56,7 @@ def check_decoder(network: Any, context_length: int, compute_dtype: torch.dtype 
     Raises:
         CheckpointError: The decoder does not attend to all of such a stream, or fails; the message says what differs.
     """
+    check_config(network.config)
     name, config = type(network).__name__, network.config.get_text_config()
     function = config._attn_implementation  # noqa: SLF001 - the library's only name for it
     if function not in ATTENTION:

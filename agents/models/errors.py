@@ -9,6 +9,10 @@ class CheckpointError(ValueError):
     """A model folder cannot be used; the message says which and why."""
 
 
+class UnplayableError(CheckpointError):
+    """The architecture of a model cannot be played; the message says why and names some that can."""
+
+
 class ChatTemplateError(CheckpointError):
     """The chat template cannot be used for play over several turns; the message says why and what to do."""
 

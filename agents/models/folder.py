@@ -15,6 +15,7 @@ from transformers.utils import logging
 
 from turngym.agents.models.chat_template import with_date, with_settings
 from turngym.agents.models.errors import CheckpointError, reason_of
+from turngym.agents.models.playable import check_folder
 
 _WRAPPERS = {
     "_orig_mod.": "a model wrapped by torch.compile: save its _orig_mod",
@@ -37,9 +38,12 @@ def read_model(folder: Path, *, allow_pickle: bool = False, **kwargs: Any) -> An
         **kwargs: For `AutoModelForCausalLM.from_pretrained`, such as `dtype`.
 
     Raises:
-        CheckpointError: The weights cannot be read, are not those of the architecture, or are not finite.
+        CheckpointError: The weights cannot be read, are not those of the architecture, or are not finite; or the
+            architecture cannot be played, before any is read.
     """
     _configuration(folder)
+    with _readable(folder):
+        check_folder(folder)
     if not allow_pickle:
         _refuse_pickles(folder)
     kwargs.setdefault("use_safetensors", None if allow_pickle else True)

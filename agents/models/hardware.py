@@ -6,6 +6,8 @@ import re
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from turngym._errors import InputError
@@ -77,6 +79,19 @@ def precision_name(dtype: torch.dtype | str) -> Precision:
     """Return how a placement calls a precision; "auto" for float64, which a model has if it is stored in it."""
     names: dict[str, Precision] = {"float32": "float32", "bfloat16": "bfloat16"}
     return names.get(str(dtype).removeprefix("torch."), "auto")
+
+
+def on_device(numbers: NDArray[Any], device: torch.device) -> Tensor:
+    """Return numbers on a device, copied without waiting for what it still computes.
+
+    Memory that may be paged is first copied elsewhere by the driver of CUDA, so the array may change right away; mps
+    would read it later.
+
+    Args:
+        numbers: An array of any shape.
+        device: Where they go.
+    """
+    return torch.from_numpy(numbers).to(device, non_blocking=device.type != "mps")
 
 
 def fused_on(device: torch.device) -> bool | None:

@@ -101,7 +101,8 @@ def fetch_model(name: str, revision: str = "", *, allow_pickle: bool = False) ->
 
     Raises:
         CheckpointError: There is no such model or revision, it may not be read, it is neither in the cache nor to be
-            had, only a part of it is, or it holds nothing that can be loaded; the message says what to do.
+            had, only a part of it is, it holds nothing that can be loaded, or an architecture that cannot be played,
+            whose weights are not fetched; the message says what to do.
     """
     if not _NAME.fullmatch(name):
         raise CheckpointError(f"{name!r} is no name of a model on the hub, such as Qwen/Qwen2.5-0.5B-Instruct")
@@ -185,6 +186,8 @@ def _ask(name: str, revision: str) -> tuple[str, set[str]]:
 def _download(name: str, revision: str, names: Collection[str], *, allow_pickle: bool) -> HubModel:
     from huggingface_hub import snapshot_download
 
+    from turngym.agents.models.playable import check_folder
+
     def fetch(at: str, files: Collection[str]) -> Path:
         patterns = [glob.escape(file) for file in files]
         bar = _progress_bar(shown=bool(files))
@@ -193,6 +196,7 @@ def _download(name: str, revision: str, names: Collection[str], *, allow_pickle:
     # The library would wait for the list of files without any limit; it keeps the list, and for a file it has limits.
     commit = call_within(LISTING_TIME, fetch, revision, ()).name
     wanted = _wanted(names, allow_pickle=allow_pickle)
+    check_folder(fetch(commit, [file for file in wanted if file in _SETTINGS]))
     folder = fetch(commit, wanted)
     if shards := [file for file in _shards(folder, wanted) if file in names]:
         fetch(commit, shards)

@@ -44,7 +44,7 @@ from turngym.agents.models.decoding import Decoding
 from turngym.agents.models.errors import CheckpointError, NonFiniteError
 from turngym.agents.models.fingerprint import fingerprint_of
 from turngym.agents.models.folder import check_vocabulary, read_model, read_tokenizer, stored_dtype
-from turngym.agents.models.hardware import find_device, precision_name, precisions
+from turngym.agents.models.hardware import find_device, on_device, precision_name, precisions
 from turngym.agents.models.history import Conversation, encode_episode
 from turngym.agents.models.hub import fetch_model, is_hub_name
 from turngym.agents.models.limits import DEFAULT_CONTEXT
@@ -512,24 +512,29 @@ class LanguageModelAgent:
         return Reply(text="", out_of_room=True)
 
     def _sample(self, slots: list[int], logits_BV: Tensor) -> list[bool]:
-        """Append one id to each row; return which rows have finished their reply."""
+        """Append one id to each row; return which rows have finished their reply.
+
+        All that is read of the device is read at once, in float64, which holds ids and log-probabilities exactly.
+        """
         logits_BV = logits_BV.to(torch.promote_types(logits_BV.dtype, torch.float32))
         if logits_BV.device.type == "mps":  # which has no float64
             logits_BV = logits_BV.cpu()
         logp_BV = torch.log_softmax(logits_BV / self.temperature, dim=-1)
-        if not torch.isfinite(logp_BV).all():
-            raise NonFiniteError("the model's logits are not finite; its weights are damaged or the learning rate is "
-                                 "too high: go back to the last good checkpoint")  # fmt: skip
         if self.greedy:
             ids_B = logp_BV.argmax(dim=-1)
         else:
             cdf_BV = logp_BV.double().exp().cumsum(dim=-1)
             draws = np.array([self._rows[slot].uniforms.random() for slot in slots])
-            points_B = torch.from_numpy(draws).to(cdf_BV.device) * cdf_BV[:, -1]
+            points_B = on_device(draws, cdf_BV.device) * cdf_BV[:, -1]
             ids_B = torch.searchsorted(cdf_BV, points_B[:, None], right=True)[:, 0].clamp(max=logp_BV.shape[-1] - 1)
         chosen_B = logp_BV.gather(1, ids_B[:, None])[:, 0]
+        finite_B = torch.isfinite(logp_BV).all(dim=-1)
+        ids, logprobs, finite = torch.stack([ids_B.double(), chosen_B.double(), finite_B.double()]).tolist()
+        if not all(finite):
+            raise NonFiniteError("the model's logits are not finite; its weights are damaged or the learning rate is "
+                                 "too high: go back to the last good checkpoint")  # fmt: skip
         done = []
-        for slot, token, logprob in zip(slots, ids_B.tolist(), chosen_B.tolist(), strict=True):
+        for slot, token, logprob in zip(slots, map(int, ids), logprobs, strict=True):
             row = self._rows[slot]
             row.stream.append(token)
             row.logprobs.append(logprob)

@@ -168,6 +168,11 @@ def test_a_folder_is_read_without_its_weights(tmp_path: Path) -> None:
         ("{}", "cannot be read"),
         ('{"model_type": "qwen2", "hidden_size": "wide"}', "cannot be read|can be built"),
         ('{"model_type": "clip"}', "no language model can be built"),
+        ('{"model_type": "mamba", "num_hidden_layers": 2}', "type mamba cannot be played"),
+        (
+            '{"model_type": "deepseek_v2", "num_hidden_layers": 1, "n_routed_experts": 2, "q_lora_rank": null}',
+            "sizes of a model of the type deepseek_v2 cannot be told",
+        ),
     ],
 )
 def test_what_is_no_language_model(tmp_path: Path, content: str | None, said: str) -> None:
@@ -326,8 +331,54 @@ def test_advice_that_is_followed_fits(rank: int, available: int) -> None:
             check_memory(estimate_memory(config, shape, device="cuda"), available * 10**9)
         except InputError as error:
             for section, name, value in re.findall(r"([a-z]+)\.([a-z_]+) (\w+)", str(error).partition(": with ")[2]):
-                config = with_overrides(config, {section: {name: True if value == "true" else int(value)}})
+                given = True if value == "true" else int(value) if value.isdecimal() else value
+                config = with_overrides(config, {section: {name: given}})
     check_memory(estimate_memory(config, shape, device="cuda"), available * 10**9)
+
+
+@pytest.fixture(scope="module")
+def seven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the configuration of a model of the shape of Qwen2.5-7B, and nothing else."""
+    folder = tmp_path_factory.mktemp("seven")
+    config = Qwen2Config(hidden_size=3584, num_hidden_layers=28, num_attention_heads=28, num_key_value_heads=4,
+                         intermediate_size=18_944, vocab_size=152_064, tie_word_embeddings=False, dtype="bfloat16",
+                         max_position_embeddings=32_768)  # fmt: skip
+    config.save_pretrained(folder)
+    return folder
+
+
+def test_seven_billion_frozen_weights_on_a_processor_are_to_be_held_in_bfloat16(seven: Path) -> None:
+    config = with_overrides(TrainConfig(), {"model": {"path": str(seven)}, "lora": {"rank": 16}})
+    shape = ModelShape.configured(config)
+    estimate = estimate_memory(config, shape, device="cpu")
+    assert estimate.parts["weights"] == 4 * shape.parameters and 30e9 < 4 * shape.parameters < 31e9
+    with pytest.raises(InputError, match=r"about 5\d(\.\d)? GB, and there are 30: with model\.dtype bfloat16 it needs"):
+        check_memory(estimate, 30 * 10**9)
+    halved = estimate_memory(with_overrides(config, {"model": {"dtype": "bfloat16"}}), shape, device="cpu")
+    assert halved.parts["weights"] == 2 * shape.parameters
+    check_memory(halved, 30 * 10**9)
+    with pytest.raises(InputError, match="there are 10") as refused:
+        check_memory(halved, 10**10)
+    assert "model.dtype" not in str(refused.value)
+
+
+def test_all_of_seven_billion_weights_on_a_processor_are_to_be_frozen_and_held_in_bfloat16(seven: Path) -> None:
+    config = with_overrides(TrainConfig(), {"model": {"path": str(seven)}})
+    with pytest.raises(
+        InputError, match=r"and there are 30: with model\.dtype bfloat16 and lora\.rank 16 it needs 2\d"
+    ):
+        check_memory(estimate_memory(config, ModelShape.configured(config), device="cpu"), 30 * 10**9)
+
+
+def test_a_card_that_holds_frozen_weights_in_bfloat16_is_not_told_so(
+    seven: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    for dtype, told in (("auto", False), ("float32", True)):
+        config = with_overrides(TrainConfig(), {"model": {"path": str(seven), "dtype": dtype}, "lora": {"rank": 16}})
+        with pytest.raises(InputError) as refused:
+            check_memory(estimate_memory(config, ModelShape.configured(config), device="cuda"), 17 * 10**9)
+        assert ("model.dtype bfloat16" in str(refused.value)) == told
 
 
 def test_the_small_model_is_not_told_to_take_an_adapter() -> None:

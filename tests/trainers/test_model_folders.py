@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel, MambaConfig
 
 import turngym
 from turngym._errors import InputError, InputWarning
@@ -127,6 +127,28 @@ def test_every_command_refuses_it_in_one_sentence(
     *warnings, said = capsys.readouterr().err.splitlines()
     assert message in said and said.startswith("turngym: ")
     assert all(line.startswith("turngym: warning: the model holds 512 tokens") for line in warnings)
+    assert [path.name for path in tmp_path.iterdir()] == ["given"]
+
+
+@pytest.mark.parametrize("command", ["train", "dry-run", "evaluate", "doctor", "export"])
+def test_an_architecture_that_cannot_be_played_is_refused_before_weights_are_read(
+    given: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    MambaConfig(hidden_size=16, num_hidden_layers=2, vocab_size=512).save_pretrained(given)
+    (given / "model.safetensors").write_bytes(b"no weights")
+    monkeypatch.chdir(tmp_path)
+    train = ["train", "FrozenLake", "--model.path", str(given)]
+    words = {
+        "train": train,
+        "dry-run": [*train, "--dry-run"],
+        "evaluate": ["evaluate", str(given), "--env", "FrozenLake"],
+        "doctor": ["doctor", "--model", str(given)],
+        "export": ["export", str(given), "exported"],
+    }[command]
+    assert main(words) == (1 if command == "doctor" else 2)
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert "type mamba cannot be played" in said and "such as llama, mistral" in said
+    assert "Traceback" not in said
     assert [path.name for path in tmp_path.iterdir()] == ["given"]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Container
 
 from turngym._errors import InputError, InputWarning, input_errors
 from turngym.agents.models.device_type import find_device_type
-from turngym.agents.models.errors import CheckpointError
+from turngym.agents.models.errors import CheckpointError, UnplayableError
 from turngym.agents.models.limits import LARGE
 from turngym.agents.models.placement import precision_names
 from turngym.trainers.config import TrainConfig, find_objective_config
@@ -92,11 +92,14 @@ def checked_memory(config: TrainConfig) -> MemoryEstimate | None:
 
     Raises:
         InputError: The run does not fit; the message says which settings would.
+        UnplayableError: The architecture cannot be played.
     """
     if not config.model.path:
         return None
     try:
         estimate = estimate_memory(config, ModelShape.configured(config), processes=launched())
+    except UnplayableError:
+        raise
     except CheckpointError:
         return None
     available = available_memory(config.run.device) // (1 if estimate.device == "cuda" else launched_here())

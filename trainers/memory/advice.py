@@ -84,10 +84,20 @@ def _changes(estimate: MemoryEstimate) -> list[list[_Setting]]:
         [("learning", "tokens_per_microbatch", value) for value in _halves(learning.tokens_per_microbatch, context)],
         [] if learning.recomputes(estimate.shape.parameters) else [("learning", "gradient_checkpointing", True)],
         [("run", "rollout_slots", value) for value in _halves(config.run.rollout_slots, FEWEST_SLOTS)],
+        [("model", "dtype", "bfloat16")] if _halvable(estimate) else [],
         [("model", "context_length", value) for value in _halves(context, shortest)],
         [("lora", "rank", ADVISED_RANK)] if model.path and not config.lora.rank else [],
     ]
     return [values for values in changes if values]
+
+
+def _halvable(estimate: MemoryEstimate) -> bool:
+    """Return whether weights that are frozen, or would be beside an adapter, are held in more than bfloat16.
+
+    A card holds them in it by default.
+    """
+    model = estimate.config.model
+    return bool(model.path) and (model.dtype == "float32" or (model.dtype == "auto" and estimate.device != "cuda"))
 
 
 def _halves(number: int, least: int) -> list[int]:

@@ -18,6 +18,7 @@ from turngym.agents.models.errors import CheckpointError, reason_of
 from turngym.agents.models.hub import is_hub_name
 from turngym.agents.models.limits import DEFAULT_CONTEXT
 from turngym.agents.models.placement import AdapterSettings
+from turngym.agents.models.playable import check_config
 from turngym.agents.models.sharding import layers_of
 from turngym.trainers.config import WarmStartConfig
 from turngym.trainers.memory.shape import ATTENTION, SHARE_INPUTS, Matrix, ModelShape, Norms
@@ -32,9 +33,19 @@ def shape_of(config: PreTrainedConfig) -> ModelShape:
     """Return the shape of a network, as `ModelShape.of` says.
 
     Raises:
-        CheckpointError: The library builds no causal language model from its configuration.
+        CheckpointError: The library builds no causal language model from its configuration, or one that cannot be
+            played, or whose sizes have other names than those of the rest.
     """
+    check_config(config)
     network = _empty_network(config)
+    try:
+        return _shape(network, config)
+    except Exception as error:  # configurations lack, or refuse to name, what they like
+        raise CheckpointError(f"the sizes of a model of the type {config.model_type} cannot be told from its "
+                              f"config.json: {reason_of(error)}") from error  # fmt: skip
+
+
+def _shape(network: Any, config: PreTrainedConfig) -> ModelShape:
     text = network.config.get_text_config()
     hidden, heads = int(text.hidden_size), int(text.num_attention_heads)
     kv_heads = int(getattr(text, "num_key_value_heads", None) or heads)

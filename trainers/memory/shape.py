@@ -132,7 +132,8 @@ class ModelShape:
         The network is built without memory for its weights, so they are counted exactly whatever its architecture.
 
         Raises:
-            CheckpointError: The library builds no causal language model from it.
+            CheckpointError: The library builds no causal language model from it, or one that cannot be played, or
+                whose sizes have other names than those of the rest.
         """
         from turngym.trainers.memory.network_shape import shape_of
 

@@ -36,7 +36,7 @@ from safetensors.torch import load
 
 from turngym._errors import InputWarning
 from turngym.agents.models import hub as hub_module
-from turngym.agents.models.errors import CheckpointError
+from turngym.agents.models.errors import CheckpointError, UnplayableError
 from turngym.agents.models.hub import HubModel, fetch_model, is_hub_name
 from turngym.agents.models.language_model import LanguageModel
 
@@ -577,6 +577,14 @@ def test_several_files_of_weights_are_fetched_by_their_index(
     folder = fetch_model(NAME).folder
     assert hub.fetched == sorted(shards)
     LanguageModel.from_pretrained(folder)
+
+
+def test_weights_of_an_architecture_that_cannot_be_played_are_not_fetched(hub: Hub) -> None:
+    config = {"model_type": "mamba", "num_hidden_layers": 2, "hidden_size": 16}
+    hub.commits[ONE]["config.json"] = json.dumps(config).encode()
+    with pytest.raises(UnplayableError, match="type mamba cannot be played"):
+        fetch_model(NAME)
+    assert "config.json" in hub.fetched and "model.safetensors" not in hub.fetched
 
 
 def test_an_index_brings_in_no_code(hub: Hub) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.agents.models.device_waits import DeviceWaits
 from transformers import AutoTokenizer
 
 from turngym.agents.base import Reply
 from turngym.agents.episode import Episode, Status
 from turngym.agents.evaluation import cut_shares, instance_range
+from turngym.agents.models.decoder import CachedDecoder
 from turngym.agents.models.decoding import Decoding
 from turngym.agents.models.language_model import CheckpointError, LanguageModel, LanguageModelAgent, NonFiniteError
+from turngym.agents.models.row import Row
 from turngym.agents.models.scoring import sampled_logprobs, token_batches
 from turngym.agents.rollout import Instance, collect_episodes
 
@@ -400,6 +403,50 @@ def test_damaged_weights_stop_the_rollout(make_model: MakeModel, echo_env: str, 
     with pytest.raises(NonFiniteError, match="last good checkpoint"):
         play(model, echo_env)
     assert model.model.training, "the mode is restored all the same"
+
+
+@pytest.mark.parametrize("greedy", [False, True])
+@pytest.mark.parametrize("settings", [{}, {"sliding_window": 24, "use_sliding_window": True, "max_window_layers": 1}])
+def test_play_waits_for_the_device_once_a_token(
+    make_model: MakeModel, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], greedy: bool
+) -> None:
+    model = make_model("qwen2", **settings)
+    agent = LanguageModelAgent(model, slots=8, max_reply_tokens=MAX_REPLY, greedy=greedy)
+    reads, read = [], CachedDecoder.read
+
+    def counted(decoder: CachedDecoder, rows: Mapping[int, Row]) -> torch.Tensor:
+        reads.append(len(rows))
+        return read(decoder, rows)
+
+    monkeypatch.setattr(CachedDecoder, "read", counted)
+    for slot in (0, 1, 2, 7):
+        start(agent, slot, "Go." * (slot + 1), seed=slot)
+    with DeviceWaits() as found:
+        agent.act([0, 1, 2, 7])
+        for slots in ([7], [0, 2]):  # a copy of a row of the cache, and a view with an idle row
+            for slot in slots:
+                agent.observe(slot, "And on.")
+            agent.act(slots)
+    assert len(reads) >= 3 and {1, 2, 4} <= set(reads)
+    assert found.waits == ["tolist"] * len(reads)
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda tensor: tensor.sum().item(),
+        lambda tensor: bool(tensor.any()),
+        lambda tensor: tensor.numpy(),
+        lambda tensor: tensor[tensor > 1],
+        lambda tensor: tensor[[0, 2]],
+        lambda tensor: tensor.to(torch.device("cpu")),
+        lambda tensor: torch.tensor([1.0], device=tensor.device),
+    ],
+)
+def test_what_waits_for_a_device_is_seen(wait: Callable[[torch.Tensor], object]) -> None:
+    with DeviceWaits() as found:
+        wait(torch.arange(3))
+    assert len(found.waits) == 1
 
 
 @pytest.mark.parametrize("training", [True, False])
