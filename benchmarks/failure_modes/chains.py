@@ -22,7 +22,7 @@ import torch
 
 from turngym.agents.episode import Episode
 from turngym.agents.evaluation import instance_range
-from turngym.agents.intervals import student_interval
+from turngym.agents.intervals import student_interval, welch_interval
 from turngym.benchmarks.algorithms_rows import shown
 from turngym.benchmarks.failure_modes import few_factors
 from turngym.benchmarks.failure_modes.rows import measured
@@ -158,13 +158,18 @@ def first_break(episode: Episode) -> Break | None:
     return None
 
 
+def shown_tasks(chain: Chain) -> int:
+    """Return how many demonstrations a clone is shown."""
+    return COURSE_STEPS * round(TURNS_PER_STEP / chain.steps)
+
+
 def config_of(chain: Chain, seed: int) -> TrainConfig:
     """Return the configuration that clones a chain."""
     return TrainConfig(
         env=chain.env,
         model=ModelConfig(heads=4, layers=2, rope_base=1e4, copying=False, max_reply_tokens=14),
         warm_start=WarmStartConfig(
-            mistake_rate=0.0, course_steps=COURSE_STEPS, batch_size=round(TURNS_PER_STEP / chain.steps),
+            mistake_rate=0.0, course_steps=COURSE_STEPS, batch_size=shown_tasks(chain) // COURSE_STEPS,
             success_low=0.0, success_high=1.0, check_episodes=1,
         ),
         run=RunConfig(seed=seed, threads=1),
@@ -183,9 +188,8 @@ def measure(chain: Chain, seed: int) -> ChainRow:
     breaks = [broken for episode in played if (broken := first_break(episode))]
     where = Counter(broken.place for broken in breaks)
     tasks = [steps_of(episode) for episode in played]
-    products = COURSE_STEPS * config.warm_start.batch_size * chain.second
     return ChainRow(
-        chain=chain.name, seed=seed, showings=products / chain.products,
+        chain=chain.name, seed=seed, showings=shown_tasks(chain) * chain.second / chain.products,
         success=fmean(episode.success for episode in played),
         first_product=where["first product"] / EPISODES, later_product=where["later product"] / EPISODES,
         sums=where["sum"] / EPISODES,
@@ -223,16 +227,23 @@ HEAD = f"""# Where chains break
 
 Clones of flawless long multiplication, `MultiplicationSteps` with `digit_order="least_first"`: {COURSE_STEPS} steps of
 cloning, each on about {TURNS_PER_STEP} turns, whatever the chain, of a model with 2 layers of width 64. Then {EPISODES}
-test instances, played greedily; a step must be right at the first attempt. Showings are those of a product of a first
-factor and a digit, on average over all that there are. Means with 95% intervals over seeds.
+test instances, played greedily; a step must be right at the first attempt. A task shows one first product; showings are
+those of a product of a first factor and a digit in any place, on average over all that there are. A first product by 0
+or 1, two in ten of them, is no calculation. Means with 95% intervals over seeds.
 
 ![Where chains break](failure_modes_chains.png)
 """
-COLUMNS = ("digits", "steps", "seeds", "showings", "every step right", "first product wrong", "a later product",
-           "a sum", "processor s")  # fmt: skip
+COLUMNS = ("digits", "steps", "seeds", "tasks shown", "showings", "every step right", "first product wrong",
+           "a later product", "a sum", "processor s")  # fmt: skip
 CARRIES = """
 Digits to which a carry is added, among the first wrong digits (the last digit of a number comes first) and among all
 digits of such steps; means over the seeds that broke there:
+"""
+COMPARED = (("3 x 3", "2 x 2"), ("3 x 3", "3 x 3, 90 first factors"), ("3 x 3, 90 first factors", "2 x 2"),
+            ("2 x 5", "2 x 2"))  # fmt: skip
+"""Chains whose breaks at the first product are compared."""
+DIFFERENCES = """
+How much more often the first product is wrong, with 95% intervals by Welch:
 """
 CARRY_COLUMNS = ("digits", "first products: wrong", "all", "sums: wrong", "all")
 
@@ -249,7 +260,8 @@ def page(rows: Sequence[ChainRow]) -> str:
     for name, group in by_chain(rows).items():
         columns = ("success", "first_product", "later_product", "sums")
         lines.append([
-            name, str(CHAINS[name].steps), str(len(group)), f"{group[0].showings:.3g}",
+            name, str(CHAINS[name].steps), str(len(group)), f"{shown_tasks(CHAINS[name]):,}",
+            f"{group[0].showings:.3g}",
             *(shown(*student_interval([getattr(row, column) for row in group])) for column in columns),
             f"{fmean(row.seconds for row in group):.0f}",
         ])  # fmt: skip
@@ -257,7 +269,17 @@ def page(rows: Sequence[ChainRow]) -> str:
             name, known_mean(row.product_carried for row in group), known_mean(row.product_carries for row in group),
             known_mean(row.sum_carried for row in group), known_mean(row.sum_carries for row in group),
         ])  # fmt: skip
-    return f"{HEAD}\n{table(COLUMNS, lines)}\n{CARRIES}\n{table(CARRY_COLUMNS, carries)}\n"
+    chains = by_chain(rows)
+    wrong = {name: [row.first_product for row in group] for name, group in chains.items()}
+    differences = [
+        [one, other, shown(*welch_interval(wrong[one], wrong[other]), sign=True)]
+        for one, other in COMPARED
+        if one in wrong and other in wrong
+    ]
+    return "\n".join((
+        HEAD, table(COLUMNS, lines), DIFFERENCES, table(("in", "than in", "more often"), differences),
+        CARRIES, table(CARRY_COLUMNS, carries), "",
+    ))  # fmt: skip
 
 
 def known_mean(numbers: Iterable[float]) -> str:

@@ -203,4 +203,5 @@ def draw(figure: Figure, rows: Sequence[SampleRow]) -> None:
         axes.set_xlabel("returns of each instance, K")
         axes.set_title(f"slip {slip:g}", fontsize=10)
     panels[0].set_ylabel("estimate less V*")
-    panels[-1].legend(fontsize=7)
+    lines, words = panels[0].get_legend_handles_labels()
+    figure.legend(lines, words, fontsize=8, ncols=3, loc="outside lower center", frameon=False)

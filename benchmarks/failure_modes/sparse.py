@@ -380,7 +380,8 @@ def draw(figure: Figure, rows: Sequence[SparseRow]) -> None:
             curves = [[float(point) for point in row.curve.split()] for row in runs]
             means = [fmean(points) for points in zip(*curves, strict=True)]
             axes.plot([1 + place * (STEPS // POINTS) for place in range(len(means))], means, label=words)
-        axes.set_title(f"values {values}, lambda {turn_lambda:g}", fontsize=9)
+        known = "no values" if values == "none" else f"values {values}"
+        axes.set_title(f"{known}, lambda {turn_lambda:g}", fontsize=9)
         axes.set_ylim(0.0, 1.0)
     for axes in panels[-1]:
         axes.set_xlabel("step")
