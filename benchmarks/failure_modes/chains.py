@@ -12,6 +12,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -27,7 +28,8 @@ from turngym.benchmarks.algorithms_rows import shown
 from turngym.benchmarks.failure_modes import few_factors
 from turngym.benchmarks.failure_modes.rows import measured
 from turngym.benchmarks.page import table
-from turngym.envs.multiplication_steps import Calculation, long_multiplication
+from turngym.envs import make_env, text_env
+from turngym.envs.multiplication_steps import Calculation, MultiplicationStepsEnv, long_multiplication
 from turngym.envs.parsing import extract_action
 from turngym.trainers.base_model import prepare_base
 from turngym.trainers.config import EnvConfig, ModelConfig, RunConfig, TrainConfig, WarmStartConfig
@@ -228,13 +230,13 @@ HEAD = f"""# Where chains break
 Clones of flawless long multiplication, `MultiplicationSteps` with `digit_order="least_first"`: {COURSE_STEPS} steps of
 cloning, each on about {TURNS_PER_STEP} turns, whatever the chain, of a model with 2 layers of width 64. Then {EPISODES}
 test instances, played greedily; a step must be right at the first attempt. A task shows one first product; showings are
-those of a product of a first factor and a digit in any place, on average over all that there are. A first product by 0
-or 1, two in ten of them, is no calculation. Means with 95% intervals over seeds.
+those of a product of a first factor and a digit in any place, on average over all that there are. By 0 or
+1 a first product is no calculation: "by 2 to 9" is how many of the test's are one. Means with 95% intervals over seeds.
 
 ![Where chains break](failure_modes_chains.png)
 """
 COLUMNS = ("digits", "steps", "seeds", "tasks shown", "showings", "every step right", "first product wrong",
-           "a later product", "a sum", "processor s")  # fmt: skip
+           "by 2 to 9", "a later product", "a sum", "processor s")  # fmt: skip
 CARRIES = """
 Digits to which a carry is added, among the first wrong digits (the last digit of a number comes first) and among all
 digits of such steps; means over the seeds that broke there:
@@ -258,11 +260,12 @@ def page(rows: Sequence[ChainRow]) -> str:
     """Return the whole page."""
     lines, carries = [], []
     for name, group in by_chain(rows).items():
-        columns = ("success", "first_product", "later_product", "sums")
+        ends = [shown(*student_interval([getattr(row, column) for row in group]))
+                for column in ("success", "first_product", "later_product", "sums")]  # fmt: skip
         lines.append([
             name, str(CHAINS[name].steps), str(len(group)), f"{shown_tasks(CHAINS[name]):,}",
             f"{group[0].showings:.3g}",
-            *(shown(*student_interval([getattr(row, column) for row in group])) for column in columns),
+            *ends[:2], f"{calculations(CHAINS[name]):.3f}", *ends[2:],
             f"{fmean(row.seconds for row in group):.0f}",
         ])  # fmt: skip
         carries.append([
@@ -280,6 +283,18 @@ def page(rows: Sequence[ChainRow]) -> str:
         HEAD, table(COLUMNS, lines), DIFFERENCES, table(("in", "than in", "more often"), differences),
         CARRIES, table(CARRY_COLUMNS, carries), "",
     ))  # fmt: skip
+
+
+def calculations(chain: Chain) -> float:
+    """Return the share of the test instances whose first product is by neither 0 nor 1."""
+    with closing(make_env(chain.env.id, chain.env.kwargs)) as env:
+        multipliers = []
+        for index in range(EPISODES):
+            env.reset(options={"split": "test", "index": index})
+            game = text_env(env)
+            assert isinstance(game, MultiplicationStepsEnv)
+            multipliers.append(game.factors[1] % 10)
+    return share(digit > 1 for digit in multipliers)
 
 
 def known_mean(numbers: Iterable[float]) -> str:
