@@ -24,10 +24,13 @@ NEGLIGIBLE = 0.01
 
 
 def bracket(returns: Mapping[int, Sequence[float]], beta: float) -> tuple[Floats, Floats]:
-    """Return the bounds of V*, the mean return and V^E, each estimated from the returns of an instance.
+    """Estimate the bounds of V*, the mean return and V^E, from the returns of an instance.
 
-    `mean <= V* <= V^E` holds in expectation, in deterministic and stochastic environments. The width is no measure of
-    chance: a deterministic game that the reference wins at times has `V* = V^E`, well above the mean.
+    The true ones hold `mean <= V* <= V^E`, in deterministic and stochastic environments. The estimates need not, not
+    even in expectation: the lower end is unbiased, but the log-mean-exp of few returns is below V^E on average, and so
+    below V* where both are the same, as they are without chance. Of a single return both ends are that return. The
+    width is no measure of chance: a deterministic game that the reference wins at times has `V* = V^E`, well above the
+    mean.
 
     Args:
         returns: The returns of each instance; none may be empty.
