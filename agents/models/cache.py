@@ -41,6 +41,8 @@ class RaggedCache(Cache):
         self.columns = columns
         self.allocated = 0
         self.length = 0
+        self.before = 0
+        """What the library takes for the length before a pass: it computes a mask from that, if it is given none."""
         self.read: Tensor | slice = slice(0)
         self.written: tuple[Tensor, Tensor] = (torch.empty(0, 1), torch.empty(0, 0))
         super().__init__(layers=[_RaggedLayer(self) for _ in range(num_layers)])
@@ -57,6 +59,25 @@ class RaggedCache(Cache):
             The mask `[B, 1, T, length]`, true where a token may attend. Padding sees everything: a row of a softmax
             must not be empty.
         """
+        self._place(rows, positions_BT, length)
+        self.before = length
+        columns_C = torch.arange(length, device=positions_BT.device)
+        last_seen_BT = torch.where(positions_BT == PADDING, length, positions_BT)
+        return (columns_C <= last_seen_BT[:, :, None])[:, None]
+
+    def begin(self, rows: Tensor | None, positions_BT: Tensor, length: int) -> None:
+        """Say where conversations are written that all begin; each token is to attend to those before it, by no mask.
+
+        Args:
+            rows: As of `place`.
+            positions_BT: The position of every token, its column in the call; or `PADDING`, behind those of its row.
+            length: As of `place`: the number of columns in the call.
+        """
+        assert positions_BT.shape[1] == length
+        self._place(rows, positions_BT, length)
+        self.before = 0
+
+    def _place(self, rows: Tensor | None, positions_BT: Tensor, length: int) -> None:
         assert length <= self.columns
         self.length = length
         self.read = slice(len(positions_BT)) if rows is None else rows
@@ -64,9 +85,6 @@ class RaggedCache(Cache):
         self.written = (rows_B[:, None], positions_BT)
         if length > self.allocated:
             self.allocated = min(self.columns, max(length, 2 * self.allocated, FIRST_COLUMNS))
-        columns_C = torch.arange(length, device=positions_BT.device)
-        last_seen_BT = torch.where(positions_BT == PADDING, length, positions_BT)
-        return (columns_C <= last_seen_BT[:, :, None])[:, None]
 
     def recent(self, positions_BT: Tensor, window: int) -> Tensor:
         """Return what lies within a sliding window, `[B, 1, T, length]`, to be joined with what `place` has returned.
@@ -123,7 +141,7 @@ class _RaggedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         return self._cache.length, 0
 
     def get_seq_length(self) -> int:
-        return self._cache.length
+        return self._cache.before
 
     def get_max_length(self) -> int:
         return self._cache.columns

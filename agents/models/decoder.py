@@ -22,6 +22,8 @@ MAX_STRETCH = 2
 """How many times more unread ids the longest row of a forward pass may have than the shortest, beyond `SLACK`."""
 SLACK = 32
 """So few ids more or less are not worth a pass of their own."""
+LONG_OPENING = 256
+"""From so many ids on conversations that begin together are read without a mask, whose size is the square of that."""
 
 
 class CachedDecoder:
@@ -36,8 +38,11 @@ class CachedDecoder:
 
     def __init__(self, network: Any, slots: int, columns: int) -> None:
         self._network = network
-        self._windows = attention_windows(network.config.get_text_config())
-        self.cache = RaggedCache(int(network.config.get_text_config().num_hidden_layers), slots, columns)
+        config = network.config.get_text_config()
+        self._windows = attention_windows(config)
+        # What the library does without a mask: every token sees those before it, and no scores above them are computed.
+        self._is_causal = config._attn_implementation == "sdpa" and not any(self._windows.values())  # noqa: SLF001
+        self.cache = RaggedCache(int(config.num_hidden_layers), slots, columns)
 
     def read(self, rows: Mapping[int, Row]) -> Tensor:
         """Feed every id that the cache does not hold yet; return the logits after the last one of each row, `[B, V]`.
@@ -56,35 +61,41 @@ class CachedDecoder:
         """Feed the unread ids of `rows` in one forward pass; return the logits after the last ones, `[B, V]`."""
         slots = list(rows)
         width = max(len(row.stream) - row.cached for row in rows.values())
-        # Rows are padded on the left so that the last column is the last id of every row. While most of the slots in
-        # use are busy all of them take part, the idle ones with padding: a view of the cache is cheaper than a copy.
+        begins = self._is_causal and width >= LONG_OPENING and not any(row.cached for row in rows.values())
+        # Rows are padded on the left so that the last column is the last id of every row; where all begin, on the
+        # right, so that a column is a position. While most of the slots in use are busy all of them take part, the idle
+        # ones with padding: a view of the cache is cheaper than a copy.
         in_use = max(slots) + 1
         everyone = 2 * len(slots) >= in_use
         height = in_use if everyone else len(slots)
         ids = np.zeros((height, width), dtype=np.int64)
         positions = np.full((height, width), PADDING, dtype=np.int64)
-        for place, (slot, row) in enumerate(rows.items()):
+        for line, row in zip(slots if everyone else range(height), rows.values(), strict=True):
             new = row.stream[row.cached :]
-            line = slot if everyone else place
-            ids[line, width - len(new) :] = new
-            positions[line, width - len(new) :] = np.arange(row.cached, len(row.stream))
+            place = slice(len(new)) if begins else slice(width - len(new), width)
+            ids[line, place] = new
+            positions[line, place] = np.arange(row.cached, len(row.stream))
             row.cached = len(row.stream)
         device = next(self._network.parameters()).device
         positions_BT, slots_B = on_device(positions, device), on_device(np.array(slots, dtype=np.int64), device)
-        members = None if everyone else slots_B
-        may_see = self.cache.place(members, positions_BT, length=max(row.cached for row in rows.values()))
+        members, length = None if everyone else slots_B, max(row.cached for row in rows.values())
+        asked = {"input_ids": on_device(ids, device), "position_ids": positions_BT.clamp(min=0),
+                 "past_key_values": self.cache, "use_cache": True}  # fmt: skip
+        logits_BV: Tensor
+        if begins:
+            self.cache.begin(members, positions_BT, length)
+            with head_reads(self._network, (torch.arange(height, device=device), positions_BT.argmax(dim=1))):
+                logits_BV = self._network(attention_mask=None, **asked).logits
+        else:
+            mask = self._masks(self.cache.place(members, positions_BT, length), positions_BT)
+            logits_BV = self._network(attention_mask=mask, logits_to_keep=1, **asked).logits[:, -1]
+        return logits_BV[slots_B] if everyone else logits_BV
+
+    def _masks(self, may_see: Tensor, positions_BT: Tensor) -> Tensor | dict[str, Tensor]:
+        """Return the mask, or one for each kind of layer where there are several."""
         masks = {kind: self._mask(may_see if window is None else may_see & self.cache.recent(positions_BT, window))
                  for kind, window in self._windows.items()}  # fmt: skip
-        output = self._network(
-            input_ids=on_device(ids, device),
-            attention_mask=masks if len(masks) > 1 else next(iter(masks.values())),
-            position_ids=positions_BT.clamp(min=0),
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        logits_BV: Tensor = output.logits[:, -1]
-        return logits_BV[slots_B] if everyone else logits_BV
+        return masks if len(masks) > 1 else next(iter(masks.values()))
 
     def _mask(self, may_see: Tensor) -> Tensor:
         """Return what is added to the scores of attention."""
@@ -116,6 +127,22 @@ def similar_parts(unread: Mapping[int, int]) -> list[list[int]]:
             parts.append([slot])
             shortest = count
     return parts
+
+
+@contextmanager
+def head_reads(network: Any, where: Any) -> Iterator[None]:
+    """Let the output head read some positions alone, in order, since logits of all would be most of a pass.
+
+    Args:
+        network: The decoder.
+        where: An index into hidden states `[B, T, H]` that leaves `[N, H]`; logits are then `[N, V]`.
+    """
+    head = network.get_output_embeddings()
+    hook = head.register_forward_pre_hook(lambda _, arguments: (arguments[0][where], *arguments[1:]))
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 @contextmanager

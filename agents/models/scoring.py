@@ -7,7 +7,6 @@ Shapes: B episodes, R rows of tokens, T tokens (padded), V vocabulary, N sampled
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from turngym.agents.episode import Episode
+from turngym.agents.models.decoder import head_reads
 from turngym.agents.models.language_model import LanguageModel
 
 MAX_STRETCH = 1.3
@@ -181,7 +181,7 @@ def _row_scores(
     """Return both scores of the sampled tokens of some rows, in the order of the tensor."""
     # Padding lies after every real token, so causal attention alone keeps it out: no attention mask is needed.
     predicts_RT = rows.sampled_RT[:, 1:]
-    with model.computing(), _head_reads(model, predicts_RT):
+    with model.computing(), head_reads(model.model, predicts_RT):
         output = model.model(input_ids=rows.ids_RT[:, :-1], use_cache=False, output_hidden_states=critic is not None)
     logits_NV = output.logits
     precision = torch.promote_types(logits_NV.dtype, torch.float32)
@@ -191,14 +191,3 @@ def _row_scores(
         return logp_N, logp_N.new_empty(0)
     value_N: Tensor = critic(output.hidden_states[-1][predicts_RT].to(critic.weight.dtype))[:, 0]
     return logp_N, value_N.to(precision)
-
-
-@contextmanager
-def _head_reads(model: LanguageModel, where_RT: Tensor) -> Iterator[None]:
-    """Let the output head see some positions alone, in order, since logits of all would be most of a pass."""
-    head = model.model.get_output_embeddings()
-    hook = head.register_forward_pre_hook(lambda _, arguments: (arguments[0][where_RT], *arguments[1:]))
-    try:
-        yield
-    finally:
-        hook.remove()

@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 from transformers.pytorch_utils import Conv1D
 
 from turngym.agents.models.adapter import ADAPTER_FILE, adapter_settings, new_adapter
+from turngym.agents.models.decoder import attention_windows
 from turngym.agents.models.errors import CheckpointError, reason_of
 from turngym.agents.models.hub import is_hub_name
 from turngym.agents.models.limits import DEFAULT_CONTEXT
@@ -75,6 +76,7 @@ def _shape(network: Any, config: PreTrainedConfig) -> ModelShape:
         expert_weights=sum(parameter.numel() for parameter in experts),
         expert_features=sum(_expert_features(module, text) for module in network.modules()),
         rotary=any("rotary" in type(module).__name__.lower() for module in network.modules()),
+        windowed=any(attention_windows(text).values()),
         stepwise_attention=text._attn_implementation == "eager",  # noqa: SLF001 - it has no other name
         config=config,
     )  # fmt: skip

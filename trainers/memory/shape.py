@@ -118,6 +118,8 @@ class ModelShape:
     """Features that autograd keeps of the experts of a token, in all layers."""
     rotary: bool
     """Whether queries and keys are turned by their positions."""
+    windowed: bool
+    """Whether some layers see a sliding window alone."""
     stepwise_attention: bool
     """Whether attention is computed by several operations, of which autograd keeps the scores."""
     config: PreTrainedConfig | None = field(default=None, repr=False, compare=False)
@@ -181,7 +183,7 @@ class ModelShape:
             hidden_matrices={(hidden, hidden): 4 * layers, (inner, hidden): 2 * layers, (hidden, inner): layers},
             norms=Norms(count=2 * layers + 1, width=(2 * layers + 1) * hidden), head_norms=Norms(count=0, width=0),
             fused_norms=Norms(count=0, width=0), feedforward=layers * inner, kept_inside=3, expert_weights=0,
-            expert_features=0, rotary=True, stepwise_attention=False,
+            expert_features=0, rotary=True, windowed=False, stepwise_attention=False,
         )  # fmt: skip
 
     @classmethod

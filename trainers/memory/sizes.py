@@ -179,12 +179,15 @@ class RunSizes:
     def reading(self, slots: int) -> int:
         """Return what the larger forward passes take: those of first observations, or of answers.
 
-        A pass of first observations, here of half a context each, has up to `MAX_PASS_TOKENS`, and a mask of numbers
-        made from two of truth values. In a pass of answers, heads that share keys and values get copies of them.
+        A pass of first observations, here of half a context each, has up to `MAX_PASS_TOKENS`; where they are read with
+        a mask, that is one of numbers made from two of truth values. In a pass of answers, heads that share keys and
+        values get copies of them.
         """
         size, shape = self.size, self.shape
         opening = max(1, self.context // 2)
-        openings = min(MAX_PASS_TOKENS, slots * opening) * (self.layer_forward + opening * (size.held + 2))
+        masked = shape.windowed or shape.stepwise_attention
+        mask = opening * (size.held + 2) if masked else 0
+        openings = min(MAX_PASS_TOKENS, slots * opening) * (self.layer_forward + mask)
         copied = shape.heads * (self.key_bytes + size.computed) if shape.heads > shape.kv_heads else 0
         cast = size.computed * (shape.heads if copied else shape.kv_heads) if size.mixed else 0
         answers = slots * (self.context * shape.head_dim * (copied + cast) + ANSWER_TOKENS * self.layer_forward)
