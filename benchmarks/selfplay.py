@@ -2,10 +2,11 @@
 
     python -m turngym.benchmarks.selfplay
 
-compares where the instances come from that `astarpo_lambda` learns from, on CountdownSteps and in the generated shop:
-drawn anew for every step; with easier levels among them; half of them proposed by the environment's generator or by
-the policy itself. The tokens of the proposer count, and so do those of stage 1. Every seed has a base of its own, a
-short clone that was also shown how instances are proposed. Runs that the result file holds are passed over.
+What is compared is where the instances come from that `astarpo_lambda` learns from, on CountdownSteps and in the
+generated shop: drawn anew for every step; with easier levels among them; half of them proposed by the environment's
+generator or by the policy itself. The tokens of the proposer count, and so do those of stage 1. Every seed has a base
+of its own, a short clone that was also shown how instances are proposed. Runs that the result file holds are passed
+over.
 """
 
 from __future__ import annotations
@@ -132,8 +133,7 @@ def points_of(curve: str) -> list[float]:
 
 def page(rows: Sequence[SelfplayRow]) -> str:
     """Return the page."""
-    parts = ["# Self-play\n", f"    {Path(sys.executable).name} -m turngym.benchmarks.selfplay\n",
-             (__doc__ or "").split("\n\n", 2)[2]]  # fmt: skip
+    parts = ["# Self-play\n", "    python -m turngym.benchmarks.selfplay\n", (__doc__ or "").split("\n\n", 2)[2]]
     for task in (task for task in SELFPLAY_TASKS if present(rows, task, list(SELFPLAY))):
         budget = f"{SELFPLAY_TASKS[task].max_tokens:,} tokens; {SELFPLAY_TASKS[task].episodes} test instances."
         parts += [
