@@ -302,6 +302,8 @@ def dry_run(config: TrainConfig, folder: Path, console: Console, processes: int 
     console.print(f"# Would train in {folder}:", soft_wrap=True)
     for number, line in enumerate(stages, start=1):
         console.print(f"# {number}. {line}", soft_wrap=True)
+    if config.model.path:
+        console.print(f"# {config.decoding.history_form}", soft_wrap=True)
     count = processes or launched()
     memory = import_trained("turngym.trainers.memory")
     estimate = memory.estimate_memory(config, memory.ModelShape.configured(config), processes=count)
