@@ -57,6 +57,8 @@ def _clone_base(config: TrainConfig, kept: CourseCheckpoints, metrics: Metrics, 
         note_limits(config, progress)
         if config.model.path:
             note_history(model, progress)
+            if told := config.model.limits_told:
+                progress.note(told)
         note_rates(model, config, progress)
         note_copyable(model, shown, progress)
     else:
