@@ -22,6 +22,7 @@ from turngym.cli import train as train_command
 from turngym.cli.errors import UsageError
 from turngym.trainers.config import TrainConfig, write_toml
 from turngym.trainers.launch.configure import configure
+from turngym.trainers.launch.limits import with_usual_limits
 from turngym.trainers.launch.rates import with_usual_rates
 
 START = 60.0
@@ -146,6 +147,7 @@ def configured(words: Sequence[str]) -> TrainConfig:
         )
         if config.model.path:  # of the hub, where it is looked at on the machine; small ones are rare there
             config = with_usual_rates(config, named.preset or None, named.settings)
+            config = with_usual_limits(config, named.preset or None, named.settings)
     except UsageError as error:
         raise InputError(str(error)) from error
     if not NAME.fullmatch(config.run.name):

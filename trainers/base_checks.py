@@ -76,19 +76,32 @@ def example_episodes(config: TrainConfig) -> list[Episode]:
         ValueError: Nobody can play the environment without a model, and there is no file.
     """
     given = read_demonstrations(Path(config.warm_start.demonstrations)) if config.warm_start.demonstrations else []
-    kind = played_class(config.env.id, config.env.kwargs)
-    if not _lacking(config) and issubclass(kind, Sampling):
-        agent: DemonstrationAgent | RandomAgent = demonstration_agent(config.warm_start, 0.5)
-    elif issubclass(kind, Sampling):
-        agent = RandomAgent()
-    elif given:
+    agent = _example_agent(config)
+    if agent is None and given:
         return given
-    else:
+    if agent is None:
         raise ValueError(f"{config.env.id} has no sample_action, so there is no text to train a tokenizer on: give the "
                          "environment one, set warm_start.demonstrations, or set model.path")  # fmt: skip
     instances = instance_range("train", TOKENIZER_EPISODES)
     played = Play.of(config).play(agent, instances, slots=SCRIPTED_SLOTS)
     return given + without_errors(played, "example episode") + list(_written(config))
+
+
+def played_examples(config: TrainConfig) -> list[Episode]:
+    """Return some scripted episodes of the environment, with mistakes; none where no script can play it."""
+    agent = _example_agent(config)
+    if agent is None:
+        return []
+    instances = instance_range("train", CHECKED_DEMONSTRATIONS)
+    played = Play.of(config).play(agent, instances, slots=SCRIPTED_SLOTS)
+    return [episode for episode in played if not episode.status.is_error()]
+
+
+def _example_agent(config: TrainConfig) -> DemonstrationAgent | RandomAgent | None:
+    """Return who plays examples: the demonstrator with mistakes, or random actions; None where neither can."""
+    if not issubclass(played_class(config.env.id, config.env.kwargs), Sampling):
+        return None
+    return RandomAgent() if _lacking(config) else demonstration_agent(config.warm_start, 0.5)
 
 
 def check_teacher(config: TrainConfig) -> None:

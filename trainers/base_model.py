@@ -55,7 +55,10 @@ def _clone_base(config: TrainConfig, kept: CourseCheckpoints, metrics: Metrics, 
         model = load_or_build(config)
         shown = check_context(model, config)
         note_limits(config, progress)
-        note_history(model, progress)
+        if config.model.path:
+            note_history(model, progress)
+            if told := config.model.limits_told:
+                progress.note(told)
         note_rates(model, config, progress)
         note_copyable(model, shown, progress)
     else:
@@ -178,14 +181,13 @@ def note_limits(config: TrainConfig, progress: Progress) -> None:
 
 
 def note_history(model: LanguageModel, progress: Progress) -> None:
-    """Say what a model sees of its earlier replies, where its chat template would not show them as they were."""
-    served, rewrites = model.decoding.history == "served", model.chat.rewrites_history
-    if served:
-        without = ", which leaves earlier thoughts out" if rewrites else ""
-        progress.note(f"every turn has a row of its own, with the history as the chat template serves it{without}")
-    elif rewrites and model.decoding.history != "turn":
-        progress.note("earlier thoughts stay in the history as they were sampled, which the chat template would leave "
-                      "out; model.history served shows what the template does")  # fmt: skip
+    """Say in which rows of tokens a conversation is seen, and whether with thoughts that the template leaves out."""
+    history, told = model.decoding.history, model.decoding.history_form
+    if model.chat.rewrites_history and history == "served":
+        told += ", which leaves earlier thoughts out"
+    elif model.chat.rewrites_history and history != "turn":
+        told += "; earlier thoughts stay, which the chat template would leave out, as model.history served shows"
+    progress.note(told)
 
 
 def note_rates(model: LanguageModel, config: TrainConfig, progress: Progress) -> None:

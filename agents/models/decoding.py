@@ -70,6 +70,19 @@ class Decoding:
         """What the model sees of earlier turns, in words: "history all", "history window 2"."""
         return f"history {self.history}" + (f" {self.history_turns}" if self.history == "window" else "")
 
+    @property
+    def history_form(self) -> str:
+        """In which rows of tokens a conversation is seen and learned from, in a clause that begins with its name."""
+        turns = self.history_turns
+        forms: dict[History, str] = {
+            "all": "one row of tokens, which only grows, with every reply as it was sampled",
+            "served": "a row of tokens for every turn, with the history as the chat template serves it",
+            "window": f"a row of tokens for every turn beyond the first {turns + 1}, with the last {turns} exchanges "
+                      "as they were sampled",
+            "turn": "a row of tokens for every turn, with the present observation alone",
+        }  # fmt: skip
+        return f"{self.history_words}: {forms[self.history]}"
+
     def changed(self, **settings: Any) -> Self:
         """Return it with some settings replaced; those that are None stay as they are.
 

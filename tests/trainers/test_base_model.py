@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import gymnasium as gym
 import pytest
@@ -14,6 +14,7 @@ import pytest
 from turngym._errors import InputWarning
 from turngym.agents.episode import write_episodes
 from turngym.agents.evaluation import instance_range
+from turngym.agents.models.decoding import History
 from turngym.agents.models.fingerprint import fingerprint_of
 from turngym.agents.models.language_model import CheckpointError, LanguageModel
 from turngym.agents.scripted import DemonstrationAgent, OracleAgent
@@ -242,16 +243,32 @@ def test_a_checkpoint_that_goes_on_by_other_limits_is_told(
 
 def test_what_is_seen_of_earlier_thoughts_is_told(model: LanguageModel) -> None:
     notes = Notes()
-    noted = notes.noted
-    for history in ("all", "served", "turn"):
+    for history in get_args(History):
         for rewrites in (False, True):
             model.decoding = replace(model.decoding, history=history)
             model.chat.rewrites_history = rewrites
             note_history(model, notes)
-    kept, plain, rewritten = noted
-    assert kept.startswith("earlier thoughts stay in the history") and "model.history served shows" in kept
-    assert plain == "every turn has a row of its own, with the history as the chat template serves it"
-    assert rewritten == f"{plain}, which leaves earlier thoughts out"
+    plain, rewritten = notes.noted[::2], notes.noted[1::2]
+    stays = "; earlier thoughts stay, which the chat template would leave out, as model.history served shows"
+    added = [told.removeprefix(form) for told, form in zip(rewritten, plain, strict=True)]
+    assert added == [stays, ", which leaves earlier thoughts out", stays, ""]
+    assert [told.partition(":")[0] for told in plain] == [
+        "history all", "history served", "history window 2", "history turn"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("history", get_args(History))
+def test_every_run_from_a_checkpoint_says_how_it_sees_the_history(
+    history: History, tiny: TrainConfig, model: LanguageModel, tmp_path: Path
+) -> None:
+    model.save_pretrained(tmp_path / "given")
+    path = str(tmp_path / "given")
+    config = replace(tiny, model=replace(tiny.model, path=path, history=history))
+    plain = on(replace(tiny, model=replace(tiny.model, history=history)), tiny.env.id, enabled=False)
+    for begun, times in ((on(config, tiny.env.id, enabled=False), 1), (plain, 0)):
+        notes = Notes()
+        prepare_base(begun, tmp_path / str(times), Metrics(tmp_path / f"{times}.jsonl"), notes)
+        assert notes.noted.count(config.decoding.history_form) == times
 
 
 def test_rates_that_would_wreck_a_large_model_are_told(

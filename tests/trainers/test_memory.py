@@ -299,6 +299,28 @@ def test_an_adapter_fits_by_default_with_its_warm_start(
     assert estimate_memory(every, qwen(*shape), device="cuda").peak > 2 * estimate.peak
 
 
+@pytest.mark.parametrize(
+    ("reply", "context", "needed"),
+    [
+        (16, 1024, ("6.0", "10.7", "15.4")),
+        (64, 1024, ("8.45", "13.1", "17.8")),
+        (512, 3072, ("13.4", "22.4", "29.2")),
+        (512, 8192, ("28.7", "48.7", "61.1")),
+    ],
+)
+def test_the_documentation_says_what_longer_replies_need(
+    reply: int, context: int, needed: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    limits = {"path": "random", "max_reply_tokens": reply, "context_length": context}
+    config = with_overrides(TrainConfig(), {"model": limits, "lora": {"rank": 16}})
+    shapes = ((896, 24, 14, 4864), (1536, 28, 12, 8960), (2048, 36, 16, 11008))
+    peaks = [estimate_memory(config, qwen(*shape), device="cuda").peak for shape in shapes]
+    assert [f"{peak / 1e9:.3g}" for peak in peaks] == [f"{float(each):g}" for each in needed]
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    assert f" | {' | '.join(needed)} |" in page
+
+
 # Advice ----------------------------------------------------------------------------------------------------------
 
 

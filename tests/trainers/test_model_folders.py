@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, MambaConfig
 import turngym
 from turngym._errors import InputError, InputWarning
 from turngym.agents.episode import Status, read_episodes
+from turngym.agents.models.decoding import Decoding, History
 from turngym.agents.models.language_model import LanguageModel
 from turngym.cli import main
 from turngym.trainers.config import RunConfig, TrainConfig
@@ -201,6 +203,18 @@ def test_weights_in_half_precision_are_trained_in_float32(short: TrainConfig, gi
     assert {weight.dtype for weight in trained.values()} == {torch.float32}
     moved = sum(int((trained[name] != weight.float()).sum()) for name, weight in half.items())
     assert moved > 0.9 * sum(weight.numel() for weight in half.values()), "a small step moves nearly every weight"
+
+
+@pytest.mark.parametrize("history", get_args(History))
+def test_a_dry_run_says_in_which_rows_a_conversation_is_seen(
+    given: Path, history: History, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(given.parent)
+    words = ["train", "FrozenLake", "--warm-start.enabled", "false", "--model.context-length", "512", "--dry-run"]
+    form = f"# {Decoding(history=history).history_form}"
+    for more, times in ((["--model.path", str(given)], 1), ([], 0)):
+        assert main([*words, "--model.history", history, *more]) == 0
+        assert capsys.readouterr().out.splitlines().count(form) == times
 
 
 # Dates ----------------------------------------------------------------------------------------------------------

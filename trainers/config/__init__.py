@@ -46,6 +46,7 @@ from turngym.trainers.config.toml import (
     names_env,
     parse_known,
     parse_toml,
+    settings_named,
     write_toml,
     written_by,
 )
@@ -123,6 +124,7 @@ __all__ = [
     "parse_toml",
     "readers_of",
     "sections",
+    "settings_named",
     "with_algorithm",
     "with_overrides",
     "write_toml",

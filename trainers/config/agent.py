@@ -52,9 +52,11 @@ class ModelConfig(Section):
     digits_per_token: Count = 1
     """Most digits in a token of the small model: 1 to compute digit by digit, 3 to know numbers as wholes."""
     context_length: Count = 1024
-    """Most tokens that the model sees at once: of an episode, or of its turns in `history`."""
+    """Most tokens that the model sees at once: of an episode, or of its turns in `history`. From a checkpoint as many
+    as the environment needs, unless it is given."""
     max_reply_tokens: Count = 16
-    """Longest reply, in tokens, the end-of-turn token included."""
+    """Longest reply, in tokens, the end-of-turn token included. From a checkpoint 64, or 512 with thoughts, unless it
+    is given."""
     max_thought_tokens: Index = 0
     """Most tokens of a reply before its answer begins; then `<answer>` is written for the model, behind the end of the
     thought (budget forcing, Muennighoff et al., arXiv:2501.19393). What is written is not learned from. For an `env`
@@ -98,6 +100,14 @@ class ModelConfig(Section):
     def num_weights(self) -> int:
         """About how many weights the small model has: attention, feed-forward and embeddings."""
         return self.layers * 13 * self.hidden_size**2 + self.vocabulary_size * self.hidden_size
+
+    @property
+    def limits_told(self) -> str:
+        """The limits of play in a clause, where they are not the plain defaults; else nothing."""
+        if (self.max_reply_tokens, self.context_length) == (ModelConfig.max_reply_tokens, ModelConfig.context_length):
+            return ""
+        return (f"replies have at most {self.max_reply_tokens:,} tokens (model.max_reply_tokens), in a context of "
+                f"{self.context_length:,} (model.context_length)")  # fmt: skip
 
     def check(self) -> None:
         """Check that the small model can be built.

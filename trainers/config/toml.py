@@ -72,6 +72,16 @@ def env_of(text: str, *, source: str) -> str | None:
     return named if isinstance(named, str) else None
 
 
+def settings_named(text: str, *, source: str) -> frozenset[str]:
+    """Return the settings that a configuration names, such as "learning.steps".
+
+    Raises:
+        ConfigError: It is not TOML.
+    """
+    tables = _tables(text, source).items()
+    return frozenset(f"{section}.{name}" for section, table in tables if isinstance(table, dict) for name in table)
+
+
 def imported_by(text: str, *, source: str) -> tuple[list[str], str]:
     """Return the modules that a configuration imports, which may register its objective, and the folder they lie in.
 

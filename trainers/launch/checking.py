@@ -11,6 +11,7 @@ from turngym.agents.models.errors import CheckpointError, UnplayableError
 from turngym.agents.models.limits import LARGE
 from turngym.agents.models.placement import precision_names
 from turngym.trainers.config import TrainConfig, find_objective_config
+from turngym.trainers.launch.limits import with_usual_limits
 from turngym.trainers.launch.presets import SHIPPED, load_preset, preset_env
 from turngym.trainers.launch.rates import with_usual_rates
 from turngym.trainers.memory import (
@@ -65,19 +66,25 @@ def check_run(config: TrainConfig, *, asked: int = 0) -> MemoryEstimate | None:
     return estimate
 
 
-def with_rates(config: TrainConfig, preset: str | None, given: Container[str]) -> TrainConfig:
-    """Return a configuration by which a checkpoint learns at the rates that are usual for its size.
+def with_usual_settings(config: TrainConfig, preset: str | None, given: Container[str]) -> TrainConfig:
+    """Return a configuration by which a checkpoint plays and learns as is usual for it, and for the environment.
 
     Args:
         config: The configuration.
-        preset: As of `with_usual_rates`.
-        given: As of `with_usual_rates`.
+        preset: As of `with_usual_limits` and `with_usual_rates`.
+        given: The same.
+
+    Raises:
+        InputError: As `with_usual_limits`.
     """
+    if not config.model.path:
+        return config
     try:
-        large = config.model.path and ModelShape.configured(config).parameters >= LARGE
+        shape = ModelShape.configured(config)
     except CheckpointError:  # which `check_base` explains
-        large = False
-    return with_usual_rates(config, preset, given) if large else config
+        return config
+    config = with_usual_limits(config, preset, given, holds=shape.context_length)
+    return with_usual_rates(config, preset, given) if shape.parameters >= LARGE else config
 
 
 def checked_memory(config: TrainConfig) -> MemoryEstimate | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from turngym._errors import InputError
 from turngym.names import check_name, enter, find, nearest
 from turngym.plugins import require_plugins
-from turngym.trainers.config import ConfigError, TrainConfig, env_of, imported_by, parse_toml
+from turngym.trainers.config import ConfigError, TrainConfig, env_of, imported_by, parse_toml, settings_named
 
 PRESETS: dict[str, str] = {
     entry.name.removesuffix(".toml"): entry.read_text(encoding="utf-8")
@@ -86,6 +86,22 @@ def read_config_text(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise InputError(f"the configuration {path} cannot be read: {reason}") from error
+
+
+def named_for_checkpoints(preset: str | None, env_id: str) -> frozenset[str]:
+    """Return the settings that a preset or a configuration file names for checkpoints, such as "model.context_length".
+
+    Args:
+        preset: The preset, or the file, all of whose settings count; None for the preset of the environment. What a
+            preset names that has no `model.path` is for the built-in model.
+        env_id: The environment.
+    """
+    preset = preset or preset_for(env_id)
+    if preset is None:
+        return frozenset()
+    text = PRESETS[preset] if preset in PRESETS else read_config_text(Path(preset))
+    named = settings_named(text, source=preset)
+    return named if preset not in PRESETS or "model.path" in named else frozenset()
 
 
 def preset_env(name: str) -> str | None:

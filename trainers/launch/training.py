@@ -32,7 +32,7 @@ from turngym.trainers.config import (
     write_toml,
 )
 from turngym.trainers.interrupt import Stopped, stoppable
-from turngym.trainers.launch.checking import check_run, with_rates
+from turngym.trainers.launch.checking import check_run, with_usual_settings
 from turngym.trainers.launch.configure import check_game, configure, named, with_commit, with_date, with_folders
 from turngym.trainers.launch.policies import decoding_of, load_policy
 from turngym.trainers.launch.resuming import begin_resume, plan_resume
@@ -130,7 +130,7 @@ def _lead(
     progress = progress or SilentProgress()
     if not resume:
         config = with_commit(config)
-        config = config if given is None else with_rates(config, preset, given)
+        config = config if given is None else with_usual_settings(config, preset, given)
         check_run(config)
         with claimed(folder, config):
             return _run(config, folder, progress)

@@ -168,7 +168,7 @@ def configured(named: Named, algorithm: str, words: Sequence[Given]) -> TrainCon
     given = {each.setting for each in words}
     if config.model.path:
         training = import_trained("turngym.trainers.launch.training")
-        config = training.with_rates(with_commit(config), named.preset or None, given)
+        config = training.with_usual_settings(with_commit(config), named.preset or None, given)
     return replace(config, run=replace(config.run, name=""))
 
 

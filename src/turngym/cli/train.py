@@ -163,7 +163,7 @@ def lead(words: Sequence[str]) -> int:
     folder = Path(config.run.root) / config.run.name
     require_trained()
     checking = import_trained("turngym.trainers.launch.checking")
-    config = checking.with_rates(with_commit(config), named.preset or None, named.settings)
+    config = checking.with_usual_settings(with_commit(config), named.preset or None, named.settings)
     check_processes(options)
     estimate = checking.check_run(config, asked=options.processes)
     if options.dry_run:
@@ -302,6 +302,9 @@ def dry_run(config: TrainConfig, folder: Path, console: Console, processes: int 
     console.print(f"# Would train in {folder}:", soft_wrap=True)
     for number, line in enumerate(stages, start=1):
         console.print(f"# {number}. {line}", soft_wrap=True)
+    if config.model.path:
+        for told in filter(None, (config.decoding.history_form, config.model.limits_told)):
+            console.print(f"# {told}", soft_wrap=True)
     count = processes or launched()
     memory = import_trained("turngym.trainers.memory")
     estimate = memory.estimate_memory(config, memory.ModelShape.configured(config), processes=count)

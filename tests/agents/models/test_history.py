@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -196,6 +197,19 @@ def test_a_scripted_episode_gets_the_rows_of_a_model(make_model: MakeModel, mode
     assert shown.token_ids == [] and shown.turns[0].span == (0, 0), "the original stays as it was"
     assert Episode.from_json(encoded.to_json()) == encoded
     assert model.encode_episode(replace(shown, turns=[])).token_ids == []
+
+
+@every_mode
+def test_a_run_says_in_how_many_rows_it_sees_a_conversation(make_model: MakeModel, mode: str) -> None:
+    model = seeing(make_model(), mode)
+    name, _, form = model.decoding.history_form.partition(": ")
+    assert name == f"history {mode}"
+    rows = len(model.encode_episode(scripted(5)).rows())
+    if form.startswith("one row of tokens"):
+        assert rows == 1
+    else:
+        (shared,) = map(int, re.findall(r"^a row of tokens for every turn beyond the first (\d+)", form) or [1])
+        assert form.startswith("a row of tokens for every turn") and rows == 1 + 5 - shared
 
 
 def test_a_window_is_the_rules_some_turns_and_the_present(make_model: MakeModel) -> None:

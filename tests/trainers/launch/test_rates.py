@@ -29,7 +29,7 @@ def resolved(folder: Path | None, preset: str = PRESET, **overrides: dict[str, A
     if folder is not None:
         overrides["model"] = {"path": str(folder)}
     given = {f"{section}.{name}" for section, values in overrides.items() for name in values}
-    config = checking.with_rates(configure(preset=preset, overrides=overrides), preset, given)
+    config = checking.with_usual_settings(configure(preset=preset, overrides=overrides), preset, given)
     return config.learning.learning_rate, config.learning.final_rate, config.warm_start.learning_rate
 
 
