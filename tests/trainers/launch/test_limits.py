@@ -29,6 +29,7 @@ from turngym.trainers.run_files import BASE
 Limits = tuple[int, int]
 PLAIN = ModelConfig.max_reply_tokens, ModelConfig.context_length
 THINKS: dict[str, Any] = {"env": {"kwargs": {"reasoning": True}}}
+ACTS: dict[str, Any] = {"env": {"kwargs": {"reasoning": False}}}
 LONG = 32_768
 """What the checkpoints of most tests hold."""
 
@@ -61,8 +62,8 @@ def limits_of(folder: Path) -> Callable[..., Limits]:
 @pytest.mark.parametrize(
     ("env", "plain", "thinking"),
     [
-        ("Countdown", (64, 1024), (512, 3072)),
-        ("CountdownSteps", (64, 1024), (512, 4096)),
+        ("Countdown4", (64, 1024), (512, 3072)),
+        ("CountdownSteps", (128, 2048), (512, 4096)),
         ("MultiplicationSteps3x3", (64, 1024), (512, 4096)),
         ("FrozenLake", (64, 2048), (512, 6144)),
         ("FrozenLake8x8", (64, 6144), (512, MOST_CONTEXT)),
@@ -72,7 +73,7 @@ def limits_of(folder: Path) -> Callable[..., Limits]:
 def test_they_follow_the_environment_and_whether_replies_hold_thoughts(
     env: str, plain: Limits, thinking: Limits, limits_of: Callable[..., Limits]
 ) -> None:
-    assert (limits_of(env), limits_of(env, **THINKS)) == (plain, thinking)
+    assert (limits_of(env, **ACTS), limits_of(env, **THINKS)) == (plain, thinking)
 
 
 @pytest.mark.parametrize(
@@ -80,8 +81,7 @@ def test_they_follow_the_environment_and_whether_replies_hold_thoughts(
 )
 def test_a_conversation_of_long_replies_fits(env: str, characters: int, limits_of: Callable[..., Limits]) -> None:
     """One that was not looked at, to the turn limit, at so many characters a token; a shop writes more than maps."""
-    plain = {"env": {"kwargs": {"reasoning": False}}}
-    (reply, context), config, turns = limits_of(env, **plain), configure(env, overrides=plain), list[int]()
+    (reply, context), config, turns = limits_of(env, **ACTS), configure(env, overrides=ACTS), list[int]()
     for agent in (OracleAgent(), DemonstrationAgent(0.5), RandomAgent()):
         for episode in Play.of(config).play(agent, instance_range("train", 24, first=5000)):
             read = len(episode.instructions) + sum(len(turn.observation) for turn in episode.turns)
@@ -104,17 +104,17 @@ def test_whole_pages_of_a_shop_fit_as_long_as_nobody_wanders(limits_of: Callable
 
 
 def test_what_is_given_stays_and_bounds_the_rest(limits_of: Callable[..., Limits]) -> None:
-    assert limits_of("Countdown", model={"max_reply_tokens": 300, "context_length": 700}) == (300, 700)
-    assert limits_of("Countdown", model={"max_reply_tokens": 300}) == (300, 2048), "five turns of 300"
-    assert limits_of("Countdown", model={"context_length": 700}) == (64, 700)
-    assert limits_of("Countdown", model={"context_length": 700}, **THINKS) == (175, 700), "a quarter"
-    assert limits_of("Countdown", model={"context_length": 40}) == (16, 40), "no less than without this rule"
+    assert limits_of("Countdown4", model={"max_reply_tokens": 300, "context_length": 700}, **ACTS) == (300, 700)
+    assert limits_of("Countdown4", model={"max_reply_tokens": 300}, **ACTS) == (300, 2048), "five turns of 300"
+    assert limits_of("Countdown4", model={"context_length": 700}, **ACTS) == (64, 700)
+    assert limits_of("Countdown4", model={"context_length": 700}, **THINKS) == (175, 700), "a quarter"
+    assert limits_of("Countdown4", model={"context_length": 40}, **ACTS) == (16, 40), "no less than without this rule"
 
 
 def test_what_the_model_holds_bounds_both(limits_of: Callable[..., Limits]) -> None:
-    assert limits_of("Countdown", holds=1500, **THINKS) == (375, 1500)
-    assert limits_of("Countdown", holds=600) == (64, 600)
-    assert limits_of("Countdown", holds=10) == (16, 17), "which is told where it is loaded"
+    assert limits_of("Countdown4", holds=1500, **THINKS) == (375, 1500)
+    assert limits_of("Countdown4", holds=600, **ACTS) == (64, 600)
+    assert limits_of("Countdown4", holds=10, **ACTS) == (16, 17), "which is told where it is loaded"
 
 
 def test_what_is_seen_of_earlier_turns_counts(limits_of: Callable[..., Limits]) -> None:
@@ -127,7 +127,7 @@ def test_presets_are_for_the_built_in_model_unless_they_name_a_checkpoint(
 ) -> None:
     assert configure("FrozenLake").model.max_reply_tokens == 4
     assert limits_of("FrozenLake", "frozen_lake") == limits_of("FrozenLake") == (64, 2048)
-    assert limits_of("CountdownSteps", "countdown_steps_aloud") == (512, 4096)
+    assert limits_of("CountdownSteps", "countdown_steps") == (512, 4096)
     text = '[env]\nid = "turngym/Countdown-v0"\n[model]\nmax_reply_tokens = 99\n'
     for name, path in (("aaa", ""), ("aab", f'path = "{folder}"\n')):
         register_preset(name, text + path)
@@ -146,7 +146,7 @@ def test_a_checkpoint_that_was_trained_here_keeps_its_limits(folder: Path, limit
     assert limits_of("Countdown", model={"max_reply_tokens": 20}) == (20, 3000)
     assert limits_of("Countdown", model={"context_length": 150}) == (149, 150)
     Decoding(max_reply_tokens=4, context_length=500).save(folder)
-    assert limits_of("FrozenLake") == (4, 1024) and limits_of("CountdownSteps") == (10, 1024), "those of the preset"
+    assert limits_of("FrozenLake") == (4, 1024) and limits_of("CountdownSteps") == (128, 1024), "those of the preset"
     (folder / DECODING_FILE).write_text("{")
     with pytest.raises(ValueError, match=r"turngym\.json cannot be read: "):
         limits_of("Countdown")

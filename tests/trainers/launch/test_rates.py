@@ -13,7 +13,7 @@ from turngym.trainers.config import LearningConfig
 from turngym.trainers.launch import checking
 from turngym.trainers.launch.configure import configure
 
-PRESET = "countdown_steps"  # it has rates of its own
+PRESET = "countdown_steps_silent"  # it has rates of its own
 RATE, FINAL, CLONING = "learning.learning_rate", "learning.final_learning_rate", "warm_start.learning_rate"
 
 
