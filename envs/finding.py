@@ -75,15 +75,15 @@ def resolve_env(name: str) -> str:
 
 
 def foreign_ids() -> list[str]:
-    """Return the ids that other packages than turngym and Gymnasium have registered, sorted."""
+    """Return the ids that others have registered, not Gymnasium, the suite or its benchmarks, sorted."""
     others = set(gym.registry) - {*env_ids(), PROPOSAL}
-    return sorted(env_id for env_id in others if not _of_gymnasium(gym.registry[env_id]))
+    return sorted(env_id for env_id in others if not _of_benchmarks_or_gymnasium(gym.registry[env_id]))
 
 
-def _of_gymnasium(spec: EnvSpec) -> bool:
+def _of_benchmarks_or_gymnasium(spec: EnvSpec) -> bool:
     entry_point = spec.entry_point
     place = entry_point if isinstance(entry_point, str) else getattr(entry_point, "__module__", "")
-    return f"{place}.".startswith("gymnasium.envs.")
+    return f"{place}.".startswith(("gymnasium.envs.", "turngym.benchmarks."))
 
 
 def _import_env(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
@@ -129,6 +130,7 @@ def test_what_is_registered_answers_to_its_names(own_code: Path) -> None:
     assert resolve_env("guess-v0") == "me/Guess-v0"
     assert resolve_env("hang_man") == resolve_env("you/hang") == "you/Hangman-v1"
     assert resolve_env("solo") == "Solo"
+    import_module("turngym.benchmarks.failure_modes.few_factors")  # a benchmark's own environment is nobody else's
     assert foreign_ids() == ["Solo", "me/Guess-v0", "me/Guess-v10", "me/Guess-v2", "you/Hangman-v1"]
 
 
