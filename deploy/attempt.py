@@ -30,6 +30,7 @@ from deploy.mirror import Mirror
 from deploy.worker import DONE, FAILED, OUT_OF_TIME, REFUSED
 from turngym._durable import replacement
 from turngym._errors import InputError
+from turngym.cli.report import REPORT_FILE
 from turngym.trainers.config import parse_toml
 from turngym.trainers.launch.resuming import changes
 from turngym.trainers.run_files import RESULT_FILE
@@ -97,7 +98,8 @@ def attempt(
     seconds = job.seconds_left(ledger.dollars)
     if other:
         print(f"turngym: the run {job.name} was begun with other settings ({other}): give this one another --run.name")
-    if other or seconds <= job.shortest or (place / COPY / RESULT_FILE).is_file():
+    complete = all((place / COPY / name).is_file() for name in (RESULT_FILE, REPORT_FILE))  # the report comes last
+    if other or seconds <= job.shortest or complete:
         end = ENDS[REFUSED] if other else AT_THE_CAP if seconds <= job.shortest else FINISHED
         ledger.begin(job.price, job.start)
         ledger.book(job.start, end)

@@ -100,11 +100,18 @@ def test_the_next_attempt_goes_on_where_the_last_one_ended(pretend: Pretend, ren
 
 
 def test_a_run_that_is_finished_is_not_trained_again(pretend: Pretend, rent: Rent, tmp_path: Path) -> None:
-    pretend("step(); (run / 'result.json').write_text('{}')")
+    pretend("step(); [(run / name).write_text('{}') for name in ('result.json', 'report.html')]")
     rent()
     pretend("raise SystemExit(70)")
     assert rent().end == FINISHED and steps(tmp_path) == 1
     assert ledger(tmp_path)[1]["seconds"] == 10.0, "the container that was started for nothing is paid for too"
+
+
+def test_a_run_that_was_killed_before_its_report_goes_on(pretend: Pretend, rent: Rent, tmp_path: Path) -> None:
+    pretend("step(); (run / 'result.json').write_text('{}')")
+    rent()
+    pretend("step(); (run / 'report.html').write_text('')")
+    assert rent().end == FINISHED and steps(tmp_path) == 2
 
 
 @pytest.mark.parametrize(("code", "end"), [(1, "failed"), (2, "refused")])
