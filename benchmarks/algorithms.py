@@ -42,7 +42,8 @@ from turngym.benchmarks.algorithm_tasks import (
     base_config,
     run_config,
 )
-from turngym.benchmarks.algorithms_rows import COMPARISON, TUNING, Row, append_rows, read_rows
+from turngym.benchmarks.algorithms_rows import COMPARISON, TUNING, Row
+from turngym.benchmarks.page import append_rows, read_rows
 from turngym.trainers.base_model import prepare_base
 from turngym.trainers.reporting.metrics import Metrics
 from turngym.trainers.reporting.progress import SilentProgress
@@ -142,7 +143,7 @@ def learned(job: Job) -> tuple[Row, list[dict[str, Any]]]:
     row = Row(
         task=job.task, algorithm=job.algorithm, seed=job.seed, learning_rate=job.learning_rate,
         episodes=count, success=success(agent, rollouts, job.split, count), tokens=schedule.generated_tokens,
-        stage_one_tokens=schedule.stage_one_tokens, steps=schedule.step, seconds=seconds,
+        stage_one_tokens=schedule.stage_one_tokens, steps=schedule.step, seconds=round(seconds, 1),
         curve=curve_text(steps, "success", round(job.share * task_of(job.task).max_tokens)),
     )  # fmt: skip
     return row, steps

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from turngym.agents.intervals import student_interval
 from turngym.benchmarks.algorithm_tasks import COMPARED, LAKES, SUBJECT, TASKS
 from turngym.benchmarks.algorithms_rows import Row, by_seed, present, share_of_optimum
+from turngym.benchmarks.page import empty_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,12 +27,8 @@ def draw(rows: Sequence[Row], folder: Path) -> None:
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     for name, size, fill in (("slip", (7.0, 4.2), draw_sweep), ("curves", (11.0, 6.4), draw_curves)):
-        figure = Figure(figsize=size, layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = empty_figure(*size)
         fill(figure, rows)
         figure.savefig(folder / f"algorithms_{name}.png", dpi=130)
 

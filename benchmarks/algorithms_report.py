@@ -28,11 +28,10 @@ from turngym.benchmarks.algorithms_rows import (
     by_seed,
     paired,
     present,
-    read_rows,
     share_of_optimum,
     shown,
 )
-from turngym.benchmarks.page import kept, table
+from turngym.benchmarks.page import kept, read_rows, table
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import TypeVar
 
 RESULTS = Path("benchmarks/results")
 COMPARISON, TUNING = RESULTS / "algorithms.csv", RESULTS / "algorithms_tuning.csv"
@@ -45,32 +43,6 @@ class Row:
     def key(self) -> tuple[str, str, int, float]:
         """What a run is known by."""
         return self.task, self.algorithm, self.seed, self.learning_rate
-
-
-RowType = TypeVar("RowType", bound=Row)
-
-
-def read_rows(path: Path, kind: type[RowType]) -> list[RowType]:
-    """Return the rows of a result file, which are of one kind; none where it does not exist."""
-    if not path.exists():
-        return []
-    casts = {"int": int, "float": float, "str": str}
-    with path.open(encoding="utf-8", newline="") as file:
-        return [kind(**{part.name: casts[str(part.type)](line[part.name]) for part in fields(kind)})
-                for line in csv.DictReader(file)]  # fmt: skip
-
-
-def append_rows(path: Path, rows: Iterable[Row], kind: type[Row]) -> None:
-    """Add rows to a result file of one kind, with a header where it is new; what a row lacks is empty."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists()
-    with path.open("a", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, [part.name for part in fields(kind)], lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerows(
-            {**asdict(row), "success": round(row.success, 6), "seconds": round(row.seconds, 1)} for row in rows
-        )
 
 
 # Statistics --------------------------------------------------------------------------------------------------------

@@ -24,8 +24,8 @@ from turngym.agents.intervals import student_interval
 from turngym.benchmarks.algorithm_tasks import SELFPLAY, SELFPLAY_TASKS
 from turngym.benchmarks.algorithms import CURVE_POINTS, Job, curve_text, do_all, learned, task_of
 from turngym.benchmarks.algorithms_report import frame
-from turngym.benchmarks.algorithms_rows import RESULTS, Row, by_seed, paired, present, read_rows, shown
-from turngym.benchmarks.page import kept, table
+from turngym.benchmarks.algorithms_rows import RESULTS, Row, by_seed, paired, present, shown
+from turngym.benchmarks.page import empty_figure, kept, read_rows, table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -152,12 +152,8 @@ def draw(rows: Sequence[SelfplayRow], path: Path) -> None:
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     tasks = [task for task in SELFPLAY_TASKS if by_seed(rows, task, "proposed by the policy")]
-    figure = Figure(figsize=(5.5 * max(1, len(tasks)), 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = empty_figure(5.5 * max(1, len(tasks)), 3.6)
     for place, task in enumerate(tasks, start=1):
         _draw_task(figure, rows, task, (1, len(tasks), place))
     figure.savefig(path, dpi=130)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,10 +14,8 @@ from turngym.benchmarks.comparing.comparison import Comparison
 from turngym.benchmarks.comparing.groups import Group
 from turngym.benchmarks.comparing.runs import RunRecord
 from turngym.benchmarks.comparing.statistics import performance_profile, profile_band
+from turngym.benchmarks.page import empty_figure
 from turngym.trainers.reporting.curves import Curve
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Axis = Literal["tokens", "steps", "seconds"]
 POINTS = 120
@@ -48,7 +46,7 @@ def draw_curves(comparison: Comparison, over: Axis, path: Path) -> str:
     if not fields:
         return f"No curves were drawn: no run has success over {over} in its metrics."
     columns = math.ceil(math.sqrt(len(fields)))
-    figure = _figure(6.4 * columns, 4.4 * math.ceil(len(fields) / columns))
+    figure = empty_figure(6.4 * columns, 4.4 * math.ceil(len(fields) / columns), dpi=120)
     for place, (task, groups) in enumerate(fields.items(), start=1):
         axes = figure.add_subplot(math.ceil(len(fields) / columns), columns, place)
         for number, group in enumerate(groups):
@@ -79,7 +77,7 @@ def draw_profiles(comparison: Comparison, path: Path) -> str:
     every = [score for each in comparison.aggregates for task in each.scores for score in task]
     low, high = (min(0.0, *every), max(1.0, *every))
     thresholds = np.linspace(low, high, THRESHOLDS)
-    figure = _figure(6.4, 4.4)
+    figure = empty_figure(6.4, 4.4, dpi=120)
     axes = figure.add_subplot()
     for number, each in enumerate(comparison.aggregates):
         color, limits = f"C{number % 10}", thresholds.tolist()
@@ -130,12 +128,3 @@ def points(run: RunRecord, over: Axis, *, validation: bool) -> tuple[list[float]
 def validated(groups: Sequence[Group]) -> bool:
     """Return whether all runs of some groups were validated on the way."""
     return all(run.validation.steps for group in groups for run in group.runs)
-
-
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure

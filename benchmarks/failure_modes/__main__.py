@@ -12,7 +12,7 @@ import tyro
 
 from turngym.benchmarks.algorithms_rows import RESULTS
 from turngym.benchmarks.failure_modes import chains, samples, sparse
-from turngym.benchmarks.page import kept
+from turngym.benchmarks.page import empty_figure, kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,11 +43,7 @@ def draw(fill: Callable[[Figure], None], path: Path) -> None:
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.0, 4.8), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = empty_figure(9.0, 4.8)
     fill(figure)
     figure.savefig(path, dpi=130)
 

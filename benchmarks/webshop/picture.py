@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from turngym.benchmarks.cells import SCRIPTED
+from turngym.benchmarks.page import empty_figure
 from turngym.benchmarks.webshop.rows import ShopRow, by_stand, ceilings
 
 if TYPE_CHECKING:
@@ -25,15 +26,11 @@ def draw(rows: Sequence[ShopRow], path: Path) -> None:
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     stands = list(by_stand(rows).values())
     columns = min(COLUMNS, max(len(stands), 1))
     lines = math.ceil(len(stands) / columns)
     most = max(map(len, stands), default=1)
-    figure = Figure(figsize=(5.6 * columns, (0.9 + 0.34 * most) * max(lines, 1)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = empty_figure(5.6 * columns, (0.9 + 0.34 * most) * max(lines, 1))
     for place, stand in enumerate(stands, start=1):
         fill(figure.add_subplot(lines, columns, place), stand)
     lines_drawn = {line.get_label(): line for axes in figure.axes for line in axes.get_lines()}

@@ -18,10 +18,9 @@ from turngym.benchmarks.algorithms_rows import (
     RESULTS,
     TUNING,
     Row,
-    append_rows,
-    read_rows,
     share_of_optimum,
 )
+from turngym.benchmarks.page import append_rows, read_rows
 from turngym.trainers.config import ALGORITHMS, KLRegularised, ShapingConfig, ValueConfig, with_overrides
 from turngym.trainers.objectives import OBJECTIVES
 

@@ -11,7 +11,7 @@ import pytest
 from turngym.benchmarks import algorithm_tasks, algorithms, selfplay
 from turngym.benchmarks.algorithm_tasks import SELFPLAY, SELFPLAY_TASKS, run_config
 from turngym.benchmarks.algorithms import do_all, task_of
-from turngym.benchmarks.algorithms_rows import append_rows, read_rows
+from turngym.benchmarks.page import append_rows, read_rows
 from turngym.benchmarks.selfplay import FOREIGN, Options, SelfplayRow, jobs_of, main, page, run_job
 from turngym.trainers.config import ModelConfig, ValueConfig, WarmStartConfig
 from turngym.trainers.launch.configure import check_game

@@ -24,7 +24,7 @@ from turngym.benchmarks.failure_modes.chains import (
     takes_carry,
 )
 from turngym.benchmarks.failure_modes.few_factors import FewFactorsEnv
-from turngym.benchmarks.failure_modes.rows import read_rows
+from turngym.benchmarks.page import read_rows
 from turngym.envs import make_env, text_env
 from turngym.envs.multiplication_steps import Calculation
 from turngym.trainers.rollouts import Rollouts

@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from turngym.benchmarks.failure_modes.rows import append_rows, measured, read_rows
+from turngym.benchmarks.failure_modes.rows import measured
+from turngym.benchmarks.page import append_rows, read_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,10 +19,10 @@ def test_rows_survive_the_file(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "rows.csv"
     assert read_rows(path, Line) == []
     rows = [Line(name="a, b", seed=0, share=0.5), Line(name="c", seed=1, share=0.25)]
-    append_rows(path, rows[:1])
-    append_rows(path, rows[1:])
+    append_rows(path, rows[:1], Line)
+    append_rows(path, rows[1:], Line)
     assert read_rows(path, Line) == rows
-    append_rows(path, [Line(name="d", seed=2, share=math.nan)])
+    append_rows(path, [Line(name="d", seed=2, share=math.nan)], Line)
     assert math.isnan(read_rows(path, Line)[-1].share)
     assert path.read_text().startswith("name,seed,share\n") and path.read_text().count("name") == 1
 

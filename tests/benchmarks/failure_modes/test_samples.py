@@ -8,7 +8,6 @@ import pytest
 from turngym.benchmarks.algorithms_rows import RESULTS
 from turngym.benchmarks.failure_modes import samples
 from turngym.benchmarks.failure_modes.__main__ import main
-from turngym.benchmarks.failure_modes.rows import read_rows
 from turngym.benchmarks.failure_modes.samples import (
     SampleRow,
     entropic_value,
@@ -17,6 +16,7 @@ from turngym.benchmarks.failure_modes.samples import (
     soft_value,
 )
 from turngym.benchmarks.optimism import Lake
+from turngym.benchmarks.page import read_rows
 from turngym.trainers.stage_one.estimators import log_mean_exp
 
 COMMITTED = Path(__file__).parents[3] / RESULTS

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from turngym.benchmarks.algorithms_rows import RESULTS
 from turngym.benchmarks.failure_modes import sparse
 from turngym.benchmarks.failure_modes.__main__ import main
-from turngym.benchmarks.failure_modes.rows import read_rows
 from turngym.benchmarks.failure_modes.sparse import (
     ENV_ID,
     HORIZON,
@@ -26,6 +25,7 @@ from turngym.benchmarks.failure_modes.sparse import (
     success,
     tuned_rate,
 )
+from turngym.benchmarks.page import read_rows
 from turngym.envs import make_env, text_env
 from turngym.envs.frozen_lake import FrozenLakeEnv
 from turngym.envs.shaping import potential_gains
