@@ -224,7 +224,8 @@ class WebShopEnv(TextEnv):
             return self.backend.goal_number(split, index)
         shop = self._local_shop
         wish = index - WRITTEN_INSTANCES
-        check_placed(split, shop.wishes.text(shop.wishes.goal(wish)), shop.wishes.split_of(wish))
+        goal = shop.wishes.goal(wish)
+        check_placed(split, shop.wishes.text(goal), shop.wishes.split_of(goal))
         return len(shop.goals) + wish
 
     def _play(self, action: str) -> tuple[float, bool, str]:

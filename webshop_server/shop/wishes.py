@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from turngym._errors import InputError
@@ -76,8 +76,9 @@ class Wishes:
         bound = _bound(price)
         for position in self._by_kind.get(kind, ()):
             number = self._number(position, wanted, bound)
-            if number is not None:
-                return self.split_of(number), number
+            goal = None if number is None else self._goal(number)
+            if number is not None and goal is not None:
+                return self.split_of(goal), number
         raise UnfulfilledWishError("the shop has no product with all that at such a price" if kind in self._by_kind
                                    else "the shop has no such kind of product")  # fmt: skip
 
@@ -93,6 +94,13 @@ class Wishes:
         Raises:
             InputError: There is no such wish.
         """
+        goal = self._goal(number)
+        if goal is None:
+            raise InputError(f"the shop has no wish of the number {number}")
+        return goal
+
+    def _goal(self, number: int) -> Goal | None:
+        """Return the goal that a number stands for; None for no wish, or one that its product does not fulfill."""
         inner, position = divmod(number, len(self._asins))
         product = self._product(position)
         inner, mask = divmod(inner, 2 ** len(product.attributes))
@@ -101,18 +109,17 @@ class Wishes:
         for name, values in product.options.items():
             inner, choice = divmod(inner, len(values) + 1)
             options += [(name, values[choice - 1])] if choice else []
-        if inner < len(_PRICES) and attributes:
-            goal = wished_goal(product, attributes, tuple(sorted(options)), _PRICES[inner])
-            if self._fulfills(product, goal):
-                return goal
-        raise InputError(f"the shop has no wish of the number {number}")
+        if inner >= len(_PRICES) or not attributes:
+            return None
+        goal = wished_goal(product, attributes, tuple(sorted(options)), _PRICES[inner])
+        return goal if self._fulfills(product, goal) else None
 
-    def split_of(self, number: int) -> Split:
-        """Return the split of a wish."""
-        return self._held_out.get(_content(self.goal(number)), "train")
+    def split_of(self, goal: Goal) -> Split:
+        """Return the split of a wish, given as its goal."""
+        return self._held_out.get(_content(goal), "train")
 
     def _number(self, position: int, wanted: Sequence[str], bound: float) -> int | None:
-        """Return the number of a wish for a product, None where that does not fulfill it."""
+        """Return the number of a wish for a product; None where that lacks an attribute or an option."""
         product = self._product(position)
         attributes, options = _squashed(product)
         mask, choices = 0, [0] * len(product.options)
@@ -127,12 +134,7 @@ class Wishes:
         inner = _PRICES.index(bound)
         for choice, values in zip(reversed(choices), reversed([*product.options.values()]), strict=True):
             inner = inner * (len(values) + 1) + choice
-        number = ((inner << len(product.attributes)) + mask) * len(self._asins) + position
-        try:
-            self.goal(number)
-        except InputError:
-            return None
-        return number
+        return ((inner << len(product.attributes)) + mask) * len(self._asins) + position
 
     def _fulfills(self, product: Product, goal: Goal) -> bool:
         """Return whether buying a product with the wanted options is all that was asked for."""
@@ -160,7 +162,7 @@ class Wishes:
                 for split, (first, end) in self._ranges.items() for number in range(first, end)}  # fmt: skip
 
 
-def _pieces(text: str) -> Iterator[str]:
+def _pieces(text: str) -> list[str]:
     """Return the pieces of a wish, kind and price included.
 
     Raises:
@@ -170,7 +172,7 @@ def _pieces(text: str) -> Iterator[str]:
     if len(pieces) < 3 or not all(pieces):
         raise WishError("a wish is a kind of product, at least one attribute, options if there are any, and the most "
                         "it may cost in dollars, between semicolons")  # fmt: skip
-    return iter(pieces)
+    return pieces
 
 
 def _bound(price: str) -> float:

@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 
 from turngym.cli.errors import UsageError
-from turngym.cli.models import import_trained
+from turngym.cli.models import import_trained, require_trained
 from turngym.cli.options import Given
 from turngym.cli.train import Named, read
 from turngym.names import nearest
@@ -167,8 +167,9 @@ def configured(named: Named, algorithm: str, words: Sequence[Given]) -> TrainCon
     config = configure(named.game or None, preset=named.preset or None, algorithm=algorithm or None, overrides=settings)
     given = {each.setting for each in words}
     if config.model.path:
-        training = import_trained("turngym.trainers.launch.training")
-        config = training.with_usual_settings(with_commit(config), named.preset or None, given)
+        require_trained()
+        checking = import_trained("turngym.trainers.launch.checking")
+        config = checking.with_usual_settings(with_commit(config), named.preset or None, given)
     return replace(config, run=replace(config.run, name=""))
 
 
